@@ -1,0 +1,31 @@
+# Every target sets up what it needs in .venv; nothing has to be typed before it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test lint fits clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## pretrain, fine-tune and compare a RAFT and its FAFT; the report lands in runs/demo
+	$(BIN)/raft demo --overwrite --out runs/demo
+
+test: setup
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+
+fits: setup  ## refit the table of named activations
+	$(BIN)/python scripts/fit_named_activations.py
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Backends of the one operator, ``P(x)/Q(x)``; they know nothing of modules or models."""
