@@ -1,7 +1,8 @@
 """The rational function and its gradient in plain torch: any device, any floating dtype, the oracle of faster kernels.
 
 Both polynomials are evaluated by Horner's rule in float32 (in float64 where the input or a coefficient is float64),
-and the result is rounded once, to the dtype of the input. The gradient is written out rather than traced: autograd
+and the result is rounded once, to the dtype of the input. Half-precision inputs get a numerator summed in float64:
+beside a zero of P cancellation eats float32's spare digits, and the result would miss its last place. The gradient is written out rather than traced: autograd
 would keep about twenty intermediate tensors of the input's size alive, this keeps the input alone.
 
 ======= ================================ ================================
@@ -74,7 +75,11 @@ def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> 
     total = _denominator_sum(value, denominator.to(dtype), version)
     if version in ("B", "C", "D"):
         total = total.abs()
-    return (horner(value, numerator.to(dtype)) / (total + CONSTANT_TERM[version])).to(x.dtype)
+    if x.dtype in (torch.bfloat16, torch.float16) and x.device.type != "mps":  # mps has no float64
+        top = horner(x.to(torch.float64), numerator.to(torch.float64)).to(dtype)
+    else:
+        top = horner(value, numerator.to(dtype))
+    return (top / (total + CONSTANT_TERM[version])).to(x.dtype)
 
 
 def backward(

@@ -1,0 +1,31 @@
+"""Make src/raft/coefficients/named.json, the table of ready fits, and print how good each is (about a minute)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import raft.coefficients.named as named
+from raft.coefficients.fitting import fit
+
+
+def main() -> None:
+    """Fit every named function at every degree and version of the table."""
+    rows = []
+    for name in named.NAMED_FUNCTIONS:
+        for version in named.TABLE_VERSIONS:
+            for degrees in named.TABLE_DEGREES:
+                found = fit(name, degrees, version, interval=named.TABLE_INTERVAL)
+                print(f"{name:12s} {version} {degrees!s:8s} max error {found.max_error:.2e}")
+                values = {
+                    "numerator": found.numerator,
+                    "denominator": found.denominator,
+                    "max_error": found.max_error,
+                    "rms_error": found.rms_error,
+                }
+                rows.append(f"{json.dumps(named.table_key(name, degrees, version))}: {json.dumps(values)}")
+    Path(named.__file__).with_name("named.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

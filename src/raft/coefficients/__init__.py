@@ -1,0 +1,6 @@
+"""What a rational activation starts from: fits of other functions."""
+
+from raft.coefficients.fitting import Fit, fit
+from raft.coefficients.named import NAMED_FUNCTIONS, named_fit
+
+__all__ = ["NAMED_FUNCTIONS", "Fit", "fit", "named_fit"]

@@ -1,0 +1,45 @@
+"""The classical activations by name, in float64 numpy: what a fit is made of and measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf, expit, softplus
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+
+FUNCTIONS: dict[str, Function] = {
+    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / np.sqrt(2.0))),
+    "gelu_tanh": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0.0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "silu": lambda x: x * expit(x),
+    "mish": lambda x: x * np.tanh(softplus(x)),
+    "softplus": softplus,
+    "tanh": np.tanh,
+    "sigmoid": expit,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+    "identity": lambda x: x,
+}
+"""Slopes, scales and shapes are torch.nn's defaults."""
+
+ALIASES = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu",
+    "swish": "silu",
+    "linear": "identity",
+}
+"""Names that transformers gives to the same functions."""
+
+
+def canonical_name(name: str) -> str:
+    """The table's name of an activation; ``ValueError`` lists the known ones."""
+    name = ALIASES.get(name, name)
+    if name not in FUNCTIONS:
+        raise ValueError(f"unknown activation {name!r}; known are {', '.join(FUNCTIONS)}")
+    return name

@@ -1,0 +1,60 @@
+"""The table of ready fits: each known activation on [-5, 5], for the degrees and versions most in use.
+
+``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; what the table lacks is fitted when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from raft.coefficients.fitting import Fit, check_degrees, fit
+from raft.coefficients.functions import FUNCTIONS, canonical_name
+from raft.kernels.reference import CONSTANT_TERM
+
+NAMED_FUNCTIONS = tuple(FUNCTIONS)
+TABLE_INTERVAL = (-5.0, 5.0)
+TABLE_DEGREES = ((3, 2), (5, 4), (7, 6))
+TABLE_VERSIONS = ("A", "B", "N")
+"""C is B with all coefficients a tenth, D is B."""
+
+
+@cache
+def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") -> Fit:
+    """The fit of a known activation on [-5, 5].
+
+    Args:
+        name: one of ``NAMED_FUNCTIONS``, or transformers' name of the same function (``gelu_new``, ``swish`` …).
+        degrees: (m, n), each from 0 to 12.
+        version: A, B, C, D or N.
+
+    Raises:
+        ValueError: for an unknown name or version, or impossible degrees.
+    """
+    name = canonical_name(name)
+    check_degrees(degrees)
+    row = _table().get(table_key(name, degrees, "B" if version in ("C", "D") else version))
+    if row is None:
+        return fit(name, degrees, version, interval=TABLE_INTERVAL)
+    scale = CONSTANT_TERM[version]
+    return Fit(
+        numerator=tuple(v * scale for v in row["numerator"]),
+        denominator=tuple(v * scale for v in row["denominator"]),
+        version=version,
+        interval=TABLE_INTERVAL,
+        max_error=row["max_error"],
+        rms_error=row["rms_error"],
+    )
+
+
+def table_key(name: str, degrees: tuple[int, int], version: str) -> str:
+    """Key of a fit in ``named.json``."""
+    return f"{name} {version} {degrees[0]},{degrees[1]}"
+
+
+@cache
+def _table() -> dict[str, Any]:
+    rows: dict[str, Any] = json.loads(Path(__file__).with_name("named.json").read_text())
+    return rows

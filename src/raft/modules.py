@@ -1,0 +1,94 @@
+"""The rational activation as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raft.coefficients import Fit, named_fit
+from raft.coefficients.fitting import check_degrees
+from raft.functional import check_version, rational
+
+NOISE = 0.1
+"""Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training step."""
+
+
+class Rational(nn.Module):
+    r"""A rational activation function (RAF): :math:`P(x)/Q(x)` with trained coefficients.
+
+    The coefficients are float32 and stay so when the module is cast to a half-precision (or any other) type: ten
+    numbers cost nothing, and a step of 1e-3 would be lost in bfloat16. The output has the dtype of the input.
+
+    Args:
+        init: name of the function to start from (``raft.coefficients.NAMED_FUNCTIONS``), or a ``Fit``.
+        degrees: (m, n) of numerator and denominator, each from 0 to 12.
+        version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied by
+            uniform noise from [0.9, 1.1] in training mode.
+
+    Shape:
+        Input and output: any shape, the same.
+
+    Raises:
+        ValueError: for an unknown name or version, impossible degrees, or a ``Fit`` of other degrees or version.
+
+    Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
+
+    Example::
+
+        >>> import torch, raft
+        >>> act = raft.Rational("gelu")
+        >>> y = act(torch.randn(8, 16, 3072))
+        >>> (act.numerator.shape, act.denominator.shape)
+        (torch.Size([6]), torch.Size([4]))
+    """
+
+    numerator: nn.Parameter
+    denominator: nn.Parameter
+
+    def __init__(
+        self, init: str | Fit = "gelu", degrees: tuple[int, int] = (5, 4), version: str = "A"
+    ) -> None:
+        super().__init__()
+        check_version(version)
+        degrees = (degrees[0], degrees[1]) if len(degrees) == 2 else degrees
+        check_degrees(degrees)
+        start = named_fit(init, degrees, version) if isinstance(init, str) else init
+        if start.degrees != degrees or start.version != version:
+            raise ValueError(
+                f"the fit has degrees {start.degrees} and version {start.version}, "
+                f"not {degrees} and {version} as asked for"
+            )
+        self.start = start
+        self.degrees = degrees
+        self.version = version
+        self.numerator = nn.Parameter(torch.tensor(start.numerator, dtype=torch.float32))
+        self.denominator = nn.Parameter(torch.tensor(start.denominator, dtype=torch.float32))
+
+    def start_coefficients(self) -> tuple[Tensor, Tensor]:
+        """Numerator ``[m + 1]`` and denominator ``[n]`` of the function this module starts from, on the CPU."""
+        return (
+            torch.tensor(self.start.numerator, dtype=torch.float32, device="cpu"),
+            torch.tensor(self.start.denominator, dtype=torch.float32, device="cpu"),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
+        numerator, denominator = self.numerator, self.denominator
+        if self.version == "D" and self.training:
+            numerator = numerator * torch.empty_like(numerator).uniform_(1 - NOISE, 1 + NOISE)
+            denominator = denominator * torch.empty_like(denominator).uniform_(1 - NOISE, 1 + NOISE)
+        return rational(x, numerator, denominator, self.version)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_float32(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_float32, recurse)
+
+    def extra_repr(self) -> str:
+        """Degrees and version, as printed in a model's summary."""
+        return f"degrees={self.degrees}, version={self.version!r}"

@@ -1,0 +1,114 @@
+"""Fits against scipy's own functions, known optima and the inputs that they were made for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import raft
+from raft.coefficients.functions import FUNCTIONS
+from raft.coefficients.named import TABLE_INTERVAL
+
+TORCH = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "softplus": F.softplus,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "elu": F.elu,
+    "identity": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_named_functions_are_torchs(name: str) -> None:
+    x = np.linspace(-8, 8, 4001)
+    np.testing.assert_allclose(FUNCTIONS[name](x), TORCH[name](torch.from_numpy(x)), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "D", "N"])
+def test_gelu_is_within_five_thousandths_everywhere(version: str) -> None:
+    found = raft.fit("gelu", (5, 4), version, interval=(-5, 5))
+    x = torch.linspace(-5, 5, 100_001, dtype=torch.float64)
+    error = (torch.from_numpy(found(x.numpy())) - F.gelu(x)).abs().max().item()
+    assert error < 5e-3
+    assert found.max_error == pytest.approx(error, rel=1e-3)
+
+
+def test_the_error_of_a_uniform_fit_alternates() -> None:
+    # Chebyshev: a best approximation with d free coefficients attains its maximum error at d + 1 points or more
+    found = raft.fit("silu", (3, 2), "N", interval=(-3, 3))
+    x = np.linspace(-3, 3, 20_001)
+    error = found(x) - FUNCTIONS["silu"](x)
+    peaks = error[np.abs(error) > 0.98 * found.max_error]
+    assert 1 + (np.diff(np.sign(peaks)) != 0).sum() >= 7
+
+
+def test_polynomial_fit_is_chebyshevs() -> None:
+    # the best cubic to x^4 on [-1, 1] is x^2 - 1/8, with error 1/8
+    found = raft.fit(lambda x: x**4, (3, 0), "A", interval=(-1, 1))
+    np.testing.assert_allclose(found.numerator, [-0.125, 0, 1, 0], atol=1e-3)
+    assert found.max_error == pytest.approx(0.125, rel=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(["A", "B", "C", "N"]),
+    st.floats(-8, 3),
+    st.floats(1, 12),
+    st.sampled_from(["gelu", "tanh", "relu"]),
+)
+def test_reported_error_is_the_modules(version: str, low: float, width: float, name: str) -> None:
+    found = raft.fit(name, (5, 4), version, interval=(low, low + width))
+    act = raft.Rational(found, version=version).eval()
+    x = torch.linspace(low, low + width, 5000)
+    error = (act(x).double() - TORCH[name](x.double())).abs().max().item()
+    assert error <= found.max_error + 1e-5
+
+
+def test_samples_pull_the_fit_to_where_they_are() -> None:
+    samples = torch.cat(
+        [torch.randn(20_000, generator=torch.Generator().manual_seed(0)), torch.tensor([-17.0, 25.0])]
+    )
+    near, wide = raft.fit("gelu", samples=samples), raft.fit("gelu", interval=(-17, 25))
+    x = samples.double().numpy()
+    at_samples = np.sqrt(np.mean((wide(x) - FUNCTIONS["gelu"](x)) ** 2))
+    assert near.interval == (-17.0, 25.0)
+    assert near.rms_error < 0.5 * at_samples
+
+
+def test_version_a_has_no_negative_denominators() -> None:
+    assert min(raft.fit("elu", (7, 6), "A").denominator) >= 0
+
+
+@pytest.mark.parametrize("name", ["gelu", "elu", "tanh"])
+def test_the_table_is_what_fit_gives(name: str) -> None:
+    x = np.linspace(*TABLE_INTERVAL, 1001)
+    for version in ("A", "B", "C", "N"):
+        made, stored = raft.fit(name, (3, 2), version), raft.named_fit(name, (3, 2), version)
+        assert stored.max_error == pytest.approx(made.max_error, rel=0.02)
+        np.testing.assert_allclose(made(x), stored(x), atol=0.1 * made.max_error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"function": "gelo"}, "unknown activation 'gelo'; known are gelu"),
+        ({"function": "gelu", "degrees": (5, 13)}, "degrees must be two integers from 0 to 12"),
+        ({"function": "gelu", "version": "E"}, "version must be one of"),
+        ({"function": "gelu", "interval": (2, 2)}, "interval must be two finite numbers"),
+        ({"function": "gelu", "samples": [1.0]}, "samples must be at least two different"),
+        ({"function": torch.log, "interval": (-1, 1)}, "not finite everywhere"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        raft.fit(**arguments)

@@ -1,0 +1,60 @@
+"""The module: coefficients, dtypes, noise."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+
+import raft
+
+
+@pytest.mark.parametrize("cast", [torch.nn.Module.half, torch.nn.Module.bfloat16, torch.nn.Module.double])
+def test_coefficients_stay_float32_bit_for_bit(cast) -> None:  # type: ignore[no-untyped-def]
+    act = torch.nn.Sequential(torch.nn.Linear(2, 2), raft.Rational())
+    before = act[1].numerator.clone()
+    cast(act)
+    assert act[0].weight.dtype != torch.float32
+    assert act[1].numerator.dtype == act[1].denominator.dtype == torch.float32
+    assert torch.equal(act[1].numerator, before)
+
+
+def test_default_dtype_does_not_reach_the_coefficients() -> None:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert raft.Rational().numerator.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_version_d_is_noisy_in_training_only() -> None:
+    noisy, plain = raft.Rational(version="D"), raft.Rational(version="B")
+    x = torch.linspace(-3, 3, 50)
+    torch.manual_seed(0)
+    first, second = noisy(x), noisy(x)
+    assert not torch.equal(first, second)
+    assert (first - plain(x)).abs().max() < 0.5 * x.abs().max()
+    assert torch.equal(noisy.eval()(x), plain(x))
+
+
+def test_state_dict_round_trip() -> None:
+    act = raft.Rational("gelu", degrees=(7, 6), version="C")
+    with torch.no_grad():
+        act.numerator += 0.1
+    other = raft.Rational("tanh", degrees=(7, 6), version="C")
+    other.load_state_dict(act.state_dict())
+    x = torch.randn(100)
+    assert torch.equal(act(x), other(x))
+
+
+def test_a_fit_of_other_degrees_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the fit has degrees \(5, 4\) and version A, not \(3, 2\) and A"):
+        raft.Rational(raft.fit("gelu"), degrees=(3, 2))
+
+
+@pytest.mark.parametrize("module", [raft.functional, raft.modules, raft.coefficients.fitting])
+def test_docstring_examples_run(module) -> None:  # type: ignore[no-untyped-def]
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
