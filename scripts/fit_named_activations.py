@@ -1,4 +1,4 @@
-"""Make src/raft/coefficients/named.json, the table of ready fits, and print how good each is (about a minute)."""
+"""Make src/raft/coefficients/named.json, the table of ready fits, and print each fit's error (a minute)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
 """Transformers with learnable (rational) activation functions."""
 
+from raft import hf
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational
+from raft.hf import RafConfig, convert
 from raft.modules import Rational
 
+hf.install()
+
 __version__ = "0.1.0"
-__all__ = ["Fit", "Rational", "fit", "named_fit", "rational"]
+__all__ = ["Fit", "RafConfig", "Rational", "convert", "fit", "hf", "named_fit", "rational"]

@@ -18,8 +18,9 @@ class _Rational(torch.autograd.Function):
         return reference.forward(x, numerator, denominator, version)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
-        return (*reference.backward(grad_output, *ctx.saved_tensors, ctx.version), None)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, numerator, denominator = ctx.saved_tensors
+        return (*reference.backward(grad_outputs[0], x, numerator, denominator, ctx.version), None)
 
 
 def check_version(version: str) -> None:
@@ -36,8 +37,8 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
     for version A; B is :math:`Q = 1 + |\sum_k b_k x^k|`, C is :math:`Q = 0.1 + |\sum_k b_k x^k|`, D is B (the
     module adds its noise), and N is :math:`Q = 1 + \sum_k b_k x^k`, which may have poles.
 
-    Computed in float32, in float64 where ``x`` or a coefficient is float64; differentiable twice. An input so large
-    that its highest power overflows that type gives NaN (|x| > 4e7 at degrees (5, 4) in float32).
+    Computed in float32, in float64 where ``x`` or a coefficient is float64; differentiable twice. An input so
+    large that its highest power overflows that type gives NaN (|x| > 4e7 at degrees (5, 4) in float32).
 
     Args:
         x: floating, any shape and device.

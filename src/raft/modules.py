@@ -13,26 +13,28 @@ from raft.coefficients.fitting import check_degrees
 from raft.functional import check_version, rational
 
 NOISE = 0.1
-"""Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training step."""
+"""Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
+step."""
 
 
 class Rational(nn.Module):
     r"""A rational activation function (RAF): :math:`P(x)/Q(x)` with trained coefficients.
 
-    The coefficients are float32 and stay so when the module is cast to a half-precision (or any other) type: ten
-    numbers cost nothing, and a step of 1e-3 would be lost in bfloat16. The output has the dtype of the input.
+    The coefficients are float32 and stay so when the module is cast to a half-precision (or any other) type:
+    ten numbers cost nothing, and a step of 1e-3 would be lost in bfloat16. The output has the dtype of the
+    input.
 
     Args:
         init: name of the function to start from (``raft.coefficients.NAMED_FUNCTIONS``), or a ``Fit``.
         degrees: (m, n) of numerator and denominator, each from 0 to 12.
-        version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied by
-            uniform noise from [0.9, 1.1] in training mode.
+        version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied
+            by uniform noise from [0.9, 1.1] in training mode.
 
     Shape:
         Input and output: any shape, the same.
 
     Raises:
-        ValueError: for an unknown name or version, impossible degrees, or a ``Fit`` of other degrees or version.
+        ValueError: for an unknown name or version, impossible degrees, or a ``Fit`` that has others.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
 
@@ -68,7 +70,7 @@ class Rational(nn.Module):
         self.denominator = nn.Parameter(torch.tensor(start.denominator, dtype=torch.float32))
 
     def start_coefficients(self) -> tuple[Tensor, Tensor]:
-        """Numerator ``[m + 1]`` and denominator ``[n]`` of the function this module starts from, on the CPU."""
+        """Numerator ``[m + 1]`` and denominator ``[n]`` that this module starts from, on the CPU."""
         return (
             torch.tensor(self.start.numerator, dtype=torch.float32, device="cpu"),
             torch.tensor(self.start.denominator, dtype=torch.float32, device="cpu"),
@@ -76,7 +78,8 @@ class Rational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        numerator, denominator = self.numerator, self.denominator
+        numerator: Tensor = self.numerator
+        denominator: Tensor = self.denominator
         if self.version == "D" and self.training:
             numerator = numerator * torch.empty_like(numerator).uniform_(1 - NOISE, 1 + NOISE)
             denominator = denominator * torch.empty_like(denominator).uniform_(1 - NOISE, 1 + NOISE)

@@ -44,7 +44,7 @@ def test_gelu_is_within_five_thousandths_everywhere(version: str) -> None:
 
 
 def test_the_error_of_a_uniform_fit_alternates() -> None:
-    # Chebyshev: a best approximation with d free coefficients attains its maximum error at d + 1 points or more
+    # Chebyshev: a best fit with d free coefficients attains its maximum error at d + 1 points or more
     found = raft.fit("silu", (3, 2), "N", interval=(-3, 3))
     x = np.linspace(-3, 3, 20_001)
     error = found(x) - FUNCTIONS["silu"](x)

@@ -1,9 +1,10 @@
 """Fit a rational function to another function, on an interval or where a layer's inputs lie.
 
-A version's denominator is restricted to a cone on which it is linear in its coefficients: b ≥ 0 in version A, a sum
-that does not change its sign (B, C, D), Q above a floor (N). On such a cone the least-squares fit is iterated linear
-least squares (Sanathanan and Koerner 1963), and the best uniform fit is found by the differential correction
-algorithm (Barrodale, Powell and Roberts 1972): a few linear programs, each of which lowers the maximum error.
+A version's denominator is restricted to a cone on which it is linear in its coefficients: b ≥ 0 in version A,
+a sum that does not change its sign (B, C, D), Q above a floor (N). On such a cone the least-squares fit is
+iterated linear least squares (Sanathanan and Koerner 1963), and the best uniform fit is found by the
+differential correction algorithm (Barrodale, Powell and Roberts 1972): a few linear programs, each of which
+lowers the maximum error.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def fit(
 ) -> Fit:
     """Fit ``P/Q`` to a function: least squares first, then the smallest maximum error.
 
-    With ``samples`` the error is weighted by the square root of their density (at least a tenth everywhere between
-    their extremes), so that the fit is closest where the inputs are.
+    With ``samples`` the error is weighted by the square root of their density (at least a tenth everywhere
+    between their extremes), so that the fit is closest where the inputs are.
 
     Args:
         function: name of a known activation, or a function of a float64 tensor to one of its shape.
@@ -88,7 +89,8 @@ def fit(
         samples: any number of inputs that the fit will meet.
 
     Raises:
-        ValueError: for unknown names, impossible degrees, an empty interval, or a function that is not finite there.
+        ValueError: for unknown names, impossible degrees, an empty interval, or a function that is not finite
+            there.
 
     Example::
 
@@ -194,13 +196,13 @@ def _problems(x: Array, y: Array, weights: Array, degrees: tuple[int, int], vers
 
 
 def _least_squares(problem: _Problem) -> tuple[Array, Array]:
-    """Iterated linear least squares: min Σ (w/Q_previous)² (P − y Q)², with c ≥ 0 as a start that every cone allows."""
-    q = np.ones_like(problem.y)
+    """Iterated linear least squares, min Σ (w/Q_previous)² (P − y Q)², over c ≥ 0."""
+    q: Array = np.ones_like(problem.y)
     m = problem.powers.shape[1]
-    a = np.zeros(m)
-    c = np.zeros(problem.basis.shape[1])
+    a: Array = np.zeros(m)
+    c: Array = np.zeros(problem.basis.shape[1])
     # nnls bounds every variable, so the free numerator goes in twice, once with each sign
-    matrix = np.hstack([problem.powers, -problem.powers, -problem.y[:, None] * np.abs(problem.basis)])
+    matrix: Array = np.hstack([problem.powers, -problem.powers, -problem.y[:, None] * np.abs(problem.basis)])
     if problem.constraints is not None:
         matrix[:, 2 * m :] = -problem.y[:, None] * problem.basis
     for _ in range(10):
@@ -221,7 +223,7 @@ def _weighted_error(problem: _Problem, a: Array, c: Array) -> float:
 
 
 def _refine(problem: _Problem, start: tuple[Array, Array]) -> tuple[tuple[Array, Array], float]:
-    """Differential correction from ``start``; returns coefficients in powers of x, and the weighted maximum error."""
+    """Differential correction from ``start``: coefficients in powers of x, and the maximum weighted error."""
     a, c = start
     error = _weighted_error(problem, a, c)
     m, n = problem.powers.shape[1], problem.basis.shape[1]
@@ -259,5 +261,5 @@ def _refine(problem: _Problem, start: tuple[Array, Array]) -> tuple[tuple[Array,
         if not new_error < error * (1.0 - 1e-5):
             break
         a, c, error = new_a, new_c, new_error
-    descale = problem.scale ** -np.arange(m + n, dtype=float)
+    descale: Array = problem.scale ** -np.arange(m + n, dtype=float)
     return (a * descale[:m], c * problem.scale ** -np.arange(1.0, n + 1)), error

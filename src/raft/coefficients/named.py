@@ -1,6 +1,7 @@
 """The table of ready fits: each known activation on [-5, 5], for the degrees and versions most in use.
 
-``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; what the table lacks is fitted when asked for.
+``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; what the table lacks is fitted when
+asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") 
     """The fit of a known activation on [-5, 5].
 
     Args:
-        name: one of ``NAMED_FUNCTIONS``, or transformers' name of the same function (``gelu_new``, ``swish`` …).
+        name: one of ``NAMED_FUNCTIONS``, or transformers' name of the same function (``gelu_new``, ``swish``
+            …).
         degrees: (m, n), each from 0 to 12.
         version: A, B, C, D or N.
 

@@ -1,9 +1,11 @@
-"""The rational function and its gradient in plain torch: any device, any floating dtype, the oracle of faster kernels.
+"""The rational function and its gradient in plain torch: any device, any floating dtype, the oracle of faster
+kernels.
 
-Both polynomials are evaluated by Horner's rule in float32 (in float64 where the input or a coefficient is float64),
-and the result is rounded once, to the dtype of the input. Half-precision inputs get a numerator summed in float64:
-beside a zero of P cancellation eats float32's spare digits, and the result would miss its last place. The gradient is written out rather than traced: autograd
-would keep about twenty intermediate tensors of the input's size alive, this keeps the input alone.
+Both polynomials are evaluated by Horner's rule in float32 (in float64 where the input or a coefficient is
+float64), and the result is rounded once, to the dtype of the input. Half-precision inputs get a numerator
+summed in float64: beside a zero of P cancellation eats float32's spare digits, and the result would miss its
+last place. The gradient is written out rather than traced: autograd would keep about twenty intermediate
+tensors of the input's size alive, this keeps the input alone.
 
 ======= ================================ ================================
 version  denominator Q(x), k = 1 … n      source
@@ -87,9 +89,9 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``forward`` with respect to ``x``, ``numerator`` and ``denominator``.
 
-    With g = grad_output / Q and h = −g P/Q, the gradients are g P' + h Q' for x, Σ g x^k for a_k, and Σ h ∂Q/∂b_k
-    for b_k. Where an absolute value has its kink, a coefficient takes the derivative from above (so that one that
-    starts at zero can move) and ``x`` takes zero (the mean of both sides).
+    With g = grad_output / Q and h = −g P/Q, the gradients are g P' + h Q' for x, Σ g x^k for a_k, and Σ h
+    ∂Q/∂b_k for b_k. Where an absolute value has its kink, a coefficient takes the derivative from above (so
+    that one that starts at zero can move) and ``x`` takes zero (the mean of both sides).
 
     Returns:
         Gradients in the dtypes of their tensors; sums run in one fixed order on the CPU.
