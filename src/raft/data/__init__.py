@@ -1,0 +1,1 @@
+"""Text and tasks: corpora, tokens, masks, GLUE, low-data draws."""

@@ -1,0 +1,151 @@
+"""Text corpora from three sources through one door: installed packages' docstrings, local files, the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+
+from raft.data import python_docs
+from raft.errors import InputError
+
+FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".md": "text"}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents to train on and documents that were held out.
+
+    Attributes:
+        name: as given by the user.
+        train: texts.
+        validation: texts of other documents.
+    """
+
+    name: str
+    train: Sequence[str]
+    validation: Sequence[str]
+
+
+def cache_directory() -> Path:
+    """``$RAFT_CACHE``, or ``raft`` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "raft"
+    return Path(os.environ.get("RAFT_CACHE", default)).expanduser()
+
+
+def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
+    """Load a corpus, held-out documents included, in an order of documents that is always the same.
+
+    Args:
+        source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not; or a hub dataset's name,
+            ``owner/name`` or ``owner/name:configuration``. Files and splits named validation (or dev) are held out;
+            without any, every twentieth document is, by the hash of its text.
+        text_column: column of parquet and jsonl that holds the text.
+
+    Raises:
+        InputError: for a missing or empty source, an unknown format, or a missing column.
+    """
+    if source == "pydocs":
+        train, validation = _load_python_docs()
+        return _checked(Corpus(source, train, validation))
+    path = Path(source).expanduser()
+    if path.exists():
+        return _checked(_split(source, _load_files(path, text_column), text_column))
+    if source.startswith((".", "/", "~")) or source.count("/") > 1 or _format(path) or path.suffix in COMPRESSED:
+        raise InputError(f"no corpus at {source}: the path does not exist")
+    return _checked(_split(source, _load_hub(source), text_column))
+
+
+def _checked(corpus: Corpus) -> Corpus:
+    for split in ("train", "validation"):
+        if not any(text and text.strip() for text in getattr(corpus, split)):
+            raise InputError(f"corpus {corpus.name} has no text to {'train on' if split == 'train' else 'validate on'}")
+    return corpus
+
+
+def _load_python_docs() -> tuple[list[str], list[str]]:
+    packages = python_docs.installed_packages()
+    key = hashlib.sha256(json.dumps([packages, python_docs.CLEANING]).encode()).hexdigest()[:16]
+    cached = cache_directory() / f"pydocs-{key}.parquet"
+    if not cached.exists():
+        train, validation = python_docs.python_docs(list(packages))
+        splits = ["train"] * len(train) + ["validation"] * len(validation)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = cached.with_suffix(f".{os.getpid()}.tmp")
+        pd.DataFrame({"text": train + validation, "split": splits}).to_parquet(unfinished)
+        unfinished.replace(cached)
+    table = pd.read_parquet(cached)
+    return tuple(table.text[table.split == split].tolist() for split in ("train", "validation"))  # type: ignore
+
+
+def _format(path: Path) -> str | None:
+    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSED]
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def _load_files(path: Path, text_column: str) -> dict[str, datasets.Dataset]:
+    files = sorted(p for p in path.rglob("*") if p.is_file() and _format(p)) if path.is_dir() else [path]
+    if not files or not _format(files[0]):
+        raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
+    splits: dict[str, list[Path]] = {"train": [], "validation": []}
+    for file in files:
+        names = {file.name.lower().split(".")[0].split("-")[0], file.parent.name.lower() if path != file else ""}
+        splits["validation" if path.is_dir() and names & set(VALIDATION_NAMES) else "train"].append(file)
+    loaded = {}
+    for split, members in splits.items():
+        parts = [_load_file(file, text_column) for file in members]
+        parts = [part for part in parts if len(part)]
+        if parts:
+            loaded[split] = datasets.concatenate_datasets(parts)
+    return loaded
+
+
+def _load_file(file: Path, text_column: str) -> datasets.Dataset:
+    kind = _format(file)
+    if file.stat().st_size == 0:
+        return datasets.Dataset.from_dict({text_column: []})
+    options: dict[str, Any] = {"sample_by": "paragraph"} if kind == "text" else {}
+    try:
+        part = datasets.load_dataset(kind, data_files=str(file), split="train", **options)
+    except Exception as error:  # every reader raises its own
+        cause = error.__cause__ or error
+        raise InputError(f"cannot read {file} as {kind}: {str(cause).splitlines()[0]}") from error
+    if kind == "text" and text_column != "text":
+        part = part.rename_column("text", text_column)
+    if text_column not in part.column_names:
+        raise InputError(f"{file} has no column {text_column!r}, only {', '.join(part.column_names)}")
+    return part.select_columns([text_column])
+
+
+def _load_hub(source: str) -> dict[str, datasets.Dataset]:
+    name, _, configuration = source.partition(":")
+    try:
+        return dict(datasets.load_dataset(name, configuration or None))
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}") from error
+
+
+def _split(name: str, splits: dict[str, datasets.Dataset], text_column: str) -> Corpus:
+    if not splits:
+        raise InputError(f"corpus {name} is empty")
+    train = next(iter(splits.values())) if "train" not in splits else splits["train"]
+    if text_column not in train.column_names:
+        raise InputError(f"corpus {name} has no column {text_column!r}, only {', '.join(train.column_names)}")
+    held_out = next((splits[key] for key in VALIDATION_NAMES if key in splits and splits[key] is not train), None)
+    if held_out is None:
+        texts = train[text_column]
+        marks = [python_docs.is_validation(text or "") for text in texts]
+        held_out = train.select([i for i, mark in enumerate(marks) if mark])
+        train = train.select([i for i, mark in enumerate(marks) if not mark])
+    # files are often sorted, and short runs read a part of the corpus only
+    return Corpus(name, train.shuffle(seed=0)[text_column], held_out[text_column])

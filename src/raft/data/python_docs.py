@@ -1,0 +1,165 @@
+"""Real English text that is on every machine: the docstrings of the installed Python packages.
+
+Files are parsed, never imported. What is not prose is dropped: doctests, code blocks, tables, directives, field
+lists; a paragraph that occurs twice counts once, so that no validation paragraph was seen in training.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "transformers", "datasets", "accelerate", "sympy")
+"""Packages whose docstrings make up the corpus, where they are installed."""
+
+CLEANING = 1
+"""Raise when the cleaning changes, so that old caches are not read."""
+
+VALIDATION_PERCENT = 5
+MIN_WORDS = 6
+
+_SECTION = re.compile(
+    r"^(parameters|args|arguments|returns?|yields?|raises|attributes|methods|see also|references|examples?|"
+    r"shape|keyword args|keyword arguments|other parameters|warns|inputs?|outputs?)\s*:?\s*$",
+    re.IGNORECASE,
+)
+_UNDERLINE = re.compile(r"^\s*([=\-~^\"'*+#.`])\1{2,}\s*$")
+_TABLE = re.compile(r"^\s*(\||\+[-=]|[=\-]{2,}\s+[=\-]{2,})")
+_SUBSTITUTIONS = [
+    (re.compile(r":[\w:.+-]+:`~?([^`<]*?)\s*(?:<[^`]*>)?`"), r"\1"),  # :func:`name <target>`
+    (re.compile(r"`([^`<]+?)\s*<[^`]*>`_{0,2}"), r"\1"),  # `text <link>`_
+    (re.compile(r"\[([^\]]+)\]\(\s*[^)]*\)"), r"\1"),  # [text](link)
+    (re.compile(r"`{1,3}"), ""),
+    (re.compile(r"\*{1,2}(\S(?:[^*]*\S)?)\*{1,2}"), r"\1"),
+    (re.compile(r"\[#?\w+\]_"), ""),
+    (re.compile(r"https?://\S+"), ""),
+    (re.compile(r"(?<=\w)_(?=[\s.,;)])"), ""),
+    (re.compile(r"\s+"), " "),
+    (re.compile(r"\s([.,;:])"), r"\1"),
+]
+
+
+def installed_packages() -> dict[str, str]:
+    """The packages of ``PACKAGES`` that are installed, with their versions."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
+    """Documents (one a source file) for training and for validation; files are split by the hash of their path.
+
+    Args:
+        packages: names of importable packages.
+    """
+    files = []
+    for package in packages:
+        spec = find_spec(package)
+        for root in (spec.submodule_search_locations or []) if spec else []:
+            paths = sorted(Path(root).rglob("*.py"))
+            files += [(f"{package}/{path.relative_to(root).as_posix()}", path) for path in paths]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        prose = list(pool.map(file_paragraphs, [path for _, path in files], chunksize=64))
+
+    train: list[str] = []
+    validation: list[str] = []
+    seen: set[bytes] = set()
+    named = [(name, paragraphs) for (name, _), paragraphs in zip(files, prose, strict=True)]
+    for held_out, documents in ((False, train), (True, validation)):  # training first: it wins a shared paragraph
+        for name, paragraphs in named:
+            if is_validation(name) == held_out and (fresh := list(_unseen(paragraphs, seen))):
+                documents.append("\n".join(fresh))
+    return train, validation
+
+
+def is_validation(name: str) -> bool:
+    """Whether the hash of a document's name, or of its text, holds it out."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < VALIDATION_PERCENT
+
+
+def _unseen(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:
+    for paragraph in paragraphs:
+        key = hashlib.sha256(re.sub(r"\W+", " ", paragraph.lower()).encode()).digest()[:12]
+        if key not in seen:
+            seen.add(key)
+            yield paragraph
+
+
+def file_paragraphs(path: Path) -> list[str]:
+    """The prose paragraphs of all docstrings in a Python file; none where it cannot be parsed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError):
+        return []
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes))
+    return [paragraph for text in docstrings if text for paragraph in clean_docstring(text)]
+
+
+def clean_docstring(text: str) -> list[str]:
+    """The paragraphs of a docstring that are prose, each on one line, without markup."""
+    paragraphs: list[str] = []
+    lines: list[str] = []
+    block_indent: int | None = None  # of a directive or literal block whose deeper lines are skipped
+    fenced = False
+    for line in [*text.expandtabs().splitlines(), ""]:
+        stripped = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if stripped.startswith("```"):
+            fenced = not fenced
+            continue
+        if fenced:
+            continue
+        if block_indent is not None:
+            if not stripped or indent > block_indent:
+                continue
+            block_indent = None
+        if stripped.startswith((".. ", "__ http", "@")):
+            block_indent = indent
+        is_break = (
+            block_indent is not None
+            or not stripped
+            or stripped.startswith((">>>", "... ", ":", "$"))
+            or _SECTION.match(stripped) is not None
+            or _UNDERLINE.match(line) is not None
+            or _TABLE.match(line) is not None
+        )
+        if is_break:
+            paragraphs += _prose(lines)
+            lines = []
+        else:
+            if lines and re.match(r"([-*•]|\d+[.)])\s", stripped):
+                paragraphs += _prose(lines)
+                lines = []
+            lines.append(stripped)
+        if stripped.endswith("::") and block_indent is None:
+            block_indent = indent
+    return paragraphs
+
+
+def _prose(lines: list[str]) -> list[str]:
+    """The paragraph as one line of plain text, or nothing where it does not read like sentences."""
+    text = re.sub(r"^([-*•]|\d+[.)])\s+", "", " ".join(lines))
+    for pattern, replacement in _SUBSTITUTIONS:
+        text = pattern.sub(replacement, text)
+    text = text.strip()
+    words = text.split()
+    if len(words) < MIN_WORDS or not text[0].isalpha() or text[-1] not in ".!?:":
+        return []
+    plain = sum(word.strip("\"'().,;:!?-").isalpha() for word in words)
+    return [text.rstrip(":") + ("." if text.endswith(":") else "")] if plain >= 0.75 * len(words) else []

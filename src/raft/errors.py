@@ -1,0 +1,11 @@
+"""What goes wrong by a user's input, and what goes wrong at work."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input; the message is one line that says what was wrong and what to do. Exit status 2."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on, told in one line. Exit status 1."""
