@@ -5,8 +5,9 @@ from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational
 from raft.hf import RafConfig, convert
 from raft.modules import Rational
+from raft.training.optimizer import param_groups
 
 hf.install()
 
 __version__ = "0.1.0"
-__all__ = ["Fit", "RafConfig", "Rational", "convert", "fit", "hf", "named_fit", "rational"]
+__all__ = ["Fit", "RafConfig", "Rational", "convert", "fit", "hf", "named_fit", "param_groups", "rational"]

@@ -1,0 +1,1 @@
+"""Training: optimizer groups, a thin ``transformers.Trainer``, pretraining and fine-tuning."""
