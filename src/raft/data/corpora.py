@@ -16,7 +16,14 @@ import pandas as pd
 from raft.data import python_docs
 from raft.errors import InputError
 
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".md": "text"}
+FORMATS = {
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".json": "json",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
@@ -46,9 +53,9 @@ def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
     """Load a corpus, held-out documents included, in an order of documents that is always the same.
 
     Args:
-        source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not; or a hub dataset's name,
-            ``owner/name`` or ``owner/name:configuration``. Files and splits named validation (or dev) are held out;
-            without any, every twentieth document is, by the hash of its text.
+        source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not; or a hub dataset's
+            name, ``owner/name`` or ``owner/name:configuration``. Files and splits named validation (or dev)
+            are held out; without any, every twentieth document is, by the hash of its text.
         text_column: column of parquet and jsonl that holds the text.
 
     Raises:
@@ -60,7 +67,12 @@ def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
     path = Path(source).expanduser()
     if path.exists():
         return _checked(_split(source, _load_files(path, text_column), text_column))
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or _format(path) or path.suffix in COMPRESSED:
+    if (
+        source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or _format(path)
+        or path.suffix in COMPRESSED
+    ):
         raise InputError(f"no corpus at {source}: the path does not exist")
     return _checked(_split(source, _load_hub(source), text_column))
 
@@ -68,7 +80,9 @@ def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
 def _checked(corpus: Corpus) -> Corpus:
     for split in ("train", "validation"):
         if not any(text and text.strip() for text in getattr(corpus, split)):
-            raise InputError(f"corpus {corpus.name} has no text to {'train on' if split == 'train' else 'validate on'}")
+            raise InputError(
+                f"corpus {corpus.name} has no text to {'train on' if split == 'train' else 'validate on'}"
+            )
     return corpus
 
 
@@ -98,7 +112,10 @@ def _load_files(path: Path, text_column: str) -> dict[str, datasets.Dataset]:
         raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
     splits: dict[str, list[Path]] = {"train": [], "validation": []}
     for file in files:
-        names = {file.name.lower().split(".")[0].split("-")[0], file.parent.name.lower() if path != file else ""}
+        names = {
+            file.name.lower().split(".")[0].split("-")[0],
+            file.parent.name.lower() if path != file else "",
+        }
         splits["validation" if path.is_dir() and names & set(VALIDATION_NAMES) else "train"].append(file)
     loaded = {}
     for split, members in splits.items():
@@ -132,7 +149,9 @@ def _load_hub(source: str) -> dict[str, datasets.Dataset]:
         return dict(datasets.load_dataset(name, configuration or None))
     except Exception as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}") from error
+        raise InputError(
+            f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
+        ) from error
 
 
 def _split(name: str, splits: dict[str, datasets.Dataset], text_column: str) -> Corpus:
@@ -141,7 +160,9 @@ def _split(name: str, splits: dict[str, datasets.Dataset], text_column: str) -> 
     train = next(iter(splits.values())) if "train" not in splits else splits["train"]
     if text_column not in train.column_names:
         raise InputError(f"corpus {name} has no column {text_column!r}, only {', '.join(train.column_names)}")
-    held_out = next((splits[key] for key in VALIDATION_NAMES if key in splits and splits[key] is not train), None)
+    held_out = next(
+        (splits[key] for key in VALIDATION_NAMES if key in splits and splits[key] is not train), None
+    )
     if held_out is None:
         texts = train[text_column]
         marks = [python_docs.is_validation(text or "") for text in texts]

@@ -14,7 +14,8 @@ from raft.errors import InputError
 
 @dataclass(frozen=True)
 class GlueFormat:
-    """Where a task's sentences and label stand; columns are names, or numbers where the file has no header."""
+    """Where a task's sentences and label stand; columns are names, or numbers where the file has no
+    header."""
 
     folder: str
     metric: Metric
@@ -64,7 +65,9 @@ def _read(path: Path, layout: GlueFormat) -> list[Example]:
         missing = [column for column in columns if column not in header]
         if missing:
             raise InputError(f"{path}, line 1: no column {missing[0]!r} in the header")
-    places = {column: column if isinstance(column, int) else (header or []).index(column) for column in columns}
+    places = {
+        column: column if isinstance(column, int) else (header or []).index(column) for column in columns
+    }
     width = len(header) if header is not None else max(places.values()) + 1
 
     examples = []

@@ -1,7 +1,8 @@
 """Masked language modelling: which sequence comes when, and which of its tokens are hidden.
 
-Both are functions of the seed and of the number of the draw, never of a generator that others share: two trainings
-with one seed see the same batches, whatever model they train, and a training that resumes goes on where it was.
+Both are functions of the seed and of the number of the draw, never of a generator that others share: two
+trainings with one seed see the same batches, whatever model they train, and a training that resumes goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ IGNORED = -100
 
 
 class MaskedSequences(Dataset[dict[str, Tensor]]):
-    """Draws of masked sequences: 15 % of the tokens are to be predicted, of them 80 % are ``[MASK]``, 10 % random.
+    """Draws of masked sequences: 15 % of the tokens are to be predicted, of them 80 % are ``[MASK]``, 10 %
+    random.
 
     Args:
         sequences: ``[N, L]`` token ids, from ``raft.data.tokens.pack``.

@@ -1,7 +1,7 @@
 """Real English text that is on every machine: the docstrings of the installed Python packages.
 
-Files are parsed, never imported. What is not prose is dropped: doctests, code blocks, tables, directives, field
-lists; a paragraph that occurs twice counts once, so that no validation paragraph was seen in training.
+Files are parsed, never imported. What is not prose is dropped: doctests, code blocks, tables, directives,
+field lists; a paragraph that occurs twice counts once, so that no validation paragraph was seen in training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "transformers", "datasets", "accelerate", "sympy")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "sympy",
+)
 """Packages whose docstrings make up the corpus, where they are installed."""
 
 CLEANING = 1
@@ -59,7 +69,8 @@ def installed_packages() -> dict[str, str]:
 
 
 def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
-    """Documents (one a source file) for training and for validation; files are split by the hash of their path.
+    """Documents (one a source file) for training and for validation; files are split by the hash of their
+    path.
 
     Args:
         packages: names of importable packages.
@@ -77,7 +88,10 @@ def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
     validation: list[str] = []
     seen: set[bytes] = set()
     named = [(name, paragraphs) for (name, _), paragraphs in zip(files, prose, strict=True)]
-    for held_out, documents in ((False, train), (True, validation)):  # training first: it wins a shared paragraph
+    for held_out, documents in (
+        (False, train),
+        (True, validation),
+    ):  # training first: it wins a shared paragraph
         for name, paragraphs in named:
             if is_validation(name) == held_out and (fresh := list(_unseen(paragraphs, seen))):
                 documents.append("\n".join(fresh))

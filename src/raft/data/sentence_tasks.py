@@ -44,12 +44,15 @@ def sentence_tasks(documents: Sequence[str], needed: int, seed: int = 0) -> list
     halves = [[documents[i] for i in order[0::2]], [documents[i] for i in order[1::2]]]
     split = [[sentences(document) for document in half if document] for half in halves]
     tasks = []
-    for name, metric, make in (("word order", "matthews", word_order), ("next sentence", "accuracy", next_sentence)):
+    for name, metric, make in (
+        ("word order", "matthews", word_order),
+        ("next sentence", "accuracy", next_sentence),
+    ):
         train, test = (make(half, random)[:MOST_EXAMPLES] for half in split)
         if len(train) * 0.75 < needed or len(test) < needed:
             raise InputError(
-                f"the held-out text gives {len(train)} + {len(test)} examples of {name}, too few to draw {needed} "
-                "from; use a larger corpus"
+                f"the held-out text gives {len(train)} + {len(test)} examples of {name}, too few to draw "
+                f"{needed} from; use a larger corpus"
             )
         tasks.append(Task(name, metric, train, test))  # type: ignore[arg-type]
     return tasks
@@ -78,9 +81,7 @@ def _shuffled(words: list[str], random: np.random.Generator) -> str | None:
 
 def next_sentence(documents: Sequence[Sequence[str | None]], random: np.random.Generator) -> list[Example]:
     """Pairs of neighbours, and as many pairs whose second sentence comes from another pair."""
-    pairs = [
-        (document[i], document[i + 1]) for document in documents for i in range(0, len(document) - 1, 2)
-    ]
+    pairs = [(document[i], document[i + 1]) for document in documents for i in range(0, len(document) - 1, 2)]
     whole = [(first, second) for first, second in pairs if first and second]
     order = random.permutation(len(whole))
     apart = [whole[i] for i in order[: len(order) // 2]]

@@ -16,7 +16,8 @@ TRAIN_SHARE = 0.75
 def draw(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
     """Draw training examples as the paper does.
 
-    The pool is shuffled once (seed 96) and its first 75 % are drawn from; the rest is for choosing checkpoints.
+    The pool is shuffled once (seed 96) and its first 75 % are drawn from; the rest is for choosing
+    checkpoints.
 
     Args:
         pool: a task's training set.
@@ -31,6 +32,8 @@ def draw(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(pool))
     usable = shuffled[: int(TRAIN_SHARE * len(pool))]
     if count > len(usable):
-        raise InputError(f"{count} training examples are asked for, but the task has {len(usable)} to draw from")
+        raise InputError(
+            f"{count} training examples are asked for, but the task has {len(usable)} to draw from"
+        )
     chosen = np.random.default_rng(seed).choice(usable, size=count, replace=False)
     return [pool[i] for i in chosen]

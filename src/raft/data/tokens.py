@@ -19,8 +19,11 @@ TOKENIZER_CHARACTERS = 20_000_000
 BATCH = 256
 
 
-def train_tokenizer(documents: Sequence[str], vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """Train a lower-cased WordPiece tokenizer, BERT's special tokens included, on the first 20 MB of the text.
+def train_tokenizer(
+    documents: Sequence[str], vocab_size: int, max_length: int = 512
+) -> PreTrainedTokenizerFast:
+    """Train a lower-cased WordPiece tokenizer, BERT's special tokens included, on the first 20 MB of the
+    text.
 
     Args:
         documents: texts.

@@ -1,4 +1,5 @@
-"""The loss of masked language modelling, with the vocabulary's logits computed at the masked positions only."""
+"""The loss of masked language modelling, with the vocabulary's logits computed at the masked positions
+only."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from raft.data.masking import IGNORED, MaskedSequences
 def masked_lm_loss(model: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of each token that is to be predicted, in the order of the flattened batch.
 
-    The MLM head sees the hidden states of those positions alone, 15 % of the work; a model whose head is not one
-    module after the encoder computes all logits.
+    The MLM head sees the hidden states of those positions alone, 15 % of the work; a model whose head is not
+    one module after the encoder computes all logits.
 
     Args:
         model: a ``…ForMaskedLM``.

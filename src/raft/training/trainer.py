@@ -23,8 +23,9 @@ from raft.training.optimizer import param_groups, schedule
 class RaftTrainer(Trainer):
     """``transformers.Trainer`` with AdamW over the groups of ``raft.param_groups``.
 
-    ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked positions
-    only, and validated exactly: the mean over all masked tokens. Anything else trains as in ``Trainer``.
+    ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
+    positions only, and validated exactly: the mean over all masked tokens. Anything else trains as in
+    ``Trainer``.
 
     Raises:
         TrainingError: at the first step whose loss is not finite.

@@ -1,0 +1,1 @@
+"""Experiments: what is compared, on which seeds, and what came out."""

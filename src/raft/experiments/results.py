@@ -1,0 +1,144 @@
+"""Run folders: claimed before the work, filled beside their place, and moved there when whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from raft.errors import InputError
+from raft.experiments.statistics import Difference
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison.
+
+    Attributes:
+        measure: what was measured.
+        unit: of all numbers of the row.
+        faft: mean over seeds.
+        raft: mean over seeds.
+        faft_std: standard deviation over seeds, None for one seed.
+        raft_std: standard deviation over seeds, None for one seed.
+        difference: RAFT − FAFT with its 95 % interval, None where there is none to give.
+        lower_is_better: which way is good.
+        seeds: how many.
+    """
+
+    measure: str
+    unit: str
+    faft: float
+    raft: float
+    faft_std: float | None = None
+    raft_std: float | None = None
+    difference: Difference | None = None
+    lower_is_better: bool = False
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a run found out; ``results.json`` holds just this.
+
+    Attributes:
+        rows: the table.
+        unigram_loss: validation loss of the unigram model, in nats.
+        settings: what the run was asked to do.
+        command: that repeats it.
+        setup: sizes, steps, versions, machine.
+        history: of each twin, ``[step, validation loss]``.
+        scores: of each task and twin, one score a seed.
+        seconds: of the stages.
+    """
+
+    rows: list[Row]
+    unigram_loss: float
+    settings: dict[str, Any]
+    command: str
+    setup: dict[str, Any]
+    history: dict[str, list[tuple[int, float]]]
+    scores: dict[str, dict[str, list[float]]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write ``results.json`` and ``results.csv``."""
+        (folder / RESULTS).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        rows = [asdict(row) for row in self.rows]
+        for row in rows:
+            interval = row.pop("difference") or {"mean": None, "low": None, "high": None}
+            row |= {f"difference_{key}": value for key, value in interval.items()}
+        pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse an output folder that holds another run, or anything else.
+
+    Raises:
+        InputError: unless the folder is missing or empty, or holds a run that may be overwritten.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; choose another --out")
+    if not any(out.iterdir()):
+        return
+    if not (out / RESULTS).exists():
+        raise InputError(f"{out} is not empty and holds no run of raft; choose another --out")
+    if not overwrite:
+        raise InputError(f"{out} holds another run; choose another --out, or give --overwrite")
+
+
+@contextmanager
+def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to fill, which takes its place only when the block ends well; else it is removed.
+
+    Raises:
+        InputError: as ``check_free``, and where the folder cannot be made.
+    """
+    check_free(out, overwrite)
+    unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {out.parent}: {error.strerror}") from error
+    try:
+        yield unfinished
+        check_free(out, overwrite)
+        if out.exists():
+            shutil.rmtree(out)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the run was made with and on."""
+    packages = ("torch", "transformers", "tokenizers", "numpy", "raft-transformers")
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
