@@ -32,6 +32,10 @@ TINY: dict[str, Any] = {
 IDS = torch.arange(24).reshape(2, 12)
 
 
+def bert_config(**values: Any) -> BertConfig:
+    return BertConfig(**{**TINY, **values})
+
+
 def logits(model: PreTrainedModel) -> Tensor:
     with torch.no_grad():
         found: Tensor = model.eval()(input_ids=IDS).logits
@@ -48,27 +52,28 @@ def scrambled(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def test_rafs_sit_in_feed_forward_layers_and_pooler_only() -> None:
-    model = BertForSequenceClassification(BertConfig(**TINY, raf={}))
+    model = BertForSequenceClassification(bert_config(raf={}))
     assert list(raft.hf.rationals(model)) == [
         "bert.encoder.layer.0.intermediate.intermediate_act_fn",
         "bert.encoder.layer.1.intermediate.intermediate_act_fn",
         "bert.pooler.activation",
     ]
-    assert model.bert.pooler.activation.start == raft.named_fit("tanh")
-    head = BertForMaskedLM(BertConfig(**TINY, raf={})).cls.predictions.transform
+    assert raft.hf.rationals(model)["bert.pooler.activation"].start == raft.named_fit("tanh")
+    head = BertForMaskedLM(bert_config(raf={})).cls.predictions.transform
     assert not isinstance(head.transform_act_fn, raft.Rational)
 
 
 def test_no_block_is_a_plain_faft() -> None:
-    for config in (BertConfig(**TINY), BertConfig(**TINY, raf=None)):
+    for config in (BertConfig(**TINY), bert_config(raf=None)):
         assert raft.hf.rationals(BertForMaskedLM(config)) == {}
 
 
 def test_twins_start_from_the_same_weights() -> None:
     models = []
-    for raf in (None, {}):
+    blocks: list[dict[str, Any] | None] = [None, {}]
+    for raf in blocks:
         torch.manual_seed(0)
-        models.append(BertForMaskedLM(BertConfig(**TINY, raf=raf)))
+        models.append(BertForMaskedLM(bert_config(raf=raf)))
     fixed, learned = (model.state_dict() for model in models)
     assert all(torch.equal(fixed[key], learned[key]) for key in fixed)
     assert (logits(models[0]) - logits(models[1])).abs().max() < 0.01
@@ -104,7 +109,7 @@ def test_bert_like_families(family: str, names: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["raft", "faft", "converted"])
 @pytest.mark.parametrize("auto", [AutoModelForMaskedLM, AutoModelForSequenceClassification])
 def test_reloaded_logits_are_bit_identical(kind: str, auto: Any, tmp_path: Path) -> None:
-    config = BertConfig(**TINY, raf={"degrees": [3, 2]} if kind == "raft" else None)
+    config = bert_config(raf={"degrees": [3, 2]} if kind == "raft" else None)
     model = scrambled(auto.from_config(config))
     if kind == "converted":
         model.save_pretrained(tmp_path / "faft")
@@ -135,7 +140,7 @@ def test_a_checkpoint_without_rafs_gets_the_named_fits(auto: Any, tmp_path: Path
 
 
 def test_an_mlm_checkpoint_becomes_a_classifier_with_a_fresh_pooler(tmp_path: Path) -> None:
-    scrambled(BertForMaskedLM(BertConfig(**TINY, raf={}))).save_pretrained(tmp_path)
+    scrambled(BertForMaskedLM(bert_config(raf={}))).save_pretrained(tmp_path)
     pretrained = raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(tmp_path))
     found = raft.hf.rationals(AutoModelForSequenceClassification.from_pretrained(tmp_path))
     name = "bert.encoder.layer.1.intermediate.intermediate_act_fn"
@@ -145,7 +150,7 @@ def test_an_mlm_checkpoint_becomes_a_classifier_with_a_fresh_pooler(tmp_path: Pa
 
 
 def test_half_precision_keeps_the_coefficients_of_the_checkpoint(tmp_path: Path) -> None:
-    model = scrambled(BertForMaskedLM(BertConfig(**TINY, raf={})))
+    model = scrambled(BertForMaskedLM(bert_config(raf={})))
     model.save_pretrained(tmp_path)
     half = AutoModelForMaskedLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert half.bert.encoder.layer[0].output.dense.weight.dtype == torch.bfloat16
@@ -188,10 +193,10 @@ def test_convert_refuses_a_model_without_sites() -> None:
 )
 def test_bad_blocks_are_refused(block: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        BertForMaskedLM(BertConfig(**TINY, raf=block))
+        BertForMaskedLM(bert_config(raf=block))
 
 
 def test_an_activation_without_a_fit_asks_for_init() -> None:
     with pytest.raises(ValueError, match="no named fit for the activation ReLUSquaredActivation; set init"):
-        BertForMaskedLM(BertConfig(**TINY, hidden_act="relu2", raf={}))
+        BertForMaskedLM(bert_config(hidden_act="relu2", raf={}))
     assert isinstance(raft.hf.sites(BertForMaskedLM(BertConfig(**TINY)))[0].parent, nn.Module)

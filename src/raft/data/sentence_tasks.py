@@ -85,7 +85,7 @@ def next_sentence(documents: Sequence[Sequence[str | None]], random: np.random.G
     whole = [(first, second) for first, second in pairs if first and second]
     order = random.permutation(len(whole))
     apart = [whole[i] for i in order[: len(order) // 2]]
-    examples = [Example(*whole[i], 1) for i in order[len(order) // 2 :]]
+    examples = [Example(whole[i][0], whole[i][1], 1) for i in order[len(order) // 2 :]]
     # rotate by one, so that no pair keeps its own second sentence
     examples += [Example(apart[i][0], apart[i - 1][1], 0) for i in range(len(apart))]
     return _balanced([examples[i] for i in random.permutation(len(examples))])

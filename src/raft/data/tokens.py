@@ -46,8 +46,9 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(_first_characters(documents, TOKENIZER_CHARACTERS), trainer)
-    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    # the trainer numbers the special tokens first, in their order
+    cls, sep = ((token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(sep, cls)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
 from raft.data.masking import MaskedSequences
 from raft.errors import TrainingError
@@ -32,6 +32,7 @@ class RaftTrainer(Trainer):
     """
 
     args: RaftTrainingArguments
+    model: PreTrainedModel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,0 +1,1 @@
+"""Seeing what was learned; reads models and run folders, trains nothing."""

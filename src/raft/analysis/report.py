@@ -1,0 +1,140 @@
+"""A comparison as a console table, as Markdown, and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import html
+import io
+from pathlib import Path
+from string import Template
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from raft.experiments.results import Results, Row
+
+HEADERS = ("measure", "FAFT", "RAFT", "RAFT − FAFT [95 % interval]", "seeds")
+
+
+def _number(value: float, row: Row) -> str:
+    return f"{value:.3f}" if row.unit == "nats" else f"{value:.1f}"
+
+
+def _cells(row: Row) -> list[str]:
+    def mean_and_std(mean: float, std: float | None) -> str:
+        return _number(mean, row) + ("" if std is None else f" ± {_number(std, row)}")
+
+    difference = row.raft - row.faft
+    text = f"{'+' if difference >= 0 else '−'}{_number(abs(difference), row)}"
+    if row.difference is not None:
+        low, high = (
+            _number(value, row).replace("-", "−") for value in (row.difference.low, row.difference.high)
+        )
+        text += f" [{low}, {high}]"
+    name = f"{row.measure} ({row.unit})" if row.unit else row.measure
+    columns = [mean_and_std(row.faft, row.faft_std), mean_and_std(row.raft, row.raft_std)]
+    return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]
+
+
+def _unigram_cells(results: Results) -> list[str]:
+    return [
+        "unigram model's loss (nats)",
+        f"{results.unigram_loss:.3f}",
+        f"{results.unigram_loss:.3f}",
+        "",
+        "",
+    ]
+
+
+def table_cells(results: Results) -> list[list[str]]:
+    """The table as text, without its header; the unigram model's loss stands below the twins'."""
+    rows = [_cells(row) for row in results.rows]
+    return [rows[0], _unigram_cells(results), *rows[1:]]
+
+
+def console_table(results: Results) -> Table:
+    """For the terminal."""
+    table = Table(
+        title="RAFT and its FAFT", title_justify="left", caption=note(results), caption_justify="left"
+    )
+    for number, header in enumerate(HEADERS):
+        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=number in (1, 2))
+    for cells in table_cells(results):
+        table.add_row(*cells)
+    return table
+
+
+def markdown_table(results: Results) -> str:
+    """For a README."""
+    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *table_cells(results)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def summary(results: Results) -> str:
+    """One sentence that says how it came out."""
+    faft, raft = results.rows[0].faft, results.rows[0].raft
+    lower, higher = ("RAFT", "FAFT") if raft < faft else ("FAFT", "RAFT")
+    interval = results.rows[0].difference
+    clear = interval is not None and (interval.low > 0 or interval.high < 0)
+    tasks = [row for row in results.rows if row.faft_std is not None]
+    above = sum(row.raft > row.faft for row in tasks)
+    decided = sum(
+        row.difference is not None and not row.difference.low <= 0 <= row.difference.high for row in tasks
+    )
+    certainty = "" if clear else ", a difference that the validation text cannot tell from none"
+    return (
+        f"After {results.setup['steps']:,} steps on the same batches the {lower} has the lower validation loss: "
+        f"{min(faft, raft):.3f} against the {higher}'s {max(faft, raft):.3f} nats{certainty}. Fine-tuned on "
+        f"{results.settings['train_examples']} examples, the RAFT scores higher on {above} of {len(tasks)} tasks; on "
+        f"{decided} of them the 95 % interval of the difference excludes zero."
+    )
+
+
+def note(results: Results) -> str:
+    """What the intervals are."""
+    return (
+        f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation sequences. "
+        "Tasks: points, mean ± standard deviation over fine-tuning seeds; intervals are Student's, over paired seeds."
+    )
+
+
+def html_page(results: Results, activations: Figure, losses: Figure) -> str:
+    """One page that loads nothing."""
+    template = Template(Path(__file__).with_name("report.html.template").read_text(encoding="utf-8"))
+    setup = {
+        **results.setup,
+        **{f"seconds of {stage}": round(value) for stage, value in results.seconds.items()},
+    }
+    return template.substitute(
+        title="A RAFT and its FAFT",
+        summary=html.escape(summary(results)),
+        note=html.escape(note(results)),
+        table=_html_table([list(HEADERS), *table_cells(results)]),
+        activations=_svg(activations, "Learned activation of each layer over the fixed one"),
+        losses=_svg(losses, "Validation loss of both twins over the pretraining"),
+        command=html.escape(results.command),
+        setup=_html_table(
+            [["setting", "value"], *([key.replace("_", " "), _plain(value)] for key, value in setup.items())]
+        ),
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _html_table(rows: list[list[str]]) -> str:
+    head, *body = rows
+    cells = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    lines = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in body]
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _svg(figure: Figure, label: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(
+        "<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1
+    )

@@ -1,0 +1,97 @@
+"""``raft demo``: the whole comparison, from text to report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import transformers
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from transformers import HfArgumentParser
+
+from raft.analysis.curves import curves
+from raft.analysis.figures import activations_figure, loss_figure
+from raft.analysis.report import console_table, html_page, markdown_table, summary
+from raft.errors import InputError
+from raft.experiments.comparison import Comparison, ComparisonSettings, compare
+from raft.experiments.results import check_free, run_folder
+from raft.hf.sites import rationals
+from raft.training.pretrain import save
+
+DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
+activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
+compare them. Needs no network. Writes a folder with report.html, the table (results.csv, results.json,
+table.md), figures, the learned
+coefficients (rafs.safetensors) and both models."""
+
+
+@dataclass
+class DemoSettings(ComparisonSettings):
+    """The comparison, and where it goes."""
+
+    out: str = field(
+        default="runs/demo", metadata={"help": "Folder for the run; it must not hold another one."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace a run that --out holds."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft demo`` with the given words of the command line."""
+    parser = HfArgumentParser(DemoSettings, prog="raft demo", description=DESCRIPTION)  # type:
+    ignore[arg-type] (settings,) = parser.parse_args_into_dataclasses(list(arguments)) settings.check() out =
+    Path(settings.out) check_free(out, settings.overwrite) transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar() datasets.disable_progress_bars()
+
+    console = Console()
+    begun = time.perf_counter()
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with run_folder(out, settings.overwrite) as folder, Progress(*columns, console=console) as bar:
+        bar.stop()  # started with the fine-tuning: pretraining has a bar of its own
+        cells = bar.add_task("fine-tuning", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.start()
+            bar.update(cells, completed=done, total=total)
+            if done == total:
+                bar.stop()
+
+        comparison = compare(settings, lambda line: console.print(line, highlight=False), advance)
+        write(comparison, folder, settings.activation)
+    console.print(console_table(comparison.results))
+    console.print(summary(comparison.results), highlight=False)
+    console.print(
+        f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / 'report.html'}; "
+        f"to repeat it exactly: {comparison.results.command}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def write(comparison: Comparison, folder: Path, fixed: str) -> None:
+    """Fill a run folder."""
+    raft_model = comparison.pretrained["raft"].model
+    found = curves(raft_model, comparison.validation, fixed)
+    if not found:
+        raise InputError("the model has no rational activation to show")
+    activations = activations_figure(found, fixed)
+    losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
+    for name, figure in (("activations", activations), ("losses", losses)):
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    coefficients = {
+        f"{site}.{name}": parameter.detach().clone()
+        for site, act in rationals(raft_model).items()
+        for name, parameter in act.named_parameters()
+    }
+    versions = {f"{site}.version": act.version for site, act in rationals(raft_model).items()}
+    save_file(coefficients, folder / "rafs.safetensors", metadata=versions)
+    for twin, pretrained in comparison.pretrained.items():
+        save(pretrained.model, comparison.tokenizer, folder / twin)
+    (folder / "table.md").write_text(markdown_table(comparison.results), encoding="utf-8")
+    (folder / "report.html").write_text(html_page(comparison.results, activations, losses), encoding="utf-8")
+    comparison.results.write(folder)

@@ -1,0 +1,60 @@
+"""``raft``: choose a command, and tell a user's mistake in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+
+import raft
+from raft.cli import demo
+from raft.errors import InputError, TrainingError
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "demo": (demo.main, "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline"),
+}
+
+
+def usage() -> str:
+    """The help text."""
+    lines = [f"  {name:10s} {text}" for name, (_, text) in COMMANDS.items()]
+    return (
+        "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\ncommands:\n"
+        + "\n".join(lines)
+        + "\n\n'raft COMMAND --help' lists a command's options; 'raft --version' prints the version."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0, 1 for a failure at work, 2 for bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"raft {raft.__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        return _fail(f"unknown command {words[0]!r}; known are {', '.join(COMMANDS)}", 2)
+    try:
+        COMMANDS[words[0]][0](words[1:])
+    except InputError as error:
+        return _fail(str(error), 2)
+    except (TrainingError, OSError) as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", 130)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"[bold red]raft:[/] {line.replace('[', chr(92) + '[')}"
+    )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
