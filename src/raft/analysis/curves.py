@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,15 +79,20 @@ def _input_counts(model: PreTrainedModel, dataset: MaskedSequences, sequences: i
     """Histogram of each RAF's inputs."""
     counts: dict[str, Array] = {}
 
-    def count(site: str) -> object:
+    def count(site: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             values = inputs[0].float().clamp(-RANGE, RANGE).cpu()
-            counts[site] = counts.get(site, 0.0) + torch.histc(values, BINS, -RANGE, RANGE).double().numpy()
+            seen = torch.histc(values, BINS, -RANGE, RANGE).double().numpy()
+            counts[site] = counts[site] + seen if site in counts else seen
 
         return hook
 
-    handles = [act.register_forward_pre_hook(count(site)) for site, act in rationals(model).items()]  # type:
-    ignore try: for start in range(0, min(sequences, len(dataset)), 64): items = [dataset[i] for i in
-    range(start, min(start + 64, sequences, len(dataset)))]
-    model.base_model(input_ids=torch.stack([item["input_ids"] for item in items]).to(model.device)) finally:
-    for handle in handles: handle.remove() return counts
+    handles = [act.register_forward_pre_hook(count(site)) for site, act in rationals(model).items()]
+    try:
+        for start in range(0, min(sequences, len(dataset)), 64):
+            items = [dataset[i] for i in range(start, min(start + 64, sequences, len(dataset)))]
+            model.base_model(input_ids=torch.stack([item["input_ids"] for item in items]).to(model.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return counts

@@ -82,9 +82,11 @@ def summary(results: Results) -> str:
     )
     certainty = "" if clear else ", a difference that the validation text cannot tell from none"
     return (
-        f"After {results.setup['steps']:,} steps on the same batches the {lower} has the lower validation loss: "
+        f"After {results.setup['steps']:,} steps on the same batches the {lower} has the lower validation "
+        f"loss: "
         f"{min(faft, raft):.3f} against the {higher}'s {max(faft, raft):.3f} nats{certainty}. Fine-tuned on "
-        f"{results.settings['train_examples']} examples, the RAFT scores higher on {above} of {len(tasks)} tasks; on "
+        f"{results.settings['train_examples']} examples, the RAFT scores higher on {above} of {len(tasks)} "
+        f"tasks; on "
         f"{decided} of them the 95 % interval of the difference excludes zero."
     )
 
@@ -92,8 +94,10 @@ def summary(results: Results) -> str:
 def note(results: Results) -> str:
     """What the intervals are."""
     return (
-        f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation sequences. "
-        "Tasks: points, mean ± standard deviation over fine-tuning seeds; intervals are Student's, over paired seeds."
+        f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
+        f"sequences. "
+        "Tasks: points, mean ± standard deviation over fine-tuning seeds; intervals are Student's, over "
+        "paired seeds."
     )
 
 

@@ -42,10 +42,14 @@ class DemoSettings(ComparisonSettings):
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft demo`` with the given words of the command line."""
-    parser = HfArgumentParser(DemoSettings, prog="raft demo", description=DESCRIPTION)  # type:
-    ignore[arg-type] (settings,) = parser.parse_args_into_dataclasses(list(arguments)) settings.check() out =
-    Path(settings.out) check_free(out, settings.overwrite) transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar() datasets.disable_progress_bars()
+    parser = HfArgumentParser(DemoSettings, prog="raft demo", description=DESCRIPTION)  # type: ignore[arg-type]
+    (settings,) = parser.parse_args_into_dataclasses(list(arguments))
+    settings.check()
+    out = Path(settings.out)
+    check_free(out, settings.overwrite)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
 
     console = Console()
     begun = time.perf_counter()

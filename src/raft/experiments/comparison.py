@@ -50,7 +50,8 @@ class ComparisonSettings:
     corpus: str = field(
         default="pydocs",
         metadata={
-            "help": "Text: 'pydocs' (docstrings of the installed packages), a file or folder of parquet, jsonl or "
+            "help": "Text: 'pydocs' (docstrings of the installed packages), a file or folder of parquet, "
+            "jsonl or "
             "txt, or a hub dataset ('owner/name' or 'owner/name:configuration')."
         },
     )
@@ -242,14 +243,17 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
     held_out = pack(corpus.validation, tokenizer, settings.sequence_length, most=1000)
     if len(sequences) < settings.batch_size or len(held_out) == 0:
         raise InputError(
-            f"corpus {corpus.name} fills {len(sequences)} training and {len(held_out)} validation sequences of "
-            f"{settings.sequence_length} tokens, but one batch needs {settings.batch_size} and 1; use more text"
+            f"corpus {corpus.name} fills {len(sequences)} training and {len(held_out)} validation "
+            f"sequences of "
+            f"{settings.sequence_length} tokens, but one batch needs {settings.batch_size} and 1; use more "
+            f"text"
         )
     validation = MaskedSequences(held_out, tokenizer, seed=0)
     unigram = unigram_loss(sequences, validation)
     prepared = time.perf_counter()
     say(
-        f"{len(corpus.train):,} documents; {len(sequences):,} training and {len(held_out):,} validation sequences of "
+        f"{len(corpus.train):,} documents; {len(sequences):,} training and {len(held_out):,} validation "
+        f"sequences of "
         f"{settings.sequence_length} tokens; vocabulary {len(tokenizer):,}; unigram loss {unigram:.3f}"
     )
 
@@ -271,7 +275,8 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
         trained = time.perf_counter()
 
         say(
-            f"Fine-tuning both on {settings.train_examples} examples of {len(tasks)} tasks, {settings.seeds} seeds"
+            f"Fine-tuning both on {settings.train_examples} examples of {len(tasks)} tasks, "
+            f"{settings.seeds} seeds"
         )
         scores: dict[str, dict[str, list[float]]] = {
             task.name: {twin: [] for twin in TWINS} for task in tasks
