@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +15,7 @@ from raft.analysis.curves import Curve
 RAFT_COLOUR, FAFT_COLOUR, QUIET = "#D55E00", "#0072B2", "#8a8a8a"
 """Okabe and Ito's vermilion and blue: told apart by colour-blind readers, and in print."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,

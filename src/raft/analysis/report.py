@@ -12,7 +12,7 @@ from rich.table import Table
 
 from raft.experiments.results import Results, Row
 
-HEADERS = ("measure", "FAFT", "RAFT", "RAFT − FAFT [95 % interval]", "seeds")
+HEADERS = ("measure", "FAFT", "RAFT", "difference [95 %]", "seeds")
 
 
 def _number(value: float, row: Row) -> str:
@@ -57,7 +57,7 @@ def console_table(results: Results) -> Table:
         title="RAFT and its FAFT", title_justify="left", caption=note(results), caption_justify="left"
     )
     for number, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=number in (1, 2))
+        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=True)
     for cells in table_cells(results):
         table.add_row(*cells)
     return table
@@ -96,7 +96,8 @@ def note(results: Results) -> str:
     return (
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
         f"sequences. "
-        "Tasks: points, mean ± standard deviation over fine-tuning seeds; intervals are Student's, over "
+        "Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning seeds; "
+        "intervals are Student's, over "
         "paired seeds."
     )
 

@@ -213,7 +213,8 @@ def _least_squares(problem: _Problem) -> tuple[Array, Array]:
     feasible = problem.constraints is None or (problem.constraints @ c).min(initial=0.0) >= problem.floor
     if not feasible:
         c = np.zeros_like(c)
-        a, *_ = np.linalg.lstsq(problem.powers * problem.weights[:, None], problem.y * problem.weights)
+        solved = np.linalg.lstsq(problem.powers * problem.weights[:, None], problem.y * problem.weights)
+        a = np.asarray(solved[0], dtype=np.float64)
     return a, c
 
 
@@ -254,7 +255,7 @@ def _refine(problem: _Problem, start: tuple[Array, Array]) -> tuple[tuple[Array,
             bounds=[(None, None)] * m + [(lowest, 1e4)] * n + [(None, None)],
             method="highs",
         )
-        if found.status != 0 or found.x[-1] > -1e-14:
+        if found.status != 0 or found.x is None or found.x[-1] > -1e-14:
             break
         new_a, new_c = found.x[:m], np.maximum(found.x[m : m + n], -np.inf if lowest is None else lowest)
         new_error = _weighted_error(problem, new_a, new_c)

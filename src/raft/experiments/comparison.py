@@ -129,7 +129,7 @@ class ComparisonSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
-            if value != default:
+            if value != default and item.name not in ("minutes", "overwrite"):  # the steps say it exactly
                 words += [
                     f"--{item.name}",
                     *(str(v) for v in (value if isinstance(value, list) else [value])),
@@ -192,7 +192,7 @@ def pretraining_arguments(settings: ComparisonSettings, steps: int, folder: Path
         max_grad_norm=0.0,
         seed=settings.seed,
         eval_strategy="steps",
-        eval_steps=max(1, steps // 10),
+        eval_steps=max(1, steps // 8),
         save_strategy="no",
         logging_strategy="no",
         report_to="none",

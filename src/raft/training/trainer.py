@@ -11,13 +11,21 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 
 from raft.data.masking import MaskedSequences
 from raft.errors import TrainingError
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule
+
+
+class LossInProgressBar(ProgressCallback):
+    """The progress bar shows the last validation loss, instead of a line for every record of the log."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self.training_bar is not None and logs and "eval_loss" in logs:
+            self.training_bar.set_postfix_str(f"validation loss {logs['eval_loss']:.3f}")
 
 
 class RaftTrainer(Trainer):
@@ -36,6 +44,9 @@ class RaftTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.pop_callback(PrinterCallback)
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(LossInProgressBar())
         self.is_masked_lm = isinstance(self.train_dataset, MaskedSequences)
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
         self.model_accepts_loss_kwargs = self.is_masked_lm
