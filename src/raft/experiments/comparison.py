@@ -80,7 +80,7 @@ class ComparisonSettings:
         default=128, metadata={"help": "Width of the encoder; feed-forward layers have 4 times it."}
     )
     sequence_length: int = field(default=64, metadata={"help": "Tokens of a sequence."})
-    vocab_size: int = field(default=4096, metadata={"help": "Size of the WordPiece vocabulary."})
+    vocab_size: int = field(default=2048, metadata={"help": "Size of the WordPiece vocabulary."})
     batch_size: int = field(default=32, metadata={"help": "Sequences of a pretraining batch."})
     learning_rate: float = field(default=2e-3, metadata={"help": "Pretraining learning rate of both twins."})
     raf_learning_rate: float = field(

@@ -24,7 +24,7 @@ class LossInProgressBar(ProgressCallback):
     """The progress bar shows the last validation loss, instead of a line for every record of the log."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if self.training_bar is not None and logs and "eval_loss" in logs:
+        if logs and "eval_loss" in logs and getattr(self, "training_bar", None) is not None:
             self.training_bar.set_postfix_str(f"validation loss {logs['eval_loss']:.3f}")
 
 
@@ -45,7 +45,8 @@ class RaftTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pop_callback(PrinterCallback)
-        if self.pop_callback(ProgressCallback) is not None:
+        self.pop_callback(ProgressCallback)
+        if not self.args.disable_tqdm:
             self.add_callback(LossInProgressBar())
         self.is_masked_lm = isinstance(self.train_dataset, MaskedSequences)
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
