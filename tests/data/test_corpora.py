@@ -69,9 +69,9 @@ def broken_json(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "missing", "no corpus at .*missing: the path does not exist"),
+        (lambda folder: folder / "missing", r"no corpus at .*missing: the path does not exist"),
         (lambda folder: folder, "holds no parquet, jsonl or txt file"),
-        (broken_json, "cannot read .*bad.jsonl as json"),
+        (broken_json, r"cannot read .*bad\.jsonl as json"),
     ],
 )
 def test_bad_sources_are_refused_in_one_line(make, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -85,7 +85,7 @@ def test_an_empty_file_and_a_missing_column_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is empty"):
         load_corpus(str(tmp_path / "empty.txt"))
     write(tmp_path / "a.jsonl", TEXTS)
-    with pytest.raises(InputError, match="has no column 'body', only id, text|only text, id"):
+    with pytest.raises(InputError, match="has no column 'body', only "):
         load_corpus(str(tmp_path / "a.jsonl"), text_column="body")
 
 

@@ -24,8 +24,9 @@ class LossInProgressBar(ProgressCallback):
     """The progress bar shows the last validation loss, instead of a line for every record of the log."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if logs and "eval_loss" in logs and getattr(self, "training_bar", None) is not None:
-            self.training_bar.set_postfix_str(f"validation loss {logs['eval_loss']:.3f}")
+        bar = getattr(self, "training_bar", None)
+        if logs and "eval_loss" in logs and bar is not None:
+            bar.set_postfix_str(f"validation loss {logs['eval_loss']:.3f}")
 
 
 class RaftTrainer(Trainer):

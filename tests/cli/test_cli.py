@@ -1,0 +1,136 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+from transformers import AutoModelForMaskedLM
+
+import raft
+from raft.cli.main import main
+
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def story(seed: int) -> str:
+    names, verbs = ["Anna", "Boris", "Clara", "David", "Emma"], ["sees", "likes", "meets", "calls", "helps"]
+    places = ["garden", "harbour", "library", "market", "station"]
+    sentences = []
+    for i in range(14):
+        a, b, c = (seed * 7 + i * 3) % 5, (seed * 3 + i) % 5, (seed + i * 2) % 5
+        sentences.append(f"On day {seed * 14 + i} {names[a]} {verbs[b]} a friend in the old {places[c]}.")
+    return " ".join(sentences)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for split, seeds in (("train", range(200)), ("validation", range(200, 260))):
+        lines = "\n".join(json.dumps({"text": story(seed)}) for seed in seeds)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return folder
+
+
+def raft_command(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raft.cli.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=500, check=False)
+
+
+SMALL = [
+    "--steps",
+    "40",
+    "--seeds",
+    "2",
+    "--hidden_size",
+    "32",
+    "--vocab_size",
+    "300",
+    "--finetune_epochs",
+    "2",
+]
+
+
+def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = raft_command("demo", "--corpus", str(corpus), "--out", str(out), *SMALL, "--degrees", "3", "2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "validation loss" in done.stdout
+    files = {path.name for path in out.iterdir()}
+    assert files == {
+        "results.json", "results.csv", "table.md", "rafs.safetensors", "activations.png", "activations.svg",
+        "losses.png", "losses.svg", "report.html", "raft", "faft",
+    }  # fmt: skip
+    results = json.loads((out / "results.json").read_text())
+    rows = {row["measure"]: row for row in results["rows"]}
+    assert pd.read_csv(out / "results.csv").measure.tolist() == list(rows)
+    assert {"validation loss", "perplexity", "word order", "next sentence"} <= set(rows)
+    for task, scores in results["scores"].items():
+        assert rows[task]["raft"] == pytest.approx(sum(scores["raft"]) / 2)
+        difference = sum(scores["raft"]) / 2 - sum(scores["faft"]) / 2
+        assert rows[task]["difference"]["mean"] == pytest.approx(difference)
+    learned = raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(out / "raft"))
+    with safe_open(out / "rafs.safetensors", "pt") as file:
+        for site, act in learned.items():
+            assert act.degrees == (3, 2)
+            assert (file.get_tensor(f"{site}.numerator") == act.numerator).all()
+    assert raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(out / "faft")) == {}
+    assert [path for path in tmp_path.iterdir() if path != out] == []
+
+    before = (out / "results.json").read_text()
+    again = raft_command("demo", "--corpus", str(corpus), "--out", str(out), *SMALL)
+    assert again.returncode == 2
+    assert again.stderr.strip().endswith("holds another run; choose another --out, or give --overwrite")
+    assert (out / "results.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
+        (["--activation", "gelo"], "unknown activation 'gelo'; known are gelu"),
+        (["--degrees", "5", "40"], "degrees must be two integers from 0 to 12, not (5, 40)"),
+        (["--degrees", "5"], "degrees must be two integers from 0 to 12"),
+        (["--corpus", "./nowhere"], "no corpus at ./nowhere: the path does not exist"),
+        (["--glue_dir", "./nowhere"], "no GLUE file nowhere/CoLA/train.tsv"),
+        (["--seeds", "1"], "--seeds must be from 2 to 10, not 1"),
+        (["--minutes", "0"], "--minutes must be above zero"),
+        (["--sequence_length", "3"], "--sequence_length must be from 8 to 512"),
+        (["--hidden_size", "100"], "--hidden_size must be a multiple of 32"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_too_small_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny").mkdir()
+    for name in ("train", "validation"):
+        (tmp_path / "tiny" / f"{name}.txt").write_text(story(1))
+    assert main(["demo", "--corpus", str(tmp_path / "tiny"), "--out", str(tmp_path / "out")]) == 2
+    assert "use a larger corpus" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "demo" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"raft {raft.__version__}"
+    assert main(["dmeo"]) == 2
+    assert "unknown command 'dmeo'; known are demo" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "--stepz", "3"])
+    assert stopped.value.code != 0

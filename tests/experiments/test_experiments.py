@@ -1,0 +1,108 @@
+"""Statistics against scipy and by hand; run folders that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from raft.errors import InputError
+from raft.experiments.comparison import ComparisonSettings, model_config
+from raft.experiments.results import Results, Row, run_folder
+from raft.experiments.statistics import Difference, over_seeds, over_sequences
+
+
+def results() -> Results:
+    rows = [
+        Row(
+            "validation loss",
+            "nats",
+            5.25,
+            5.0,
+            difference=Difference(-0.25, -0.3, -0.2),
+            lower_is_better=True,
+        ),
+        Row("word order", "Matthews", 10.0, 12.0, 1.0, 2.0, Difference(2.0, -1.0, 5.0), seeds=3),
+    ]
+    setup = {"steps": 100, "validation_sequences": 50}
+    settings = {"train_examples": 100}
+    history = {"faft": [(50, 6.0), (100, 5.25)], "raft": [(50, 5.9), (100, 5.0)]}
+    return Results(rows, 6.5, settings, "raft demo --steps 100", setup, history, {})
+
+
+def test_interval_over_seeds_is_students() -> None:
+    raft, faft = [3.0, 5.0, 4.0, 8.0], [1.0, 4.0, 4.5, 5.0]
+    found = over_seeds(raft, faft)
+    difference = np.subtract(raft, faft)
+    half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (difference.mean(), difference.mean() - half, difference.mean() + half)
+    )
+    assert over_seeds([2.0, 3.0], [1.0, 2.0]) == Difference(1.0, 1.0, 1.0)
+
+
+def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    inside = 0
+    for _ in range(200):
+        counts = random.integers(1, 10, size=150)
+        difference = 0.3 * counts + random.normal(size=150)
+        found = over_sequences(difference, np.zeros(150), counts)
+        inside += found.low <= 0.3 <= found.high
+    assert 180 <= inside <= 198
+
+
+def test_files_say_the_same(tmp_path: Path) -> None:
+    results().write(tmp_path)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert table.raft.tolist() == [row["raft"] for row in rows] == [5.0, 12.0]
+    assert table.difference_high.tolist() == [-0.2, 5.0]
+
+
+def test_a_run_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "one"
+    with pytest.raises(RuntimeError), run_folder(out, overwrite=False) as folder:
+        (folder / "results.json").write_text("{}")
+        raise RuntimeError
+    assert not out.exists()
+    assert list(out.parent.iterdir()) == []
+    with run_folder(out, overwrite=False) as folder:
+        (folder / "results.json").write_text("{}")
+        assert not out.exists()
+    assert [path.name for path in out.parent.iterdir()] == ["one"]
+    with pytest.raises(InputError, match="holds another run; choose another --out, or give --overwrite"):
+        run_folder(out, overwrite=False).__enter__()
+    with run_folder(out, overwrite=True) as folder:
+        (folder / "results.json").write_text("[]")
+    assert (out / "results.json").read_text() == "[]"
+
+
+def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds no run of raft"):
+        run_folder(tmp_path, overwrite=True).__enter__()
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_twins_differ_in_the_raf_block_alone() -> None:
+    class Tokenizer:
+        pad_token_id = 0
+
+        def __len__(self) -> int:
+            return 500
+
+    settings = ComparisonSettings(degrees=[3, 2], version="B")
+    faft, raft = (model_config(settings, twin, Tokenizer()).to_dict() for twin in ("faft", "raft"))  # type: ignore
+    assert raft.pop("raf") == {"degrees": [3, 2], "version": "B"}
+    assert faft.pop("raf") is None
+    assert faft == raft
+
+
+def test_the_command_repeats_the_settings() -> None:
+    settings = ComparisonSettings(corpus="my texts", degrees=[3, 2], steps=500, minutes=3.0)
+    assert settings.command() == "raft demo --corpus 'my texts' --steps 500 --degrees 3 2"

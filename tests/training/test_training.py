@@ -1,0 +1,200 @@
+"""Groups, schedules, the masked loss, divergence, and what both twins are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from transformers import BertConfig, BertForMaskedLM
+
+import raft
+from raft.data.masking import IGNORED, MaskedSequences
+from raft.data.tasks import Example, Task
+from raft.data.tokens import pack, train_tokenizer
+from raft.errors import InputError, TrainingError
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.finetune import finetune
+from raft.training.masked_lm import masked_lm_loss, validation_losses
+from raft.training.optimizer import param_groups, schedule
+from raft.training.pretrain import build_model, pretrain, save
+from raft.training.trainer import RaftTrainer
+
+TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number {i % 7}." for i in range(400)]
+TOKENIZER = train_tokenizer(TEXTS, 120, max_length=16)
+SEQUENCES = pack(TEXTS, TOKENIZER, 16)
+
+
+def config(raf: dict[str, Any] | None, **values: Any) -> BertConfig:
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    return BertConfig(
+        **{"vocab_size": len(TOKENIZER), "max_position_embeddings": 16, **size, "raf": raf, **values}
+    )
+
+
+def arguments(folder: Path, **values: Any) -> RaftTrainingArguments:
+    quiet = {"report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+    start = {"max_steps": 30, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "seed": 5}
+    return RaftTrainingArguments(
+        **{"output_dir": str(folder), "remove_unused_columns": False, **quiet, **start, **values}
+    )
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    model = BertForMaskedLM(config({}))
+    groups = {group["name"]: group for group in param_groups(model, 1e-3, 2e-3, 0.01, 0.2)}
+    grouped = [id(p) for group in groups.values() for p in group["params"]]
+    assert sorted(grouped) == sorted({id(p) for p in model.parameters()})
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)].rsplit(".", 1)[1] for p in groups["raf"]["params"]} == {"numerator", "denominator"}
+    assert all(
+        names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in groups["no_decay"]["params"]
+    )
+    assert [(g["lr"], g["weight_decay"]) for g in groups.values()] == [(1e-3, 0.01), (1e-3, 0.0), (2e-3, 0.2)]
+
+
+def test_a_faft_and_frozen_rafs_have_no_raf_group() -> None:
+    model = BertForMaskedLM(config({}))
+    for act in raft.hf.rationals(model).values():
+        act.requires_grad_(False)
+    for each in (model, BertForMaskedLM(config(None))):
+        assert [group["name"] for group in param_groups(each, 1e-3)] == ["decay", "no_decay"]
+
+
+def test_schedules_warm_up_then_decay_or_stay() -> None:
+    optimizer = torch.optim.SGD(param_groups(BertForMaskedLM(config({})), 1.0, 1.0))
+    scheduler = schedule(optimizer, 4, 14)
+    rates = []
+    for _ in range(14):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    decayed, _, constant = (list(column) for column in zip(*rates, strict=True))
+    assert decayed[:4] == constant[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert decayed[4:] == pytest.approx([1 - i / 10 for i in range(10)])
+    assert constant[4:] == [1.0] * 10
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert"])
+def test_masked_loss_is_the_models_own(family: str) -> None:
+    extra = {"embedding_size": 32} if family in ("Electra", "Albert") else {}
+    made = getattr(transformers, f"{family}Config")(
+        **{**config(None).to_dict(), **extra, "max_position_embeddings": 40, "model_type": None} | {"raf": {}}
+    )
+    model = getattr(transformers, f"{family}ForMaskedLM")(made).eval()
+    data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
+    batch = {key: torch.stack([data[i][key] for i in range(6)]) for key in ("input_ids", "labels")}
+    torch.testing.assert_close(masked_lm_loss(model, **batch).mean(), model(**batch).loss)
+
+
+def test_validation_losses_are_exact() -> None:
+    model = BertForMaskedLM(config({}))
+    data = MaskedSequences(SEQUENCES[:21], TOKENIZER, 1)
+    sums, counts = validation_losses(model, data, batch_size=8)
+    assert model.training
+    model.eval()
+    for i in range(21):
+        labels = data[i]["labels"]
+        with torch.no_grad():
+            logits = model(input_ids=data[i]["input_ids"][None]).logits[0]
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").item()
+        assert counts[i] == (labels != IGNORED).sum()
+        assert sums[i] == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+class Recorder(RaftTrainer):
+    """Keeps what it is shown."""
+
+    seen: list[dict[str, torch.Tensor]]
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self.seen.append({key: value.clone() for key, value in inputs.items()})
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def test_both_twins_see_identical_batches(tmp_path: Path) -> None:
+    seen = []
+    for raf in (None, {}):
+        data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=30 * 8)
+        trainer = Recorder(model=build_model(config(raf), 5), args=arguments(tmp_path), train_dataset=data)
+        trainer.seen = []
+        trainer.train()
+        seen.append(trainer.seen)
+    assert len(seen[0]) == len(seen[1]) == 30
+    for one, other in zip(*seen, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not torch.equal(seen[0][0]["input_ids"], seen[0][1]["input_ids"])
+
+
+def test_accumulation_gives_the_large_batchs_gradient(tmp_path: Path) -> None:
+    found = []
+    for accumulation in (1, 4):
+        model = build_model(config({}, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), 5)
+        values = {
+            "per_device_train_batch_size": 8 // accumulation,
+            "gradient_accumulation_steps": accumulation,
+        }
+        data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=24)
+        args = arguments(
+            tmp_path, max_steps=3, max_grad_norm=0.0, adam_epsilon=1.0, learning_rate=1.0, **values
+        )
+        RaftTrainer(model=model, args=args, train_dataset=data).train()
+        found.append(model.state_dict())
+    for key in found[0]:
+        torch.testing.assert_close(found[0][key], found[1][key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("raf", [None, {}])
+def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | None, tmp_path: Path) -> None:
+    runs = []
+    for _ in range(2):
+        data = MaskedSequences(SEQUENCES[:-20], TOKENIZER, 5, draws=60 * 8)
+        held_out = MaskedSequences(SEQUENCES[-20:], TOKENIZER, 0)
+        args = arguments(tmp_path, max_steps=60, eval_strategy="steps", eval_steps=20)
+        runs.append(pretrain(config(raf), data, held_out, args))
+    assert [step for step, _ in runs[0].history] == [20, 40, 60]
+    assert runs[0].loss < runs[0].history[0][1] < np.log(len(TOKENIZER))
+    assert runs[0].history == runs[1].history
+    for act in raft.hf.rationals(runs[0].model).values():
+        assert (act.numerator.detach() - act.start_coefficients()[0]).abs().max() > 1e-3
+
+
+def test_divergence_is_said_at_once(tmp_path: Path) -> None:
+    model = build_model(config({}), 5)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240)
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 0: the training has diverged; lower the learning"
+    ):
+        RaftTrainer(model=model, args=arguments(tmp_path), train_dataset=data).train()
+
+
+def test_a_corpus_smaller_than_a_batch_is_refused(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES[:3], TOKENIZER, 5, draws=240)
+    with pytest.raises(InputError, match=r"3 training and 3 validation sequences; one batch needs 8"):
+        pretrain(config({}), data, data, arguments(tmp_path))
+
+
+def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pool = [
+        Example(
+            f"the {random.integers(5)} {'quick' if i % 2 else 'lazy'} in street {random.integers(7)}",
+            None,
+            i % 2,
+        )
+        for i in range(200)
+    ]
+    task = Task("easy", "accuracy", pool[:140], pool[140:])
+    for raf in (None, {}):
+        folder = tmp_path / str(raf)
+        save(build_model(config(raf), 1), TOKENIZER, folder)
+        values = {"num_train_epochs": 12, "max_steps": -1, "remove_unused_columns": True}
+        scores = [finetune(folder, TOKENIZER, task, 100, arguments(tmp_path, **values)) for _ in range(2)]
+        assert scores[0] == scores[1] > 90
