@@ -22,7 +22,9 @@ from tests.training.test_training import SEQUENCES, TOKENIZER, config
 def model() -> BertForMaskedLM:
     made: BertConfig = config({})
     torch.manual_seed(0)
-    return BertForMaskedLM(made).eval()
+    built = BertForMaskedLM(made)
+    built.eval()
+    return built
 
 
 def test_curves_follow_the_activations_and_their_inputs() -> None:

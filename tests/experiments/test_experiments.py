@@ -64,11 +64,16 @@ def test_files_say_the_same(tmp_path: Path) -> None:
     assert table.difference_high.tolist() == [-0.2, 5.0]
 
 
+def fail_half_way(out: Path) -> None:
+    with run_folder(out, overwrite=False) as folder:
+        (folder / "results.json").write_text("{}")
+        raise RuntimeError("half-way")
+
+
 def test_a_run_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "one"
-    with pytest.raises(RuntimeError), run_folder(out, overwrite=False) as folder:
-        (folder / "results.json").write_text("{}")
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail_half_way(out)
     assert not out.exists()
     assert list(out.parent.iterdir()) == []
     with run_folder(out, overwrite=False) as folder:

@@ -28,6 +28,8 @@ TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number 
 TOKENIZER = train_tokenizer(TEXTS, 120, max_length=16)
 SEQUENCES = pack(TEXTS, TOKENIZER, 16)
 
+BLOCKS: list[dict[str, Any] | None] = [None, {}]
+
 
 def config(raf: dict[str, Any] | None, **values: Any) -> BertConfig:
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -118,7 +120,7 @@ class Recorder(RaftTrainer):
 
 def test_both_twins_see_identical_batches(tmp_path: Path) -> None:
     seen = []
-    for raf in (None, {}):
+    for raf in BLOCKS:
         data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=30 * 8)
         trainer = Recorder(model=build_model(config(raf), 5), args=arguments(tmp_path), train_dataset=data)
         trainer.seen = []
@@ -149,7 +151,7 @@ def test_accumulation_gives_the_large_batchs_gradient(tmp_path: Path) -> None:
         torch.testing.assert_close(found[0][key], found[1][key], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("raf", [None, {}])
+@pytest.mark.parametrize("raf", BLOCKS)
 def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | None, tmp_path: Path) -> None:
     runs = []
     for _ in range(2):
@@ -167,7 +169,8 @@ def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | Non
 def test_divergence_is_said_at_once(tmp_path: Path) -> None:
     model = build_model(config({}), 5)
     with torch.no_grad():
-        model.get_input_embeddings().weight.fill_(float("nan"))
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
     data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240)
     with pytest.raises(
         TrainingError, match=r"the loss is nan at step 0: the training has diverged; lower the learning"
@@ -192,7 +195,7 @@ def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:
         for i in range(200)
     ]
     task = Task("easy", "accuracy", pool[:140], pool[140:])
-    for raf in (None, {}):
+    for raf in BLOCKS:
         folder = tmp_path / str(raf)
         save(build_model(config(raf), 1), TOKENIZER, folder)
         values = {"num_train_epochs": 12, "max_steps": -1, "remove_unused_columns": True}
