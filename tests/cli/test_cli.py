@@ -93,6 +93,8 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--stepz", "3"], "unknown option '--stepz'; 'raft demo --help' lists the options"),
+        (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
         (["--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
         (["--activation", "gelo"], "unknown activation 'gelo'; known are gelu"),
         (["--degrees", "5", "40"], "degrees must be two integers from 0 to 12, not (5, 40)"),
@@ -132,5 +134,6 @@ def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dmeo"]) == 2
     assert "unknown command 'dmeo'; known are demo" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        main(["demo", "--stepz", "3"])
-    assert stopped.value.code != 0
+        main(["demo", "--help"])
+    assert stopped.value.code == 0
+    assert "--raf_learning_rate" in capsys.readouterr().out

@@ -89,6 +89,15 @@ def test_an_empty_file_and_a_missing_column_are_refused(tmp_path: Path) -> None:
         load_corpus(str(tmp_path / "a.jsonl"), text_column="body")
 
 
+def test_empty_documents_are_left_out_and_numbers_are_no_text(tmp_path: Path) -> None:
+    pd.DataFrame({"text": [*TEXTS, "", "  ", None]}).to_parquet(tmp_path / "a.parquet")
+    corpus = load_corpus(str(tmp_path / "a.parquet"))
+    assert sorted([*corpus.train, *corpus.validation]) == sorted(TEXTS)
+    write(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(InputError, match=r"column 'id' of .*a\.jsonl holds Value\('int64'\), not text"):
+        load_corpus(str(tmp_path / "a.jsonl"), text_column="id")
+
+
 def test_an_unknown_hub_name_says_so() -> None:
     with pytest.raises(InputError, match="nobody/nothing is neither a local path nor a hub dataset"):
         load_corpus("nobody/nothing")
@@ -103,6 +112,10 @@ def test_docstrings_are_cleaned_of_markup_and_code() -> None:
         ----------
         x : array_like
             Values that are to be averaged, in any order you like.
+
+        axis (`int` or `tuple`, *optional*):
+            The axis along which it is computed, counted from zero.
+        keepdims (`bool`): Whether the axis is kept, with a length of one.
 
         >>> compute([1, 2])
         1.5
@@ -119,6 +132,9 @@ def test_docstrings_are_cleaned_of_markup_and_code() -> None:
     )
     assert paragraphs == [
         "Compute the mean of x along the given axis of the array.",
+        "Values that are to be averaged, in any order you like.",
+        "The axis along which it is computed, counted from zero.",
+        "Whether the axis is kept, with a length of one.",
         "See the following example, which shows how it is used.",
         "It was written by Someone for all readers of this page.",
     ]

@@ -12,11 +12,11 @@ import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
-from transformers import HfArgumentParser
 
 from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure, loss_figure
 from raft.analysis.report import console_table, html_page, markdown_table, summary
+from raft.cli.options import parse
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
@@ -42,8 +42,7 @@ class DemoSettings(ComparisonSettings):
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft demo`` with the given words of the command line."""
-    parser = HfArgumentParser(DemoSettings, prog="raft demo", description=DESCRIPTION)  # type: ignore[arg-type]
-    (settings,) = parser.parse_args_into_dataclasses(list(arguments))
+    settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
     settings.check()
     out = Path(settings.out)
     check_free(out, settings.overwrite)

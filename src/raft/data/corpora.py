@@ -74,15 +74,13 @@ def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
         or path.suffix in COMPRESSED
     ):
         raise InputError(f"no corpus at {source}: the path does not exist")
-    return _checked(_split(source, _load_hub(source), text_column))
+    return _checked(_split(source, _load_hub(source, text_column), text_column))
 
 
 def _checked(corpus: Corpus) -> Corpus:
-    for split in ("train", "validation"):
-        if not any(text and text.strip() for text in getattr(corpus, split)):
-            raise InputError(
-                f"corpus {corpus.name} has no text to {'train on' if split == 'train' else 'validate on'}"
-            )
+    for texts, purpose in ((corpus.train, "train"), (corpus.validation, "validate")):
+        if len(texts) == 0:
+            raise InputError(f"corpus {corpus.name} has no text to {purpose} on; use more documents")
     return corpus
 
 
@@ -138,34 +136,42 @@ def _load_file(file: Path, text_column: str) -> datasets.Dataset:
         raise InputError(f"cannot read {file} as {kind}: {str(cause).splitlines()[0]}") from error
     if kind == "text" and text_column != "text":
         part = part.rename_column("text", text_column)
+    return _texts(part, str(file), text_column)
+
+
+def _texts(part: datasets.Dataset, name: str, text_column: str) -> datasets.Dataset:
+    """The documents that hold text, as plain strings: formats differ in how they store them."""
     if text_column not in part.column_names:
-        raise InputError(f"{file} has no column {text_column!r}, only {', '.join(part.column_names)}")
-    return part.select_columns([text_column])
+        raise InputError(f"{name} has no column {text_column!r}, only {', '.join(part.column_names)}")
+    kind = part.features[text_column]
+    if getattr(kind, "dtype", None) not in ("string", "large_string"):
+        raise InputError(f"column {text_column!r} of {name} holds {kind}, not text")
+    part = part.select_columns([text_column]).cast(datasets.Features({text_column: datasets.Value("string")}))
+    return part.filter(lambda text: bool(text and text.strip()), input_columns=[text_column])
 
 
-def _load_hub(source: str) -> dict[str, datasets.Dataset]:
+def _load_hub(source: str, text_column: str) -> dict[str, datasets.Dataset]:
     name, _, configuration = source.partition(":")
     try:
-        return dict(datasets.load_dataset(name, configuration or None))
+        loaded = datasets.load_dataset(name, configuration or None)
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
         ) from error
+    return {split: _texts(part, source, text_column) for split, part in loaded.items()}
 
 
 def _split(name: str, splits: dict[str, datasets.Dataset], text_column: str) -> Corpus:
     if not splits:
         raise InputError(f"corpus {name} is empty")
     train = next(iter(splits.values())) if "train" not in splits else splits["train"]
-    if text_column not in train.column_names:
-        raise InputError(f"corpus {name} has no column {text_column!r}, only {', '.join(train.column_names)}")
     held_out = next(
         (splits[key] for key in VALIDATION_NAMES if key in splits and splits[key] is not train), None
     )
     if held_out is None:
         texts = train[text_column]
-        marks = [python_docs.is_validation(text or "") for text in texts]
+        marks = [python_docs.is_validation(text) for text in texts]
         held_out = train.select([i for i, mark in enumerate(marks) if mark])
         train = train.select([i for i, mark in enumerate(marks) if not mark])
     # files are often sorted, and short runs read a part of the corpus only

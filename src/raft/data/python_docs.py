@@ -30,7 +30,7 @@ PACKAGES = (
 )
 """Packages whose docstrings make up the corpus, where they are installed."""
 
-CLEANING = 1
+CLEANING = 2
 """Raise when the cleaning changes, so that old caches are not read."""
 
 VALIDATION_PERCENT = 5
@@ -43,8 +43,11 @@ _SECTION = re.compile(
 )
 _UNDERLINE = re.compile(r"^\s*([=\-~^\"'*+#.`])\1{2,}\s*$")
 _TABLE = re.compile(r"^\s*(\||\+[-=]|[=\-]{2,}\s+[=\-]{2,})")
+_ITEM = re.compile(r"^([-*•]|\d+[.)])\s+")
+_NUMPY_FIELD = re.compile(r"^[*\w][\w*., ]* : \S")  # x : array_like
+_GOOGLE_FIELD = re.compile(r"^[*\w]+(, [*\w]+)* \([^)]*(\([^)]*\)[^)]*)*\):\s*")  # x (`Tensor`, *optional*):
 _SUBSTITUTIONS = [
-    (re.compile(r":[\w:.+-]+:`~?([^`<]*?)\s*(?:<[^`]*>)?`"), r"\1"),  # :func:`name <target>`
+    (re.compile(r":[\w:.+-]+:`[~.!]*([^`<]*?)\s*(?:<[^`]*>)?`"), r"\1"),  # :func:`name <target>`
     (re.compile(r"`([^`<]+?)\s*<[^`]*>`_{0,2}"), r"\1"),  # `text <link>`_
     (re.compile(r"\[([^\]]+)\]\(\s*[^)]*\)"), r"\1"),  # [text](link)
     (re.compile(r"`{1,3}"), ""),
@@ -152,23 +155,23 @@ def clean_docstring(text: str) -> list[str]:
             or _SECTION.match(stripped) is not None
             or _UNDERLINE.match(line) is not None
             or _TABLE.match(line) is not None
+            or _NUMPY_FIELD.match(stripped) is not None
         )
-        if is_break:
+        if is_break or _ITEM.match(stripped) or _GOOGLE_FIELD.match(stripped):
             paragraphs += _prose(lines)
             lines = []
-        else:
-            if lines and re.match(r"([-*•]|\d+[.)])\s", stripped):
-                paragraphs += _prose(lines)
-                lines = []
+        if not is_break:
             lines.append(stripped)
         if stripped.endswith("::") and block_indent is None:
+            paragraphs += _prose(lines)
+            lines = []
             block_indent = indent
     return paragraphs
 
 
 def _prose(lines: list[str]) -> list[str]:
     """The paragraph as one line of plain text, or nothing where it does not read like sentences."""
-    text = re.sub(r"^([-*•]|\d+[.)])\s+", "", " ".join(lines))
+    text = _GOOGLE_FIELD.sub("", _ITEM.sub("", " ".join(lines), count=1))
     for pattern, replacement in _SUBSTITUTIONS:
         text = pattern.sub(replacement, text)
     text = text.strip()

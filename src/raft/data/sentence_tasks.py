@@ -42,7 +42,7 @@ def sentence_tasks(documents: Sequence[str], needed: int, seed: int = 0) -> list
     random = np.random.default_rng(seed)
     order = random.permutation(len(documents))
     halves = [[documents[i] for i in order[0::2]], [documents[i] for i in order[1::2]]]
-    split = [[sentences(document) for document in half if document] for half in halves]
+    split = [[sentences(document) for document in half] for half in halves]
     tasks = []
     for name, metric, make in (
         ("word order", "matthews", word_order),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -35,19 +36,24 @@ def train_tokenizer(
     """
     if vocab_size < 100:
         raise InputError(f"the vocabulary must have at least 100 tokens, not {vocab_size}")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    tokenizer = _untrained(models.WordPiece(unk_token="[UNK]"))
+    documents = list(_first_characters(documents, TOKENIZER_CHARACTERS))
+    alphabet = _alphabet(documents, tokenizer.normalizer, min(1000, vocab_size // 4))
+    # without these in the vocabulary beforehand, in this order, the trainer numbers the continuations anew
+    # in each run, and breaks ties between merges by those numbers
+    continuations = [f"##{character}" for character in alphabet]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        limit_alphabet=min(1000, vocab_size // 4),
+        special_tokens=[*SPECIAL_TOKENS, *continuations],
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_first_characters(documents, TOKENIZER_CHARACTERS), trainer)
-    # the trainer numbers the special tokens first, in their order
-    cls, sep = ((token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]"))
+    tokenizer.train_from_iterator(documents, trainer)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    # anew, as the continuations are ordinary tokens
+    tokenizer = _untrained(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    cls, sep = ((token, vocabulary[token]) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.BertProcessing(sep, cls)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -59,6 +65,28 @@ def train_tokenizer(
         model_max_length=max_length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+
+
+def _untrained(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _alphabet(documents: Sequence[str], normalizer: normalizers.Normalizer, most: int) -> list[str]:
+    """The most frequent characters of normalized text, in an order that does not depend on the run."""
+    counts = Counter[str]()
+    for document in documents:
+        codes, found = np.unique(np.array([document]).view(np.uint32), return_counts=True)
+        counts.update(dict(zip(map(chr, codes.tolist()), found.tolist(), strict=True)))
+    normalized = Counter[str]()
+    for character, count in counts.items():
+        for part in normalizer.normalize_str(character):
+            normalized[part] += count
+    letters = (character for character in normalized if not character.isspace())
+    return sorted(letters, key=lambda character: (-normalized[character], character))[:most]
 
 
 def _first_characters(documents: Sequence[str], limit: int) -> Iterator[str]:
@@ -88,7 +116,7 @@ def pack(
     pieces: list[NDArray[np.int32]] = []
     held = 0
     iterator = iter(documents)
-    while texts := [text for text in islice(iterator, BATCH) if text]:
+    while texts := list(islice(iterator, BATCH)):
         for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
             piece = np.array([*encoding.ids, tokenizer.sep_token_id], dtype=np.int32)
             pieces.append(piece)
