@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Template
 
 from matplotlib.figure import Figure
+from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 
 from raft.experiments.results import Results, Row
@@ -37,7 +39,7 @@ def _cells(row: Row) -> list[str]:
 
 def _unigram_cells(results: Results) -> list[str]:
     return [
-        "unigram model's loss (nats)",
+        "unigram model (nats)",
         f"{results.unigram_loss:.3f}",
         f"{results.unigram_loss:.3f}",
         "",
@@ -52,14 +54,21 @@ def table_cells(results: Results) -> list[list[str]]:
 
 
 def console_table(results: Results) -> Table:
-    """For the terminal."""
+    """For the terminal; it fits into 80 columns, and is not cut where there are fewer."""
     table = Table(
-        title="RAFT and its FAFT", title_justify="left", caption=note(results), caption_justify="left"
+        title="RAFT and its FAFT",
+        title_justify="left",
+        caption=note(results),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
+    cells = [HEADERS, *table_cells(results)]
     for number, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=True)
-    for cells in table_cells(results):
-        table.add_row(*cells)
+        widest = max(cell_len(row[number]) for row in cells)
+        table.add_column(header, justify="left" if number == 0 else "right", min_width=widest)
+    for row in cells[1:]:
+        table.add_row(*row)
     return table
 
 
@@ -83,11 +92,9 @@ def summary(results: Results) -> str:
     certainty = "" if clear else ", a difference that the validation text cannot tell from none"
     return (
         f"After {results.setup['steps']:,} steps on the same batches the {lower} has the lower validation "
-        f"loss: "
-        f"{min(faft, raft):.3f} against the {higher}'s {max(faft, raft):.3f} nats{certainty}. Fine-tuned on "
-        f"{results.settings['train_examples']} examples, the RAFT scores higher on {above} of {len(tasks)} "
-        f"tasks; on "
-        f"{decided} of them the 95 % interval of the difference excludes zero."
+        f"loss: {min(faft, raft):.3f} against the {higher}'s {max(faft, raft):.3f} nats{certainty}. "
+        f"Fine-tuned on {results.settings['train_examples']} examples, the RAFT scores higher on {above} of "
+        f"{len(tasks)} tasks; on {decided} of them the 95 % interval of the difference excludes zero."
     )
 
 
@@ -95,10 +102,8 @@ def note(results: Results) -> str:
     """What the intervals are."""
     return (
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
-        f"sequences. "
-        "Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning seeds; "
-        "intervals are Student's, over "
-        "paired seeds."
+        "sequences. Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning "
+        "seeds; intervals are Student's, over paired seeds."
     )
 
 

@@ -26,8 +26,7 @@ from raft.training.pretrain import save
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
 activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
 compare them. Needs no network. Writes a folder with report.html, the table (results.csv, results.json,
-table.md), figures, the learned
-coefficients (rafs.safetensors) and both models."""
+table.md), figures, the learned coefficients (rafs.safetensors) and both models."""
 
 
 @dataclass
@@ -53,6 +52,10 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     begun = time.perf_counter()
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
     with run_folder(out, settings.overwrite) as folder, Progress(*columns, console=console) as bar:
         bar.stop()  # started with the fine-tuning: pretraining has a bar of its own
         cells = bar.add_task("fine-tuning", total=None)
@@ -63,16 +66,12 @@ def main(arguments: Sequence[str]) -> None:
             if done == total:
                 bar.stop()
 
-        comparison = compare(settings, lambda line: console.print(line, highlight=False), advance)
+        comparison = compare(settings, say, advance)
         write(comparison, folder, settings.activation)
-    console.print(console_table(comparison.results))
+    console.print(console_table(comparison.results), crop=False)
     console.print(summary(comparison.results), highlight=False)
-    console.print(
-        f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / 'report.html'}; "
-        f"to repeat it exactly: {comparison.results.command}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / 'report.html'}")
+    say(f"To repeat it exactly: {comparison.results.command}")
 
 
 def write(comparison: Comparison, folder: Path, fixed: str) -> None:

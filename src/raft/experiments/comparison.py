@@ -52,8 +52,7 @@ class ComparisonSettings:
         default="pydocs",
         metadata={
             "help": "Text: 'pydocs' (docstrings of the installed packages), a file or folder of parquet, "
-            "jsonl or "
-            "txt, or a hub dataset ('owner/name' or 'owner/name:configuration')."
+            "jsonl or txt, or a hub dataset ('owner/name' or 'owner/name:configuration')."
         },
     )
     glue_dir: str | None = field(
@@ -78,12 +77,12 @@ class ComparisonSettings:
     )
     layers: int = field(default=2, metadata={"help": "Layers of the encoder."})
     hidden_size: int = field(
-        default=128, metadata={"help": "Width of the encoder; feed-forward layers have 4 times it."}
+        default=64, metadata={"help": "Width of the encoder; feed-forward layers have 4 times it."}
     )
-    sequence_length: int = field(default=64, metadata={"help": "Tokens of a sequence."})
+    sequence_length: int = field(default=32, metadata={"help": "Tokens of a sequence."})
     vocab_size: int = field(default=2048, metadata={"help": "Size of the WordPiece vocabulary."})
-    batch_size: int = field(default=32, metadata={"help": "Sequences of a pretraining batch."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "Pretraining learning rate of both twins."})
+    batch_size: int = field(default=64, metadata={"help": "Sequences of a pretraining batch."})
+    learning_rate: float = field(default=5e-3, metadata={"help": "Pretraining learning rate of both twins."})
     raf_learning_rate: float = field(
         default=5e-3, metadata={"help": "Pretraining learning rate of the RAFs."}
     )
@@ -245,17 +244,16 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
     if len(sequences) < settings.batch_size or len(held_out) == 0:
         raise InputError(
             f"corpus {corpus.name} fills {len(sequences)} training and {len(held_out)} validation "
-            f"sequences of "
-            f"{settings.sequence_length} tokens, but one batch needs {settings.batch_size} and 1; use more "
-            f"text"
+            f"sequences of {settings.sequence_length} tokens, but one batch needs {settings.batch_size} and "
+            "1; use more text"
         )
     validation = MaskedSequences(held_out, tokenizer, seed=0)
     unigram = unigram_loss(sequences, validation)
     prepared = time.perf_counter()
     say(
         f"{len(corpus.train):,} documents; {len(sequences):,} training and {len(held_out):,} validation "
-        f"sequences of "
-        f"{settings.sequence_length} tokens; vocabulary {len(tokenizer):,}; unigram loss {unigram:.3f}"
+        f"sequences of {settings.sequence_length} tokens; vocabulary {len(tokenizer):,}; "
+        f"unigram loss {unigram:.3f}"
     )
 
     with tempfile.TemporaryDirectory() as scratch:
