@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from raft.kernels import reference
+from raft.kernels import dispatch, reference
 
-
-class _Rational(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-        ctx.save_for_backward(x, numerator, denominator)
-        ctx.version = version
-        return reference.forward(x, numerator, denominator, version)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, numerator, denominator = ctx.saved_tensors
-        return (*reference.backward(grad_outputs[0], x, numerator, denominator, ctx.version), None)
+MAX_DEGREE = 12
 
 
 def check_version(version: str) -> None:
@@ -37,23 +24,29 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
     for version A; B is :math:`Q = 1 + |\sum_k b_k x^k|`, C is :math:`Q = 0.1 + |\sum_k b_k x^k|`, D is B (the
     module adds its noise), and N is :math:`Q = 1 + \sum_k b_k x^k`, which may have poles.
 
-    Computed in float32, in float64 where ``x`` or a coefficient is float64; differentiable twice. An input so
-    large that its highest power overflows that type gives NaN (|x| > 4e7 at degrees (5, 4) in float32).
+    Computed in float32, in float64 where ``x`` or a coefficient is float64, and rounded once to the dtype of
+    ``x``. Differentiable any number of times; in ``torch.compile``, ``torch.func`` and ``torch.export`` too.
+    The sums of the coefficients' gradients do not depend on the number of threads. A coefficient at a kink
+    of an absolute value takes the derivative from above, so that a denominator that starts at zero can move.
 
     Args:
-        x: floating, any shape and device.
-        numerator: ``[m + 1]``, the coefficients :math:`a_0 … a_m`.
-        denominator: ``[n]``, the coefficients :math:`b_1 … b_n`; empty for a polynomial.
+        x: floating, any shape, strides and device.
+        numerator: ``[m + 1]``, the coefficients :math:`a_0 … a_m`, m ≤ 12; or ``[groups, m + 1]`` for groups
+            of neighbouring channels of the last axis.
+        denominator: ``[n]`` or ``[groups, n]``, the coefficients :math:`b_1 … b_n`, n ≤ 12; empty for a
+            polynomial. One row for all groups may stand beside several of the numerator, or the reverse.
         version: the denominator's form.
 
     Returns:
         A tensor of the shape, dtype and device of ``x``.
 
     Raises:
-        ValueError: for an unknown version or coefficients of a wrong shape.
+        ValueError: for an unknown version, coefficients of a wrong shape or on another device, or groups that
+            do not divide the last axis.
         TypeError: for an ``x`` that is not floating.
 
-    Source: Molina, Schramowski and Kersting, "Padé Activation Units", ICLR 2020, equations 2 and 3.
+    Source: Molina, Schramowski and Kersting, "Padé Activation Units", ICLR 2020, equations 2 and 3; groups:
+    Yang and Wang, "Kolmogorov-Arnold Transformer", ICLR 2025.
 
     Example::
 
@@ -61,13 +54,57 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
         >>> raft.rational(torch.tensor([-1.0, 2.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0]))
         tensor([-0.5000,  0.6667])
     """
-    check_version(version)
-    if numerator.dim() != 1 or numerator.shape[0] == 0 or denominator.dim() != 1:
-        raise ValueError(
-            "numerator must have shape [m + 1] and denominator [n], "
-            f"not {list(numerator.shape)} and {list(denominator.shape)}"
-        )
+    if version not in reference.VERSIONS or not _is_plain(x, numerator, denominator):
+        check_version(version)
+        numerator, denominator = _prepared(x, numerator, denominator)
+        if numerator.dtype == torch.float64 != x.dtype:
+            return dispatch.rational(x.to(torch.float64), numerator, denominator, version).to(x.dtype)
+    return dispatch.rational(x, numerator, denominator, version)
+
+
+def _is_plain(x: Tensor, numerator: Tensor, denominator: Tensor) -> bool:
+    """Whether the kernels can take these as they are: the usual case, found out quickly."""
+    return (
+        numerator.dim() == denominator.dim() == 1
+        and numerator.dtype == denominator.dtype == torch.float32
+        and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and x.device == numerator.device == denominator.device
+        and 1 <= numerator.shape[0] <= MAX_DEGREE + 1
+        and denominator.shape[0] <= MAX_DEGREE
+        and numerator.is_contiguous()
+        and denominator.is_contiguous()
+    )
+
+
+def _prepared(x: Tensor, numerator: Tensor, denominator: Tensor) -> tuple[Tensor, Tensor]:
+    """The coefficients contiguous, of one dtype and with equally many rows; or the error's reason."""
     if not x.is_floating_point():
         raise TypeError(f"x must be a floating tensor, not {x.dtype}")
-    y: Tensor = _Rational.apply(x, numerator, denominator, version)
-    return y
+    if x.device != numerator.device or x.device != denominator.device:
+        raise ValueError(
+            f"x, numerator and denominator must be on one device, not {x.device}, {numerator.device} and "
+            f"{denominator.device}"
+        )
+    rows = {c.shape[0] for c in (numerator, denominator) if c.dim() == 2}
+    shapes = f"{list(numerator.shape)} and {list(denominator.shape)}"
+    if (
+        not {numerator.dim(), denominator.dim()} <= {1, 2}
+        or len(rows - {1}) > 1
+        or 0 in (*rows, numerator.shape[-1])
+    ):
+        raise ValueError(
+            "numerator must have shape [m + 1] or [groups, m + 1] and denominator [n] or [groups, n], "
+            f"not {shapes}"
+        )
+    if numerator.shape[-1] > MAX_DEGREE + 1 or denominator.shape[-1] > MAX_DEGREE:
+        raise ValueError(f"degrees must be from 0 to {MAX_DEGREE}, but the coefficients have shapes {shapes}")
+    groups = max(rows, default=1)
+    if groups > 1 and (x.dim() == 0 or x.shape[-1] % groups):
+        raise ValueError(f"{groups} groups do not divide the last axis of x, whose shape is {list(x.shape)}")
+    is_wide = torch.float64 in (x.dtype, numerator.dtype, denominator.dtype)
+    dtype = torch.float64 if is_wide else torch.float32
+    numerator, denominator = (
+        c.to(dtype).expand(groups, -1).contiguous() if rows else c.to(dtype).contiguous()
+        for c in (numerator, denominator)
+    )
+    return numerator, denominator

@@ -1,0 +1,136 @@
+"""The compiled CPU kernel, ``rational.cpp``, called on data pointers.
+
+It is a plain shared library without torch's or Python's headers, so that one build serves all their versions.
+Where it was not built (no compiler at install time), ``is_available`` says so and the reference takes over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raft.kernels.layout import empty_output, groups_of
+
+_KINDS = {"A": 0, "B": 1, "C": 1, "D": 1, "N": 2}
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+_SPECS = {
+    (version, dtype): kind << 8 | number << 10 | (version == "C") << 12
+    for version, kind in _KINDS.items()
+    for dtype, number in _TYPES.items()
+}
+"""What the kernel is told about a call, but for the degrees; see ``dispatch`` in ``rational.cpp``."""
+
+PARALLEL = 16_384
+"""Fewer elements than this are not worth waking threads for."""
+
+
+NO_MEMORY = "no memory for the sums of the coefficients' gradients"
+
+
+@cache
+def library() -> Any:
+    """The shared library, or None where it was not built."""
+    files = sorted(Path(__file__).parent.glob("_rational_cpu*.so"))
+    if not files:
+        logging.getLogger("raft").warning(
+            "RAFs run in plain torch on CPUs, many times slower than the compiled kernel, "
+            "which was not built when raft-transformers was installed: install a C++ compiler, and it again"
+        )
+        return None
+    found = ctypes.CDLL(str(files[-1]))
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    found.raft_rational_forward.argtypes = [pointer] * 5 + [integer] * 3
+    found.raft_rational_backward.argtypes = [pointer] * 8 + [integer] * 3
+    return found
+
+
+def is_available() -> bool:
+    """Whether the kernel was built."""
+    return library() is not None
+
+
+def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
+    """``P(x)/Q(x)``; see ``reference.forward``."""
+    x, y, by_rows = _laid_out(x, numerator)
+    status = library().raft_rational_forward(
+        x.data_ptr(),
+        numerator.data_ptr(),
+        denominator.data_ptr(),
+        y.data_ptr(),
+        _layout(numerator, x, x) if by_rows else None,
+        *_numbers(x, numerator, denominator, version),
+    )
+    if status:
+        raise MemoryError(NO_MEMORY)
+    return y
+
+
+def backward(
+    grad_output: Tensor,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    version: str,
+    coefficients: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients; see ``reference.backward``. Empty tensors for the coefficients where they are not wanted."""
+    x, grad_x, by_rows = _laid_out(x, numerator)
+    if not by_rows and grad_output.stride() != x.stride():
+        grad_output = torch.empty_like(x).copy_(grad_output)
+    elif by_rows and grad_output.stride(-1) != 1:
+        grad_output = grad_output.contiguous()
+    grad_a = torch.empty_like(numerator) if coefficients else numerator.new_empty(0)
+    grad_b = torch.empty_like(denominator) if coefficients else denominator.new_empty(0)
+    status = library().raft_rational_backward(
+        grad_output.data_ptr(),
+        x.data_ptr(),
+        numerator.data_ptr(),
+        denominator.data_ptr(),
+        grad_x.data_ptr(),
+        grad_a.data_ptr() if coefficients else None,
+        grad_b.data_ptr() if coefficients else None,
+        _layout(numerator, x, grad_output) if by_rows else None,
+        *_numbers(x, numerator, denominator, version),
+    )
+    if status:
+        raise MemoryError(NO_MEMORY)
+    return grad_x, grad_a, grad_b
+
+
+def instruction_set(wanted: int = -1) -> int:
+    """0 plain, 1 AVX2, 2 AVX-512: what is in use, after asking for another where the processor has it."""
+    found: int = library().raft_rational_instruction_set(wanted)
+    return found
+
+
+def _numbers(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> tuple[int, int, int]:
+    """Elements, what is to be computed, and threads."""
+    count = x.numel()
+    spec = (numerator.shape[-1] - 1) | denominator.shape[-1] << 4 | _SPECS[version, x.dtype]
+    return count, spec, torch.get_num_threads() if count >= PARALLEL else 1
+
+
+def _laid_out(x: Tensor, numerator: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """``x``, copied only where its last axis is not contiguous; the output; whether rows are to be walked."""
+    y = empty_output(x, numerator)
+    if groups_of(numerator) == 1:
+        if y.stride() == x.stride():  # dense: one run, in whatever order the axes lie
+            return x, y, False
+        if not y.is_contiguous() or x.stride(-1) != 1:
+            return torch.empty_like(x).copy_(x), y, False
+    elif x.stride(-1) != 1:
+        x = x.contiguous()
+    return x, y, True
+
+
+def _layout(numerator: Tensor, x: Tensor, grad_output: Tensor) -> ctypes.Array[ctypes.c_int64]:
+    rows = x.dim() - 1
+    strides = (*x.stride()[:rows], *grad_output.stride()[:rows])
+    numbers = (groups_of(numerator), x.shape[-1], rows, *x.shape[:rows], *strides)
+    return (ctypes.c_int64 * len(numbers))(*numbers)
