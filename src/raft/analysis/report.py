@@ -61,6 +61,7 @@ def console_table(results: Results) -> Table:
         caption=note(results),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
         pad_edge=False,
     )
     cells = [HEADERS, *table_cells(results)]

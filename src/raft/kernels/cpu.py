@@ -1,7 +1,7 @@
 """The compiled CPU kernel, ``rational.cpp``, called on data pointers.
 
 It is a plain shared library without torch's or Python's headers, so that one build serves all their versions.
-Where it was not built (no compiler at install time), ``is_available`` says so and the reference takes over.
+Where it was not built (no compiler at install time) a log line says so, once, and the reference takes over.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def library() -> Any:
     return found
 
 
-def is_available() -> bool:
-    """Whether the kernel was built."""
-    return library() is not None
+def runs_on(device_type: str) -> bool:
+    """On CPUs, where the kernel was built."""
+    return device_type == "cpu" and library() is not None
 
 
 def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from raft.errors import InputError
-from raft.kernels import cpu, portable, reference
+from raft.kernels import cpu, portable, reference, triton
 from raft.kernels.layout import empty_output
 
 
@@ -23,8 +23,8 @@ class Backend(Protocol):
     """What a backend's module offers: ``x`` of any layout, contiguous coefficients ``[count]`` or ``[groups,
     count]``, float64 for a float64 ``x`` and float32 for any other."""
 
-    def is_available(self) -> bool:
-        """Whether it can run here."""
+    def runs_on(self, device_type: str) -> bool:
+        """Whether it can run here on tensors of a device."""
 
     def forward(self, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
         """``P(x)/Q(x)``."""
@@ -41,8 +41,13 @@ class Backend(Protocol):
         """Gradients of all three; empty tensors for the coefficients where they are not wanted."""
 
 
-BACKENDS = {"reference": cast(Backend, portable), "cpu": cast(Backend, cpu)}
-OF_DEVICE = {"cpu": "cpu"}
+BACKENDS = {
+    "cpu": cast(Backend, cpu),
+    "triton": cast(Backend, triton),
+    "reference": cast(Backend, portable),
+}
+"""The fastest first."""
+
 _chosen: dict[str, Backend] = {}
 
 
@@ -56,11 +61,11 @@ def backend_of(device_type: str) -> Backend:
         wanted = os.environ.get("RAFT_KERNEL")
         if wanted is not None and wanted not in BACKENDS:
             raise InputError(f"RAFT_KERNEL must be one of {', '.join(BACKENDS)}, not {wanted!r}")
-        fast = OF_DEVICE.get(device_type, "reference")
-        name = wanted or (fast if BACKENDS[fast].is_available() else "reference")
-        if name not in ("reference", fast) or not BACKENDS[name].is_available():
+        able = [backend for name, backend in BACKENDS.items() if wanted in (None, name)]
+        able = [backend for backend in able if backend.runs_on(device_type)]
+        if not able:
             raise InputError(f"RAFT_KERNEL={wanted} cannot run on {device_type}; unset it")
-        _chosen[device_type] = BACKENDS[name]
+        _chosen[device_type] = able[0]
     return _chosen[device_type]
 
 

@@ -14,8 +14,8 @@ from raft.kernels.layout import empty_output, groups_of
 CHUNK = 16_384
 
 
-def is_available() -> bool:
-    """Always."""
+def runs_on(device_type: str) -> bool:
+    """Everywhere."""
     return True
 
 

@@ -133,7 +133,28 @@ RAFT_INLINE typename Lanes<T>::V horner(const T* coefficients, int degree, typen
     return value;
 }
 
-// The sum in Q, s = sum_k b_k x^k for k = 1 … n, and Q; in version A with |b_k| and |x|.
+// sum_k coefficients[k] x^k, in float64 and rounded to float.
+template <int DEGREE>
+RAFT_INLINE Lanes<float>::V wide_horner(const float* coefficients, int degree, Lanes<float>::V x) {
+    typedef float Half __attribute__((vector_size(RAFT_BYTES / 2)));
+    Half halves[2];
+    __builtin_memcpy(halves, &x, sizeof x);
+    double wide[kMaxDegree + 1];
+    for (int k = 0; k <= (DEGREE >= 0 ? DEGREE : degree); ++k) wide[k] = coefficients[k];
+    for (auto& half : halves) {
+        const auto value = __builtin_convertvector(half, Lanes<double>::V);
+        half = __builtin_convertvector((horner<double, DEGREE>(wide, degree, value)), Half);
+    }
+    __builtin_memcpy(&x, halves, sizeof x);
+    return x;
+}
+template <int DEGREE>
+RAFT_INLINE Lanes<double>::V wide_horner(const double* coefficients, int degree, Lanes<double>::V x) {
+    return horner<double, DEGREE>(coefficients, degree, x);
+}
+
+// The sum in Q, s = sum_k b_k x^k for k = 1 … n, and Q; in version A with |b_k| and |x|. Where the terms may cancel
+// each other but P does not, s needs more digits than it keeps.
 template <class T, int KIND, int N>
 struct Denominator {
     typename Lanes<T>::V s, q;
@@ -142,7 +163,7 @@ struct Denominator {
         using L = Lanes<T>;
         const int n = N >= 0 ? N : c.n;
         if (KIND == kSumAbsolute) {
-            s = n > 0 ? base * horner<T, (N > 0 ? N - 1 : -1)>(c.b, n - 1, base) : L::splat(0);
+            s = n > 0 ? base * wide_horner<(N > 0 ? N - 1 : -1)>(c.b, n - 1, base) : L::splat(0);
             q = L::magnitude(s) + c.constant;
         } else {
             q = n > 0 ? base * horner<T, (N > 0 ? N - 1 : -1)>(c.b, n - 1, base) + c.constant : L::splat(c.constant);

@@ -1,0 +1,162 @@
+"""Every backend against the written-out formulas: random, huge, tiny, zero and infinite inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from raft.kernels import cpu, dispatch, reference
+from tests.kernels.oracle import coefficients, exact
+
+DEGREES = [(1, 1), (0, 4), (3, 2), (5, 4), (4, 5), (7, 6), (12, 1), (1, 12), (12, 12)]
+SPECIAL = [0.0, -0.0, 1e-30, -1e-30, 1e-4, 1.0, -1.0, 1e4, -1e4, 777.0, -31.5, 4096.0, -4096.5]
+FLOAT32_ERROR = 2e-6
+LAST_PLACE = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
+"""Half a unit in the last place of a number, over the number."""
+
+
+@pytest.fixture(params=[name for name in dispatch.BACKENDS if dispatch.BACKENDS[name].runs_on("cpu")])
+def backend(request: pytest.FixtureRequest) -> dispatch.Backend:
+    return dispatch.BACKENDS[request.param]
+
+
+@pytest.fixture(params=range(3), ids=["plain", "avx2", "avx512"])
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[int]:
+    if not cpu.runs_on("cpu"):
+        pytest.skip("the compiled kernel was not built")
+    before = cpu.instruction_set()
+    if cpu.instruction_set(request.param) != request.param:
+        pytest.skip("this processor lacks it")
+    yield request.param
+    cpu.instruction_set(before)
+
+
+def inputs(groups: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = 3 * torch.randn(9, 40 * groups, generator=generator, dtype=torch.float64)
+    x[4, : len(SPECIAL)] = torch.tensor(SPECIAL, dtype=torch.float64)
+    if dtype == torch.float16:
+        x = x.clamp(-6e4, 6e4)
+    return x.to(dtype), torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def check(found: Tensor, true: np.ndarray, terms: np.ndarray, relative: float, places: float = 0.0) -> None:
+    largest = torch.finfo(found.dtype).max
+    smallest = torch.finfo(found.dtype).smallest_normal
+    known = np.abs(true) < 0.99 * largest
+    values = found.double().numpy()
+    assert np.isfinite(values[known]).all()
+    allowed = relative * terms + places * np.abs(true) + smallest
+    excess = (np.abs(values - true) / allowed)[known]
+    assert excess.size == 0 or excess.max() <= 1
+
+
+def check_all(
+    backend: dispatch.Backend, version: str, degrees: tuple[int, int], groups: int, dtype: torch.dtype
+) -> None:
+    wide = dtype == torch.float64
+    a, b = coefficients(groups, degrees, version, sum(degrees), torch.float64 if wide else torch.float32)
+    x, g = inputs(groups, 1, dtype)
+    true = exact(g, x, a, b, version)
+    relative = 1e-14 if wide else FLOAT32_ERROR
+    places = 4 * LAST_PLACE.get(dtype, 0.0)  # two units
+    check(backend.forward(x, a, b, version), true.y, true.y_terms, relative, places)
+    grad_x, grad_a, grad_b = backend.backward(g, x, a, b, version)
+    check(grad_x, true.grad_x, true.grad_x_terms, relative, places)
+    check(grad_a, true.grad_a, true.grad_a_terms, relative)
+    check(grad_b, true.grad_b, true.grad_b_terms, relative)
+
+
+@pytest.mark.parametrize("degrees", DEGREES)
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_float32(backend: dispatch.Backend, version: str, degrees: tuple[int, int], groups: int) -> None:
+    check_all(backend, version, degrees, groups, torch.float32)
+
+
+@pytest.mark.parametrize("degrees", [(5, 4), (7, 6), (12, 12)])
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes(
+    backend: dispatch.Backend, version: str, degrees: tuple[int, int], dtype: torch.dtype
+) -> None:
+    check_all(backend, version, degrees, 2, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("version", ["A", "B", "N"])
+def test_every_instruction_set(instruction_set: int, version: str, dtype: torch.dtype) -> None:
+    for degrees in ((5, 4), (3, 6)):
+        check_all(dispatch.BACKENDS["cpu"], version, degrees, 1, dtype)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(reference.VERSIONS),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40),
+    st.integers(0, 10_000),
+    st.booleans(),
+)
+def test_any_finite_input(
+    version: str, m: int, n: int, values: list[float], seed: int, is_sparse: bool
+) -> None:
+    a, b = coefficients(1, (m, n), version, seed)
+    if is_sparse:  # leading coefficients that are zero
+        a[:, 2:], b[:, 2:] = 0, 0
+    x = torch.tensor(values, dtype=torch.float32)[None]
+    g = torch.ones_like(x)
+    true = exact(g, x, a, b, version)
+    for name in dispatch.BACKENDS:
+        if dispatch.BACKENDS[name].runs_on("cpu"):
+            check(dispatch.BACKENDS[name].forward(x, a, b, version), true.y, true.y_terms, FLOAT32_ERROR)
+            grads = dispatch.BACKENDS[name].backward(g, x, a, b, version)
+            check(grads[0], true.grad_x, true.grad_x_terms, FLOAT32_ERROR)
+            check(grads[1], true.grad_a, true.grad_a_terms, FLOAT32_ERROR)
+            check(grads[2], true.grad_b, true.grad_b_terms, FLOAT32_ERROR)
+
+
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("degrees", [(5, 4), (4, 4), (3, 4), (12, 12)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_infinity_is_the_limit_and_nan_stays(
+    backend: dispatch.Backend, version: str, degrees: tuple[int, int], dtype: torch.dtype
+) -> None:
+    m, n = degrees
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    a, b = torch.ones(1, m + 1, dtype=wide), torch.full((1, n), 2.0, dtype=wide)
+    if version == "N":
+        b[:, ::2] = 0
+    x = torch.tensor([float("inf"), float("-inf"), float("nan"), 1.0], dtype=dtype)
+    y = backend.forward(x, a, b, version)
+    is_odd = m % 2 if version in ("A", "B", "C", "D") else (m - n) % 2
+    sign = -1.0 if is_odd else 1.0
+    size = {1: float("inf"), 0: 0.5, -1: 0.0}[m - n]
+    assert y[0] == size
+    assert y[1] == sign * size
+    assert y[2].isnan()
+    assert y[3].isfinite()
+    grad_x = backend.backward(torch.ones_like(x), x, a, b, version)[0]
+    assert grad_x[0] == (0.5 if m > n else 0.0)
+    assert grad_x[2].isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_half_precision_number_is_read_and_rounded_as_torch_does(
+    instruction_set: int, dtype: torch.dtype
+) -> None:
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+    for factor in (1.0, 1.00048828125, 0.333251953125, 3.0e-5):
+        y = cpu.forward(x, torch.tensor([0.0, factor]), torch.zeros(0), "A")
+        expected = (x.float() * factor).to(dtype)
+        assert torch.equal(y.isnan(), expected.isnan())
+        known = ~expected.isnan()
+        # minus zero is lost where P adds a_0 = +0 to it
+        assert torch.equal(y[known] + 0, expected[known] + 0)

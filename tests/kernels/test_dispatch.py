@@ -1,0 +1,272 @@
+"""The operator as a citizen of PyTorch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+from torch.utils.checkpoint import checkpoint
+
+import raft
+from raft.errors import InputError
+from raft.kernels import dispatch
+from tests.kernels.oracle import coefficients
+
+operator = torch.ops.raft.rational
+
+
+def tensors(groups: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    a, b = coefficients(groups, (5, 4), "A", 0, wide)
+    if groups == 1:
+        a, b = a[0], b[0]
+    x = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return x.requires_grad_(), a.requires_grad_(), b.requires_grad_()
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "D"])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("function", [raft.rational, operator], ids=["eager", "operator"])
+def test_gradcheck_twice(function: Callable[..., Tensor], groups: int, version: str) -> None:
+    def evaluate(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return function(x, a, b, version)
+
+    assert torch.autograd.gradcheck(evaluate, tensors(groups))
+    assert torch.autograd.gradgradcheck(evaluate, tensors(groups))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_thin_path_is_the_operator(dtype: torch.dtype) -> None:
+    found = []
+    for function in (raft.rational, operator):
+        x, a, b = tensors(dtype=dtype)
+        y = function(x, a, b, "A")
+        found.append((y, *torch.autograd.grad(y, (x, a, b), torch.ones_like(y))))
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_opcheck(backend: str, dtype: torch.dtype, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not dispatch.BACKENDS[backend].runs_on("cpu"):
+        pytest.skip("the compiled kernel was not built")
+    monkeypatch.setattr(dispatch, "_chosen", {"cpu": dispatch.BACKENDS[backend]})
+    x, a, b = tensors(groups, dtype)
+    torch.library.opcheck(operator.default, (x, a, b, "A"))
+    torch.library.opcheck(operator.default, (x.detach().t().contiguous().t(), a, b, "B"))
+    for wanted in (True, False):
+        backward = torch.ops.raft.rational_backward.default
+        torch.library.opcheck(backward, (x.detach().clone().requires_grad_(), x, a, b, "A", wanted))
+
+
+def test_one_row_of_coefficients_beside_several() -> None:
+    x, a, _ = tensors()
+    b = tensors(4)[2]
+    assert torch.autograd.gradcheck(raft.rational, (x, a, b))
+    whole = torch.cat([raft.rational(x[:, 2 * i : 2 * i + 2], a, b[i]) for i in range(4)], dim=-1)
+    torch.testing.assert_close(raft.rational(x, a[None], b), whole)
+
+
+def test_per_sample_gradients_and_hessians() -> None:
+    x, a, b = (t.detach() for t in tensors())
+
+    def loss(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+        return raft.rational(x, a, b).square().sum()
+
+    each = vmap(grad(loss, argnums=(0, 1)), in_dims=(None, None, 0))(a, b, x)
+    for i in range(len(x)):
+        for found, expected in zip(each, grad(loss, argnums=(0, 1))(a, b, x[i]), strict=True):
+            torch.testing.assert_close(found[i], expected)
+    traced = torch.autograd.functional.hessian(lambda b: written(x, a, b).square().sum(), b)
+    torch.testing.assert_close(hessian(loss, argnums=1)(a, b, x), traced)
+    torch.testing.assert_close(
+        jacrev(lambda a: raft.rational(x, a, b))(a),
+        torch.autograd.functional.jacobian(lambda a: written(x, a, b), a),
+    )
+    tangents = tuple(torch.randn_like(t) for t in (x, a, b))
+    for found, expected in zip(
+        jvp(raft.rational, (x, a, b), tangents), jvp(written, (x, a, b), tangents), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def written(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    p = sum((a[k] * x**k for k in range(len(a))), torch.zeros_like(x))
+    return p / (1 + sum(((b[k - 1] * x**k).abs() for k in range(1, len(b) + 1)), torch.zeros_like(x)))
+
+
+def test_vmap_over_coefficients() -> None:
+    x, a, b = (t.detach() for t in tensors())
+    many = torch.stack([a, 2 * a, a.flip(0)])
+    found = vmap(lambda a, x: raft.rational(x, a, b))(many, x)
+    torch.testing.assert_close(found, torch.stack([raft.rational(x[i], many[i], b) for i in range(3)]))
+    torch.testing.assert_close(
+        vmap(lambda x: raft.rational(x, a, b), in_dims=1, out_dims=1)(x), raft.rational(x, a, b)
+    )
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.act, self.down = nn.Linear(8, 32), raft.Rational(), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.down(self.act(self.up(x)))
+        return found
+
+
+def trained(
+    step: Callable[[nn.Module, Tensor], Tensor], compiled: bool = False
+) -> tuple[list[float], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = Block()
+    called: Any = torch.compile(model, fullgraph=True, dynamic=True) if compiled else model
+    optimizer = torch.optim.AdamW(raft.param_groups(model, lr=1e-2))
+    losses = []
+    for size in (16, 16, 24, 40):
+        x = torch.randn(size, 8, generator=torch.Generator().manual_seed(size))
+        loss = step(called, x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, model.state_dict()
+
+
+def mean_square(model: Any, x: Tensor) -> Tensor:
+    found: Tensor = (model(x) - x).square().mean()
+    return found
+
+
+@pytest.mark.slow
+def test_compiled_training_agrees_with_eager_without_breaks_or_recompilation() -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    eager, compiled = trained(mean_square), trained(mean_square, compiled=True)
+    assert eager[0] == pytest.approx(compiled[0], rel=1e-5)
+    for key, value in eager[1].items():
+        torch.testing.assert_close(compiled[1][key], value, rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_checkpointing_changes_nothing() -> None:
+    plain = trained(mean_square)
+    saved = trained(lambda model, x: (checkpoint(model, x, use_reentrant=False) - x).square().mean())
+    assert plain[0] == saved[0]
+
+
+def test_autocast_computes_in_the_dtype_that_it_is_given() -> None:
+    model = Block()
+    seen = []
+    model.act.register_forward_hook(
+        lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mean_square(model, torch.randn(4, 8)).backward()
+    assert seen == [(torch.bfloat16, torch.bfloat16)]
+    assert model.act.numerator.grad is not None
+    assert model.act.numerator.grad.dtype == torch.float32
+
+
+def test_exported_programs_keep_the_operator() -> None:
+    act = raft.Rational()
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(act, (torch.randn(4, 8),), dynamic_shapes=({0: batch},))
+    assert any(node.target == operator.default for node in program.graph.nodes)
+    x = torch.randn(7, 8)
+    assert torch.equal(program.module()(x), act(x))
+
+
+def test_functional_call_with_other_coefficients() -> None:
+    act = raft.Rational()
+    twice = {name: 2 * value for name, value in act.named_parameters()}
+    x = torch.randn(5)
+    torch.testing.assert_close(
+        functional_call(act, twice, (x,)), raft.rational(x, twice["numerator"], twice["denominator"])
+    )
+
+
+IN_TWO_PROCESSES = """
+import sys
+import torch, torch.distributed as dist, torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+from tests.kernels.test_dispatch import Block, mean_square
+
+def gradients(rank, file):
+    dist.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = DistributedDataParallel(Block())
+    x = torch.randn(8, 8, generator=torch.Generator().manual_seed(3))
+    mean_square(model, x[4 * rank : 4 * rank + 4]).backward()
+    if rank == 0:
+        torch.save([p.grad for p in model.parameters()], file + ".pt")
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    mp.spawn(gradients, (sys.argv[1],), nprocs=2)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    script, file = tmp_path / "two.py", tmp_path / "store"
+    script.write_text(IN_TWO_PROCESSES)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(script), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    torch.manual_seed(0)
+    model = Block()
+    mean_square(model, torch.randn(8, 8, generator=torch.Generator().manual_seed(3))).backward()
+    for found, parameter in zip(torch.load(f"{file}.pt", weights_only=True), model.parameters(), strict=True):
+        torch.testing.assert_close(found, parameter.grad)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [("triton3", "RAFT_KERNEL must be one of"), ("cpu", "RAFT_KERNEL=cpu cannot run on meta")],
+)
+def test_a_kernel_that_cannot_be_had_is_refused(
+    kernel: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAFT_KERNEL", kernel)
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    with pytest.raises(InputError, match=message):
+        dispatch.backend_of("meta")
+
+
+def test_the_kernel_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAFT_KERNEL", "reference")
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    assert dispatch.backend_of("cpu") is dispatch.BACKENDS["reference"]
+
+
+@pytest.mark.parametrize(
+    ("x", "numerator", "denominator", "message"),
+    [
+        ([6], [6], [4, 4], "4 groups do not divide the last axis"),
+        ([8], [2, 6], [4, 4], "numerator must have shape"),
+        ([8], [1, 2, 6], [4], "numerator must have shape"),
+        ([8], [14], [4], "degrees must be from 0 to 12"),
+        ([], [2, 6], [2, 4], "2 groups do not divide the last axis"),
+    ],
+)
+def test_bad_shapes_are_refused(
+    x: list[int], numerator: list[int], denominator: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        raft.rational(torch.ones(x), torch.ones(numerator), torch.ones(denominator))
+
+
+def test_coefficients_elsewhere_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be on one device, not cpu, meta and cpu"):
+        raft.rational(torch.ones(3), torch.ones(6, device="meta"), torch.ones(4))

@@ -1,0 +1,196 @@
+"""Any shape and strides, any number of threads, memory that is not clean, forked workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import raft
+from raft.kernels import cpu, dispatch, reference
+from tests.kernels.oracle import coefficients
+
+needs_kernel = pytest.mark.skipif(not cpu.runs_on("cpu"), reason="the compiled kernel was not built")
+
+
+@pytest.fixture
+def poisoned_memory() -> Iterator[None]:
+    """New tensors are full of NaN."""
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[Tensor, int]:
+    """A view of some tensor, and a number of groups that divides its last axis."""
+    shape = draw(st.lists(st.integers(0, 5), max_size=3))
+    groups = draw(st.sampled_from([1, 1, 2, 4])) if shape else 1
+    if shape:
+        shape[-1] = groups * draw(st.integers(0, 40))
+    steps = draw(st.lists(st.sampled_from([1, 1, 2]), min_size=len(shape), max_size=len(shape)))
+    axes = draw(st.permutations(range(len(shape))))
+    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]))
+    whole = [size * step for size, step in zip(shape, steps, strict=True)]
+    inverse = [axes.index(axis) for axis in range(len(axes))]
+    base = torch.randn([whole[axis] for axis in axes], generator=torch.Generator().manual_seed(0))
+    view = base.to(dtype).permute(inverse)[tuple(slice(None, None, step) for step in steps)]
+    if draw(st.booleans()) and view.dim() > 1 and view.shape[0] > 0:
+        view = view[:1].expand(view.shape)
+    assert list(view.shape) == shape
+    return view, groups
+
+
+def steps(tensor: Tensor) -> list[int]:
+    """Strides of the axes that are more than one long; of the others they mean nothing."""
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(layouts(), st.sampled_from(["A", "C", "N"]), st.booleans())
+def test_shapes_and_strides(layout: tuple[Tensor, int], version: str, is_expanded: bool) -> None:
+    view, groups = layout
+    wide = torch.float64 if view.dtype == torch.float64 else torch.float32
+    a, b = coefficients(groups, (5, 4), version, 0, wide)
+    grad = torch.ones((), dtype=view.dtype).expand(view.shape) if is_expanded else torch.randn_like(view)
+    expected = reference.forward(view.contiguous(), a, b, version)
+    expected_grads = reference.backward(grad.contiguous(), view.contiguous(), a, b, version)
+    x = view.detach().requires_grad_()
+    a.requires_grad_(), b.requires_grad_()
+    y = raft.rational(x, a, b, version)
+    assert (y.shape, y.dtype) == (view.shape, view.dtype)
+    if groups == 1 and view.numel():
+        assert steps(y) == steps(torch.nn.functional.gelu(view))
+    torch.testing.assert_close(y, expected)
+    found = torch.autograd.grad(y, (x, a, b), grad)
+    for mine, theirs in zip(found, expected_grads, strict=True):
+        torch.testing.assert_close(
+            mine, theirs.to(mine.dtype), rtol=1e-2 if view.element_size() == 2 else 1e-4, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["cpu", "reference"])
+def test_any_number_of_threads_gives_the_same_bits(kernel: str, dtype: torch.dtype, groups: int) -> None:
+    backend = dispatch.BACKENDS[kernel]
+    if not backend.runs_on("cpu"):
+        pytest.skip("the compiled kernel was not built")
+    a, b = coefficients(groups, (5, 4), "A", 0)
+    x, g = torch.randn(301, 512).to(dtype), torch.randn(301, 512).to(dtype)
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3, 5):
+        torch.set_num_threads(threads)
+        found.append((backend.forward(x, a, b, "A"), *backend.backward(g, x, a, b, "A")))
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
+@needs_kernel
+@pytest.mark.parametrize("size", [1, 31, 1024, 1025, 40_000])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_all_of_the_output_is_written(size: int, groups: int, poisoned_memory: None) -> None:
+    a, b = coefficients(groups, (5, 4), "A", 0)
+    assert torch.empty(3).isnan().all()
+    for x in (torch.randn(size * groups), torch.randn(2, 3, size * groups)[::2, :, :]):
+        assert cpu.forward(x, a, b, "A").isfinite().all()
+        assert all(t.isfinite().all() for t in cpu.backward(x, x, a, b, "A"))
+
+
+@needs_kernel
+def test_frozen_coefficients_have_no_sums() -> None:
+    a, b = coefficients(1, (5, 4), "A", 0)
+    x = torch.randn(100)
+    grads = cpu.backward(x, x, a, b, "A", coefficients=False)
+    assert [t.numel() for t in grads] == [100, 0, 0]
+    act = raft.Rational().requires_grad_(False)
+    x.requires_grad_()
+    act(x).sum().backward()
+    assert x.grad is not None
+    assert act.numerator.grad is None
+
+
+IN_A_WORKER = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+import raft
+
+act = raft.Rational()
+torch.set_num_threads(2)
+inputs = [torch.full((200, 3072), float(i)) for i in range(4)]
+act(inputs[0]).sum().backward()  # threads are up
+
+class Activated(Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        torch.set_num_threads(2)
+        with torch.no_grad():
+            return act(inputs[i])[-1, -1].item()
+
+loader = DataLoader(Activated(), num_workers=1, batch_size=4, multiprocessing_context="fork")
+print([round(value, 1) for batch in loader for value in batch.tolist()])
+"""
+
+
+@needs_kernel
+def test_a_forked_worker_does_not_hang() -> None:
+    command = [sys.executable, "-c", IN_A_WORKER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[-0.0, 0.8, 2.0, 3.0]"
+
+
+@needs_kernel
+def test_torchs_own_threads_are_used() -> None:
+    assert cpu.library().raft_rational_has_threads() == 1
+    maps = Path("/proc/self/maps").read_text()
+    assert len({line.split()[-1] for line in maps.splitlines() if "libgomp" in line}) == 1
+
+
+def test_without_the_kernel_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cpu, "__file__", str(tmp_path / "cpu.py"))
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    cpu.library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING, "raft"):
+            for _ in range(3):
+                act = raft.Rational()
+                act(torch.randn(5)).sum().backward()
+        assert len(caplog.records) == 1
+        assert "install a C++ compiler" in caplog.text
+        assert act.numerator.grad is not None
+    finally:
+        cpu.library.cache_clear()
+
+
+@pytest.mark.slow
+@needs_kernel
+def test_more_than_two_to_the_31_elements() -> None:
+    count = 2**31 + 77
+    if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") < 4.2 * 2 * count:
+        pytest.skip("needs 18 GB of free memory")
+    x = torch.zeros(count, dtype=torch.bfloat16)
+    x[-3:] = 1.0
+    a, b = torch.tensor([0.0, 0.5, 0.5]), torch.tensor([1.0])
+    y = cpu.forward(x, a, b, "A")
+    assert y[-3:].tolist() == [0.5] * 3
+    assert y[-4] == y[0] == 0
+    assert y.count_nonzero() == 3
+    del y
+    grad_x, grad_a, _ = cpu.backward(x, x, a, b, "A")
+    assert grad_x.count_nonzero() == 3
+    assert grad_a.tolist() == [1.5, 1.5, 1.5]

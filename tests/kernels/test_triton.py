@@ -1,0 +1,73 @@
+"""The Triton kernels under Triton's interpreter, by the tests that every backend has to pass."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from raft.kernels import reference, triton
+from tests.kernels.oracle import coefficients
+
+SELECTED = (
+    "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
+    "or other_dtypes and degrees0)"
+)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which has no build for this platform")
+def test_in_the_interpreter() -> None:
+    tests = [
+        "tests/kernels/test_accuracy.py",
+        "tests/kernels/test_layout.py",
+        "tests/kernels/test_dispatch.py",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+        *tests,
+        "-k",
+        SELECTED,
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "passed" in done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu(dtype: torch.dtype) -> None:
+    """The interpreter's answers, and the same bits twice."""
+    for version in reference.VERSIONS:
+        for groups in (1, 8):
+            a, b = (c.cuda() for c in coefficients(groups, (5, 4), version, 0))
+            x, g = (
+                torch.randn(515, 512, device="cuda").to(dtype),
+                torch.randn(515, 512, device="cuda").to(dtype),
+            )
+            found = [
+                (triton.forward(x, a, b, version), *triton.backward(g, x, a, b, version)) for _ in range(2)
+            ]
+            assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+            expected = (reference.forward(x, a, b, version), *reference.backward(g, x, a, b, version))
+            for mine, theirs in zip(found[0], expected, strict=True):
+                rtol, atol = (1e-2, 1e-2) if dtype == torch.bfloat16 else (1e-4, 1e-3)
+                torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=atol)
