@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -184,6 +185,20 @@ def test_exported_programs_keep_the_operator() -> None:
     assert any(node.target == operator.default for node in program.graph.nodes)
     x = torch.randn(7, 8)
     assert torch.equal(program.module()(x), act(x))
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "N"])
+def test_onnx_runtime_computes_the_exported_model(version: str, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 16), raft.Rational("gelu", version=version)).eval()
+    x = torch.randn(4, 8)
+    shapes = ({0: torch.export.Dim("batch")},)
+    torch.onnx.export(
+        model, (x,), str(tmp_path / "model.onnx"), dynamo=True, dynamic_shapes=shapes, verbose=False
+    )
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    more = torch.randn(7, 8)
+    (found,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), model(more).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_functional_call_with_other_coefficients() -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from raft.errors import InputError
-from raft.kernels import cpu, portable, reference, triton
+from raft.kernels import cpu, formula, portable, reference, triton
 from raft.kernels.layout import empty_output
 
 
@@ -72,6 +72,8 @@ def backend_of(device_type: str) -> Backend:
 def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
     """``P(x)/Q(x)``, differentiable; arguments as a ``Backend`` takes them."""
     if _is_watched(x):
+        if torch.onnx.is_in_onnx_export():  # which knows the operators of its standard alone
+            return formula.rational(x, numerator, denominator, version)
         found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version)
         return found
     if torch._C._are_functorch_transforms_active():

@@ -1,0 +1,1 @@
+"""Measurements of speed: functions in turn, in one process, beside a named peer."""

@@ -1,0 +1,130 @@
+"""A whole training step of a RAFT beside its FAFT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForMaskedLM
+
+from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.training.masked_lm import masked_lm_loss
+from raft.training.optimizer import param_groups
+
+TWINS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "RAFT": {}}
+"""The twins' ``raf`` blocks; the FAFT stands there twice, which shows the noise."""
+
+MASKED = 0.15
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """One model's training step.
+
+    Attributes:
+        model: ``FAFT``, ``FAFT, again`` or ``RAFT``.
+        milliseconds: median of a step: forward, backward, AdamW.
+        tokens_per_second: read by the model.
+        teraflops_per_second: of the model's matrix products, forward and backward.
+        ratio: to the FAFT in the same rounds.
+        peak_megabytes: of GPU memory; None on a CPU.
+        rounds: how many.
+    """
+
+    model: str
+    milliseconds: float
+    tokens_per_second: float
+    teraflops_per_second: float
+    ratio: Ratio
+    peak_megabytes: float | None
+    rounds: int
+
+    def row(self) -> dict[str, Any]:
+        """For a table or a file."""
+        values = {key: value for key, value in vars(self).items() if key != "ratio"}
+        return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
+
+
+def measure_steps(
+    config: BertConfig,
+    batch_size: int,
+    sequence_length: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    compiled: bool,
+    seconds: float,
+) -> list[MeasuredStep]:
+    """Time training steps of the twins on random tokens.
+
+    Args:
+        config: of the FAFT.
+        batch_size: sequences of a step.
+        sequence_length: tokens of a sequence.
+        device: CPU or GPU.
+        dtype: computed in by autocast where it is not float32.
+        compiled: whether the models are compiled.
+        seconds: for all of it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch_size, sequence_length)
+    input_ids = torch.randint(5, config.vocab_size, shape, generator=generator)
+    predicted = torch.rand(shape, generator=generator) < MASKED
+    labels = torch.where(predicted, input_ids, -100)
+    calls, peaks, products = {}, {}, 0.0
+    for name, block in TWINS.items():
+        torch.manual_seed(0)
+        model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
+        model.to(device)  # type: ignore[arg-type]  # a decorator of transformers hides the method's type
+        products = _matrix_products(model, config, int(predicted.sum()), batch_size, sequence_length)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        calls[name] = _step(model, input_ids.to(device), labels.to(device), dtype, compiled)
+        calls[name]()
+        peaks[name] = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
+    times = in_turn(calls, device, seconds)
+    medians = {name: float(np.median(found)) for name, found in times.items()}
+    return [
+        MeasuredStep(
+            name,
+            1e3 * medians[name],
+            batch_size * sequence_length / medians[name],
+            products / medians[name] / 1e12,
+            ratio(found, times["FAFT"]),
+            peaks[name],
+            len(found),
+        )
+        for name, found in times.items()
+    ]
+
+
+def _step(
+    model: BertForMaskedLM, input_ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, compiled: bool
+) -> Callable[[], object]:
+    optimizer = torch.optim.AdamW(param_groups(model, lr=1e-4), fused=True)
+    if compiled:
+        model.bert.compile()
+    device = input_ids.device.type
+
+    def step() -> object:
+        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
+            loss = masked_lm_loss(model, input_ids, labels).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return None
+
+    return step
+
+
+def _matrix_products(
+    model: BertForMaskedLM, config: BertConfig, predicted: int, batch_size: int, sequence_length: int
+) -> float:
+    """Floating point operations of a step: 6 for a weight and token, 12 for a pair and channel."""
+    tokens = batch_size * sequence_length
+    layers = sum(p.numel() for p in model.bert.encoder.parameters() if p.dim() == 2)
+    head = config.hidden_size * (config.hidden_size + config.vocab_size)
+    pairs = config.num_hidden_layers * config.hidden_size * sequence_length
+    return 6.0 * (tokens * layers + predicted * head) + 12.0 * tokens * pairs

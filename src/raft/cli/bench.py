@@ -1,0 +1,164 @@
+"""``raft bench``: how fast RAFs are on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from transformers import BertConfig
+
+from raft.benchmarks.kernel import SHAPES, measure
+from raft.benchmarks.step import measure_steps
+from raft.cli.options import parse
+from raft.errors import InputError
+from raft.experiments.results import RESULTS, check_free, machine, run_folder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
+noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed."""
+
+STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
+
+
+@dataclass
+class BenchSettings:
+    """What both benchmarks take."""
+
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, or auto: a GPU where there is one."})
+    seconds: float = field(default=10.0, metadata={"help": "Time for each line of comparisons."})
+    compile: bool = field(default=False, metadata={"help": "Compile too: the formula, or the models."})
+    out: str | None = field(default=None, metadata={"help": "Folder for results.json and results.csv."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a run that --out holds."})
+
+    def torch_device(self) -> torch.device:
+        """The device; ``InputError`` where it is not there."""
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"--device must be cpu, cuda or auto, not {self.device!r}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no CUDA device here")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class KernelSettings(BenchSettings):
+    """``raft bench kernel``."""
+
+    dtypes: list[str] = field(
+        default_factory=lambda: ["float32", "bfloat16"], metadata={"help": "float32, bfloat16, float16."}
+    )
+    shapes: list[str] | None = field(
+        default=None, metadata={"help": "Shapes such as 4096x3072, instead of the device's usual ones."}
+    )
+
+
+@dataclass
+class StepSettings(BenchSettings):
+    """``raft bench step``."""
+
+    dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16 (autocast)."})
+    layers: int = field(default=4, metadata={"help": "Layers of the encoder."})
+    hidden_size: int = field(default=256, metadata={"help": "Width; feed-forward layers have 4 times it."})
+    batch_size: int = field(default=32, metadata={"help": "Sequences of a step."})
+    sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
+    vocab_size: int = field(default=30522, metadata={"help": "Size of the vocabulary."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft bench`` with the given words of the command line."""
+    commands = {"kernel": bench_kernel, "step": bench_step}
+    if not arguments or arguments[0] not in commands:
+        raise InputError("raft bench measures kernel or step; 'raft bench kernel --help' lists the options")
+    commands[arguments[0]](arguments[1:])
+
+
+def bench_kernel(arguments: Sequence[str]) -> None:
+    """``raft bench kernel``."""
+    settings = parse(KernelSettings, "raft bench kernel", KERNEL, arguments)
+    device = settings.torch_device()
+    dtypes = [_dtype(name) for name in settings.dtypes]
+    shapes = [_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
+    with _results(settings, "raft bench kernel") as rows:
+        for found in measure(device, dtypes, shapes, settings.seconds, settings.compile):
+            rows.append(found.row())
+        columns = ("dtype", "shape", "function", "milliseconds", "gigabytes_per_second")
+        _show("Forward + backward; ratio of medians to F.gelu [95 %]", rows, columns)
+
+
+def bench_step(arguments: Sequence[str]) -> None:
+    """``raft bench step``."""
+    settings = parse(StepSettings, "raft bench step", STEP, arguments)
+    if settings.hidden_size % 64 or settings.hidden_size <= 0:
+        raise InputError(f"--hidden_size must be a multiple of 64, not {settings.hidden_size}")
+    config = BertConfig(
+        vocab_size=settings.vocab_size,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.hidden_size // 64,
+        intermediate_size=4 * settings.hidden_size,
+        max_position_embeddings=settings.sequence_length,
+    )
+    with _results(settings, "raft bench step") as rows:
+        found = measure_steps(
+            config,
+            settings.batch_size,
+            settings.sequence_length,
+            settings.torch_device(),
+            _dtype(settings.dtype),
+            settings.compile,
+            settings.seconds,
+        )
+        rows += [each.row() for each in found]
+        columns = ("model", "milliseconds", "tokens_per_second", "teraflops_per_second", "peak_megabytes")
+        _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+
+
+@contextmanager
+def _results(settings: BenchSettings, command: str) -> Iterator[list[dict[str, Any]]]:
+    """Rows to fill, which are written when all is measured."""
+    rows: list[dict[str, Any]] = []
+    out = Path(settings.out) if settings.out else None
+    if out is not None:
+        check_free(out, settings.overwrite)
+    yield rows
+    if out is not None:
+        with run_folder(out, settings.overwrite) as folder:
+            whole = {"command": command, "settings": vars(settings), "machine": machine(), "rows": rows}
+            (folder / RESULTS).write_text(json.dumps(whole, indent=2) + "\n")
+            pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+
+
+def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    used = [column for column in columns if any(row[column] is not None for row in rows)]
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
+    )
+    for column in (*used, "ratio"):
+        is_text = isinstance(rows[0].get(column), str)
+        table.add_column(column.replace("_", " "), justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        cells = [row[column] if isinstance(row[column], str) else f"{row[column]:,.3g}" for column in used]
+        table.add_row(*cells, f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]")
+    Console().print(table, crop=False)
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise InputError(f"dtypes are {', '.join(DTYPES)}, not {name!r}")
+    return DTYPES[name]
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if not all(size.isdigit() and int(size) > 0 for size in sizes):
+        raise InputError(f"a shape is written as 4096x3072, not {text!r}")
+    return tuple(int(size) for size in sizes)
