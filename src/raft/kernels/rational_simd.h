@@ -157,17 +157,21 @@ RAFT_INLINE Lanes<double>::V wide_horner(const double* coefficients, int degree,
 // each other but P does not, s needs more digits than it keeps.
 template <class T, int KIND, int N>
 struct Denominator {
-    typename Lanes<T>::V s, q;
+    typename Lanes<T>::V q;
+    typename Lanes<T>::V sign;  // of s where Q has its absolute value: s itself can underflow to zero
 
     RAFT_INLINE Denominator(const Coefficients<T>& c, typename Lanes<T>::V base) {
         using L = Lanes<T>;
         const int n = N >= 0 ? N : c.n;
-        if (KIND == kSumAbsolute) {
-            s = n > 0 ? base * wide_horner<(N > 0 ? N - 1 : -1)>(c.b, n - 1, base) : L::splat(0);
-            q = L::magnitude(s) + c.constant;
+        sign = base;
+        if (n == 0) {
+            q = L::splat(c.constant);
+        } else if (KIND == kSumAbsolute) {
+            const auto s_over_base = wide_horner<(N > 0 ? N - 1 : -1)>(c.b, n - 1, base);
+            sign = base == T(0) ? base : L::flip_where_negative(s_over_base, base);
+            q = L::magnitude(base * s_over_base) + c.constant;
         } else {
-            q = n > 0 ? base * horner<T, (N > 0 ? N - 1 : -1)>(c.b, n - 1, base) + c.constant : L::splat(c.constant);
-            s = base;
+            q = base * horner<T, (N > 0 ? N - 1 : -1)>(c.b, n - 1, base) + c.constant;
         }
     }
 };
@@ -253,7 +257,7 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
             if (n > 0) {
                 V q_slope = horner<T, (N > 0 ? N - 1 : -1)>(c.b_slope, n - 1, base);
                 if (KIND != kPlain) {
-                    const V sign = KIND == kTermsAbsolute ? value : denominator.s;
+                    const V sign = KIND == kTermsAbsolute ? value : denominator.sign;
                     q_slope = sign == T(0) ? V{} : L::flip_where_negative(q_slope, sign);
                 }
                 slope -= y * q_slope;
@@ -264,7 +268,7 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
                 // dy/da_k = x^k / Q; dy/db_k = -y dQ/db_k / Q, at a kink of the sum from above
                 V even = -y, odd = even;
                 if (KIND == kTermsAbsolute) odd = L::flip_where_negative(even, value);
-                if (KIND == kSumAbsolute) even = odd = denominator.s < T(0) ? y : even;
+                if (KIND == kSumAbsolute) even = odd = denominator.sign < T(0) ? y : even;
                 sums_a[0] += power;
                 const int most = m > n ? m : n;
 #pragma GCC unroll 16

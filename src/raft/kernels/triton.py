@@ -61,8 +61,13 @@ def _slope(c, x, DEGREE: tl.constexpr):
 
 
 @jit
+def _sign(x):
+    return tl.where(x > 0, 1.0, tl.where(x < 0, -1.0, 0.0)).to(x.dtype)
+
+
+@jit
 def _denominator(b, x, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constexpr):
-    """The sum in Q, with |b_k| and |x| where each term is absolute; its derivative; and Q."""
+    """Sign and derivative of the sum in Q, with |b_k| and |x| where each term is absolute; and Q."""
     base = tl.abs(x) if KIND == 0 else x
     slope = tl.zeros_like(x)
     # where the terms may cancel each other, their sum needs more digits than it keeps
@@ -73,14 +78,10 @@ def _denominator(b, x, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constex
         coefficient = tl.abs(coefficient) if KIND == 0 else coefficient
         slope = slope * base + (N - i) * coefficient.to(x.dtype)
         total = (total + coefficient.to(wide.dtype)) * wide
+    sign = _sign(total)  # before it can underflow
     total = total.to(x.dtype)
     q = (tl.abs(total) if KIND == 1 else total) + CONSTANT
-    return total, slope, q
-
-
-@jit
-def _sign(x):
-    return tl.where(x > 0, 1.0, tl.where(x < 0, -1.0, 0.0)).to(x.dtype)
+    return sign.to(x.dtype), slope, q
 
 
 @jit
@@ -185,13 +186,13 @@ def _backward(
     x = tl.where(far, 0.0, given)
     g = tl.where(far, 0.0, grad)
 
-    total, q_slope, q = _denominator(b, x, N, KIND, CONSTANT)
+    sign_of_sum, q_slope, q = _denominator(b, x, N, KIND, CONSTANT)
     reciprocal = 1.0 / q
     y = _horner(a, x, M) * reciprocal
     if KIND == 0:  # at a kink Q' is the mean of both sides
         q_slope = q_slope * _sign(x)
     if KIND == 1:
-        q_slope = q_slope * _sign(total)
+        q_slope = q_slope * sign_of_sum
     power = g * reciprocal
     grad_x = power * (_slope(a, x, M) - y * q_slope)
 
@@ -199,7 +200,7 @@ def _backward(
     if SUMS:
         h = -y
         if KIND == 1:  # at a kink of the sum from above
-            h = tl.where(total < 0, y, -y)
+            h = tl.where(sign_of_sum < 0, y, -y)
         tl.store(table, tl.sum(power))
         for k in tl.static_range(1, (M if M > N else N) + 1):
             power = power * x
