@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -131,8 +131,15 @@ def functions(x: Tensor, compiled: bool) -> dict[str, nn.Module]:
         found["torch.compile of it"] = _Formula("gelu")
         found["torch.compile of it"].compile(dynamic=True)
     for name, make in OTHERS.items():
-        with suppress(ImportError):
+        try:
             found[name] = make(x)
+            found[name].to(x.device)(x.detach()[:1])
+        except ImportError:
+            found.pop(name, None)
+        except Exception as error:  # whatever another project's kernel raises
+            found.pop(name)
+            reason = str(error).splitlines()[0]
+            logging.getLogger("raft").warning("left out %s for %s: %s", name, x.dtype, reason)
     return {name: module.to(x.device) for name, module in found.items()}
 
 
@@ -146,6 +153,8 @@ def _kat_rational(x: Tensor) -> nn.Module:
 
 
 def _flash_kat(x: Tensor) -> nn.Module:
+    if not x.is_cuda:
+        raise ImportError("FlashKAT has no kernel for CPUs")
     kernel = import_module("rational_kat").FlashKAT_Group(x.shape[-1], 1, 1, 6, 4, "gelu", x.device.type)
     return _OnSequences(kernel)
 

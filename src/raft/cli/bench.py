@@ -24,6 +24,15 @@ from raft.experiments.results import RESULTS, check_free, machine, run_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+UNITS = {
+    "milliseconds": "ms",
+    "gigabytes_per_second": "GB/s",
+    "tokens_per_second": "tokens/s",
+    "teraflops_per_second": "TFLOP/s",
+    "peak_megabytes": "peak MB",
+}
+"""How columns are headed on the screen."""
+
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
 noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed."""
 
@@ -142,12 +151,19 @@ def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) ->
     table = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
     )
-    for column in (*used, "ratio"):
+    cells = [
+        [
+            *(row[column] if isinstance(row[column], str) else f"{row[column]:,.3g}" for column in used),
+            f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+        ]
+        for row in rows
+    ]
+    for i, column in enumerate((*used, "ratio")):
+        widest = max(len(row[i]) for row in cells)
         is_text = isinstance(rows[0].get(column), str)
-        table.add_column(column.replace("_", " "), justify="left" if is_text else "right", no_wrap=True)
-    for row in rows:
-        cells = [row[column] if isinstance(row[column], str) else f"{row[column]:,.3g}" for column in used]
-        table.add_row(*cells, f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]")
+        table.add_column(UNITS.get(column, column), justify="left" if is_text else "right", min_width=widest)
+    for values in cells:
+        table.add_row(*values)
     Console().print(table, crop=False)
 
 
