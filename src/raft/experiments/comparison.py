@@ -60,7 +60,7 @@ class ComparisonSettings:
         metadata={"help": "Folder with CoLA, MRPC and RTE in the GLUE layout, to fine-tune on too."},
     )
     minutes: float = field(
-        default=6.5, metadata={"help": "Time that the whole run should take on this machine."}
+        default=6.0, metadata={"help": "Time that the whole run should take on this machine."}
     )
     steps: int | None = field(
         default=None, metadata={"help": "Pretraining steps, instead of as many as the minutes allow."}
