@@ -55,6 +55,21 @@ def test_a_fit_of_other_degrees_is_refused() -> None:
         raft.Rational(raft.fit("gelu"), degrees=(3, 2))
 
 
+def test_groups_have_coefficients_of_their_own() -> None:
+    act = raft.Rational("silu", groups=4)
+    assert (act.numerator.shape, act.denominator.shape) == ((4, 6), (4, 4))
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(act(x), raft.Rational("silu")(x))
+    with torch.no_grad():
+        act.numerator[2, 0] += 1
+    changed = act(x) != raft.Rational("silu")(x)
+    assert changed[..., 4:6].all()
+    assert not changed[..., [0, 1, 2, 3, 6, 7]].any()
+    assert "groups=4" in repr(act)
+    with pytest.raises(ValueError, match="groups must be at least 1, not 0"):
+        raft.Rational(groups=0)
+
+
 @pytest.mark.parametrize("module", [raft.functional, raft.modules, raft.coefficients.fitting])
 def test_docstring_examples_run(module: ModuleType) -> None:
     result = doctest.testmod(module)

@@ -29,6 +29,8 @@ class Rational(nn.Module):
         degrees: (m, n) of numerator and denominator, each from 0 to 12.
         version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied
             by uniform noise from [0.9, 1.1] in training mode.
+        groups: groups of neighbouring channels of the last axis, each with coefficients of its own; these
+            have shapes ``[groups, m + 1]`` and ``[groups, n]`` where there are several.
 
     Shape:
         Input and output: any shape, the same.
@@ -51,12 +53,18 @@ class Rational(nn.Module):
     denominator: nn.Parameter
 
     def __init__(
-        self, init: str | Fit = "gelu", degrees: tuple[int, int] = (5, 4), version: str = "A"
+        self,
+        init: str | Fit = "gelu",
+        degrees: tuple[int, int] = (5, 4),
+        version: str = "A",
+        groups: int = 1,
     ) -> None:
         super().__init__()
         check_version(version)
         degrees = (degrees[0], degrees[1]) if len(degrees) == 2 else degrees
         check_degrees(degrees)
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, not {groups}")
         start = named_fit(init, degrees, version) if isinstance(init, str) else init
         if start.degrees != degrees or start.version != version:
             raise ValueError(
@@ -66,11 +74,17 @@ class Rational(nn.Module):
         self.start = start
         self.degrees = degrees
         self.version = version
-        self.numerator = nn.Parameter(torch.tensor(start.numerator, dtype=torch.float32))
-        self.denominator = nn.Parameter(torch.tensor(start.denominator, dtype=torch.float32))
+        self.groups = groups
+        numerator, denominator = (
+            torch.tensor(values, dtype=torch.float32) for values in (start.numerator, start.denominator)
+        )
+        if groups > 1:
+            numerator, denominator = numerator.repeat(groups, 1), denominator.repeat(groups, 1)
+        self.numerator = nn.Parameter(numerator)
+        self.denominator = nn.Parameter(denominator)
 
     def start_coefficients(self) -> tuple[Tensor, Tensor]:
-        """Numerator ``[m + 1]`` and denominator ``[n]`` that this module starts from, on the CPU."""
+        """Numerator ``[m + 1]`` and denominator ``[n]`` that each group starts from, on the CPU."""
         return (
             torch.tensor(self.start.numerator, dtype=torch.float32, device="cpu"),
             torch.tensor(self.start.denominator, dtype=torch.float32, device="cpu"),
@@ -93,5 +107,6 @@ class Rational(nn.Module):
         return super()._apply(keep_float32, recurse)
 
     def extra_repr(self) -> str:
-        """Degrees and version, as printed in a model's summary."""
-        return f"degrees={self.degrees}, version={self.version!r}"
+        """Degrees, version and groups, as printed in a model's summary."""
+        groups = f", groups={self.groups}" if self.groups > 1 else ""
+        return f"degrees={self.degrees}, version={self.version!r}{groups}"

@@ -1,0 +1,85 @@
+"""Timing in turn, what is compared, and the command."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from raft.benchmarks import kernel
+from raft.benchmarks.timing import in_turn, ratio
+from raft.cli.main import main
+
+
+def test_every_function_is_called_in_every_round() -> None:
+    calls: list[str] = []
+    functions = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+    times = in_turn(functions, torch.device("cpu"), seconds=0.0, least_rounds=7)
+    assert all(len(found) == 7 for found in times.values())
+    rounds = [sorted(calls[i : i + 3]) for i in range(0, len(calls), 3)]
+    assert rounds == [["a", "b", "c"]] * 8  # one beforehand
+    assert len({tuple(calls[i : i + 3]) for i in range(3, len(calls), 3)}) > 1
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    random = np.random.default_rng(1)
+    slow, fast = 3 + 0.1 * random.random(200), 2 + 0.1 * random.random(200)
+    found = ratio(slow, fast)
+    assert found.value == pytest.approx(np.median(slow) / np.median(fast))
+    assert found.low < found.value < found.high
+    assert found.high - found.low < 0.03
+    times = in_turn(
+        {"a": lambda: time.sleep(0.004), "b": lambda: time.sleep(0.002)}, torch.device("cpu"), 0.2
+    )
+    assert ratio(times["a"], times["b"]).value == pytest.approx(2, rel=0.3)
+
+
+def test_all_functions_compute_gelu() -> None:
+    x = torch.randn(20, 30)
+    for name, module in kernel.functions(x, compiled=False).items():
+        assert (module(x) - nn.functional.gelu(x)).abs().max() < 0.01, name
+
+
+@pytest.mark.parametrize("what", ["kernel", "step"])
+def test_the_command_writes_what_it_shows(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {
+        "kernel": ["--shapes", "8x16", "--dtypes", "bfloat16"],
+        "step": ["--layers", "1", "--hidden_size", "64", "--batch_size", "2", "--sequence_length", "8",
+                 "--vocab_size", "100"],
+    }  # fmt: skip
+    out = tmp_path / "bench"
+    assert main(["bench", what, "--device", "cpu", "--seconds", "0", "--out", str(out), *options[what]]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert len(pd.read_csv(out / "results.csv")) == len(rows) >= 3
+    peer = next(row for row in rows if row.get("function", row.get("model")) in ("F.gelu", "FAFT"))
+    assert peer["ratio_value"] == 1.0
+    for row in rows:
+        assert row.get("function", row.get("model")) in printed
+        assert f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]" in printed
+        assert row["milliseconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "raft bench measures kernel or step"),
+        (["kernel", "--device", "tpu"], "--device must be cpu, cuda or auto, not 'tpu'"),
+        (["kernel", "--dtypes", "int8"], "dtypes are float32, bfloat16, float16, not 'int8'"),
+        (["kernel", "--shapes", "x3"], "a shape is written as 4096x3072, not 'x3'"),
+        (["step", "--hidden_size", "100"], "--hidden_size must be a multiple of 64"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
