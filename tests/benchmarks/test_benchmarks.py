@@ -68,6 +68,13 @@ def test_the_command_writes_what_it_shows(
         assert row["milliseconds"] > 0
 
 
+def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "kernel: Time the activation alone" in printed
+    assert "step: Time a whole training step" in printed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

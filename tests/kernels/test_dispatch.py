@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,10 @@ def mean_square(model: Any, x: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not any(shutil.which(compiler) for compiler in ("g++", "clang++", "c++")),
+    reason="torch.compile needs a C++ compiler on CPUs",
+)
 def test_compiled_training_agrees_with_eager_without_breaks_or_recompilation() -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

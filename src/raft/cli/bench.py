@@ -85,6 +85,9 @@ class StepSettings(BenchSettings):
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft bench`` with the given words of the command line."""
     commands = {"kernel": bench_kernel, "step": bench_step}
+    if list(arguments) in (["-h"], ["--help"]):
+        print(f"usage: raft bench kernel|step [options]\n\nkernel: {KERNEL}\n\nstep: {STEP}")
+        return
     if not arguments or arguments[0] not in commands:
         raise InputError("raft bench measures kernel or step; 'raft bench kernel --help' lists the options")
     commands[arguments[0]](arguments[1:])
