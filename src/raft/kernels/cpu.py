@@ -39,8 +39,8 @@ def library() -> Any:
     files = sorted(Path(__file__).parent.glob("_rational_cpu*.so"))
     if not files:
         logging.getLogger("raft").warning(
-            "RAFs run in plain torch on CPUs, many times slower than the compiled kernel, "
-            "which was not built when raft-transformers was installed: install a C++ compiler, and it again"
+            "RAFs run in plain torch on CPUs, many times slower than the compiled kernel, which was not "
+            "built at installation: install a C++ compiler, then raft-transformers again"
         )
         return None
     found = ctypes.CDLL(str(files[-1]))
