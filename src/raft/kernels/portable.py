@@ -58,7 +58,9 @@ def _chunks(x: Tensor, numerator: Tensor) -> tuple[Tensor, ...]:
     """Parts of ``[rows, channels]``, or of the flat tensor where there is one group."""
     if groups_of(numerator) == 1:
         return torch.split(x.reshape(-1), CHUNK)
-    return torch.split(x.reshape(-1, x.shape[-1]), max(1, CHUNK // max(x.shape[-1], 1)))
+    channels = x.shape[-1]
+    rows = x.numel() // max(channels, 1)
+    return torch.split(x.reshape(rows, channels), max(1, CHUNK // max(channels, 1)))
 
 
 def _is_near(x: Tensor) -> bool:
