@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from raft.coefficients.fitting import MAX_DEGREE
 from raft.kernels import dispatch, reference
-
-MAX_DEGREE = 12
 
 
 def check_version(version: str) -> None:

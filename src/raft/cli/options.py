@@ -24,6 +24,7 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     Raises:
         InputError: for an unknown option or a value of a wrong type.
     """
+    # transformers' annotation asks for its own DataClassType
     parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
     parsed, *rest = parser.parse_args_into_dataclasses(
         list(words), return_remaining_strings=True, look_for_args_file=False
