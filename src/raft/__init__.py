@@ -2,7 +2,7 @@
 
 from raft import hf
 from raft.coefficients import Fit, fit, named_fit
-from raft.functional import rational
+from raft.functional import rational, rational_glu
 from raft.hf import RafConfig, convert
 from raft.modules import Rational
 from raft.training.optimizer import param_groups
@@ -10,4 +10,15 @@ from raft.training.optimizer import param_groups
 hf.install()
 
 __version__ = "0.1.0"
-__all__ = ["Fit", "RafConfig", "Rational", "convert", "fit", "hf", "named_fit", "param_groups", "rational"]
+__all__ = [
+    "Fit",
+    "RafConfig",
+    "Rational",
+    "convert",
+    "fit",
+    "hf",
+    "named_fit",
+    "param_groups",
+    "rational",
+    "rational_glu",
+]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,8 +44,51 @@ def test_the_ratio_is_that_of_the_medians() -> None:
 
 def test_all_functions_compute_gelu() -> None:
     x = torch.randn(20, 30)
-    for name, module in kernel.functions(x, compiled=False).items():
+    for name, module in kernel.functions([x], compiled=False).items():
         assert (module(x) - nn.functional.gelu(x)).abs().max() < 0.01, name
+
+
+def test_all_gated_functions_compute_swiglu() -> None:
+    gate, up = torch.randn(20, 30), torch.randn(20, 30)
+    for name, module in kernel.functions([gate, up], compiled=False).items():
+        assert (module(gate, up) - nn.functional.silu(gate) * up).abs().max() < 0.05, name
+
+
+MEASURED_ALONE = """
+import torch
+from raft.benchmarks.memory import give_back_at_once, peak_bytes
+
+give_back_at_once()
+x = torch.ones(1 << 20)
+
+def call():
+    y = x + 1  # four MiB
+    del y
+    return x + x, x * x  # eight
+
+call()  # what is touched once and for all
+print(round(peak_bytes(call, torch.device("cpu")) / 2**20))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
+def test_the_peak_is_of_what_is_held_at_one_time() -> None:
+    command = [sys.executable, "-c", MEASURED_ALONE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "8"
+
+
+def test_the_activation_needs_no_more_memory_than_gelu(tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    words = ["kernel", "--device", "cpu", "--seconds", "0", "--shapes", "1024x1024", "--dtypes", "float32"]
+    assert main(["bench", *words, "--out", str(out)]) == 0
+    peaks = pd.read_csv(out / "results.csv").set_index("function")["peak_megabytes"]
+    if peaks.dropna().empty:
+        pytest.skip("this system does not tell a process its peak")
+    workspace = 0.5  # MB, with what the allocator and the threads take
+    assert peaks["raft.Rational"] < peaks["F.gelu"] + workspace
+    assert peaks["raft.rational_glu"] < peaks["F.silu(gate) * up"] - 4.1 + workspace
+    assert peaks["the formula"] > 3 * peaks["F.gelu"]
 
 
 @pytest.mark.parametrize("what", ["kernel", "step"])

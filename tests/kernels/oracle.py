@@ -25,18 +25,31 @@ class Exact:
     grad_x: Array
     grad_a: Array
     grad_b: Array
+    grad_up: Array
     y_terms: Array
     grad_x_terms: Array
     grad_a_terms: Array
     grad_b_terms: Array
+    grad_up_terms: Array
 
 
-def exact(grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Exact:
-    """Value and gradients of P(x)/Q(x) for ``[rows, channels]`` and coefficients ``[groups, count]``."""
+def exact(
+    grad_output: Tensor,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    version: str,
+    up: Tensor | None = None,
+) -> Exact:
+    """Value and gradients of up P(x)/Q(x) for ``[rows, channels]`` and coefficients ``[groups, count]``."""
     a, b = (c.detach().double().numpy().astype(np.longdouble) for c in (numerator, denominator))
     groups, m, n = len(a), a.shape[1] - 1, b.shape[1]
     shape = (len(x), groups, x.shape[1] // groups)
-    v, g = (t.detach().double().numpy().astype(np.longdouble).reshape(shape) for t in (x, grad_output))
+    v, given, u = (
+        t.detach().double().numpy().astype(np.longdouble).reshape(shape)
+        for t in (x, grad_output, torch.ones_like(x) if up is None else up)
+    )
+    g = given * u
 
     def powers(count: int) -> list[Array]:
         return [v**k for k in range(count)]
@@ -71,14 +84,16 @@ def exact(grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor
 
     flat = (len(x), x.shape[1])
     return Exact(
-        y=y.reshape(flat),
+        y=(u * y).reshape(flat),
         grad_x=(g * (sum_of(p_slopes) - y * sum_of(s_slopes)) / q).reshape(flat),
         grad_a=summed([g * xs[k] / q for k in range(m + 1)]),
         grad_b=summed([-g * y * d / q for d in directions]),
-        y_terms=y_terms.reshape(flat),
+        grad_up=(given * y).reshape(flat),
+        y_terms=(np.abs(u) * y_terms).reshape(flat),
         grad_x_terms=(np.abs(g) * slope_terms / np.abs(q)).reshape(flat),
         grad_a_terms=summed([np.abs(g * xs[k] / q) for k in range(m + 1)]),
         grad_b_terms=summed([np.abs(g) * y_terms * np.abs(d / q) for d in directions]),
+        grad_up_terms=(np.abs(given) * y_terms).reshape(flat),
     )
 
 

@@ -58,19 +58,27 @@ def check(found: Tensor, true: np.ndarray, terms: np.ndarray, relative: float, p
 
 
 def check_all(
-    backend: dispatch.Backend, version: str, degrees: tuple[int, int], groups: int, dtype: torch.dtype
+    backend: dispatch.Backend,
+    version: str,
+    degrees: tuple[int, int],
+    groups: int,
+    dtype: torch.dtype,
+    is_gated: bool = False,
 ) -> None:
     wide = dtype == torch.float64
     a, b = coefficients(groups, degrees, version, sum(degrees), torch.float64 if wide else torch.float32)
     x, g = inputs(groups, 1, dtype)
-    true = exact(g, x, a, b, version)
+    up = inputs(groups, 2, dtype)[1] if is_gated else None
+    true = exact(g, x, a, b, version, up)
     relative = 1e-14 if wide else FLOAT32_ERROR
     places = 4 * LAST_PLACE.get(dtype, 0.0)  # two units
-    check(backend.forward(x, a, b, version), true.y, true.y_terms, relative, places)
-    grad_x, grad_a, grad_b = backend.backward(g, x, a, b, version)
+    check(backend.forward(x, a, b, version, up), true.y, true.y_terms, relative, places)
+    grad_x, grad_a, grad_b, grad_up = backend.backward(g, x, a, b, version, up=up)
     check(grad_x, true.grad_x, true.grad_x_terms, relative, places)
     check(grad_a, true.grad_a, true.grad_a_terms, relative)
     check(grad_b, true.grad_b, true.grad_b_terms, relative)
+    if is_gated:
+        check(grad_up, true.grad_up, true.grad_up_terms, relative, places)
 
 
 @pytest.mark.parametrize("degrees", DEGREES)
@@ -78,6 +86,14 @@ def check_all(
 @pytest.mark.parametrize("groups", [1, 4, 8])
 def test_float32(backend: dispatch.Backend, version: str, degrees: tuple[int, int], groups: int) -> None:
     check_all(backend, version, degrees, groups, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_gated(backend: dispatch.Backend, version: str, dtype: torch.dtype, groups: int) -> None:
+    for degrees in ((5, 4), (7, 6), (12, 12)):
+        check_all(backend, version, degrees, groups, dtype, is_gated=True)
 
 
 @pytest.mark.parametrize("degrees", [(5, 4), (7, 6), (12, 12)])
@@ -93,7 +109,8 @@ def test_other_dtypes(
 @pytest.mark.parametrize("version", ["A", "B", "N"])
 def test_every_instruction_set(instruction_set: int, version: str, dtype: torch.dtype) -> None:
     for degrees in ((5, 4), (3, 6)):
-        check_all(dispatch.BACKENDS["cpu"], version, degrees, 1, dtype)
+        for is_gated in (False, True):
+            check_all(dispatch.BACKENDS["cpu"], version, degrees, 1, dtype, is_gated)
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,82 @@ def test_opcheck(backend: str, dtype: torch.dtype, groups: int, monkeypatch: pyt
         torch.library.opcheck(backward, (x.detach().clone().requires_grad_(), x, a, b, "A", wanted))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_opcheck_when_gated(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not dispatch.BACKENDS[backend].runs_on("cpu"):
+        pytest.skip("the compiled kernel was not built")
+    monkeypatch.setattr(dispatch, "_chosen", {"cpu": dispatch.BACKENDS[backend]})
+    gate, up, a, b = gated(4, torch.bfloat16)
+    torch.library.opcheck(operator.default, (gate, a, b, "A", up))
+    grad = gate.detach().clone().requires_grad_()
+    torch.library.opcheck(torch.ops.raft.rational_backward.default, (grad, gate, a, b, "A", True, up))
+
+
+def gated(groups: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, a, b = tensors(groups, dtype)
+    up = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).to(dtype)
+    return x, up.requires_grad_(), a, b
+
+
+def gated_operator(x: Tensor, up: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    found: Tensor = operator(x, a, b, "A", up)
+    return found
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("function", [raft.rational_glu, gated_operator], ids=["eager", "operator"])
+def test_gradcheck_twice_when_gated(function: Callable[..., Tensor], groups: int) -> None:
+    assert torch.autograd.gradcheck(function, gated(groups))
+    assert torch.autograd.gradgradcheck(function, gated(groups))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_thin_path_is_the_operator_when_gated(dtype: torch.dtype) -> None:
+    found = []
+    for function in (raft.rational_glu, gated_operator):
+        inputs = gated(dtype=dtype)
+        y = function(*inputs)
+        found.append((y, *torch.autograd.grad(y, inputs, torch.ones_like(y))))
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def apart(x: Tensor, up: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return written(x, a, b) * up
+
+
+def test_function_transforms_when_gated() -> None:
+    x, up, a, b = (t.detach() for t in gated())
+
+    def loss(function: Callable[..., Tensor], x: Tensor, up: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return function(x, up, a, b).square().sum()
+
+    for dims, gate, ups in (
+        ((0, 0, None, None), x, up),
+        ((0, None, None, None), x, up[0]),
+        ((None, 0, None, None), x[0], up),
+    ):
+        each, expected = (
+            vmap(grad(partial(loss, function), argnums=(0, 1, 2, 3)), in_dims=dims)(gate, ups, a, b)
+            for function in (raft.rational_glu, apart)
+        )
+        torch.testing.assert_close(each, expected)
+        torch.testing.assert_close(
+            vmap(raft.rational_glu, dims)(gate, ups, a, b), vmap(apart, dims)(gate, ups, a, b)
+        )
+    many = torch.stack([a, 2 * a, a.flip(0)])
+    torch.testing.assert_close(
+        vmap(raft.rational_glu, (0, 0, 0, None))(x, up, many, b), vmap(apart, (0, 0, 0, None))(x, up, many, b)
+    )
+    tangents = tuple(torch.randn_like(t) for t in (x, up, a, b))
+    torch.testing.assert_close(
+        jvp(raft.rational_glu, (x, up, a, b), tangents), jvp(apart, (x, up, a, b), tangents)
+    )
+    torch.testing.assert_close(
+        hessian(partial(loss, raft.rational_glu), argnums=(1, 3))(x, up, a, b),
+        hessian(partial(loss, apart), argnums=(1, 3))(x, up, a, b),
+    )
+
+
 def test_one_row_of_coefficients_beside_several() -> None:
     x, a, _ = tensors()
     b = tensors(4)[2]
@@ -126,11 +203,19 @@ class Block(nn.Module):
         return found
 
 
+class GatedBlock(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.up(x).chunk(2, dim=-1)
+        y = raft.rational_glu(gate, up, self.act.numerator, self.act.denominator)
+        found: Tensor = self.down(torch.cat([y, y], dim=-1))
+        return found
+
+
 def trained(
-    step: Callable[[nn.Module, Tensor], Tensor], compiled: bool = False
+    step: Callable[[nn.Module, Tensor], Tensor], compiled: bool = False, make: Callable[[], Block] = Block
 ) -> tuple[list[float], dict[str, Tensor]]:
     torch.manual_seed(0)
-    model = Block()
+    model = make()
     called: Any = torch.compile(model, fullgraph=True, dynamic=True) if compiled else model
     optimizer = torch.optim.AdamW(raft.param_groups(model, lr=1e-2))
     losses = []
@@ -154,10 +239,13 @@ def mean_square(model: Any, x: Tensor) -> Tensor:
     not any(shutil.which(compiler) for compiler in ("g++", "clang++", "c++")),
     reason="torch.compile needs a C++ compiler on CPUs",
 )
-def test_compiled_training_agrees_with_eager_without_breaks_or_recompilation() -> None:
+@pytest.mark.parametrize("make", [Block, GatedBlock])
+def test_compiled_training_agrees_with_eager_without_breaks_or_recompilation(
+    make: Callable[[], Block],
+) -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    eager, compiled = trained(mean_square), trained(mean_square, compiled=True)
+    eager, compiled = (trained(mean_square, compiled, make) for compiled in (False, True))
     assert eager[0] == pytest.approx(compiled[0], rel=1e-5)
     for key, value in eager[1].items():
         torch.testing.assert_close(compiled[1][key], value, rtol=1e-4, atol=1e-5)
@@ -192,9 +280,13 @@ def test_exported_programs_keep_the_operator() -> None:
     assert torch.equal(program.module()(x), act(x))
 
 
-@pytest.mark.parametrize("version", ["A", "B", "C", "N"])
-def test_onnx_runtime_computes_the_exported_model(version: str, tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(8, 16), raft.Rational("gelu", version=version)).eval()
+@pytest.mark.parametrize(
+    "model",
+    [*(nn.Sequential(nn.Linear(8, 16), raft.Rational("gelu", version=v)) for v in "ABCN"), GatedBlock()],
+    ids=["A", "B", "C", "N", "gated"],
+)
+def test_onnx_runtime_computes_the_exported_model(model: nn.Module, tmp_path: Path) -> None:
+    model.eval()
     x = torch.randn(4, 8)
     shapes = ({0: torch.export.Dim("batch")},)
     torch.onnx.export(
@@ -285,6 +377,21 @@ def test_bad_shapes_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         raft.rational(torch.ones(x), torch.ones(numerator), torch.ones(denominator))
+
+
+def test_gates_that_do_not_fit_are_refused() -> None:
+    a, b = torch.ones(6), torch.ones(4)
+    with pytest.raises(ValueError, match=r"one shape and device, not \[3\] on cpu and \[1\] on cpu"):
+        raft.rational_glu(torch.ones(3), torch.ones(1), a, b)
+    with pytest.raises(TypeError, match=r"one dtype, not torch.float32 and torch.bfloat16"):
+        raft.rational_glu(torch.ones(3), torch.ones(3, dtype=torch.bfloat16), a, b)
+
+
+def test_float64_coefficients_are_used_as_such_when_gated() -> None:
+    gate, up, a, b = gated(dtype=torch.float32)
+    y = raft.rational_glu(gate, up, a.double(), b.double())
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, raft.rational_glu(gate, up, a, b))
 
 
 def test_coefficients_elsewhere_are_refused() -> None:

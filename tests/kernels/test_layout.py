@@ -75,7 +75,7 @@ def test_shapes_and_strides(kernel: str, layout: tuple[Tensor, int], version: st
     a, b = coefficients(groups, (5, 4), version, 0, wide)
     grad = torch.ones((), dtype=view.dtype).expand(view.shape) if is_expanded else torch.randn_like(view)
     expected = reference.forward(view.contiguous(), a, b, version)
-    expected_grads = reference.backward(grad.contiguous(), view.contiguous(), a, b, version)
+    expected_grads = reference.backward(grad.contiguous(), view.contiguous(), a, b, version)[:3]
     x = view.detach().requires_grad_()
     a.requires_grad_(), b.requires_grad_()
     y = raft.rational(x, a, b, version)
@@ -90,6 +90,46 @@ def test_shapes_and_strides(kernel: str, layout: tuple[Tensor, int], version: st
         )
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(layouts(), st.sampled_from(["same", "contiguous", "half", "expanded"]))
+def test_shapes_and_strides_of_both_gated_inputs(kernel: str, layout: tuple[Tensor, int], kind: str) -> None:
+    view, groups = layout
+    a, b = coefficients(
+        groups, (5, 4), "A", 0, torch.float64 if view.dtype == torch.float64 else torch.float32
+    )
+    up = torch.randn_like(view)
+    if kind == "contiguous":
+        up = up.contiguous()
+    elif kind == "half" and view.dim():
+        up = torch.cat([up, up], dim=-1).chunk(2, dim=-1)[1]
+    elif kind == "expanded":
+        up = torch.ones((), dtype=view.dtype).expand(view.shape)
+    inputs = (view.detach().requires_grad_(), up.detach().requires_grad_())
+    rtol = 1e-2 if view.element_size() == 2 else 1e-4
+    y = raft.rational_glu(*inputs, a.requires_grad_(), b.requires_grad_())
+    wide, wide_up = (t.detach().double().requires_grad_() for t in inputs)
+    apart = raft.rational(wide, a.double(), b.double()) * wide_up
+    torch.testing.assert_close(y, apart.to(view.dtype), rtol=rtol, atol=1e-3)
+    grad = torch.randn_like(view)
+    found = torch.autograd.grad(y, (*inputs, a, b), grad)
+    expected = torch.autograd.grad(apart, (wide, wide_up, a, b), grad.double())
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=1e-3)
+
+
+@needs_kernel
+def test_the_halves_of_a_projection_are_not_copied() -> None:
+    projected = torch.randn(64, 2 * 256)
+    gate, up = projected.chunk(2, dim=-1)
+    act = raft.Rational("silu").requires_grad_(False)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        y = raft.rational_glu(gate, up, act.numerator, act.denominator)
+        grads = cpu.backward(y, gate, act.numerator, act.denominator, "A", False, up)
+    allocated = sum(event.self_cpu_memory_usage for event in profile.events())
+    assert [tensor.numel() for tensor in grads] == [y.numel(), 0, 0, y.numel()]
+    assert allocated == 3 * y.numel() * 4  # the output and two gradients
+
+
 @pytest.mark.parametrize("groups", [1, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_any_number_of_threads_gives_the_same_bits(kernel: str, dtype: torch.dtype, groups: int) -> None:
@@ -100,7 +140,7 @@ def test_any_number_of_threads_gives_the_same_bits(kernel: str, dtype: torch.dty
     found = []
     for threads in (1, 2, 3, 5):
         torch.set_num_threads(threads)
-        found.append((backend.forward(x, a, b, "A"), *backend.backward(g, x, a, b, "A")))
+        found.append((backend.forward(x, a, b, "A", g), *backend.backward(g, x, a, b, "A", up=x)))
     torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
@@ -114,7 +154,7 @@ def test_all_of_the_output_is_written(size: int, groups: int, poisoned_memory: N
     assert torch.empty(3).isnan().all()
     for x in (torch.randn(size * groups), torch.randn(2, 3, size * groups)[::2, :, :]):
         assert cpu.forward(x, a, b, "A").isfinite().all()
-        assert all(t.isfinite().all() for t in cpu.backward(x, x, a, b, "A"))
+        assert all(t.isfinite().all() for t in cpu.backward(x, x, a, b, "A", up=x))
 
 
 @needs_kernel
@@ -122,7 +162,7 @@ def test_frozen_coefficients_have_no_sums() -> None:
     a, b = coefficients(1, (5, 4), "A", 0)
     x = torch.randn(100)
     grads = cpu.backward(x, x, a, b, "A", coefficients=False)
-    assert [t.numel() for t in grads] == [100, 0, 0]
+    assert [t.numel() for t in grads] == [100, 0, 0, 0]
     act = raft.Rational().requires_grad_(False)
     x.requires_grad_()
     act(x).sum().backward()
@@ -200,6 +240,6 @@ def test_more_than_two_to_the_31_elements() -> None:
     assert y[-4] == y[0] == 0
     assert y.count_nonzero() == 3
     del y
-    grad_x, grad_a, _ = cpu.backward(x, x, a, b, "A")
+    grad_x, grad_a, _, _ = cpu.backward(x, x, a, b, "A")
     assert grad_x.count_nonzero() == 3
     assert grad_a.tolist() == [1.5, 1.5, 1.5]

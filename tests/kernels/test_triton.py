@@ -9,13 +9,15 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import Tensor
 
+import raft
 from raft.kernels import reference, triton
 from tests.kernels.oracle import coefficients
 
 SELECTED = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
-    "or other_dtypes and degrees0)"
+    "or other_dtypes and degrees0 or gated and (4-A-dtype0 or 1-B-dtype1 or 1-N-dtype3))"
 )
 
 
@@ -63,11 +65,53 @@ def test_on_a_gpu(dtype: torch.dtype) -> None:
                 torch.randn(515, 512, device="cuda").to(dtype),
                 torch.randn(515, 512, device="cuda").to(dtype),
             )
-            found = [
-                (triton.forward(x, a, b, version), *triton.backward(g, x, a, b, version)) for _ in range(2)
-            ]
-            assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
-            expected = (reference.forward(x, a, b, version), *reference.backward(g, x, a, b, version))
-            for mine, theirs in zip(found[0], expected, strict=True):
-                rtol, atol = (1e-2, 1e-2) if dtype == torch.bfloat16 else (1e-4, 1e-3)
-                torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=atol)
+            up = torch.randn(515, 1024, device="cuda").to(dtype).chunk(2, dim=-1)[1]
+            for other in (None, up):
+                found, again = (
+                    (
+                        triton.forward(x, a, b, version, other),
+                        *triton.backward(g, x, a, b, version, up=other),
+                    )
+                    for _ in range(2)
+                )
+                assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
+                expected = (
+                    reference.forward(x, a, b, version, other),
+                    *reference.backward(g, x, a, b, version, other),
+                )
+                for mine, theirs in zip(found, expected, strict=True):
+                    rtol, atol = (1e-2, 1e-2) if dtype == torch.bfloat16 else (1e-4, 1e-3)
+                    torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=atol)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_in_a_cuda_graph() -> None:
+    """A captured training step, replayed on new inputs, gives what the eager step gives."""
+    act = raft.Rational("gelu").cuda()
+    x = torch.randn(64, 512, device="cuda", requires_grad=True)
+
+    def step() -> Tensor:
+        act.zero_grad()
+        x.grad = None
+        loss: Tensor = act(x).square().sum()
+        loss.backward()
+        return loss
+
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    captured = [tensor.grad for tensor in (x, act.numerator, act.denominator)]
+    with torch.no_grad():
+        x.copy_(torch.randn(64, 512, device="cuda"))
+    graph.replay()
+    replayed = [grad.clone() for grad in captured if grad is not None]
+    step()
+    eager = [tensor.grad for tensor in (x, act.numerator, act.denominator)]
+    torch.testing.assert_close(replayed, eager, rtol=0, atol=0)

@@ -1,22 +1,30 @@
-"""The activation alone, forward and backward, beside ``F.gelu``, the formula, a copy and other kernels."""
+"""The activation alone, forward and backward, beside ``F.gelu``, the formula, a copy and other kernels; and
+its gated form beside ``F.silu(gate) * up``."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from raft.benchmarks.memory import give_back_at_once, peak_bytes
 from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.functional import rational_glu
 from raft.kernels import formula
 from raft.modules import Rational
 
-PEER = "F.gelu"
+PLAIN_PEER = "F.gelu"
+GATED_PEER = "F.silu(gate) * up"
+COPY = "copy of the same bytes"
 SHAPES = {
     "cpu": ((64, 512), (512, 1024), (4096, 3072)),
     "cuda": ((16384, 3072), (65536, 3072), (4096, 11008)),
@@ -32,8 +40,10 @@ class Measured:
         dtype: of the input.
         function: what was timed, forward and backward.
         milliseconds: median.
-        gigabytes_per_second: of the three tensors that are read and the two that are written.
-        ratio: to ``F.gelu`` in the same rounds.
+        gigabytes_per_second: of the tensors that have to be read and written: three and two, five and three
+            in the gated form.
+        peak_megabytes: of memory beyond the inputs'; None where it was not measured.
+        ratio: to the peer in the same rounds.
         rounds: how many.
     """
 
@@ -42,6 +52,7 @@ class Measured:
     function: str
     milliseconds: float
     gigabytes_per_second: float
+    peak_megabytes: float | None
     ratio: Ratio
     rounds: int
 
@@ -60,38 +71,83 @@ def measure(
     seconds: float,
     compiled: bool,
 ) -> Iterator[Measured]:
-    """Time every function at every shape and dtype.
+    """Time every function at every shape and dtype, first the plain ones and then the gated ones.
 
     Args:
         device: CPU or GPU.
         dtypes: of the input.
         shapes: of the input.
-        seconds: for each shape and dtype.
+        seconds: for each shape, dtype and form.
         compiled: whether to compile the formula too, which takes a while.
     """
+    with _memory_process(device) as process:
+        for dtype in dtypes:
+            for shape in shapes:
+                for is_gated in (False, True):
+                    arguments = (device, dtype, shape, is_gated)
+                    peaks = process.submit(_peaks, *arguments).result()
+                    yield from _timed(*arguments, seconds, compiled, peaks)
+
+
+def _timed(
+    device: torch.device,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    is_gated: bool,
+    seconds: float,
+    compiled: bool,
+    peaks: Mapping[str, int | None],
+) -> Iterator[Measured]:
+    inputs, grad = _tensors(device, dtype, shape, is_gated)
+    calls = {
+        name: _forward_and_backward(function, inputs, grad)
+        for name, function in functions(inputs, compiled).items()
+    }
+    calls[COPY] = _copies(inputs, grad)
+    times = in_turn(calls, device, seconds)
+    gigabytes = (8 if is_gated else 5) * grad.numel() * grad.element_size() / 1e9
+    for name, found in times.items():
+        median, peak = float(np.median(found)), peaks.get(name)
+        yield Measured(
+            shape,
+            str(dtype).removeprefix("torch."),
+            name,
+            1e3 * median,
+            gigabytes / median,
+            None if peak is None else peak / 1e6,
+            ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
+            len(found),
+        )
+
+
+def _tensors(
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """One input or two, and the gradient that comes back."""
     torch.manual_seed(0)
-    for dtype in dtypes:
-        for shape in shapes:
-            x = torch.randn(shape, device=device).to(dtype).requires_grad_()
-            grad = torch.randn(shape, device=device).to(dtype)
-            calls = {
-                name: _forward_and_backward(function, x, grad)
-                for name, function in functions(x, compiled).items()
-            }
-            calls["copy of the same bytes"] = _copies(x.detach(), grad)
-            times = in_turn(calls, device, seconds)
-            gigabytes = 5 * x.numel() * x.element_size() / 1e9
-            for name, found in times.items():
-                median = float(np.median(found))
-                yield Measured(
-                    shape,
-                    str(dtype).removeprefix("torch."),
-                    name,
-                    1e3 * median,
-                    gigabytes / median,
-                    ratio(found, times[PEER]),
-                    len(found),
-                )
+    *inputs, grad = (torch.randn(shape, device=device).to(dtype) for _ in range(3 if is_gated else 2))
+    return tuple(x.requires_grad_() for x in inputs), grad
+
+
+def _memory_process(device: torch.device) -> ProcessPoolExecutor:
+    """A process of its own: what makes memory measurable on a CPU makes it slow."""
+    initializer = give_back_at_once if device.type == "cpu" else None
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=initializer)
+
+
+def _peaks(
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
+) -> dict[str, int | None]:
+    logging.getLogger("raft").setLevel(logging.ERROR)  # what is left out is said once, by the timing
+    inputs, grad = _tensors(device, dtype, shape, is_gated)
+    found = {}
+    for name, module in functions(inputs, compiled=False).items():
+        call = _forward_and_backward(module, inputs, grad)
+        call()
+        _forget_gradients(module, inputs)
+        found[name] = peak_bytes(call, device)
+        _forget_gradients(module, inputs)
+    return found
 
 
 class _ThroughOperator(Rational):
@@ -101,8 +157,28 @@ class _ThroughOperator(Rational):
 
 
 class _Formula(Rational):
-    def forward(self, x: Tensor) -> Tensor:
-        return formula.rational(x, self.numerator, self.denominator, self.version)
+    def forward(self, x: Tensor, up: Tensor | None = None) -> Tensor:
+        return formula.rational(x, self.numerator, self.denominator, self.version, up)
+
+
+class _SwiGLU(nn.Module):
+    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
+        return F.silu(gate) * up
+
+
+class _Apart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = Rational("silu")
+
+    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
+        found: Tensor = self.act(gate) * up
+        return found
+
+
+class _Gated(_Apart):
+    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
+        return rational_glu(gate, up, self.act.numerator, self.act.denominator, self.act.version)
 
 
 class _OnSequences(nn.Module):
@@ -117,30 +193,48 @@ class _OnSequences(nn.Module):
         return found
 
 
-def functions(x: Tensor, compiled: bool) -> dict[str, nn.Module]:
-    """What is compared on inputs like ``x``, by name; the peer stands there twice, which shows the noise."""
-    found: dict[str, nn.Module] = {
-        PEER: nn.GELU(),
-        f"{PEER}, again": nn.GELU(),
+def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
+    """What is compared on inputs like these, by name: the plain form for one input, the gated one for two.
+
+    The peer stands there twice, which shows the noise.
+    """
+    is_gated = len(inputs) == 2
+    found = _gated_functions() if is_gated else _plain_functions()
+    if compiled:
+        found["torch.compile of it"] = _Formula("silu" if is_gated else "gelu")
+        found["torch.compile of it"].compile(dynamic=True)
+    for name, make in {} if is_gated else OTHERS.items():
+        try:
+            found[name] = make(inputs[0])
+            found[name].to(inputs[0].device)(inputs[0].detach()[:1])
+        except ImportError:
+            found.pop(name, None)
+        except Exception as error:  # whatever another project's kernel raises
+            found.pop(name, None)
+            reason = str(error).splitlines()[0]
+            logging.getLogger("raft").warning("left out %s for %s: %s", name, inputs[0].dtype, reason)
+    return {name: module.to(inputs[0].device) for name, module in found.items()}
+
+
+def _plain_functions() -> dict[str, nn.Module]:
+    return {
+        PLAIN_PEER: nn.GELU(),
+        f"{PLAIN_PEER}, again": nn.GELU(),
         "raft.Rational": Rational("gelu"),
         "raft.Rational, frozen": Rational("gelu").requires_grad_(False),
         "torch.ops.raft.rational": _ThroughOperator("gelu"),
         "the formula": _Formula("gelu"),
     }
-    if compiled:
-        found["torch.compile of it"] = _Formula("gelu")
-        found["torch.compile of it"].compile(dynamic=True)
-    for name, make in OTHERS.items():
-        try:
-            found[name] = make(x)
-            found[name].to(x.device)(x.detach()[:1])
-        except ImportError:
-            found.pop(name, None)
-        except Exception as error:  # whatever another project's kernel raises
-            found.pop(name)
-            reason = str(error).splitlines()[0]
-            logging.getLogger("raft").warning("left out %s for %s: %s", name, x.dtype, reason)
-    return {name: module.to(x.device) for name, module in found.items()}
+
+
+def _gated_functions() -> dict[str, nn.Module]:
+    return {
+        GATED_PEER: _SwiGLU(),
+        f"{GATED_PEER}, again": _SwiGLU(),
+        "raft.rational_glu": _Gated(),
+        "raft.Rational(gate) * up": _Apart(),
+        "the gated formula": _Formula("silu"),
+    }
 
 
 def _rational_activations(x: Tensor) -> nn.Module:
@@ -167,19 +261,25 @@ OTHERS: dict[str, Callable[[Tensor], nn.Module]] = {
 """Other rational kernels, timed where they can be imported."""
 
 
-def _forward_and_backward(module: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], object]:
+def _forward_and_backward(module: nn.Module, inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
     def call() -> object:
-        x.grad = None
-        module.zero_grad()
-        return module(x).backward(grad)
+        _forget_gradients(module, inputs)
+        return module(*inputs).backward(grad)
 
     return call
 
 
-def _copies(x: Tensor, grad: Tensor) -> Callable[[], object]:
-    """Reads three tensors and writes two, as forward and backward do."""
+def _forget_gradients(module: nn.Module, inputs: Sequence[Tensor]) -> None:
+    module.zero_grad()
+    for x in inputs:
+        x.grad = None
+
+
+def _copies(inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
+    """Reads and writes as many tensors as forward and backward have to."""
+    kept = [x.detach() for x in inputs]
 
     def call() -> object:
-        return x.clone(), torch.add(x, grad)
+        return kept[0].clone(), [torch.add(x, grad) for x in kept]
 
     return call

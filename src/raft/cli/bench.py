@@ -34,7 +34,8 @@ UNITS = {
 """How columns are headed on the screen."""
 
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
-noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed."""
+noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
+raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
 
@@ -102,8 +103,9 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     with _results(settings, "raft bench kernel") as rows:
         for found in measure(device, dtypes, shapes, settings.seconds, settings.compile):
             rows.append(found.row())
-        columns = ("dtype", "shape", "function", "milliseconds", "gigabytes_per_second")
-        _show("Forward + backward; ratio of medians to F.gelu [95 %]", rows, columns)
+        columns = ("dtype", "shape", "function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
+        title = "Forward + backward; ratio of medians to F.gelu, gated to F.silu(gate) * up [95 %]"
+        _show(title, rows, columns)
 
 
 def bench_step(arguments: Sequence[str]) -> None:
@@ -156,7 +158,7 @@ def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) ->
     )
     cells = [
         [
-            *(row[column] if isinstance(row[column], str) else f"{row[column]:,.3g}" for column in used),
+            *(_cell(row[column]) for column in used),
             f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
         ]
         for row in rows
@@ -168,6 +170,12 @@ def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) ->
     for values in cells:
         table.add_row(*values)
     Console().print(table, crop=False)
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _dtype(name: str) -> torch.dtype:

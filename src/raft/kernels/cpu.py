@@ -45,8 +45,8 @@ def library() -> Any:
         return None
     found = ctypes.CDLL(str(files[-1]))
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    found.raft_rational_forward.argtypes = [pointer] * 5 + [integer] * 3
-    found.raft_rational_backward.argtypes = [pointer] * 8 + [integer] * 3
+    found.raft_rational_forward.argtypes = [pointer] * 6 + [integer] * 3
+    found.raft_rational_backward.argtypes = [pointer] * 10 + [integer] * 3
     return found
 
 
@@ -55,15 +55,19 @@ def runs_on(device_type: str) -> bool:
     return device_type == "cpu" and library() is not None
 
 
-def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    """``P(x)/Q(x)``; see ``reference.forward``."""
-    x, y, by_rows = _laid_out(x, numerator)
+def forward(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    """``P(x)/Q(x)``, times ``up``; see ``reference.forward``."""
+    y = empty_output(x, numerator)
+    (x, up), layout = _laid_out(y, numerator, x, up)
     status = library().raft_rational_forward(
         x.data_ptr(),
         numerator.data_ptr(),
         denominator.data_ptr(),
+        None if up is None else up.data_ptr(),
         y.data_ptr(),
-        _layout(numerator, x, x) if by_rows else None,
+        layout,
         *_numbers(x, numerator, denominator, version),
     )
     if status:
@@ -78,13 +82,12 @@ def backward(
     denominator: Tensor,
     version: str,
     coefficients: bool = True,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for the coefficients where they are not wanted."""
-    x, grad_x, by_rows = _laid_out(x, numerator)
-    if not by_rows and grad_output.stride() != x.stride():
-        grad_output = torch.empty_like(x).copy_(grad_output)
-    elif by_rows and grad_output.stride(-1) != 1:
-        grad_output = grad_output.contiguous()
+    up: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
+    grad_x = empty_output(x, numerator)
+    (x, up, grad_output), layout = _laid_out(grad_x, numerator, x, up, grad_output)
+    grad_up = grad_x.new_empty(0) if up is None else torch.empty_like(grad_x)
     grad_a = torch.empty_like(numerator) if coefficients else numerator.new_empty(0)
     grad_b = torch.empty_like(denominator) if coefficients else denominator.new_empty(0)
     status = library().raft_rational_backward(
@@ -92,15 +95,17 @@ def backward(
         x.data_ptr(),
         numerator.data_ptr(),
         denominator.data_ptr(),
+        None if up is None else up.data_ptr(),
         grad_x.data_ptr(),
         grad_a.data_ptr() if coefficients else None,
         grad_b.data_ptr() if coefficients else None,
-        _layout(numerator, x, grad_output) if by_rows else None,
+        None if up is None else grad_up.data_ptr(),
+        layout,
         *_numbers(x, numerator, denominator, version),
     )
     if status:
         raise MemoryError(NO_MEMORY)
-    return grad_x, grad_a, grad_b
+    return grad_x, grad_a, grad_b, grad_up
 
 
 def instruction_set(wanted: int = -1) -> int:
@@ -116,21 +121,25 @@ def _numbers(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) ->
     return count, spec, torch.get_num_threads() if count >= PARALLEL else 1
 
 
-def _laid_out(x: Tensor, numerator: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """``x``, copied only where its last axis is not contiguous; the output; whether rows are to be walked."""
-    y = empty_output(x, numerator)
-    if groups_of(numerator) == 1:
-        if y.stride() == x.stride():  # dense: one run, in whatever order the axes lie
-            return x, y, False
-        if not y.is_contiguous() or x.stride(-1) != 1:
-            return torch.empty_like(x).copy_(x), y, False
-    elif x.stride(-1) != 1:
-        x = x.contiguous()
-    return x, y, True
+def _laid_out(
+    y: Tensor, numerator: Tensor, *inputs: Tensor | None
+) -> tuple[list[Any], ctypes.Array[ctypes.c_int64] | None]:
+    """The inputs, copied only where their last axis is not contiguous; and how they lie, None for one run.
+
+    The order of the inputs is that of their strides: x, up, grad.
+    """
+    stride = y.stride()
+    is_one_group = groups_of(numerator) == 1
+    if is_one_group and all(tensor is None or tensor.stride() == stride for tensor in inputs):
+        return list(inputs), None  # one dense run, in whatever order the axes lie
+    if not y.is_contiguous():
+        return [_lying_as(y, tensor) for tensor in inputs], None
+    laid = [tensor if tensor is None or tensor.stride(-1) == 1 else tensor.contiguous() for tensor in inputs]
+    rows = y.dim() - 1
+    strides = [step for tensor in laid for step in (stride if tensor is None else tensor.stride())[:rows]]
+    numbers = (groups_of(numerator), y.shape[-1], rows, *y.shape[:rows], *strides)
+    return laid, (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-def _layout(numerator: Tensor, x: Tensor, grad_output: Tensor) -> ctypes.Array[ctypes.c_int64]:
-    rows = x.dim() - 1
-    strides = (*x.stride()[:rows], *grad_output.stride()[:rows])
-    numbers = (groups_of(numerator), x.shape[-1], rows, *x.shape[:rows], *strides)
-    return (ctypes.c_int64 * len(numbers))(*numbers)
+def _lying_as(y: Tensor, tensor: Tensor | None) -> Tensor | None:
+    return tensor if tensor is None or tensor.stride() == y.stride() else torch.empty_like(y).copy_(tensor)

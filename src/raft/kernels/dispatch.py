@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -26,8 +26,10 @@ class Backend(Protocol):
     def runs_on(self, device_type: str) -> bool:
         """Whether it can run here on tensors of a device."""
 
-    def forward(self, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-        """``P(x)/Q(x)``."""
+    def forward(
+        self, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+    ) -> Tensor:
+        """``P(x)/Q(x)``, times ``up``."""
 
     def backward(
         self,
@@ -37,8 +39,10 @@ class Backend(Protocol):
         denominator: Tensor,
         version: str,
         coefficients: bool = True,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of all three; empty tensors for the coefficients where they are not wanted."""
+        up: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of ``x``, the coefficients and ``up``; empty tensors for coefficients that are frozen
+        and for an ``up`` that is not there."""
 
 
 BACKENDS = {
@@ -69,20 +73,22 @@ def backend_of(device_type: str) -> Backend:
     return _chosen[device_type]
 
 
-def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    """``P(x)/Q(x)``, differentiable; arguments as a ``Backend`` takes them."""
+def rational(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    """``P(x)/Q(x)``, times ``up``, differentiable; arguments as a ``Backend`` takes them."""
     if _is_watched(x):
         if torch.onnx.is_in_onnx_export():  # which knows the operators of its standard alone
-            return formula.rational(x, numerator, denominator, version)
-        found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version)
+            return formula.rational(x, numerator, denominator, version, up)
+        found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return found
     if torch._C._are_functorch_transforms_active():
-        transformed: Tensor = Rational.apply(x, numerator, denominator, version)
+        transformed: Tensor = Rational.apply(x, numerator, denominator, version, up)
         return transformed
     if torch.is_grad_enabled():
-        eager: Tensor = _EagerRational.apply(x, numerator, denominator, version)
+        eager: Tensor = _EagerRational.apply(x, numerator, denominator, version, up)
         return eager
-    return _forward(x, numerator, denominator, version)
+    return _forward(x, numerator, denominator, version, up)
 
 
 def _is_watched(x: Tensor) -> bool:
@@ -96,96 +102,135 @@ def _is_watched(x: Tensor) -> bool:
     )
 
 
-def _forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    return backend_of(x.device.type).forward(x, numerator, denominator, version)
+def _forward(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    return backend_of(x.device.type).forward(x, numerator, denominator, version, up)
 
 
 def _backward(
-    grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, coefficients: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return backend_of(x.device.type).backward(grad_output, x, numerator, denominator, version, coefficients)
+    grad_output: Tensor,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    version: str,
+    coefficients: bool,
+    up: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    backend = backend_of(x.device.type)
+    return backend.backward(grad_output, x, numerator, denominator, version, coefficients, up)
+
+
+def _gradients(ctx: Any, through: Callable[..., Any], grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    """What ``backward`` returns for (x, numerator, denominator, version, up)."""
+    x, numerator, denominator, up = ctx.saved_tensors
+    wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+    grads = through(grad_output, x, numerator, denominator, ctx.version, wanted, up)
+    sums = grads[1:3] if wanted else (None, None)
+    return (grads[0], *sums, None, None if up is None else grads[3])
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, numerator, denominator, ctx.version = inputs
-    ctx.save_for_backward(x, numerator, denominator)
-    ctx.save_for_forward(x, numerator, denominator)
+    x, numerator, denominator, ctx.version, up = inputs
+    ctx.save_for_backward(x, numerator, denominator, up)
+    ctx.save_for_forward(x, numerator, denominator, up)
 
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.version, ctx.coefficients = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.save_for_forward(*tensors)
+    *tensors, ctx.version, ctx.coefficients, up = inputs
+    ctx.save_for_backward(*tensors, up)
+    ctx.save_for_forward(*tensors, up)
 
 
-def _value(version: str) -> Callable[..., Any]:
-    """The reference as a function of tensors alone; what no kernel computes goes through it."""
-    return lambda x, numerator, denominator: reference.forward(x, numerator, denominator, version)
+# The reference as a function of tensors alone, of which ``up`` may be missing; what no kernel computes goes
+# through it.
 
 
-def _gradient(version: str, coefficients: bool) -> Callable[..., Any]:
+def _value(version: str) -> Callable[..., Tensor]:
+    def value(x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | None = None) -> Tensor:
+        return reference.forward(x, numerator, denominator, version, up)
+
+    return value
+
+
+def _gradient(version: str, coefficients: bool) -> Callable[..., tuple[Tensor, ...]]:
     def gradient(
-        grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor
+        grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        grad_x, grad_a, grad_b = reference.backward(grad_output, x, numerator, denominator, version)
+        grad_x, grad_a, grad_b, grad_up = reference.backward(
+            grad_output, x, numerator, denominator, version, up
+        )
         if not coefficients:
-            return grad_x, numerator.new_empty(0), denominator.new_empty(0)
-        return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype)
+            return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
+        return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype), grad_up
 
     return gradient
 
 
-def _jvp(
-    function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor | None, ...]
-) -> Any:
-    known = [torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents, strict=True)]
-    return torch.func.jvp(function, primals, tuple(known))[1]
+def _present(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(value for value in values if value is not None)
+
+
+def _jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    both = [(p, t) for p, t in zip(primals, tangents, strict=True) if p is not None]
+    known = tuple(torch.zeros_like(p) if t is None else t for p, t in both)
+    return torch.func.jvp(function, _present(primals), known)[1]
 
 
 def _vjp(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-    pull_back = torch.func.vjp(_gradient(ctx.version, ctx.coefficients), *ctx.saved_tensors)[1]
-    return (*pull_back(cotangents), None, None)
+    pull_back = torch.func.vjp(_gradient(ctx.version, ctx.coefficients), *_present(ctx.saved_tensors))[1]
+    *grads, last = pull_back(cotangents)
+    return (*grads, last, None, None, None) if len(grads) == 3 else (*grads, None, None, last)
 
 
 class Rational(torch.autograd.Function):
-    """``P(x)/Q(x)`` for autograd and ``torch.func``."""
+    """``P(x)/Q(x)``, times ``up``, for autograd and ``torch.func``."""
 
     @staticmethod
-    def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-        return _forward(x, numerator, denominator, version)
+    def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None) -> Tensor:
+        return _forward(x, numerator, denominator, version, up)
 
     setup_context = staticmethod(_save_forward)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, numerator, denominator = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         # with create_graph=True, and in torch.func, the gradient itself may be differentiated
         through = RationalBackward.apply if torch.is_grad_enabled() else _backward
-        grads = through(grad_outputs[0], x, numerator, denominator, ctx.version, wanted)
-        return (*grads, None) if wanted else (grads[0], None, None, None)
+        return _gradients(ctx, through, grad_outputs[0])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _jvp(_value(ctx.version), ctx.saved_tensors, tangents[:3])
+        *first, _, last = tangents
+        return _jvp(_value(ctx.version), ctx.saved_tensors, (*first, last))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        x, numerator, denominator, version = inputs
-        if in_dims[0] is not None and in_dims[1] is None and in_dims[2] is None:
-            return Rational.apply(x.movedim(in_dims[0], 0), numerator, denominator, version), 0
-        each = torch.vmap(_value(version), in_dims=in_dims[:3])
-        return each(x, numerator, denominator), 0
+        x, numerator, denominator, version, up = inputs
+        of_x, of_a, of_b, _, of_up = in_dims
+        if of_a is None and of_b is None:
+            x, up = (_batched(tensor, dim, info.batch_size) for tensor, dim in ((x, of_x), (up, of_up)))
+            return Rational.apply(x, numerator, denominator, version, up), 0
+        each = torch.vmap(_value(version), in_dims=(of_x, of_a, of_b, *([] if up is None else [of_up])))
+        return each(*_present((x, numerator, denominator, up))), 0
+
+
+def _batched(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
+    """With the batch as the first axis, and kept from being one of the channels."""
+    if tensor is None:
+        return None
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 class _EagerRational(torch.autograd.Function):
     """``Rational`` without ``torch.func``, whose form of ``forward`` takes 30 µs more."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-        ctx.save_for_backward(x, numerator, denominator)
+    def forward(
+        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x, numerator, denominator, up)
         ctx.version = version
-        return _forward(x, numerator, denominator, version)
+        return _forward(x, numerator, denominator, version, up)
 
     backward = staticmethod(Rational.backward)
 
@@ -201,69 +246,86 @@ class RationalBackward(torch.autograd.Function):
         denominator: Tensor,
         version: str,
         coefficients: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return _backward(grad_output, x, numerator, denominator, version, coefficients)
+        up: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return _backward(grad_output, x, numerator, denominator, version, coefficients, up)
 
     setup_context = staticmethod(_save_backward)
     backward = staticmethod(_vjp)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _jvp(_gradient(ctx.version, ctx.coefficients), ctx.saved_tensors, tangents[:4])
+        *first, _, _, last = tangents
+        return _jvp(_gradient(ctx.version, ctx.coefficients), ctx.saved_tensors, (*first, last))
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, int, int]]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, ...]]:
         # each sample has coefficient gradients of its own, which the kernels would sum
-        *tensors, version, coefficients = inputs
-        return torch.vmap(_gradient(version, coefficients), in_dims=in_dims[:4])(*tensors), (0, 0, 0)
+        *tensors, version, coefficients, up = inputs
+        dims = (*in_dims[:4], *([] if up is None else [in_dims[6]]))
+        return torch.vmap(_gradient(version, coefficients), in_dims=dims)(*_present((*tensors, up))), (0,) * 4
 
 
 # ---- the operator, for whoever wants to see one
 
 _library = torch.library.Library("raft", "DEF")
 _tags = (torch.Tag.pt2_compliant_tag,)
-_library.define("rational(Tensor x, Tensor numerator, Tensor denominator, str version) -> Tensor", tags=_tags)
+_library.define(
+    "rational(Tensor x, Tensor numerator, Tensor denominator, str version, Tensor? up=None) -> Tensor",
+    tags=_tags,
+)
 _library.define(
     "rational_backward(Tensor grad_output, Tensor x, Tensor numerator, Tensor denominator, str version, "
-    "bool coefficients) -> (Tensor, Tensor, Tensor)",
+    "bool coefficients, Tensor? up=None) -> (Tensor, Tensor, Tensor, Tensor)",
     tags=_tags,
 )
 _library.impl("rational", _forward, "CompositeExplicitAutograd")
 _library.impl("rational_backward", _backward, "CompositeExplicitAutograd")
 
 
-def _fake_forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
+def _fake_forward(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
     return empty_output(x, numerator)
 
 
 def _fake_backward(
-    grad_output: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, coefficients: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad_output: Tensor,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    version: str,
+    coefficients: bool,
+    up: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sums = [torch.empty_like(c) if coefficients else c.new_empty(0) for c in (numerator, denominator)]
-    return empty_output(x, numerator), sums[0], sums[1]
+    grad_x = empty_output(x, numerator)
+    return grad_x, sums[0], sums[1], x.new_empty(0) if up is None else torch.empty_like(grad_x)
 
 
 class _OperatorRational(torch.autograd.Function):
     """Calls the operators below autograd, where compilers and modes see them."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-        ctx.save_for_backward(x, numerator, denominator)
+    def forward(
+        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x, numerator, denominator, up)
         ctx.version = version
         with torch._C._AutoDispatchBelowAutograd():
-            found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version)
+            found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return found
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        grads = torch.ops.raft.rational_backward(grad_outputs[0], *ctx.saved_tensors, ctx.version, wanted)
-        return (*grads, None) if wanted else (grads[0], None, None, None)
+        return _gradients(ctx, torch.ops.raft.rational_backward, grad_outputs[0])
 
 
-def _autograd(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
+def _autograd(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
     function = _OperatorRational if _is_watched(x) else _EagerRational
-    found: Tensor = function.apply(x, numerator, denominator, version)
+    found: Tensor = function.apply(x, numerator, denominator, version, up)
     return found
 
 

@@ -12,8 +12,10 @@ from raft.kernels.layout import groups_of
 from raft.kernels.reference import CONSTANT_TERM
 
 
-def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    """``P(x)/Q(x)``; arguments as a kernel takes them."""
+def rational(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    """``P(x)/Q(x)``, times ``up``; arguments as a kernel takes them."""
     value = x if x.dtype == torch.float64 else x.float()
     groups = groups_of(numerator)
     if groups > 1:
@@ -23,7 +25,8 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) ->
     if version in ("B", "C", "D"):
         total = total.abs()
     y = _horner(numerator, value) / (total + CONSTANT_TERM[version])
-    return (y.flatten(-2) if groups > 1 else y).to(x.dtype)
+    y = y.flatten(-2) if groups > 1 else y
+    return (y if up is None else y * up).to(x.dtype)
 
 
 def _horner(coefficients: Tensor, x: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ A chunk's intermediate tensors stay in the cache, and torch sums so few elements
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,13 +23,15 @@ def runs_on(device_type: str) -> bool:
     return True
 
 
-def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    """``P(x)/Q(x)``; see ``reference.forward``."""
+def forward(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    """``P(x)/Q(x)``, times ``up``; see ``reference.forward``."""
     if x.device.type != "cpu":
-        return reference.forward(x, numerator, denominator, version)
+        return reference.forward(x, numerator, denominator, version, up)
     parts = [
-        reference.forward(part, numerator, denominator, version, is_near=_is_near(part))
-        for part in _chunks(x, numerator)
+        reference.forward(part, numerator, denominator, version, up_part, is_near=_is_near(part))
+        for part, up_part in _chunks(numerator, x, up)
     ]
     return empty_output(x, numerator).copy_(torch.cat(parts).reshape(x.shape))
 
@@ -37,30 +43,42 @@ def backward(
     denominator: Tensor,
     version: str,
     coefficients: bool = True,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for the coefficients where they are not wanted."""
+    up: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
     if x.device.type != "cpu":
-        grad_x, grad_a, grad_b = reference.backward(grad_output, x, numerator, denominator, version)
+        grad_x, grad_a, grad_b, grad_up = reference.backward(
+            grad_output, x, numerator, denominator, version, up
+        )
     else:
-        chunks = zip(_chunks(grad_output, numerator), _chunks(x, numerator), strict=True)
         found = [
-            reference.backward(grad, part, numerator, denominator, version, is_near=_is_near(part))
-            for grad, part in chunks
+            reference.backward(grad, part, numerator, denominator, version, up_part, is_near=_is_near(part))
+            for part, grad, up_part in _chunks(numerator, x, grad_output, up)
         ]
-        grad_x = empty_output(x, numerator).copy_(torch.cat([parts[0] for parts in found]).reshape(x.shape))
+        grad_x, grad_up = (
+            empty_output(x, numerator).copy_(torch.cat([parts[k] for parts in found]).reshape(x.shape))
+            if k == 0 or up is not None
+            else x.new_empty(0)
+            for k in (0, 3)
+        )
         grad_a, grad_b = (sum((parts[k] for parts in found), torch.zeros(())) for k in (1, 2))
     if not coefficients:
-        return grad_x, numerator.new_empty(0), denominator.new_empty(0)
-    return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype)
+        return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
+    return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype), grad_up
 
 
-def _chunks(x: Tensor, numerator: Tensor) -> tuple[Tensor, ...]:
-    """Parts of ``[rows, channels]``, or of the flat tensor where there is one group."""
-    if groups_of(numerator) == 1:
-        return torch.split(x.reshape(-1), CHUNK)
-    channels = x.shape[-1]
-    rows = x.numel() // max(channels, 1)
-    return torch.split(x.reshape(rows, channels), max(1, CHUNK // max(channels, 1)))
+def _chunks(numerator: Tensor, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Parts of ``[rows, channels]``, or of the flat tensors where there is one group; None stays None."""
+    shape, size = [-1], CHUNK
+    if groups_of(numerator) > 1:
+        channels = max(x.shape[-1], 1)
+        shape, size = [x.numel() // channels, x.shape[-1]], max(1, CHUNK // channels)
+    parts = torch.split(x.reshape(shape), size)
+    rest = [
+        repeat(None, len(parts)) if other is None else torch.split(other.reshape(shape), size)
+        for other in others
+    ]
+    return zip(parts, *rest, strict=True)
 
 
 def _is_near(x: Tensor) -> bool:

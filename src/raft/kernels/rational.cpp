@@ -7,6 +7,8 @@
 //
 //   dy/dx = (P' - y Q') / Q      dy/da_k = x^k / Q      dy/db_k = -y (dQ/db_k) / Q
 //
+// In the gated form, where there is an `up`, the output is up P(x)/Q(x).
+//
 // Elements are cut into blocks whose borders depend on the shape alone. Each block sums its coefficient gradients
 // in one order, and the blocks' sums are added in order, so that any number of threads gives the same bits.
 //
@@ -59,10 +61,10 @@ struct Float16 {
 // What a tile of numbers, stored as S and computed as T, is passed to.
 template <class T, class S>
 struct Tiles {
-    bool (*forward)(const Coefficients<T>&, const S* x, S* y, int64_t count);
-    bool (*backward)(const Coefficients<T>&, const S* grad, const S* x, S* grad_x, int64_t count, double* totals);
-    bool (*backward_without_sums)(const Coefficients<T>&, const S* grad, const S* x, S* grad_x, int64_t count,
-                                  double* totals);
+    using Backward = bool (*)(const Coefficients<T>&, const S* grad, const S* x, const S* up, S* grad_x, S* grad_up,
+                              int64_t count, double* totals);
+    bool (*forward)(const Coefficients<T>&, const S* x, const S* up, S* y, int64_t count);
+    Backward backward, backward_without_sums;
 };
 
 // Single numbers; the vectors' conversions are in rational_simd.h.
@@ -230,12 +232,13 @@ class Far {
 // What a call is asked for; `spec` holds m, n, the kind, the type, whether the constant is 0.1, and whether sums are
 // wanted, in that order from the lowest bit.
 struct Call {
-    const void *grad, *x, *a, *b;
-    void* out;             // y, or the gradient of x
+    const void *grad, *x, *up, *a, *b;
+    void *out, *grad_up;   // out: y, or the gradient of x
     double* sums;          // [blocks, groups, m + 1 + n], null where none are wanted
     int m, n, kind;
     int64_t groups, channels, rows, blocks;
-    const int64_t *sizes, *x_strides, *grad_strides;  // of the axes before the last, null where all is contiguous
+    // of the axes before the last, null where all is contiguous
+    const int64_t *sizes, *x_strides, *up_strides, *grad_strides;
     int64_t axes;
 
     int64_t offset(int64_t row, const int64_t* strides) const {
@@ -284,7 +287,14 @@ Coefficients<T> coefficients_of(const Call& call, int64_t group, double constant
     return c;
 }
 
-// `count` neighbouring elements of one group.
+// Neighbouring elements of one group: inputs and outputs, null where a call has none.
+template <class S>
+struct Run {
+    const S *grad, *x, *up;
+    S *out, *grad_up;
+    int64_t count;
+};
+
 template <class T, class S>
 struct Segment {
     const Coefficients<T>& c;
@@ -292,38 +302,55 @@ struct Segment {
     int kind;
     double* totals;
 
-    void run(const S* grad, const S* x, S* out, int64_t count) const {
-        for (int64_t done = 0; done < count; done += kTile) {
-            const int64_t size = count - done < kTile ? count - done : kTile;
-            const S* tile_grad = grad ? grad + done : nullptr;
-            if (size % kPadding == 0) {
-                tile(tile_grad, x + done, out + done, size, size);
-                continue;
-            }
-            S buffers[3][kTile];  // padded with zeros, which add nothing to any sum
-            const int64_t padded = (size + kPadding - 1) / kPadding * kPadding;
-            copy(x + done, buffers[0], size, padded);
-            if (grad) copy(tile_grad, buffers[1], size, padded);
-            tile(grad ? buffers[1] : nullptr, buffers[0], buffers[2], size, padded);
-            std::memcpy(out + done, buffers[2], size * sizeof(S));
+    void compute(const Run<S>& run) const {
+        for (int64_t done = 0; done < run.count; done += kTile) {
+            const int64_t size = run.count - done < kTile ? run.count - done : kTile;
+            const Run<S> tile{at(run.grad, done), run.x + done,          at(run.up, done),
+                              run.out + done,     at(run.grad_up, done), size};
+            size % kPadding == 0 ? compute_tile(tile, size) : compute_padded(tile);
         }
     }
 
   private:
-    static void copy(const S* from, S* to, int64_t size, int64_t padded) {
-        std::memcpy(to, from, size * sizeof(S));
-        std::memset(to + size, 0, (padded - size) * sizeof(S));
+    template <class Pointer>
+    static Pointer at(Pointer base, int64_t offset) {
+        return base ? base + offset : nullptr;
     }
 
-    void tile(const S* grad, const S* x, S* out, int64_t size, int64_t padded) const {
+    // with zeros, which add nothing to any sum
+    void compute_padded(const Run<S>& tile) const {
+        S buffers[5][kTile];
+        const int64_t padded = (tile.count + kPadding - 1) / kPadding * kPadding;
+        const auto copied = [&](const S* from, S* to) -> const S* {
+            if (!from) return nullptr;
+            std::memset(to + tile.count, 0, (padded - tile.count) * sizeof(S));
+            return static_cast<const S*>(std::memcpy(to, from, tile.count * sizeof(S)));
+        };
+        compute_tile({copied(tile.grad, buffers[0]), copied(tile.x, buffers[1]), copied(tile.up, buffers[2]), buffers[3],
+                      tile.grad_up ? buffers[4] : nullptr, tile.count},
+                     padded);
+        std::memcpy(tile.out, buffers[3], tile.count * sizeof(S));
+        if (tile.grad_up) std::memcpy(tile.grad_up, buffers[4], tile.count * sizeof(S));
+    }
+
+    void compute_tile(const Run<S>& t, int64_t padded) const {
         const auto backward = totals ? tiles.backward : tiles.backward_without_sums;
-        if (!(grad ? backward(c, grad, x, out, padded, totals) : tiles.forward(c, x, out, padded))) return;
-        for (int64_t i = 0; i < size; ++i) {
-            const T value = get(x + i);
+        const bool is_any_far = t.grad ? backward(c, t.grad, t.x, t.up, t.out, t.grad_up, padded, totals)
+                                       : tiles.forward(c, t.x, t.up, t.out, padded);
+        for (int64_t i = 0; is_any_far && i < t.count; ++i) {
+            using Wide = typename WiderOf<T>::Type;
+            const T value = get(t.x + i);
             if (!(std::fabs(value) > c.limit)) continue;
             const Far<T> far(c, kind, value);
-            put(out + i, T(grad ? get(grad + i) * far.slope() : far.value()));
-            if (totals) far.add_to(totals, get(grad + i));
+            const Wide up = t.up ? get(t.up + i) : T(1);
+            if (!t.grad) {
+                put(t.out + i, T(up * far.value()));
+                continue;
+            }
+            const Wide grad = get(t.grad + i);
+            put(t.out + i, T(grad * up * far.slope()));
+            if (t.grad_up) put(t.grad_up + i, T(grad * far.value()));
+            if (totals) far.add_to(totals, grad * up);
         }
     }
 };
@@ -349,13 +376,13 @@ struct Work {
             if (call.sums) std::memset(totals, 0, sizeof totals);
             const Segment<T, S> segment{coefficients[group], tiles, call.kind, call.sums ? totals : nullptr};
             if (!call.x_strides && call.groups == 1) {
-                const int64_t start = first * length;
-                run(segment, start, start, start, (last - first) * length);
+                const int64_t at = first * length;
+                segment.compute(run(at, at, at, at, (last - first) * length));
             } else {
                 for (int64_t row = first; row < last; ++row) {
                     const int64_t at = group * length;
-                    run(segment, call.offset(row, call.grad_strides) + at, call.offset(row, call.x_strides) + at,
-                        row * call.channels + at, length);
+                    segment.compute(run(call.offset(row, call.grad_strides) + at, call.offset(row, call.x_strides) + at,
+                                        call.offset(row, call.up_strides) + at, row * call.channels + at, length));
                 }
             }
             if (!call.sums) continue;
@@ -367,9 +394,13 @@ struct Work {
         }
     }
 
-    void run(const Segment<T, S>& segment, int64_t grad, int64_t x, int64_t out, int64_t count) const {
-        segment.run(call.grad ? static_cast<const S*>(call.grad) + grad : nullptr, static_cast<const S*>(call.x) + x,
-                    static_cast<S*>(call.out) + out, count);
+    Run<S> run(int64_t grad, int64_t x, int64_t up, int64_t out, int64_t count) const {
+        const auto input = [](const void* base, int64_t offset) {
+            return base ? static_cast<const S*>(base) + offset : nullptr;
+        };
+        const auto output = [](void* base, int64_t offset) { return base ? static_cast<S*>(base) + offset : nullptr; };
+        return {input(call.grad, grad), input(call.x, x), input(call.up, up), output(call.out, out),
+                output(call.grad_up, out), count};
     }
 };
 
@@ -404,9 +435,9 @@ void run_in_threads(Shared shared, int64_t threads) {
     }
 }
 
-// The first touch of a new page takes longer than computing what is written to it. Outputs so large that malloc maps
-// them anew each time are asked for in huge pages, of which there are five hundred times fewer.
-constexpr int64_t kHugeOutput = int64_t(32) << 20;
+// The first touch of a new page takes longer than computing what is written to it. Outputs so large that malloc may
+// take their pages anew each time are asked for in huge pages, of which there are five hundred times fewer.
+constexpr int64_t kHugeOutput = int64_t(8) << 20;
 
 void prefer_huge_pages(void* out, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
@@ -425,7 +456,9 @@ int run(Call& call, double constant, int64_t threads, void* grad_a, void* grad_b
     if (has_memory) {
         for (int64_t group = 0; group < call.groups; ++group)
             coefficients[group] = coefficients_of<T>(call, group, constant, std::is_same<S, Float16>::value ? 11 : 8);
-        prefer_huge_pages(call.out, call.rows * call.channels * int64_t(sizeof(S)));
+        const int64_t bytes = call.rows * call.channels * int64_t(sizeof(S));
+        prefer_huge_pages(call.out, bytes);
+        if (call.grad_up) prefer_huge_pages(call.grad_up, bytes);
         Work<T, S> work{call, coefficients, choose<T, S>(call.kind, call.m, call.n)};
         run_in_threads({Work<T, S>::share, &work}, threads < call.blocks ? threads : call.blocks);
     }
@@ -448,8 +481,8 @@ int run(Call& call, double constant, int64_t threads, void* grad_a, void* grad_b
     return has_memory ? 0 : 1;
 }
 
-// `layout` is null for one group over contiguous memory, else {groups, channels, axes, sizes…, strides of x…, strides
-// of grad…} with strides in elements, for the axes before the last, whose own stride is 1.
+// `layout` is null for one group over contiguous memory, else {groups, channels, axes, sizes…, strides of x…, of
+// up…, of grad…} with strides in elements, for the axes before the last, whose own stride is 1.
 int dispatch(Call call, const int64_t* layout, int64_t count, int64_t spec, int64_t threads, void* grad_a,
              void* grad_b) {
     call.m = spec & 15, call.n = spec >> 4 & 15, call.kind = spec >> 8 & 3;
@@ -460,7 +493,7 @@ int dispatch(Call call, const int64_t* layout, int64_t count, int64_t spec, int6
     call.axes = layout ? layout[2] : 0;
     if (layout && call.axes > 0) {
         call.sizes = layout + 3, call.x_strides = call.sizes + call.axes;
-        call.grad_strides = call.x_strides + call.axes;
+        call.up_strides = call.x_strides + call.axes, call.grad_strides = call.up_strides + call.axes;
     }
     call.rows = call.channels > 0 ? count / call.channels : 0;
     const int64_t most = kBlocks / call.groups > 64 ? kBlocks / call.groups : 64;
@@ -481,19 +514,20 @@ int dispatch(Call call, const int64_t* layout, int64_t count, int64_t spec, int6
 
 // All return 0, or 1 where there was no memory for the sums.
 
-RAFT_PUBLIC int raft_rational_forward(const void* x, const void* a, const void* b, void* y, const int64_t* layout,
-                                      int64_t count, int64_t spec, int64_t threads) {
+// up is null in the plain form.
+RAFT_PUBLIC int raft_rational_forward(const void* x, const void* a, const void* b, const void* up, void* y,
+                                      const int64_t* layout, int64_t count, int64_t spec, int64_t threads) {
     Call call{};
-    call.x = x, call.a = a, call.b = b, call.out = y;
+    call.x = x, call.a = a, call.b = b, call.up = up, call.out = y;
     return dispatch(call, layout, count, spec, threads, nullptr, nullptr);
 }
 
-// grad_a and grad_b are null where the coefficients are frozen.
-RAFT_PUBLIC int raft_rational_backward(const void* grad, const void* x, const void* a, const void* b, void* grad_x,
-                                       void* grad_a, void* grad_b, const int64_t* layout, int64_t count, int64_t spec,
-                                       int64_t threads) {
+// grad_a and grad_b are null where the coefficients are frozen; up and grad_up in the plain form.
+RAFT_PUBLIC int raft_rational_backward(const void* grad, const void* x, const void* a, const void* b, const void* up,
+                                       void* grad_x, void* grad_a, void* grad_b, void* grad_up, const int64_t* layout,
+                                       int64_t count, int64_t spec, int64_t threads) {
     Call call{};
-    call.grad = grad, call.x = x, call.a = a, call.b = b, call.out = grad_x;
+    call.grad = grad, call.x = x, call.a = a, call.b = b, call.up = up, call.out = grad_x, call.grad_up = grad_up;
     return dispatch(call, layout, count, spec, threads, grad_a, grad_b);
 }
 

@@ -190,7 +190,7 @@ RAFT_TARGET __attribute__((noinline, cold)) void mend(const Coefficients<T>& c, 
 // One tile: `count` is a multiple of a pack's. Returns whether some |x| was above the limit; those elements are left
 // to the caller.
 template <class T, class S, int KIND, int M, int N>
-RAFT_TARGET bool forward_tile(const Coefficients<T>& coefficients, const S* x, S* y, int64_t count) {
+RAFT_TARGET bool forward_tile(const Coefficients<T>& coefficients, const S* x, const S* up, S* y, int64_t count) {
     using L = Lanes<T>;
     using P = Pack<T, S>;
     const Coefficients<T> c = coefficients;  // where no store can change them
@@ -211,6 +211,10 @@ RAFT_TARGET bool forward_tile(const Coefficients<T>& coefficients, const S* x, S
             }
         }
         if (P::kIsHalf && L::any_sign(any)) mend<T, KIND, P::kVectors>(c, cancelled, values, quotients);
+        if (up) {
+            P::load(up + i, values);
+            for (int vector = 0; vector < P::kVectors; ++vector) quotients[vector] *= values[vector];
+        }
         P::store(quotients, y + i);
     }
     return L::any(largest > L::bits(c.limit));
@@ -220,8 +224,8 @@ RAFT_TARGET bool forward_tile(const Coefficients<T>& coefficients, const S* x, S
 // version A is left to the caller. GUARDED keeps elements beyond the limit out of the sums; a tile that turns out to
 // hold one is computed again with it.
 template <class T, class S, int KIND, int M, int N, bool SUMS, bool GUARDED>
-RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* grad, const S* x, S* grad_x,
-                               int64_t count, double* totals) {
+RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* grad, const S* x, const S* up, S* grad_x,
+                               S* grad_up, int64_t count, double* totals) {
     using L = Lanes<T>;
     using V = typename L::V;
     using P = Pack<T, S>;
@@ -234,11 +238,12 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
     }
     typename L::Bits largest = {};
     for (int64_t i = 0; i < count; i += P::kCount) {
-        V values[P::kVectors], grads[P::kVectors];
+        V values[P::kVectors], grads[P::kVectors], ups[P::kVectors] = {};
         P::load(x + i, values);
         P::load(grad + i, grads);
+        if (up) P::load(up + i, ups);
         for (int vector = 0; vector < P::kVectors; ++vector) {
-            V value = values[vector], g = grads[vector];
+            V value = values[vector], g = up ? grads[vector] * ups[vector] : grads[vector];
             V magnitude = L::magnitude(value);
             if (GUARDED) {
                 const auto far = magnitude > c.limit;
@@ -250,6 +255,7 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
             const Denominator<T, KIND, N> denominator(c, base);
             const V reciprocal = T(1) / denominator.q;
             const V y = horner<T, M>(c.a, m, value) * reciprocal;
+            if (up) ups[vector] = grads[vector] * y;
             V power = g * reciprocal;
 
             // dy/dx = (P' - y Q') / Q; at a kink Q' is the mean of both sides
@@ -280,10 +286,11 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
             }
         }
         P::store(values, grad_x + i);
+        if (up) P::store(ups, grad_up + i);
     }
     const bool is_any_far = GUARDED || L::any(largest > L::bits(c.limit));
     if (!GUARDED && is_any_far)
-        return backward_tile<T, S, KIND, -1, -1, SUMS, true>(c, grad, x, grad_x, count, totals);
+        return backward_tile<T, S, KIND, -1, -1, SUMS, true>(c, grad, x, up, grad_x, grad_up, count, totals);
     for (int k = 0; SUMS && k <= m + n; ++k) {
         T lanes[L::kCount];
         const V sums = k <= m ? sums_a[k] : sums_b[k - m];

@@ -43,19 +43,27 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def forward(
-    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, *, is_near: bool = False
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    version: str,
+    up: Tensor | None = None,
+    *,
+    is_near: bool = False,
 ) -> Tensor:
-    """``P(x)/Q(x)`` in the dtype of ``x``.
+    """``P(x)/Q(x)`` in the dtype of ``x``; in the gated form times ``up``.
 
     Args:
         x: any shape, floating.
         numerator: ``[m + 1]`` or ``[groups, m + 1]``, lowest power first; the groups divide the last axis.
         denominator: ``[n]`` or ``[groups, n]``, the powers 1 … n.
         version: one of ``VERSIONS``; D is B here.
+        up: of the shape and dtype of ``x``.
         is_near: the caller knows that no \\|x\\| is above ``NEAR``, which saves half of the work.
     """
     f = _Fraction.of(x, numerator, denominator, version, is_near)
-    return (f.p / f.q * f.power(f.m, -f.n)).to(x.dtype).reshape(x.shape)
+    y = f.value() if up is None else f.value() * up.to(f.x.dtype).reshape(f.x.shape)
+    return y.to(x.dtype).reshape(x.shape)
 
 
 def backward(
@@ -64,20 +72,27 @@ def backward(
     numerator: Tensor,
     denominator: Tensor,
     version: str,
+    up: Tensor | None = None,
     *,
     is_near: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``forward`` with respect to ``x``, ``numerator`` and ``denominator``.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of ``forward`` with respect to ``x``, ``numerator``, ``denominator`` and ``up``.
 
-    With y = P/Q they are g (P' − y Q')/Q for x, Σ g x^k/Q for a_k, and −Σ g y (∂Q/∂b_k)/Q for b_k. Where an
-    absolute value has its kink, a coefficient takes the derivative from above (so that one that starts at
-    zero can move) and ``x`` takes zero (the mean of both sides).
+    With y = P/Q they are g (P' − y Q')/Q for x, Σ g x^k/Q for a_k, and −Σ g y (∂Q/∂b_k)/Q for b_k; in the
+    gated form with g up for g, and g y for up. Where an absolute value has its kink, a coefficient takes the
+    derivative from above (so that one that starts at zero can move) and ``x`` takes zero (the mean of both
+    sides).
 
     Returns:
-        ``grad_x`` in the dtype of ``x``, the coefficients' gradients in the dtype that they are summed in.
+        Those of ``x`` and ``up`` in the dtype of ``x``, the latter empty without ``up``; the coefficients' in
+        the dtype that they are summed in.
     """
     f = _Fraction.of(x, numerator, denominator, version, is_near)
     grad = grad_output.to(f.x.dtype).reshape(f.x.shape)
+    grad_up = x.new_empty(0)
+    if up is not None:
+        grad_up = (grad * f.value()).to(x.dtype).reshape(x.shape)
+        grad = grad * up.to(f.x.dtype).reshape(f.x.shape)
     y = f.p / f.q
     grad_x = grad * (f.p_slope - y * f.sign * f.q_slope) / f.q * f.power(f.m - 1, -f.n)
     over_q = grad / f.q
@@ -90,6 +105,7 @@ def backward(
         grad_x.to(x.dtype).reshape(x.shape),
         grad_a.reshape(numerator.shape),
         grad_b.reshape(denominator.shape),
+        grad_up,
     )
 
 
@@ -154,6 +170,10 @@ class _Fraction:
         p_slope = _polynomial(_derivative(a), _times_k(a), m, z, far)
         p = _polynomial(a, a, m, z, far)
         return cls(x, base, far, m, n, p, p_slope, constant + sign * total, q_slope, sign)
+
+    def value(self) -> Tensor:
+        """P(x)/Q(x)."""
+        return self.p / self.q * self.power(self.m, -self.n)
 
     def power(self, i: Tensor | int, j: Tensor | int) -> Tensor:
         """x^i B^j where ``x`` is far, 1 elsewhere; neither power is formed alone."""

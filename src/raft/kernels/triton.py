@@ -8,7 +8,7 @@ A program computes one tile of one group. It sums its coefficient gradients in r
 its own place in a table; torch adds the table's rows, in an order that depends on its shape alone: there are
 no atomics, and a repeated call gives the same bits. Only the input is kept for the backward pass. A tile that
 holds an input whose powers could overflow computes those elements again in 1/x and in float64, see
-``reference.py``.
+``reference.py``. In the gated form y is multiplied by ``up``, and the incoming gradient with it.
 """
 
 from __future__ import annotations
@@ -136,9 +136,10 @@ def _far_fraction(x, a, b, M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr,
 
 @jit
 def _tile(
-    channels, length, x_stride, grad_stride, row_blocks, ROWS: tl.constexpr, COLUMNS: tl.constexpr, rows
-):
-    """Group, offsets into x, grad and the output, and which of them are inside, ``[ROWS, COLUMNS]``."""
+    rows, channels, length, x_stride, up_stride, grad_stride, row_blocks,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Group; offsets into x, up, grad and outputs, and which of them are inside, ``[ROWS, COLUMNS]``."""
     columns = tl.cdiv(length, COLUMNS)
     program = tl.program_id(0).to(tl.int64)
     column = (program % columns) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -146,16 +147,19 @@ def _tile(
     group = program // columns // row_blocks
     inside = (row < rows) & (column < length)
     channel = group * length + column
-    return group, row * x_stride + channel, row * grad_stride + channel, row * channels + channel, inside
+    x_at, up_at, grad_at = row * x_stride + channel, row * up_stride + channel, row * grad_stride + channel
+    return group, x_at, up_at, grad_at, row * channels + channel, inside
 
 
 @jit
 def _forward(
-    x_ptr, a_ptr, b_ptr, y_ptr, rows, channels, length, x_stride, row_blocks, limit,
+    x_ptr, up_ptr, a_ptr, b_ptr, y_ptr, rows, channels, length, x_stride, up_stride, row_blocks, limit,
     M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr, GATED: tl.constexpr,
 ):  # fmt: skip
-    group, x_at, _, y_at, inside = _tile(channels, length, x_stride, 0, row_blocks, ROWS, COLUMNS, rows)
+    group, x_at, up_at, _, y_at, inside = _tile(
+        rows, channels, length, x_stride, up_stride, 0, row_blocks, ROWS, COLUMNS
+    )
     a, b = a_ptr + group * (M + 1), b_ptr + group * N
     x = tl.load(x_ptr + x_at, mask=inside, other=0.0).to(tl.float64 if WIDE else tl.float32)
     _, _, q = _denominator(b, x, N, KIND, CONSTANT)
@@ -165,23 +169,28 @@ def _forward(
         x_far = tl.where(far, x, 2.0).to(tl.float64)
         p, _, q_far, _, _, base, m, n = _far_fraction(x_far, a, b, M, N, KIND, CONSTANT)
         y = tl.where(far, (p / q_far * _powers(x_far, base, m, -n, M + N)).to(x.dtype), y)
+    if GATED:
+        y = y * tl.load(up_ptr + up_at, mask=inside, other=0.0).to(x.dtype)
     tl.store(y_ptr + y_at, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
 @jit
 def _backward(
-    grad_ptr, x_ptr, a_ptr, b_ptr, grad_x_ptr, table_ptr, rows, channels, length, grad_stride, x_stride,
-    row_blocks, limit,
+    x_ptr, up_ptr, grad_ptr, a_ptr, b_ptr, grad_x_ptr, grad_up_ptr, table_ptr,
+    rows, channels, length, x_stride, up_stride, grad_stride, row_blocks, limit,
     M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr, SUMS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr, GATED: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     """``table``: ``[programs, 2, M + 1 + N]``, sums over near and over far elements."""
-    group, x_at, grad_at, out_at, inside = _tile(
-        channels, length, x_stride, grad_stride, row_blocks, ROWS, COLUMNS, rows
+    group, x_at, up_at, grad_at, out_at, inside = _tile(
+        rows, channels, length, x_stride, up_stride, grad_stride, row_blocks, ROWS, COLUMNS
     )
     a, b = a_ptr + group * (M + 1), b_ptr + group * N
     given = tl.load(x_ptr + x_at, mask=inside, other=0.0).to(tl.float64 if WIDE else tl.float32)
     grad = tl.load(grad_ptr + grad_at, mask=inside, other=0.0).to(given.dtype)
+    grad_up = grad
+    if GATED:
+        grad = grad * tl.load(up_ptr + up_at, mask=inside, other=0.0).to(given.dtype)
     far = tl.abs(given) > limit
     x = tl.where(far, 0.0, given)
     g = tl.where(far, 0.0, grad)
@@ -216,6 +225,8 @@ def _backward(
         x_far = tl.where(far, given, 2.0).to(tl.float64)
         g_far = tl.where(far, grad, 0.0).to(tl.float64)
         p, p_slope, q_far, slope, sign, base, m, n = _far_fraction(x_far, a, b, M, N, KIND, CONSTANT)
+        if GATED:
+            y = tl.where(far, (p / q_far * _powers(x_far, base, m, -n, M + N)).to(y.dtype), y)
         slope = (p_slope - p / q_far * slope) / q_far * _powers(x_far, base, m - 1, -n, M + N + 1)
         grad_x = tl.where(far, (g_far * slope).to(grad_x.dtype), grad_x)
         if SUMS:
@@ -230,6 +241,8 @@ def _backward(
         for k in tl.static_range(M + 1 + N):
             tl.store(table + (M + 1 + N + k), 0.0)
     tl.store(grad_x_ptr + out_at, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
+    if GATED:
+        tl.store(grad_up_ptr + out_at, (grad_up * y).to(grad_up_ptr.dtype.element_ty), mask=inside)
 
 
 def runs_on(device_type: str) -> bool:
@@ -237,14 +250,18 @@ def runs_on(device_type: str) -> bool:
     return triton is not None and (device_type == "cuda" or (INTERPRETED and device_type == "cpu"))
 
 
-def forward(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> Tensor:
-    """``P(x)/Q(x)``; see ``reference.forward``."""
+def forward(
+    x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
+) -> Tensor:
+    """``P(x)/Q(x)``, times ``up``; see ``reference.forward``."""
     y = empty_output(x, numerator)
-    tiling = _Tiling(y, numerator, denominator, version, x)
+    tiling = _Tiling(y, numerator, denominator, version, x, x if up is None else up)
     if tiling.programs:
         arguments = (*tiling.inputs, numerator, denominator, y, *tiling.numbers)
         with _on(x.device):
-            _forward[(tiling.programs,)](*arguments, **tiling.constants, num_warps=WARPS)
+            _forward[(tiling.programs,)](
+                *arguments, **tiling.constants, GATED=up is not None, num_warps=WARPS
+            )
     return y
 
 
@@ -255,27 +272,31 @@ def backward(
     denominator: Tensor,
     version: str,
     coefficients: bool = True,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for the coefficients where they are not wanted."""
+    up: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
     grad_x = empty_output(x, numerator)
-    tiling = _Tiling(grad_x, numerator, denominator, version, grad_output, x)
+    grad_up = x.new_empty(0) if up is None else torch.empty_like(grad_x)
+    tiling = _Tiling(grad_x, numerator, denominator, version, x, x if up is None else up, grad_output)
     counts = [numerator.shape[-1], denominator.shape[-1]]
     table = numerator.new_empty(tiling.programs if coefficients else 0, 2, sum(counts))
     if tiling.programs:
-        arguments = (*tiling.inputs, numerator, denominator, grad_x, table, *tiling.numbers)
+        arguments = (*tiling.inputs, numerator, denominator, grad_x, grad_up, table, *tiling.numbers)
         with _on(x.device):
-            _backward[(tiling.programs,)](*arguments, **tiling.constants, SUMS=coefficients, num_warps=WARPS)
+            _backward[(tiling.programs,)](
+                *arguments, **tiling.constants, GATED=up is not None, SUMS=coefficients, num_warps=WARPS
+            )
     if not coefficients:
-        return grad_x, numerator.new_empty(0), denominator.new_empty(0)
+        return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
     rows = table.view(tiling.groups, tiling.programs // tiling.groups * 2, sum(counts))
     grad_a, grad_b = rows.sum(dim=1, dtype=torch.float64).to(numerator.dtype).split(counts, dim=-1)
     if version == "A":
         grad_b = torch.where(denominator.reshape(grad_b.shape) < 0, -grad_b, grad_b)
-    return grad_x, grad_a.reshape(numerator.shape), grad_b.reshape(denominator.shape)
+    return grad_x, grad_a.reshape(numerator.shape), grad_b.reshape(denominator.shape), grad_up
 
 
 class _Tiling:
-    """How a call is cut into programs, and what they are told."""
+    """How a call is cut into programs, and what they are told; ``inputs`` are x, up and grad."""
 
     def __init__(
         self, y: Tensor, numerator: Tensor, denominator: Tensor, version: str, *inputs: Tensor
