@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +109,8 @@ def coefficients(
     if version == "N":  # only even powers, all positive
         b = b.abs() * (torch.arange(1, n + 1) % 2 == 0)
     return a.to(dtype), b.to(dtype)
+
+
+def present(tensors: Iterable[Tensor | None]) -> list[Tensor]:
+    """Those that are there."""
+    return [tensor for tensor in tensors if tensor is not None]

@@ -46,7 +46,10 @@ def inputs(groups: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return x.to(dtype), torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def check(found: Tensor, true: np.ndarray, terms: np.ndarray, relative: float, places: float = 0.0) -> None:
+def check(
+    found: Tensor | None, true: np.ndarray, terms: np.ndarray, relative: float, places: float = 0.0
+) -> None:
+    assert found is not None
     largest = torch.finfo(found.dtype).max
     smallest = torch.finfo(found.dtype).smallest_normal
     known = np.abs(true) < 0.99 * largest

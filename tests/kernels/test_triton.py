@@ -13,7 +13,7 @@ from torch import Tensor
 
 import raft
 from raft.kernels import reference, triton
-from tests.kernels.oracle import coefficients
+from tests.kernels.oracle import coefficients, present
 
 SELECTED = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
@@ -68,17 +68,17 @@ def test_on_a_gpu(dtype: torch.dtype) -> None:
             up = torch.randn(515, 1024, device="cuda").to(dtype).chunk(2, dim=-1)[1]
             for other in (None, up):
                 found, again = (
-                    (
+                    [
                         triton.forward(x, a, b, version, other),
-                        *triton.backward(g, x, a, b, version, up=other),
-                    )
+                        *present(triton.backward(g, x, a, b, version, up=other)),
+                    ]
                     for _ in range(2)
                 )
                 assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
-                expected = (
+                expected = [
                     reference.forward(x, a, b, version, other),
-                    *reference.backward(g, x, a, b, version, other),
-                )
+                    *present(reference.backward(g, x, a, b, version, other)),
+                ]
                 for mine, theirs in zip(found, expected, strict=True):
                     rtol, atol = (1e-2, 1e-2) if dtype == torch.bfloat16 else (1e-4, 1e-3)
                     torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=atol)

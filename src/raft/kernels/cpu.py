@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raft.kernels.layout import empty_output, groups_of
+from raft.kernels.layout import Gradients, empty_output, groups_of
 
 _KINDS = {"A": 0, "B": 1, "C": 1, "D": 1, "N": 2}
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -83,13 +84,13 @@ def backward(
     version: str,
     coefficients: bool = True,
     up: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
+) -> Gradients:
+    """Gradients; see ``reference.backward``. None for what is not wanted."""
     grad_x = empty_output(x, numerator)
     (x, up, grad_output), layout = _laid_out(grad_x, numerator, x, up, grad_output)
-    grad_up = grad_x.new_empty(0) if up is None else torch.empty_like(grad_x)
-    grad_a = torch.empty_like(numerator) if coefficients else numerator.new_empty(0)
-    grad_b = torch.empty_like(denominator) if coefficients else denominator.new_empty(0)
+    grad_a = torch.empty_like(numerator) if coefficients else None
+    grad_b = torch.empty_like(denominator) if coefficients else None
+    grad_up = None if up is None else torch.empty_like(grad_x)
     status = library().raft_rational_backward(
         grad_output.data_ptr(),
         x.data_ptr(),
@@ -97,9 +98,9 @@ def backward(
         denominator.data_ptr(),
         None if up is None else up.data_ptr(),
         grad_x.data_ptr(),
-        grad_a.data_ptr() if coefficients else None,
-        grad_b.data_ptr() if coefficients else None,
-        None if up is None else grad_up.data_ptr(),
+        None if grad_a is None else grad_a.data_ptr(),
+        None if grad_b is None else grad_b.data_ptr(),
+        None if grad_up is None else grad_up.data_ptr(),
         layout,
         *_numbers(x, numerator, denominator, version),
     )
@@ -123,15 +124,18 @@ def _numbers(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) ->
 
 def _laid_out(
     y: Tensor, numerator: Tensor, *inputs: Tensor | None
-) -> tuple[list[Any], ctypes.Array[ctypes.c_int64] | None]:
+) -> tuple[Sequence[Any], ctypes.Array[ctypes.c_int64] | None]:
     """The inputs, copied only where their last axis is not contiguous; and how they lie, None for one run.
 
     The order of the inputs is that of their strides: x, up, grad.
     """
     stride = y.stride()
-    is_one_group = groups_of(numerator) == 1
-    if is_one_group and all(tensor is None or tensor.stride() == stride for tensor in inputs):
-        return list(inputs), None  # one dense run, in whatever order the axes lie
+    if groups_of(numerator) == 1:
+        for tensor in inputs:
+            if tensor is not None and tensor.stride() != stride:
+                break
+        else:
+            return inputs, None  # one dense run, in whatever order the axes lie
     if not y.is_contiguous():
         return [_lying_as(y, tensor) for tensor in inputs], None
     laid = [tensor if tensor is None or tensor.stride(-1) == 1 else tensor.contiguous() for tensor in inputs]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raft.errors import InputError
 from raft.kernels import cpu, formula, portable, reference, triton
-from raft.kernels.layout import empty_output
+from raft.kernels.layout import Gradients, empty_output
 
 
 class Backend(Protocol):
@@ -40,9 +40,9 @@ class Backend(Protocol):
         version: str,
         coefficients: bool = True,
         up: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of ``x``, the coefficients and ``up``; empty tensors for coefficients that are frozen
-        and for an ``up`` that is not there."""
+    ) -> Gradients:
+        """Gradients of ``x``, the coefficients and ``up``; None for coefficients that are frozen and for an
+        ``up`` that is not there."""
 
 
 BACKENDS = {
@@ -117,15 +117,18 @@ def _backward(
     coefficients: bool,
     up: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As an operator has to return it: empty tensors for what is not wanted."""
     backend = backend_of(x.device.type)
-    return backend.backward(grad_output, x, numerator, denominator, version, coefficients, up)
+    found = backend.backward(grad_output, x, numerator, denominator, version, coefficients, up)
+    grad_x, grad_a, grad_b, grad_up = (x.new_empty(0) if grad is None else grad for grad in found)
+    return grad_x, grad_a, grad_b, grad_up
 
 
-def _gradients(ctx: Any, through: Callable[..., Any], grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    """What ``backward`` returns for (x, numerator, denominator, version, up)."""
+def _gradients(ctx: Any, operation: Callable[..., Any], grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    """What an autograd function returns for (x, numerator, denominator, version, up)."""
     x, numerator, denominator, up = ctx.saved_tensors
     wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-    grads = through(grad_output, x, numerator, denominator, ctx.version, wanted, up)
+    grads = operation(grad_output, x, numerator, denominator, ctx.version, wanted, up)
     sums = grads[1:3] if wanted else (None, None)
     return (grads[0], *sums, None, None if up is None else grads[3])
 
@@ -160,9 +163,10 @@ def _gradient(version: str, coefficients: bool) -> Callable[..., tuple[Tensor, .
         grad_x, grad_a, grad_b, grad_up = reference.backward(
             grad_output, x, numerator, denominator, version, up
         )
+        last = x.new_empty(0) if grad_up is None else grad_up
         if not coefficients:
-            return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
-        return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype), grad_up
+            return grad_x, x.new_empty(0), x.new_empty(0), last
+        return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype), last
 
     return gradient
 
@@ -194,9 +198,14 @@ class Rational(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        # with create_graph=True, and in torch.func, the gradient itself may be differentiated
-        through = RationalBackward.apply if torch.is_grad_enabled() else _backward
-        return _gradients(ctx, through, grad_outputs[0])
+        if torch.is_grad_enabled():  # with create_graph=True, and in torch.func
+            return _gradients(ctx, RationalBackward.apply, grad_outputs[0])
+        x, numerator, denominator, up = ctx.saved_tensors
+        _, of_a, of_b, *_ = ctx.needs_input_grad
+        grads = backend_of(x.device.type).backward(
+            grad_outputs[0], x, numerator, denominator, ctx.version, of_a or of_b, up
+        )
+        return (*grads[:3], None, grads[3])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -298,7 +307,7 @@ def _fake_backward(
     coefficients: bool,
     up: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sums = [torch.empty_like(c) if coefficients else c.new_empty(0) for c in (numerator, denominator)]
+    sums = [torch.empty_like(c) if coefficients else x.new_empty(0) for c in (numerator, denominator)]
     grad_x = empty_output(x, numerator)
     return grad_x, sums[0], sums[1], x.new_empty(0) if up is None else torch.empty_like(grad_x)
 

@@ -1,9 +1,12 @@
-"""How outputs lie in memory, the same for every backend: a compiler has to know it before the kernel runs."""
+"""What every backend returns, and how it lies in memory: a compiler has to know it before the kernel runs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Of the input, the numerator, the denominator, and the other factor of the gated form."""
 
 
 def groups_of(coefficients: Tensor) -> int:

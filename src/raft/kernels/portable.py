@@ -5,7 +5,7 @@ A chunk's intermediate tensors stay in the cache, and torch sums so few elements
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from raft.kernels import reference
-from raft.kernels.layout import empty_output, groups_of
+from raft.kernels.layout import Gradients, empty_output, groups_of
 
 CHUNK = 16_384
 
@@ -33,7 +33,7 @@ def forward(
         reference.forward(part, numerator, denominator, version, up_part, is_near=_is_near(part))
         for part, up_part in _chunks(numerator, x, up)
     ]
-    return empty_output(x, numerator).copy_(torch.cat(parts).reshape(x.shape))
+    return _joined(parts, x, numerator)
 
 
 def backward(
@@ -44,8 +44,8 @@ def backward(
     version: str,
     coefficients: bool = True,
     up: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
+) -> Gradients:
+    """Gradients; see ``reference.backward``. None for what is not wanted."""
     if x.device.type != "cpu":
         grad_x, grad_a, grad_b, grad_up = reference.backward(
             grad_output, x, numerator, denominator, version, up
@@ -55,16 +55,17 @@ def backward(
             reference.backward(grad, part, numerator, denominator, version, up_part, is_near=_is_near(part))
             for part, grad, up_part in _chunks(numerator, x, grad_output, up)
         ]
-        grad_x, grad_up = (
-            empty_output(x, numerator).copy_(torch.cat([parts[k] for parts in found]).reshape(x.shape))
-            if k == 0 or up is not None
-            else x.new_empty(0)
-            for k in (0, 3)
-        )
-        grad_a, grad_b = (sum((parts[k] for parts in found), torch.zeros(())) for k in (1, 2))
+        of_x, of_a, of_b, of_up = zip(*found, strict=True)
+        grad_x = _joined(of_x, x, numerator)
+        grad_a, grad_b = sum(of_a, torch.zeros(())), sum(of_b, torch.zeros(()))
+        grad_up = None if up is None else _joined(of_up, x, numerator)
     if not coefficients:
-        return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
+        return grad_x, None, None, grad_up
     return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype), grad_up
+
+
+def _joined(parts: Sequence[Any], x: Tensor, numerator: Tensor) -> Tensor:
+    return empty_output(x, numerator).copy_(torch.cat(tuple(parts)).reshape(x.shape))
 
 
 def _chunks(numerator: Tensor, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:

@@ -75,7 +75,7 @@ def backward(
     up: Tensor | None = None,
     *,
     is_near: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients of ``forward`` with respect to ``x``, ``numerator``, ``denominator`` and ``up``.
 
     With y = P/Q they are g (P' − y Q')/Q for x, Σ g x^k/Q for a_k, and −Σ g y (∂Q/∂b_k)/Q for b_k; in the
@@ -84,12 +84,12 @@ def backward(
     sides).
 
     Returns:
-        Those of ``x`` and ``up`` in the dtype of ``x``, the latter empty without ``up``; the coefficients' in
-        the dtype that they are summed in.
+        Those of ``x`` and ``up`` in the dtype of ``x``, None without ``up``; the coefficients' in the dtype
+        that they are summed in.
     """
     f = _Fraction.of(x, numerator, denominator, version, is_near)
     grad = grad_output.to(f.x.dtype).reshape(f.x.shape)
-    grad_up = x.new_empty(0)
+    grad_up = None
     if up is not None:
         grad_up = (grad * f.value()).to(x.dtype).reshape(x.shape)
         grad = grad * up.to(f.x.dtype).reshape(f.x.shape)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raft.kernels.layout import empty_output, groups_of
+from raft.kernels.layout import Gradients, empty_output, groups_of
 from raft.kernels.reference import CONSTANT_TERM
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -273,21 +273,22 @@ def backward(
     version: str,
     coefficients: bool = True,
     up: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients; see ``reference.backward``. Empty tensors for what is not wanted."""
+) -> Gradients:
+    """Gradients; see ``reference.backward``. None for what is not wanted."""
     grad_x = empty_output(x, numerator)
-    grad_up = x.new_empty(0) if up is None else torch.empty_like(grad_x)
+    grad_up = None if up is None else torch.empty_like(grad_x)
     tiling = _Tiling(grad_x, numerator, denominator, version, x, x if up is None else up, grad_output)
     counts = [numerator.shape[-1], denominator.shape[-1]]
     table = numerator.new_empty(tiling.programs if coefficients else 0, 2, sum(counts))
     if tiling.programs:
-        arguments = (*tiling.inputs, numerator, denominator, grad_x, grad_up, table, *tiling.numbers)
+        outputs = (grad_x, grad_x if grad_up is None else grad_up, table)
+        arguments = (*tiling.inputs, numerator, denominator, *outputs, *tiling.numbers)
         with _on(x.device):
             _backward[(tiling.programs,)](
                 *arguments, **tiling.constants, GATED=up is not None, SUMS=coefficients, num_warps=WARPS
             )
     if not coefficients:
-        return grad_x, numerator.new_empty(0), denominator.new_empty(0), grad_up
+        return grad_x, None, None, grad_up
     rows = table.view(tiling.groups, tiling.programs // tiling.groups * 2, sum(counts))
     grad_a, grad_b = rows.sum(dim=1, dtype=torch.float64).to(numerator.dtype).split(counts, dim=-1)
     if version == "A":
