@@ -3,8 +3,8 @@
 from raft import hf
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
-from raft.hf import RafConfig, convert
-from raft.modules import Rational
+from raft.hf import RafConfig, convert, freeze, revert, unfreeze
+from raft.modules import Rational, ResidualRational
 from raft.training.optimizer import param_groups
 
 hf.install()
@@ -14,11 +14,15 @@ __all__ = [
     "Fit",
     "RafConfig",
     "Rational",
+    "ResidualRational",
     "convert",
     "fit",
+    "freeze",
     "hf",
     "named_fit",
     "param_groups",
     "rational",
     "rational_glu",
+    "revert",
+    "unfreeze",
 ]

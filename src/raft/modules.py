@@ -1,8 +1,9 @@
-"""The rational activation as a module."""
+"""The rational activation as a module: alone, beside a fixed function, and at several places of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ class Rational(nn.Module):
 
     numerator: nn.Parameter
     denominator: nn.Parameter
+    replaced: tuple[Callable[..., Any], ...] = ()
+    """The function that a conversion replaced, in a tuple, so that it is no part of the module."""
 
     def __init__(
         self,
@@ -110,3 +113,56 @@ class Rational(nn.Module):
         """Degrees, version and groups, as printed in a model's summary."""
         groups = f", groups={self.groups}" if self.groups > 1 else ""
         return f"degrees={self.degrees}, version={self.version!r}{groups}"
+
+
+class ResidualRational(Rational):
+    r"""A fixed function and a RAF beside it, :math:`f(x) + P(x)/Q(x)`, where P starts at zero.
+
+    At the start it is the fixed function exactly. The denominator starts as that of a fit, so that the powers
+    of P, once they move, are tamed far from zero.
+
+    Args:
+        base: the fixed function, of a tensor to one of its shape.
+        start: a fit of it; its numerator is not used.
+        groups: as in :class:`Rational`.
+
+    Example::
+
+        >>> import torch, raft
+        >>> act = raft.ResidualRational(torch.nn.GELU(), raft.named_fit("gelu"))
+        >>> x = torch.randn(5)
+        >>> torch.equal(act(x), torch.nn.functional.gelu(x))
+        True
+    """
+
+    def __init__(self, base: Callable[[Tensor], Tensor], start: Fit, groups: int = 1) -> None:
+        start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
+        super().__init__(start, start.degrees, start.version, groups)
+        self.replaced = (base,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""
+        fixed: Tensor = self.replaced[0](x)
+        return fixed + super().forward(x)
+
+
+class SharedRational(nn.Module):
+    """Another module's RAF at one more place of a model.
+
+    It calls that module and has no parameters of its own: they are counted, saved and trained once.
+    """
+
+    def __init__(self, shared: Rational, replaced: Callable[..., Any]) -> None:
+        super().__init__()
+        self.replaced = (replaced,)
+        self._shared = (shared,)  # in a tuple, so that it is not registered twice
+
+    @property
+    def shared(self) -> Rational:
+        """The module that holds the coefficients."""
+        return self._shared[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the other module gives for ``x``."""
+        found: Tensor = self._shared[0](x)
+        return found

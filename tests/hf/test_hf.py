@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -20,6 +24,8 @@ from transformers import (
 )
 
 import raft
+from raft.hf import ConversionReport
+from tests.hf.architectures import ARCHITECTURES
 
 TINY: dict[str, Any] = {
     "vocab_size": 50,
@@ -40,6 +46,12 @@ def logits(model: PreTrainedModel) -> Tensor:
     with torch.no_grad():
         found: Tensor = model.eval()(input_ids=IDS).logits
     return found
+
+
+def report_of(model: PreTrainedModel) -> ConversionReport:
+    report = model.conversion_report
+    assert isinstance(report, ConversionReport)
+    return report
 
 
 def scrambled(model: PreTrainedModel) -> PreTrainedModel:
@@ -170,12 +182,18 @@ def test_convert_keeps_other_weights_and_is_idempotent() -> None:
     assert all(torch.equal(value, after[key]) for key, value in model.state_dict().items())
 
 
-def test_convert_refuses_a_model_without_sites() -> None:
-    model = transformers.T5ForConditionalGeneration(
-        transformers.T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    )
-    with pytest.raises(ValueError, match="T5ForConditionalGeneration has no ffn or pooler activation"):
-        raft.convert(model)
+def test_a_model_without_sites_is_refused() -> None:
+    config = transformers.MambaConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"MambaForCausalLM has no ffn activation .* it has: 1 conv"):
+        raft.convert(transformers.MambaForCausalLM(config))
+    sizes = {"hidden_size": 8, "attention_hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}
+    with pytest.raises(ValueError, match="RwkvModel has a raf block, but no activation"):
+        transformers.RwkvForCausalLM(transformers.RwkvConfig(vocab_size=20, **sizes, raf={}))
+
+
+def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
+    with pytest.raises(ValueError, match=r"BertModel has no mlm_head activation .* it has: 2 ffn, 1 pooler"):
+        raft.convert(transformers.BertModel(BertConfig(**TINY)), {"sites": ["ffn", "mlm_head"]})
 
 
 @pytest.mark.parametrize(
@@ -183,12 +201,17 @@ def test_convert_refuses_a_model_without_sites() -> None:
     [
         (
             {"degree": [5, 4]},
-            "unknown key 'degree' in the raf block; known are sites, degrees",
+            "unknown key 'degree' in the raf block; known are sites, layers, degrees",
         ),
         ({"degrees": [5, -1]}, "degrees must be two integers from 0 to 12"),
         ({"version": "a"}, "version must be one of A, B, C, D, N, not 'a'"),
         ({"init": "gelo"}, "unknown activation 'gelo'"),
         ({"sites": ["head"]}, "raf.sites must be taken from ffn, pooler"),
+        ({"layers": "5-2"}, "layers must be"),
+        ({"layers": "all but one"}, "layers must be"),
+        ({"layers": []}, "layers must be"),
+        ({"groups": 0}, "raf.groups must be a whole number from 1 on, not 0"),
+        ({"shared": True}, 'raf.shared must be false, "all" or a mapping'),
     ],
 )
 def test_bad_blocks_are_refused(block: dict[str, Any], message: str) -> None:
@@ -196,7 +219,181 @@ def test_bad_blocks_are_refused(block: dict[str, Any], message: str) -> None:
         BertForMaskedLM(bert_config(raf=block))
 
 
-def test_an_activation_without_a_fit_asks_for_init() -> None:
-    with pytest.raises(ValueError, match="no named fit for the activation ReLUSquaredActivation; set init"):
-        BertForMaskedLM(bert_config(hidden_act="relu2", raf={}))
-    assert isinstance(raft.hf.sites(BertForMaskedLM(BertConfig(**TINY)))[0].parent, nn.Module)
+def test_activations_that_have_no_name_are_fitted_too() -> None:
+    model = BertForMaskedLM(bert_config(hidden_act="relu2", raf={"sites": ["ffn"]}))
+    x = torch.linspace(-4, 4, 101)
+    for act in raft.hf.rationals(model).values():
+        assert (act(x) - x.relu().square()).abs().max() < 0.1
+
+
+def test_layers_and_groups() -> None:
+    config = bert_config(num_hidden_layers=4, raf={"layers": "0-1,3", "groups": 4, "sites": ["ffn"]})
+    acts = raft.hf.rationals(BertForMaskedLM(config))
+    assert [name.split(".")[3] for name in acts] == ["0", "1", "3"]
+    assert all(act.numerator.shape == (4, 6) for act in acts.values())
+    with pytest.raises(ValueError, match=r"no ffn activation that can be replaced \(layers='7'\)"):
+        raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"layers": "7", "sites": "ffn"})
+
+
+@pytest.mark.parametrize(
+    ("shared", "layers"),
+    [("all", ["0"]), ({"lower": "0-1", "upper": [2, 3]}, ["0", "2"]), ({"some": "1-2"}, ["0", "1", "3"])],
+)
+@pytest.mark.parametrize("how", ["built", "converted"])
+def test_shared_rafs_are_counted_trained_and_saved_once(
+    shared: Any, layers: list[str], how: str, tmp_path: Path
+) -> None:
+    block = {"shared": shared, "sites": ["ffn"]}
+    if how == "built":
+        model = BertForMaskedLM(bert_config(num_hidden_layers=4, raf=block))
+    else:
+        model = raft.convert(BertForMaskedLM(bert_config(num_hidden_layers=4)), block)
+    acts = raft.hf.rationals(model)
+    assert [name.split(".")[3] for name in acts] == layers
+    assert sum(key.endswith("numerator") for key in model.state_dict()) == len(layers)
+    scrambled(model)(input_ids=IDS, labels=IDS).loss.backward()
+    assert all(act.numerator.grad is not None for act in acts.values())
+    model.save_pretrained(tmp_path)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert len(raft.hf.rationals(again)) == len(layers)
+    assert torch.equal(logits(again), logits(model))
+    whole = copy.deepcopy(model)
+    with torch.no_grad():
+        for act in raft.hf.rationals(whole).values():
+            act.numerator.zero_()
+    assert not torch.equal(logits(whole), logits(model))
+    assert torch.equal(logits(raft.revert(whole)), logits(raft.revert(model)))
+
+
+def test_frozen_rafs_stay() -> None:
+    model = BertForMaskedLM(bert_config(raf={"trainable": False}))
+    acts = raft.hf.rationals(model).values()
+    assert not any(p.requires_grad for act in acts for p in act.parameters())
+    raft.unfreeze(model)
+    assert all(p.requires_grad for act in acts for p in act.parameters())
+    raft.freeze(model)
+    model(input_ids=IDS, labels=IDS).loss.backward()
+    assert all(act.numerator.grad is None for act in acts)
+
+
+def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
+    raft.convert(BertForMaskedLM(BertConfig(**TINY))).save_pretrained(tmp_path / "bert")
+    clip = ARCHITECTURES["clip"].build()
+    raft.convert(clip).save_pretrained(tmp_path / "clip")
+    t5 = raft.convert(ARCHITECTURES["t5-gated"].build())
+    t5.save_pretrained(tmp_path / "t5")
+    for name, field in (("bert", "hidden_act"), ("t5", "feed_forward_proj")):
+        saved = json.loads((tmp_path / name / "config.json").read_text())
+        assert "import raft" in saved[field]
+    plain = f"from transformers import AutoModel; AutoModel.from_pretrained({str(tmp_path)!r} + '/' + NAME)"
+    for name in ("bert", "clip", "t5"):
+        command = [sys.executable, "-c", f"NAME = {name!r}; {plain}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode != 0
+        assert "pip install raft-transformers" in done.stderr.splitlines()[-1]
+    again = transformers.AutoModel.from_pretrained(tmp_path / "clip")
+    assert again.config.text_config.hidden_act == clip.config.text_config.hidden_act == "quick_gelu"
+    assert len(raft.hf.rationals(again)) == 4
+    assert "activations" not in again.config.raf
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "t5")
+    assert config.feed_forward_proj == "gated-gelu"
+    assert config.to_dict() == t5.config.to_dict() | {
+        key: config.to_dict()[key]
+        for key in ("_name_or_path", "architectures", "dtype", "transformers_version")
+        if key in config.to_dict()
+    }
+
+
+def test_a_composite_models_part_honours_its_own_block(tmp_path: Path) -> None:
+    architecture = ARCHITECTURES["clip"]
+    values = {**architecture.values, "text_config": {**architecture.values["text_config"], "raf": {}}}
+    model = transformers.CLIPModel(transformers.CLIPConfig(**values))
+    assert [name.split(".")[0] for name in raft.hf.rationals(model)] == ["text_model"] * 2
+    model.save_pretrained(tmp_path)
+    again = transformers.AutoModel.from_pretrained(tmp_path)
+    assert list(raft.hf.rationals(again)) == list(raft.hf.rationals(model))
+    bert = BertConfig(**TINY, raf={}), BertConfig(**TINY, is_decoder=True, add_cross_attention=True)
+    both = transformers.EncoderDecoderModel(
+        transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*bert)
+    )
+    assert {name.split(".")[0] for name in raft.hf.rationals(both)} == {"encoder"}
+
+
+def test_calibration_reads_batches_tensors_and_texts(tmp_path: Path) -> None:
+    batch = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS}
+    loader = DataLoader(TensorDataset(IDS), batch_size=1)
+    kinds: list[Any] = [[batch], [IDS], [(IDS, IDS)], loader, iter([batch])]
+    reports = []
+    for calibration in kinds:
+        torch.manual_seed(0)
+        model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), calibration=calibration)
+        reports.append(report_of(model))
+    assert all(report[0].inputs == IDS.numel() * TINY["intermediate_size"] for report in reports)
+    for report in reports:  # batches of one sum up in another order
+        assert report[0].rms_error == pytest.approx(reports[0][0].rms_error, rel=1e-3)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house", "of", "cards"]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary))
+    tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"))
+    faft = BertForMaskedLM(BertConfig(**TINY))
+    faft.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    texts = ["a house of cards", "cards", "a house"]
+    converted = raft.convert(AutoModelForMaskedLM.from_pretrained(tmp_path), calibration=texts)
+    tokens = sum(len(text.split()) + 2 for text in texts)  # padding is left out
+    assert report_of(converted)[0].inputs == tokens * TINY["intermediate_size"]
+    given = raft.convert(faft, calibration=texts, tokenizer=tokenizer)
+    assert str(report_of(given)) == str(report_of(converted))
+
+
+@pytest.mark.parametrize(
+    ("calibration", "error", "message"),
+    [
+        ([], ValueError, "calibration is empty"),
+        ([3], TypeError, "calibration must give texts, mappings or tensors, not int"),
+        (["text"], ValueError, "needs the model's tokenizer, which was not found"),
+    ],
+)
+def test_bad_calibration_is_refused_and_leaves_the_model_alone(
+    calibration: Any, error: type[Exception], message: str
+) -> None:
+    model = BertForMaskedLM(BertConfig(**TINY)).train()
+    with pytest.raises(error, match=message):
+        raft.convert(model, calibration=calibration)
+    assert raft.hf.rationals(model) == {}
+    assert model.training
+    assert type(model.bert.encoder.layer[0].intermediate.intermediate_act_fn).__name__ == "GELUActivation"
+
+
+def test_the_report_is_a_table_when_printed() -> None:
+    model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"shared": "all"}, calibration=[IDS])
+    lines = str(model.conversion_report).splitlines()
+    assert lines[0].split()[:3] == ["site", "kind", "was"]
+    assert len(lines) == 3
+    assert lines[2].startswith("bert.encoder.layer.1.intermediate.intermediate_act_fn = bert.encoder.layer.0")
+    assert report_of(model).rows()[0]["replaced"] == "gelu"
+
+
+def test_devices_are_mapped_and_pipelines_built(tmp_path: Path) -> None:
+    model = scrambled(BertForSequenceClassification(bert_config(raf={})))
+    model.save_pretrained(tmp_path)
+    mapped = AutoModelForSequenceClassification.from_pretrained(tmp_path, device_map={"": "cpu"})
+    assert torch.equal(logits(mapped), logits(model))
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house"])
+    )
+    transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    found = transformers.pipeline("text-classification", model=str(tmp_path))("a house")
+    assert raft.hf.rationals(transformers.pipeline("text-classification", model=str(tmp_path)).model)
+    assert 0 < found[0]["score"] < 1
+
+
+@pytest.mark.parametrize("cast", ["half", "bfloat16", "to"])
+def test_casting_keeps_coefficients_float32(cast: str) -> None:
+    model: Any = raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"shared": "all"})
+    model = model.to(torch.bfloat16) if cast == "to" else getattr(model, cast)()
+    assert model.bert.embeddings.word_embeddings.weight.dtype != torch.float32
+    for act in raft.hf.rationals(model).values():
+        assert act.numerator.dtype == act.denominator.dtype == torch.float32
+    made = AutoModelForMaskedLM.from_config(bert_config(raf={}), dtype=torch.bfloat16)
+    assert {p.dtype for act in raft.hf.rationals(made).values() for p in act.parameters()} == {torch.float32}
+    assert made.bert.embeddings.word_embeddings.weight.dtype == torch.bfloat16

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -12,7 +12,10 @@ from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
 from raft.functional import check_version
 
-SITES = ("ffn", "pooler")
+SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
+DEFAULT_SITES = ("ffn", "pooler")
+
+Layers = str | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -20,35 +23,69 @@ class RafConfig:
     """Which activations of a model are rational, and what they start from.
 
     Attributes:
-        sites: kinds of places: ``"ffn"`` (every feed-forward layer) and ``"pooler"``.
+        sites: kinds of places: ``"ffn"`` (every feed-forward block), ``"pooler"``, ``"classifier"`` and
+            ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (beside a convolution).
+        layers: feed-forward layers that get a RAF: ``"all"``, numbers and ranges such as ``"0-5,11"``, or a
+            list of numbers; counted from 0 in each stack (an encoder and a decoder both have a layer 0).
         degrees: (m, n) of numerator and denominator.
         version: form of the denominator, see :func:`raft.rational`.
         init: name of the function to start from, or ``"auto"`` for the one that the site had before.
+        groups: groups of neighbouring channels with coefficients of their own.
+        shared: ``"all"`` gives all feed-forward layers of a stack one RAF; a mapping of names to layers, such
+            as ``{"lower": "0-5", "upper": "6-11"}``, one for each name (other layers keep their own).
+        residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start.
+        trainable: False freezes the coefficients.
 
     Raises:
-        ValueError: for an unknown site, version or function, or impossible degrees.
+        ValueError: for an unknown site, version or function, or impossible degrees, layers or groups.
     """
 
-    sites: Sequence[str] = SITES
+    sites: Sequence[str] = DEFAULT_SITES
+    layers: Layers = "all"
     degrees: tuple[int, int] = (5, 4)
     version: str = "A"
     init: str = "auto"
+    groups: int = 1
+    shared: bool | str | Mapping[str, Layers] = False
+    residual: bool = False
+    trainable: bool = True
+    _layers: frozenset[int] | None = field(init=False, repr=False, compare=False, default=None)
+    _shared: dict[str, frozenset[int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sites", tuple(self.sites))
+        sites = (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
+        object.__setattr__(self, "sites", sites)
         object.__setattr__(self, "degrees", tuple(self.degrees))
-        unknown = [site for site in self.sites if site not in SITES]
-        if unknown or not self.sites:
-            raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(self.sites)}")
+        if not sites or not set(sites) <= set(SITES):
+            raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
         check_version(self.version)
         if self.init != "auto":
             canonical_name(self.init)
+        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
+            raise ValueError(f"raf.groups must be a whole number from 1 on, not {self.groups!r}")
+        object.__setattr__(self, "_layers", None if self.layers == "all" else _numbers(self.layers))
+        if isinstance(self.shared, Mapping):
+            object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in self.shared.items()})
+        elif self.shared not in (False, "all"):
+            raise ValueError(
+                f'raf.shared must be false, "all" or a mapping of names to layers, not {self.shared!r}'
+            )
+
+    def has_layer(self, layer: int | None) -> bool:
+        """Whether a feed-forward layer gets a RAF."""
+        return self._layers is None or layer in self._layers
+
+    def owner(self, layer: int | None) -> str | None:
+        """The name of the RAF that a feed-forward layer shares with others, or None."""
+        if self.shared == "all":
+            return "all"
+        return next((name for name, layers in self._shared.items() if layer in layers), None)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RafConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> RafConfig:
         """Build from the block of a ``config.json``; ``ValueError`` for a key that does not belong there."""
-        known = [field.name for field in fields(cls)]
+        known = [each.name for each in fields(cls) if each.init]
         unknown = [key for key in values if key not in known]
         if unknown:
             raise ValueError(f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}")
@@ -64,4 +101,24 @@ class RafConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """What ``config.json`` holds."""
-        return {**asdict(self), "sites": list(self.sites), "degrees": list(self.degrees)}
+        values = {key: value for key, value in asdict(self).items() if not key.startswith("_")}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _numbers(layers: Layers) -> frozenset[int]:
+    """``"0-5,11"`` or ``[0, 11]`` as numbers."""
+    problem = (
+        f'layers must be "all", numbers and ranges such as "0-5,11", or a list of numbers, not {layers!r}'
+    )
+    found: set[int] = set()
+    for part in layers.split(",") if isinstance(layers, str) else layers:
+        ends = str(part).strip().split("-")
+        if isinstance(part, bool) or len(ends) > 2 or not all(end.strip().isdigit() for end in ends):
+            raise ValueError(problem)
+        numbers = [int(end) for end in ends]
+        if numbers[-1] < numbers[0]:
+            raise ValueError(problem)
+        found |= set(range(numbers[0], numbers[-1] + 1))
+    if not found:
+        raise ValueError(problem)
+    return frozenset(found)

@@ -1,71 +1,339 @@
-"""Put rational activations in place of fixed ones."""
+"""Put rational activations in place of fixed ones, and back."""
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
 
-from raft.coefficients import fit, named_fit
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import ACT2FN
+
+from raft.coefficients import Fit, fit, named_fit
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
+from raft.coefficients.named import TABLE_INTERVAL
+from raft.hf.adapters import expose
+from raft.hf.calibration import Calibration, Seen, observe
 from raft.hf.config import RafConfig
-from raft.hf.sites import activation_name, sites
-from raft.modules import Rational
+from raft.hf.sites import Site, rationals, sites
+from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
 """Pretrained models' inputs reach far beyond the interval of the ready fits."""
 
 
-def replace_activations(
-    model: PreTrainedModel, config: RafConfig, interval: tuple[float, float] | None = None
-) -> int:
-    """Replace the fixed activations of the configured sites; return how many were replaced.
+REPORT = "conversion_report"
 
-    Args:
-        model: built or being built, on any device (the meta device too).
-        config: which sites, and which rational.
-        interval: where the fits are made; the ready fits where it is None.
+
+@dataclass(frozen=True)
+class ConvertedSite:
+    """What was done at one site.
+
+    Attributes:
+        site: dotted name.
+        kind: of the site.
+        replaced: the function that was there.
+        interval: that the fit was made for: the range of the inputs seen, where there was a calibration.
+        max_error: largest distance to that function on the interval; 0 where the RAF stands beside it.
+        rms_error: root mean square distance, over the inputs seen or over the interval.
+        inputs: how many inputs were seen; 0 without calibration.
+        shares: name of the site whose RAF this one uses, or None.
     """
-    replaced = 0
-    for site in sites(model):
-        if site.kind not in config.sites or isinstance(site.activation, Rational):
-            continue
-        name = activation_name(site.activation) if config.init == "auto" else config.init
-        if interval is None:
-            start = named_fit(name, config.degrees, config.version)
-        else:
-            start = fit(name, config.degrees, config.version, interval=interval)
-        act = Rational(start, config.degrees, config.version)
-        parameter = next(model.parameters(), None)
-        if parameter is not None:
-            act.to(parameter.device)
-        act.train(model.training)
-        setattr(site.parent, site.attribute, act)
-        replaced += 1
-    return replaced
+
+    site: str
+    kind: str
+    replaced: str
+    interval: tuple[float, float]
+    max_error: float
+    rms_error: float
+    inputs: int
+    shares: str | None = None
 
 
-def convert(model: PreTrainedModel, config: RafConfig | None = None) -> PreTrainedModel:
+class ConversionReport(list[ConvertedSite]):
+    """What a conversion did, site by site; a table when printed."""
+
+    def __str__(self) -> str:
+        if not self:
+            return "nothing was converted"
+        heads = ("site", "kind", "was", "fitted for", "max error", "rms error", "inputs")
+        rows = [
+            (
+                each.site + (f" = {each.shares}" if each.shares else ""),
+                each.kind,
+                each.replaced,
+                f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
+                f"{each.max_error:.1e}",
+                f"{each.rms_error:.1e}",
+                f"{each.inputs:,}" if each.inputs else "none seen",
+            )
+            for each in self
+        ]
+        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (heads, *rows)
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For a data frame or a file."""
+        return [asdict(each) for each in self]
+
+
+def convert(
+    model: PreTrainedModel,
+    config: RafConfig | Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> PreTrainedModel:
     """Turn a model with fixed activations into a RAFT, in place; every other weight is kept bit for bit.
 
-    Each RAF is a fit, on [-10, 10], of the function that it replaces. ``save_pretrained`` then writes the
-    ``raf`` block and the coefficients, and plain ``from_pretrained`` restores them. Converting twice changes
-    nothing.
+    Each RAF is a fit of the function that it replaces, over the inputs that it gets while the model reads
+    ``calibration`` (with little weight also over what of [-5, 5] these leave out), and over [-10, 10] without
+    one, which pretrained models' inputs often leave.
+    ``model.conversion_report`` tells what was done. ``save_pretrained`` then writes the ``raf`` block and
+    the coefficients, and after ``import raft`` plain ``from_pretrained`` restores them. Converting twice
+    changes nothing.
+
+    Args:
+        model: any model of ``transformers``, pretrained or new.
+        config: which activations, and which RAFs; the defaults of ``RafConfig`` where it is None.
+        calibration: some dozens of texts, or batches as the model takes them (a ``DataLoader``, say).
+        tokenizer: for texts; the one beside the model's weights where it is None.
+
+    Returns:
+        The model.
 
     Raises:
-        ValueError: where the model has no activation that can be replaced.
+        ValueError: where the model has no activation of a kind that is asked for; or an empty calibration.
 
     Example::
 
         >>> import raft
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
-        >>> len(raft.hf.rationals(raft.convert(BertModel(tiny))))
-        3
+        >>> model = raft.convert(BertModel(tiny))
+        >>> len(raft.hf.rationals(model)), len(model.conversion_report)
+        (3, 3)
     """
+    if isinstance(config, Mapping):
+        config = RafConfig.from_dict(config)
     config = config or RafConfig.of(model.config) or RafConfig()
-    if not any(site.kind in config.sites for site in sites(model)):
-        raise ValueError(
-            f"{type(model).__name__} has no {' or '.join(config.sites)} activation that can be replaced; "
-            "only BERT-like encoders are supported"
-        )
-    replace_activations(model, config, CONVERSION_INTERVAL)
-    model.config.raf = config.to_dict()
+    expose(model, config.sites)
+    found = [site for site in sites(model) if _is_chosen(site, config)]
+    _check_kinds(model, config, found)
+    fixed = [site for site in found if not isinstance(site.activation, (Rational, SharedRational))]
+    seen = None
+    if calibration is not None and fixed:
+        seen = observe(model, fixed, calibration, tokenizer)
+    report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
+    if report or not hasattr(model, REPORT):
+        setattr(model, REPORT, report)
+        setattr(model.config, "raf", config.to_dict())  # noqa: B010 (a field of no class)
     return model
+
+
+def revert(model: PreTrainedModel) -> PreTrainedModel:
+    """Put the functions that RAFs replaced back in their places, and take the ``raf`` block away."""
+    for site in sites(model):
+        if isinstance(site.activation, (Rational, SharedRational)) and site.activation.replaced:
+            site.put(site.activation.replaced[0])
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "raf", None) is not None:
+            config.raf = None
+    if hasattr(model, REPORT):
+        delattr(model, REPORT)
+    return model
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Let the coefficients of all RAFs of a model stay as they are in training."""
+    return _set_trainable(model, False)
+
+
+def unfreeze(model: nn.Module) -> nn.Module:
+    """Let the coefficients of all RAFs of a model be trained."""
+    return _set_trainable(model, True)
+
+
+def _set_trainable(model: nn.Module, is_trainable: bool) -> nn.Module:
+    for act in rationals(model).values():
+        act.requires_grad_(is_trainable)
+    return model
+
+
+def _is_chosen(site: Site, config: RafConfig) -> bool:
+    return site.kind in config.sites and (site.kind != "ffn" or config.has_layer(site.layer))
+
+
+def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site]) -> None:
+    """Raise ``ValueError`` where nothing is found of what was asked for; only a pooler may be missing."""
+    asked = [kind for kind in config.sites if kind != "pooler" or config.sites == ("pooler",)]
+    missing = [kind for kind in asked if not any(site.kind == kind for site in found)]
+    if not missing:
+        return
+    there = Counter(site.kind for site in sites(model))
+    has = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none that can be reached"
+    raise ValueError(
+        f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
+        f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
+        "not through a module, cannot be reached"
+    )
+
+
+def replace_activations(
+    model: PreTrainedModel,
+    config: RafConfig,
+    *,
+    seen: Mapping[str, Seen] | None = None,
+    interval: tuple[float, float] | None = None,
+) -> ConversionReport:
+    """Replace the fixed activations of the configured sites.
+
+    Args:
+        model: built or being built, on any device (the meta device too).
+        config: which sites, and which rational.
+        seen: by name of the site, the inputs to fit for.
+        interval: where the fits are made for the other sites; the ready fits where it is None.
+    """
+    expose(model, config.sites)
+    chosen = [site for site in sites(model) if _is_chosen(site, config)]
+    owners: dict[str, tuple[str, Rational]] = {}
+    pooled = _pooled(chosen, config, seen or {})
+    report = ConversionReport()
+    for site in chosen:
+        if isinstance(site.activation, (Rational, SharedRational)):
+            if isinstance(site.activation, Rational):
+                owners.setdefault(_owner(site, config), (site.name, site.activation))
+            continue
+        replaced, owner = site.activation, _owner(site, config)
+        shares = None
+        if owner in owners:
+            shares, shared = owners[owner]
+            site.put(SharedRational(shared, replaced).train(model.training))
+        else:
+            start = _start(replaced, config, pooled.get(owner), interval)
+            act = _built(replaced, start, config)
+            _move(act, model)
+            site.put(act.train(model.training))
+            owners[owner] = site.name, act
+        start = owners[owner][1].start
+        report.append(
+            ConvertedSite(
+                site=site.name,
+                kind=site.kind,
+                replaced=activation_name(replaced),
+                interval=start.interval,
+                max_error=0.0 if config.residual else start.max_error,
+                rms_error=0.0 if config.residual else start.rms_error,
+                inputs=seen[site.name].count if seen and site.name in seen else 0,
+                shares=shares,
+            )
+        )
+    return report
+
+
+def _owner(site: Site, config: RafConfig) -> str:
+    """A name for the RAF that the site gets; sites with one name have one RAF."""
+    name = config.owner(site.layer) if site.kind == "ffn" else None
+    if name is not None:
+        return f"{site.stack}: {name}, {activation_name(site.activation)}"
+    return site.experts or site.name
+
+
+def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, Seen]) -> dict[str, Tensor]:
+    samples: dict[str, list[Tensor]] = {}
+    for site in chosen:
+        if site.name in seen and seen[site.name].low < seen[site.name].high:
+            samples.setdefault(_owner(site, config), []).append(seen[site.name].samples())
+    return {owner: torch.cat(parts) for owner, parts in samples.items()}
+
+
+def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Rational:
+    act: Rational
+    if config.residual:
+        act = ResidualRational(replaced, start, config.groups)
+    else:
+        act = Rational(start, config.degrees, config.version, config.groups)
+        act.replaced = (replaced,)
+    return act.requires_grad_(config.trainable)
+
+
+def _move(act: Rational, model: nn.Module) -> None:
+    parameter = next(model.parameters(), None)
+    if parameter is not None:
+        act.to(parameter.device)
+
+
+def _start(
+    replaced: Callable[..., Any],
+    config: RafConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+) -> Fit:
+    with torch.device("cpu"):  # the model may be built on the meta device
+        return _fitted(replaced, config, samples, interval)
+
+
+def _fitted(
+    replaced: Callable[..., Any],
+    config: RafConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+) -> Fit:
+    function = activation_name(replaced) if config.init == "auto" else canonical_name(config.init)
+    target = function if function in FUNCTIONS else replaced
+    if samples is not None:
+        # training moves inputs beyond a narrow range that was seen before it
+        wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL)])
+        return fit(target, config.degrees, config.version, samples=wide)
+    if isinstance(target, str):
+        if interval is None:
+            return named_fit(target, config.degrees, config.version)
+        return _fit_once(target, config.degrees, config.version, interval)
+    return _fit_unnamed(target, function, config.degrees, config.version, interval or TABLE_INTERVAL)
+
+
+@cache
+def _fit_once(name: str, degrees: tuple[int, int], version: str, interval: tuple[float, float]) -> Fit:
+    return fit(name, degrees, version, interval=interval)
+
+
+_unnamed: dict[tuple[Any, ...], Fit] = {}
+
+
+def _fit_unnamed(
+    function: Callable[[Tensor], Tensor],
+    name: str,
+    degrees: tuple[int, int],
+    version: str,
+    interval: tuple[float, float],
+) -> Fit:
+    key = (name, degrees, version, interval)
+    if key not in _unnamed:
+        _unnamed[key] = fit(function, degrees, version, interval=interval)
+    return _unnamed[key]
+
+
+def activation_name(activation: Callable[..., Any]) -> str:
+    """The table's name of a module or function; its class's or its own name where the table has none."""
+    if isinstance(activation, SharedRational):
+        activation = activation.replaced[0]
+    if isinstance(activation, Rational):
+        return activation_name(activation.replaced[0]) if activation.replaced else "rational"
+    if isinstance(activation, nn.GELU):
+        return "gelu" if activation.approximate == "none" else "gelu_tanh"
+    if not isinstance(activation, nn.Module):
+        name = getattr(activation, "__name__", type(activation).__name__)
+        return ALIASES.get(name, name)
+    for name in (*FUNCTIONS, *ALIASES):
+        if name in ACT2FN and repr(ACT2FN[name]) == repr(activation):
+            return canonical_name(name)
+    return type(activation).__name__

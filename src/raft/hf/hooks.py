@@ -1,49 +1,82 @@
 """Make every ``transformers`` model class honour the ``raf`` block, when built and when loaded.
 
-Two methods of ``PreTrainedModel`` are wrapped. ``post_init`` ends every constructor, before any weight is
-loaded: the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint
-lacks; it knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory.
+Four methods are wrapped. ``PreTrainedModel.post_init`` ends every constructor, before any weight is loaded:
+the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint lacks; it
+knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory. ``to_json_file`` and
+``from_dict`` of ``PreTrainedConfig`` write and read a file that needs raft, see ``saved_config.py``.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
+from raft.hf.saved_config import mark, unmark
+from raft.hf.sites import sites
 from raft.modules import Rational
 
 COEFFICIENTS = r"\.(numerator|denominator)$"
 
 
 def install() -> None:
-    """Wrap the two methods; a second call does nothing."""
+    """Wrap the methods; a second call does nothing."""
     if hasattr(PreTrainedModel.post_init, "__wrapped__"):
         return
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
+    to_json_file, from_dict = PreTrainedConfig.to_json_file, PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
 
     @functools.wraps(post_init)
     def post_init_with_raf(self: PreTrainedModel) -> None:
         config = RafConfig.of(self.config)
         if config is not None:
             replace_activations(self, config)
-            # a checkpoint loaded in half precision must not round the coefficients
-            strict = set(self._keep_in_fp32_modules_strict or ())
-            self._keep_in_fp32_modules_strict = strict | {COEFFICIENTS}
+            if not sites(self):
+                raise ValueError(
+                    f"{type(self).__name__} has a raf block, but no activation that can be replaced"
+                )
+        if any(isinstance(module, Rational) for module in self.modules()):
+            keep_float32(self)
         post_init(self)
 
     @functools.wraps(initialize)
     def initialize_with_raf(self: PreTrainedModel, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         if isinstance(module, Rational) and not getattr(module, "_is_hf_initialized", False):
             numerator, denominator = module.start_coefficients()
-            init.copy_(module.numerator, numerator)
-            init.copy_(module.denominator, denominator)
+            init.copy_(module.numerator, numerator.expand_as(module.numerator))
+            init.copy_(module.denominator, denominator.expand_as(module.denominator))
         initialize(self, module, *args, **kwargs)
+
+    @functools.wraps(to_json_file)
+    def to_marked_json_file(
+        self: PreTrainedConfig, json_file_path: str | os.PathLike[str], use_diff: bool = True
+    ) -> None:
+        to_json_file(self, json_file_path, use_diff)
+        file = Path(json_file_path)
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if mark(config):
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @functools.wraps(from_dict)
+    def from_marked_dict(cls: type[PreTrainedConfig], config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        unmark(config_dict)
+        return from_dict(cls, config_dict, **kwargs)
 
     PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
     PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]
+    PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
+    PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
+
+
+def keep_float32(model: PreTrainedModel) -> None:
+    """A checkpoint loaded in half precision must not round the coefficients."""
+    strict = set(model._keep_in_fp32_modules_strict or ())
+    model._keep_in_fp32_modules_strict = strict | {COEFFICIENTS}

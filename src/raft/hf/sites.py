@@ -1,30 +1,33 @@
-"""Where the activations of BERT-like encoders sit.
+"""Where the activations of a ``transformers`` model sit, found by structure.
 
-The families differ in the names of their attributes only, so a site is found by structure: a feed-forward
-block is a module that holds its activation beside its projections, a pooler one that holds ``dense`` and
-``activation``.
+A feed-forward block is a layer of a stack that holds, beside its activation, a projection from d to f
+channels (or to 2 f, where it is gated) and one from f back to d; the experts of a mixture hold them as
+tensors of their own. What is left is told by what stands around it: a convolution, a pooler, a head.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
-from transformers.activations import ACT2FN
+from torch.nn import functional as F
+from transformers import activations
+from transformers.pytorch_utils import Conv1D
 
-from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
-from raft.modules import Rational
+from raft.modules import Rational, SharedRational
 
-FEED_FORWARD = (
-    ("intermediate_act_fn", ("dense",)),  # BERT, RoBERTa, ELECTRA, DeBERTa, MPNet and their kin
-    ("activation", ("ffn", "ffn_output")),  # ALBERT
-    ("activation", ("lin1", "lin2")),  # DistilBERT
-)
-"""The attribute that holds a feed-forward block's activation, and the projections that stand beside it."""
+MODULES = (nn.GELU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.ELU, nn.CELU, nn.SELU, nn.Tanh,
+           nn.Sigmoid, nn.Softplus, nn.Hardswish)  # fmt: skip
+FUNCTIONS = (F.gelu, F.relu, F.silu, F.mish, F.elu, F.leaky_relu, F.softplus, F.tanh, F.sigmoid, F.hardswish,
+             torch.relu, torch.tanh, torch.sigmoid)  # fmt: skip
+NAMES = re.compile(r"gelu|relu|silu|swish|mish|activation", re.IGNORECASE)
+"""An activation of a model's own is a module without parameters whose class is called so."""
 
-POOLER = (("activation", ("dense",)), ("pooler_activation", ("pooler",)))
+HEAD_OF_LANGUAGE_MODEL = re.compile(r"(ForMaskedLM|ForPreTraining|LMHeadModel|ForCausalLM)$")
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,19 @@ class Site:
 
     Attributes:
         name: dotted path of the activation in the model.
-        kind: ``"ffn"`` or ``"pooler"``.
+        kind: ``"ffn"``, ``"pooler"``, ``"classifier"``, ``"mlm_head"`` or ``"conv"``.
+        stack: path of the stack of layers that a feed-forward block lies in; None elsewhere.
+        layer: number of that block's layer in it; None elsewhere.
+        experts: path of the mixture whose experts, each a module with an activation, this is one of.
         parent: module that holds it.
         attribute: name of the parent's attribute.
     """
 
     name: str
     kind: str
+    stack: str | None
+    layer: int | None
+    experts: str | None
     parent: nn.Module
     attribute: str
 
@@ -49,49 +58,115 @@ class Site:
         found: Callable[..., Any] = getattr(self.parent, self.attribute)
         return found
 
+    def put(self, activation: Callable[..., Any]) -> None:
+        """Let the model apply another function there."""
+        if isinstance(activation, nn.Module) or self.attribute not in self.parent._modules:
+            setattr(self.parent, self.attribute, activation)
+        else:  # a function where a module was
+            delattr(self.parent, self.attribute)
+            setattr(self.parent, self.attribute, activation)
+
 
 def sites(model: nn.Module) -> list[Site]:
-    """The feed-forward and pooler activations of a BERT-like model, in the model's order, fixed or
-    rational."""
+    """The activations of a model that can be replaced, fixed or rational, in the model's order."""
+    modules = dict(model.named_modules())
+    hidden = [path for path, module in modules.items() if is_activation(module)]
     found = []
-    for path, parent in model.named_modules():
-        for kind, attribute in _attributes(parent):
-            found.append(Site(f"{path}.{attribute}".lstrip("."), kind, parent, attribute))
+    for path, parent in modules.items():
+        if any(path == inner or path.startswith(inner + ".") for inner in hidden if inner):
+            continue  # what an activation is made of
+        for attribute in _attributes(parent):
+            name = f"{path}.{attribute}".lstrip(".")
+            kind = _kind(model, modules, path, attribute)
+            if kind is not None:
+                stack, layer = (_layer(modules, path) if kind == "ffn" else None) or (None, None)
+                experts = re.match(r"(.*\bexperts)\.[^.]+", path)
+                found.append(Site(name, kind, stack, layer, experts and experts[1], parent, attribute))
     return found
 
 
-def _attributes(module: nn.Module) -> Iterator[tuple[str, str]]:
-    def holds(attribute: str, beside: tuple[str, ...]) -> bool:
-        return callable(getattr(module, attribute, None)) and all(hasattr(module, name) for name in beside)
+def is_activation(value: object) -> bool:
+    """Whether a module, or a function that a module holds, is an activation."""
+    if not isinstance(value, nn.Module):
+        return any(value is function for function in FUNCTIONS)
+    if isinstance(value, (Rational, SharedRational, *MODULES)):
+        return True
+    kind = type(value)
+    if kind.__module__ == activations.__name__:
+        return True
+    is_plain = next(value.parameters(), None) is None and next(value.children(), None) is None
+    return is_plain and NAMES.search(kind.__name__) is not None
 
-    for attribute, beside in FEED_FORWARD:
-        if holds(attribute, beside):
-            yield "ffn", attribute
-    for attribute, beside in POOLER:
-        is_pooler = attribute.startswith("pooler") or type(module).__name__.endswith("Pooler")
-        if is_pooler and holds(attribute, beside):
-            yield "pooler", attribute
+
+def _attributes(module: nn.Module) -> Iterator[str]:
+    for values in (module._modules, vars(module)):
+        yield from [attribute for attribute, value in values.items() if is_activation(value)]
+
+
+def _kind(model: nn.Module, modules: dict[str, nn.Module], path: str, attribute: str) -> str | None:
+    parent = modules[path]
+    if any(isinstance(child, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for child in parent.children()):
+        return "conv"
+    if _layer(modules, path) is not None:
+        return "ffn" if _is_feed_forward(modules, path) else None
+    if "pool" in type(parent).__name__.lower() or "pool" in attribute:
+        return "pooler"
+    if not any(len(_channels(child)) == 1 for child in parent.children()):
+        return None
+    is_language_model = HEAD_OF_LANGUAGE_MODEL.search(type(model).__name__) is not None
+    return "mlm_head" if is_language_model else "classifier"
+
+
+def _layer(modules: dict[str, nn.Module], path: str) -> tuple[str, int] | None:
+    """The outermost stack that ``path`` lies in, and the number of its layer there."""
+    parts = path.split(".")
+    for i, part in enumerate(parts):
+        stack = ".".join(parts[:i])
+        if part.isdigit() and isinstance(modules.get(stack), nn.ModuleList):
+            return stack, int(part)
+    return None
+
+
+def _is_feed_forward(modules: dict[str, nn.Module], path: str) -> bool:
+    parent = modules[path]
+    beside = _projections(parent)
+    if _has_pair(beside):
+        return True
+    above = path.rpartition(".")[0]
+    if len(beside) != 1 or _layer(modules, above) is None:
+        return False
+    # the block is cut in two modules, as BERT's: the way back stands beside the parent
+    aunts = [child for child in modules[above].children() if child is not parent]
+    return _has_pair(beside + [pair for aunt in aunts for pair in _projections(aunt)], beside)
+
+
+def _has_pair(projections: list[tuple[int, int]], first: list[tuple[int, int]] | None = None) -> bool:
+    """Whether one of ``first`` leads from d to f or 2 f channels and another projection from f back to d."""
+    return any(
+        (outputs // times, inputs) in [other for j, other in enumerate(projections) if j != i]
+        for i, (inputs, outputs) in enumerate(first or projections)
+        for times in (1, 2)
+        if outputs % times == 0
+    )
+
+
+def _projections(module: nn.Module) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the linear children and of the module's own ``[experts, outputs, inputs]``."""
+    found = [pair for child in module.children() for pair in _channels(child)]
+    stacked = [parameter.shape for parameter in module.parameters(recurse=False) if parameter.dim() == 3]
+    return found + [(inputs, outputs) for _, outputs, inputs in stacked]
+
+
+def _channels(module: nn.Module) -> list[tuple[int, int]]:
+    if isinstance(module, Conv1D):
+        return [(module.weight.shape[0], module.weight.shape[1])]
+    weight = getattr(module, "weight", None)
+    is_linear = isinstance(module, nn.Linear) or hasattr(module, "in_features")
+    if is_linear and isinstance(weight, torch.Tensor):  # quantised weights have other shapes
+        return [(int(module.in_features), int(module.out_features))]  # type: ignore[arg-type]
+    return []
 
 
 def rationals(model: nn.Module) -> dict[str, Rational]:
     """The rational activations of a model by their dotted names, in the model's order."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Rational)}
-
-
-def activation_name(activation: Callable[..., Any]) -> str:
-    """The table's name of a module or function; ``ValueError`` where it has none.
-
-    Raises:
-        ValueError: for an activation that has no named fit.
-    """
-    if isinstance(activation, nn.GELU):
-        return "gelu" if activation.approximate == "none" else "gelu_tanh"
-    if isinstance(activation, nn.Identity):
-        return "identity"
-    for name in (*FUNCTIONS, *ALIASES):
-        if name in ACT2FN and type(ACT2FN[name]) is type(activation):
-            return canonical_name(name)
-    raise ValueError(
-        f"no named fit for the activation {type(activation).__name__}; "
-        "set init in the raf block to the function to start from"
-    )

@@ -1,0 +1,160 @@
+"""See what inputs the activations of a model get: the places where a fit has to be good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from raft.hf.sites import Site
+
+SAMPLES = 200_000
+"""Inputs that are kept of each site, drawn alike from all that it sees; the extremes are kept besides."""
+
+Calibration = Iterable[Any]
+
+
+@dataclass
+class Seen:
+    """Inputs of one site.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        count: how many there were.
+    """
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    count: int = 0
+    _kept: list[Tensor] = field(default_factory=list)
+    _share: float = 1.0
+    _generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+
+    def add(self, values: Tensor) -> None:
+        """Take in values of any shape; those that are not finite are left out."""
+        values = values.detach().flatten()
+        values = values[torch.isfinite(values)]
+        if not values.numel():
+            return
+        self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
+        self.count += values.numel()
+        self._kept.append(self._drawn(values.to("cpu", torch.float32), self._share))
+        while sum(kept.numel() for kept in self._kept) > SAMPLES:
+            self._share /= 2
+            self._kept = [self._drawn(torch.cat(self._kept), 0.5)]
+
+    def _drawn(self, values: Tensor, share: float) -> Tensor:
+        return values if share == 1 else values[torch.rand(values.shape, generator=self._generator) < share]
+
+    def samples(self) -> Tensor:
+        """What was kept, with both extremes, ``[samples]`` in float32."""
+        return torch.cat([*self._kept, torch.tensor([self.low, self.high])])
+
+
+class _Recorder(nn.Module):
+    def __init__(self, activation: Callable[..., Any], seen: Seen, mask: Callable[[], Tensor | None]) -> None:
+        super().__init__()
+        self.activation, self.seen, self.mask = (activation,), seen, mask
+
+    def forward(self, x: Tensor) -> Any:
+        mask = self.mask()
+        # padding is not what the model is for; where the shapes tell no padding, all is taken
+        is_padded = mask is not None and mask.shape == x.shape[:2] and x.dim() == 3
+        self.seen.add(x[mask.bool()] if mask is not None and is_padded else x)
+        return self.activation[0](x)
+
+
+@contextmanager
+def _recording(found: Sequence[Site], mask: Callable[[], Tensor | None]) -> Iterator[dict[str, Seen]]:
+    before = [site.activation for site in found]
+    seen = {site.name: Seen() for site in found}
+    for site, activation in zip(found, before, strict=True):
+        site.put(_Recorder(activation, seen[site.name], mask))
+    try:
+        yield seen
+    finally:
+        for site, activation in zip(found, before, strict=True):
+            site.put(activation)
+
+
+def observe(
+    model: PreTrainedModel,
+    found: Sequence[Site],
+    calibration: Calibration,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> dict[str, Seen]:
+    """Run a model over ``calibration``, without gradients, and see what its sites get.
+
+    Args:
+        model: in any mode; it runs in evaluation mode on the device it is on.
+        found: sites of the model.
+        calibration: texts, or batches: mappings of the model's arguments, or tensors that are its first one.
+        tokenizer: for texts; the model's own where it is None.
+
+    Returns:
+        By name of the site.
+
+    Raises:
+        ValueError: where ``calibration`` is empty, or holds texts and no tokenizer is to be had.
+        TypeError: for a batch of another kind.
+    """
+    current: dict[str, Tensor | None] = {}
+    was_training, ran = model.training, False
+    model.eval()
+    try:
+        with _recording(found, lambda: current.get("mask")) as seen, torch.no_grad():
+            for batch in _batches(model, calibration, tokenizer):
+                mask = batch.get("attention_mask")
+                current["mask"] = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+                first = batch.pop("", None)
+                model(*([] if first is None else [first]), **batch)
+                ran = True
+    finally:
+        model.train(was_training)
+    if not ran:
+        raise ValueError("calibration is empty: give at least one batch or text")
+    return seen
+
+
+def _batches(
+    model: PreTrainedModel, calibration: Calibration, tokenizer: PreTrainedTokenizerBase | None
+) -> Iterator[dict[str, Any]]:
+    texts = [calibration] if isinstance(calibration, str) else calibration
+    if isinstance(texts, Sequence) and texts and all(isinstance(text, str) for text in texts):
+        tokenizer = tokenizer or _tokenizer_of(model)
+        for i in range(0, len(texts), 16):
+            part = list(texts[i : i + 16])
+            length = min(
+                tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512
+            )
+            encoded = tokenizer(
+                part, padding=len(part) > 1, truncation=True, max_length=length, return_tensors="pt"
+            )
+            yield {key: value.to(model.device) for key, value in encoded.items()}
+        return
+    for batch in calibration:
+        if isinstance(batch, Mapping):
+            moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            yield {key: value for key, value in moved.items() if key != "labels"}
+        elif isinstance(batch, Tensor):
+            yield {"": batch.to(model.device)}
+        elif isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Tensor):
+            yield {"": batch[0].to(model.device)}
+        else:
+            raise TypeError(f"calibration must give texts, mappings or tensors, not {type(batch).__name__}")
+
+
+def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(model.name_or_path)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            "calibration with texts needs the model's tokenizer, which was not found at "
+            f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
+        ) from error

@@ -1,0 +1,212 @@
+"""Every architecture: convert, compare, train a step, save, load in a new process, compare again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import raft
+from raft.hf.adapters import expose
+from raft.hf.config import SITES
+from tests.hf.architectures import ARCHITECTURES, Architecture
+
+EVERY = sorted(ARCHITECTURES)
+
+
+def output(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
+    """The first floating tensor that the model gives."""
+    found = model(**inputs)
+    tensors = [value for value in found.to_tuple() if isinstance(value, Tensor) and value.is_floating_point()]
+    return tensors[0]
+
+
+def train_a_step(model: PreTrainedModel, inputs: dict[str, Any]) -> None:
+    model.train()
+    optimizer = torch.optim.AdamW(raft.param_groups(model, lr=1e-3))
+    output(model, inputs).square().mean().backward()
+    optimizer.step()
+    model.eval()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_site_is_found(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model = architecture.build()
+    expose(model, SITES)
+    kinds = Counter(site.kind for site in raft.hf.sites(model))
+    expected = {"ffn": architecture.ffn, "pooler": architecture.pooler, **architecture.others}
+    assert kinds == Counter({kind: count for kind, count in expected.items() if count})
+    layers = [site.layer for site in raft.hf.sites(model) if site.kind == "ffn"]
+    assert set(layers) == {0, 1} if architecture.ffn > 1 else {0}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_making_an_activation_a_module_changes_nothing(name: str) -> None:
+    model, inputs = ARCHITECTURES[name].build(), ARCHITECTURES[name].inputs()
+    with torch.no_grad():
+        before = output(model, inputs)
+        expose(model, SITES)
+        assert torch.equal(output(model, inputs), before)
+
+
+def spread(model: PreTrainedModel) -> PreTrainedModel:
+    """Give the activations inputs of some size, which new models' do not get."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def converted(architecture: Architecture, inputs: dict[str, Any]) -> PreTrainedModel:
+    """Checked on the way: near what it was, all other weights kept, and a step of training moves the RAFs."""
+    model = spread(architecture.build())
+    with torch.no_grad():
+        before = output(model, inputs)
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    assert raft.convert(model, calibration=[inputs]) is model
+    report: Any = model.conversion_report
+    assert len(report) == architecture.ffn + architecture.pooler
+    worst = max(each.max_error for each in report)
+    assert 1e-5 < worst < 0.1  # a kink such as ReLU's is the hardest
+    with torch.no_grad():
+        after = output(model, inputs)
+    assert (after - before).abs().max() < 3 * worst * before.abs().max().clamp(min=1)
+    state = model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in weights.items())
+
+    acts = raft.hf.rationals(model)
+    starts = [act.numerator.detach().clone() for act in acts.values()]
+    train_a_step(model, inputs)
+    moved = [not torch.equal(a.numerator, s) for a, s in zip(acts.values(), starts, strict=True)]
+    assert sum(moved) >= len(moved) - architecture.pooler  # a bare model's output may not need its pooler
+    return model
+
+
+LOAD = """
+import json, sys
+import torch, transformers
+import raft
+from tests.hf.architectures import ARCHITECTURES
+from tests.hf.test_architectures import output
+
+for name, folder in json.loads(sys.argv[1]).items():
+    architecture = ARCHITECTURES[name]
+    auto = transformers.CLIPTextModel if name == "clip-text" else getattr(transformers, architecture.auto)
+    model = auto.from_pretrained(folder).eval()
+    with torch.no_grad():
+        torch.save(output(model, architecture.inputs()), folder + "/again.pt")
+"""
+
+
+def test_converted_models_train_and_come_back_in_a_new_process(tmp_path: Path) -> None:
+    folders, expected = {}, {}
+    for name, architecture in ARCHITECTURES.items():
+        inputs = architecture.inputs()
+        model = converted(architecture, inputs)
+        folders[name] = str(tmp_path / name)
+        model.save_pretrained(folders[name])
+        with torch.no_grad():
+            expected[name] = output(model, inputs)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", LOAD, json.dumps(folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, folder in folders.items():
+        again = torch.load(f"{folder}/again.pt", weights_only=True)
+        assert torch.equal(again, expected[name]), name
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5", "clip", "deberta-v2"])
+def test_a_residual_conversion_is_exact(name: str) -> None:
+    architecture, inputs = ARCHITECTURES[name], ARCHITECTURES[name].inputs()
+    model = architecture.build()
+    with torch.no_grad():
+        before = output(model, inputs)
+        raft.convert(model, {"residual": True})
+        assert (output(model, inputs) - before).abs().max() < 1e-6
+    train_a_step(model, inputs)
+    for act in raft.hf.rationals(model).values():
+        assert isinstance(act, raft.ResidualRational)
+    assert any(act.numerator.abs().sum() > 0 for act in raft.hf.rationals(model).values())
+
+
+@pytest.mark.parametrize("name", ["roberta", "roberta-mlm", "distilbert", "electra", "deberta-v2", "mpnet",
+                                  "mpnet-classifier", "modernbert", "distilbert-mlm"])  # fmt: skip
+def test_heads_are_converted_where_they_are_asked_for(name: str, tmp_path: Path) -> None:
+    architecture, inputs = ARCHITECTURES[name], ARCHITECTURES[name].inputs()
+    kinds = tuple(architecture.others)
+    model = raft.convert(architecture.build(), raft.RafConfig(sites=kinds))
+    acts = raft.hf.rationals(model)
+    assert len(acts) == sum(architecture.others.values())
+    train_a_step(model, inputs)
+    assert all(act.numerator.grad is not None for act in acts.values())
+    model.save_pretrained(tmp_path)
+    again = getattr(transformers, architecture.auto).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(output(again, inputs), output(model, inputs))
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5-gated", "roberta", "clip"])
+def test_reverted_models_are_what_they_were(name: str) -> None:
+    architecture, inputs = ARCHITECTURES[name], ARCHITECTURES[name].inputs()
+    model = architecture.build()
+    with torch.no_grad():
+        before = output(model, inputs)
+        raft.revert(raft.convert(model))
+        assert torch.equal(output(model, inputs), before)
+    assert raft.hf.rationals(model) == {}
+    assert getattr(model.config, "raf", None) is None
+    assert not hasattr(model, "conversion_report")
+    built = raft.revert(architecture.build(raf={}))
+    with torch.no_grad():
+        assert torch.equal(output(built, inputs), before)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "switch", "bloom", "qwen3", "vit"])
+def test_the_raf_block_builds_rafts_of_any_architecture(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model = architecture.build(raf={"degrees": [3, 2]})
+    acts = raft.hf.rationals(model)
+    sites = [site for site in raft.hf.sites(model) if site.kind == "ffn"]
+    assert len(sites) == architecture.ffn
+    mixtures = {site.experts for site in sites if site.experts}
+    assert len(acts) == len([site for site in sites if not site.experts]) + len(mixtures)
+    assert all(act.degrees == (3, 2) for act in acts.values())
+    train_a_step(model, architecture.inputs())
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_compiled_models_agree(name: str) -> None:
+    pytest.importorskip("torch._inductor")
+    architecture, inputs = ARCHITECTURES[name], ARCHITECTURES[name].inputs()
+    model = raft.convert(architecture.build(), {"shared": "all"})
+    with torch.no_grad():
+        eager = output(model, inputs)
+        compiled: Any = torch.compile(model, backend="aot_eager")
+        torch.testing.assert_close(output(compiled, inputs), eager)
+
+
+def test_generation_and_checkpointing_work() -> None:
+    model: Any = raft.convert(ARCHITECTURES["llama"].build())
+    inputs = ARCHITECTURES["llama"].inputs()
+    made = model.generate(**inputs, max_new_tokens=4, do_sample=False, pad_token_id=0)
+    assert made.shape == (3, 16)
+    model.train()
+    output(model, inputs).square().mean().backward()
+    plain = [act.numerator.grad for act in raft.hf.rationals(model).values()]
+    model.zero_grad(set_to_none=True)
+    model.gradient_checkpointing_enable()
+    output(model, {**inputs, "use_cache": False}).square().mean().backward()
+    for act, grad in zip(raft.hf.rationals(model).values(), plain, strict=True):
+        torch.testing.assert_close(act.numerator.grad, grad)
