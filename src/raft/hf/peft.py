@@ -1,0 +1,100 @@
+"""Rational activations beside a PEFT adapter: which names train and save them.
+
+``LoraConfig(modules_to_save=...)`` gives every adapter its own copy of a module, and finds modules by the
+ends of their names, dots or not: ``act`` is found in ``layer.0.my_act`` too. The name of a parameter, such as
+``numerator``, is found nowhere, and PEFT says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from raft.modules import Rational
+
+
+def peft_modules(model: nn.Module) -> list[str]:
+    """The names for PEFT's ``modules_to_save`` with which an adapter trains and saves the RAFs of a model.
+
+    They are the fewest and shortest ends of module names that belong to RAFs and to nothing else. Without
+    them an adapter leaves the coefficients as they are.
+
+    Args:
+        model: with RAFs; before or after its first adapter.
+
+    Returns:
+        A list of its own for each call (PEFT appends the names of a classifier to it).
+
+    Raises:
+        ValueError: where the model has no RAF; where one RAF stands at several places, which PEFT would copy
+            for each; or where no end of a RAF's name tells it from other modules.
+
+    Example::
+
+        >>> import raft
+        >>> from raft.hf.peft import peft_modules
+        >>> from transformers import BertConfig, BertModel
+        >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+        >>> peft_modules(raft.convert(BertModel(tiny)))
+        ['intermediate_act_fn', 'activation']
+
+    With PEFT::
+
+        config = LoraConfig(target_modules=["query", "value"], modules_to_save=peft_modules(model))
+        model = get_peft_model(model, config)
+    """
+    # PEFT looks at every name of a module that has several
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    places = list(_places(model))
+    if not places:
+        raise ValueError(
+            f"{type(model).__name__} has no rational activation; convert it with raft.convert first"
+        )
+    _refuse_shared(places)
+    found = {f"{path}.{attribute}".lstrip(".") for path, _, attribute in places}
+    ends = dict.fromkeys(_shortest_end(name, found, names) for name in names if name in found)
+    return [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
+
+
+def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Path of the parent, parent and attribute of each RAF, or of the wrapper that PEFT has put around it."""
+    wrapped = {inner for module in model.modules() if _is_wrapper(module) for inner in module.modules()}
+    for path, parent in model.named_modules(remove_duplicate=False):
+        if parent in wrapped:
+            continue
+        for attribute, child in parent._modules.items():  # named_children would name a shared RAF once
+            if isinstance(child, Rational) or _is_wrapper(child):
+                yield path, parent, attribute
+
+
+def _is_wrapper(module: nn.Module | None) -> bool:
+    return isinstance(getattr(module, "original_module", None), Rational)
+
+
+def _refuse_shared(places: list[tuple[str, nn.Module, str]]) -> None:
+    # a whole layer used twice is one place under two names, and PEFT wraps what it holds once
+    seen: dict[int, tuple[str, int, str]] = {}
+    for path, parent, attribute in places:
+        child = getattr(parent, attribute)
+        raf = child.original_module if _is_wrapper(child) else child
+        name, place = f"{path}.{attribute}".lstrip("."), (id(parent), attribute)
+        first, *first_place = seen.setdefault(id(raf), (name, *place))
+        if tuple(first_place) != place:
+            raise ValueError(
+                f"{first} and {name} share one rational activation, of which PEFT would train a copy for "
+                "each; give each place its own (copy.deepcopy) before adding an adapter"
+            )
+
+
+def _shortest_end(name: str, found: set[str], names: list[str]) -> str:
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        end = ".".join(parts[-count:])
+        if all(other in found for other in names if other.endswith(end)):
+            return end
+    other = next(other for other in names if other.endswith(name) and other not in found)
+    raise ValueError(
+        f"PEFT finds modules by the ends of their names, and cannot tell the rational activation {name} "
+        f"from {other}; rename one of the two"
+    )
