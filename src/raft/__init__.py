@@ -3,7 +3,7 @@
 from raft import hf
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
-from raft.hf import RafConfig, convert, freeze, revert, unfreeze
+from raft.hf import RafConfig, convert, freeze, peft_modules, revert, unfreeze
 from raft.modules import Rational, ResidualRational
 from raft.training.optimizer import param_groups
 
@@ -21,6 +21,7 @@ __all__ = [
     "hf",
     "named_fit",
     "param_groups",
+    "peft_modules",
     "rational",
     "rational_glu",
     "revert",

@@ -186,9 +186,9 @@ def test_a_model_without_sites_is_refused() -> None:
     config = transformers.MambaConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1)
     with pytest.raises(ValueError, match=r"MambaForCausalLM has no ffn activation .* it has: 1 conv"):
         raft.convert(transformers.MambaForCausalLM(config))
-    sizes = {"hidden_size": 8, "attention_hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "raf": {}}
     with pytest.raises(ValueError, match="RwkvModel has a raf block, but no activation"):
-        transformers.RwkvForCausalLM(transformers.RwkvConfig(vocab_size=20, **sizes, raf={}))
+        transformers.RwkvForCausalLM(transformers.RwkvConfig(vocab_size=20, **sizes))
 
 
 def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
@@ -244,6 +244,7 @@ def test_shared_rafs_are_counted_trained_and_saved_once(
     shared: Any, layers: list[str], how: str, tmp_path: Path
 ) -> None:
     block = {"shared": shared, "sites": ["ffn"]}
+    model: PreTrainedModel
     if how == "built":
         model = BertForMaskedLM(bert_config(num_hidden_layers=4, raf=block))
     else:
@@ -312,7 +313,7 @@ def test_a_composite_models_part_honours_its_own_block(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = transformers.AutoModel.from_pretrained(tmp_path)
     assert list(raft.hf.rationals(again)) == list(raft.hf.rationals(model))
-    bert = BertConfig(**TINY, raf={}), BertConfig(**TINY, is_decoder=True, add_cross_attention=True)
+    bert = bert_config(raf={}), BertConfig(**TINY, is_decoder=True, add_cross_attention=True)
     both = transformers.EncoderDecoderModel(
         transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*bert)
     )

@@ -2,18 +2,27 @@
 
 from raft.hf.config import RafConfig
 from raft.hf.conversion import ConversionReport, convert, freeze, revert, unfreeze
+from raft.hf.foreign import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
+from raft.hf.fsdp import shard_rationals
 from raft.hf.hooks import install
+from raft.hf.peft import peft_modules
 from raft.hf.sites import Site, rationals, sites
 
 __all__ = [
     "ConversionReport",
+    "ConvertedCheckpoint",
     "RafConfig",
     "Site",
     "convert",
+    "convert_checkpoint",
     "freeze",
     "install",
+    "peft_modules",
+    "rational_from_state",
     "rationals",
+    "read_checkpoint",
     "revert",
+    "shard_rationals",
     "sites",
     "unfreeze",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from raft.modules import Rational
+from raft.modules import Rational, SharedRational
 
 
 def peft_modules(model: nn.Module) -> list[str]:
@@ -51,7 +51,7 @@ def peft_modules(model: nn.Module) -> list[str]:
         raise ValueError(
             f"{type(model).__name__} has no rational activation; convert it with raft.convert first"
         )
-    _refuse_shared(places)
+    _refuse_shared(model, places)
     found = {f"{path}.{attribute}".lstrip(".") for path, _, attribute in places}
     ends = dict.fromkeys(_shortest_end(name, found, names) for name in names if name in found)
     return [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
@@ -72,8 +72,16 @@ def _is_wrapper(module: nn.Module | None) -> bool:
     return isinstance(getattr(module, "original_module", None), Rational)
 
 
-def _refuse_shared(places: list[tuple[str, nn.Module, str]]) -> None:
+def _refuse_shared(model: nn.Module, places: list[tuple[str, nn.Module, str]]) -> None:
     # a whole layer used twice is one place under two names, and PEFT wraps what it holds once
+    reused = next(
+        (name for name, module in model.named_modules() if isinstance(module, SharedRational)), None
+    )
+    if reused is not None:
+        raise ValueError(
+            f"{reused} uses the rational activation of another place, of which PEFT would train a copy that "
+            "this place does not see; convert with shared=False to train RAFs beside an adapter"
+        )
     seen: dict[int, tuple[str, int, str]] = {}
     for path, parent, attribute in places:
         child = getattr(parent, attribute)
