@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.hf.peft import peft_modules
+from tests.hf.architectures import ARCHITECTURES
 from tests.hf.test_hf import IDS, TINY, logits, scrambled
 
 peft = pytest.importorskip("peft")
@@ -28,9 +29,8 @@ def converted() -> Any:
 
 def with_adapter(model: Any, **options: Any) -> Any:
     torch.manual_seed(1)
-    config = peft.LoraConfig(
-        r=2, target_modules=["query", "value"], modules_to_save=peft_modules(model), **options
-    )
+    options.setdefault("target_modules", ["query", "value"])
+    config = peft.LoraConfig(r=2, modules_to_save=peft_modules(model), init_lora_weights=False, **options)
     return peft.get_peft_model(model, config)
 
 
@@ -66,6 +66,28 @@ def test_ambiguous_ends_are_made_longer() -> None:
         nn.ModuleDict({"act": nn.ReLU(), "other": nn.ModuleDict({"act": raf()})}),
     ]
     assert peft_modules(nn.ModuleList(layers)) == ["0.act", "other.act"]
+
+
+def test_rafs_that_several_places_use_are_refused() -> None:
+    model = raft.convert(BertForSequenceClassification(BertConfig(**TINY)), {"shared": "all"})
+    with pytest.raises(ValueError, match=r"layer.1.intermediate.* uses the rational activation of another"):
+        peft_modules(model)
+
+
+def test_a_causal_language_model_trains_its_rafs() -> None:
+    architecture = ARCHITECTURES["llama"]
+    model: Any = raft.convert(architecture.build())
+    before = named_copy(model)
+    adapted = with_adapter(model, target_modules=["q_proj"])
+    ids = architecture.inputs()["input_ids"]
+    optimizer = torch.optim.AdamW(raft.param_groups(adapted, lr=1e-2))
+    adapted(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    merged = adapted.merge_and_unload()
+    moved = {name for name, value in merged.named_parameters() if not torch.equal(value, before[name])}
+    acts = {f"{name}.numerator" for name in raft.hf.rationals(merged)}
+    assert acts <= moved
+    assert {name.split(".")[-2] for name in moved} == {"act_fn", "q_proj"}
 
 
 def test_a_name_that_ends_another_is_refused() -> None:

@@ -221,7 +221,7 @@ def replace_activations(
         else:
             start = _start(replaced, config, pooled.get(owner), interval)
             act = _built(replaced, start, config)
-            _move(act, model)
+            _move(act, site)
             site.put(act.train(model.training))
             owners[owner] = site.name, act
         start = owners[owner][1].start
@@ -266,9 +266,10 @@ def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Ratio
     return act.requires_grad_(config.trainable)
 
 
-def _move(act: Rational, model: nn.Module) -> None:
-    parameter = next(model.parameters(), None)
-    if parameter is not None:
+def _move(act: Rational, site: Site) -> None:
+    """To where its neighbours are; in a model that is being built it is there already."""
+    parameter = next(site.parent.parameters(), None)
+    if parameter is not None and not parameter.is_meta and not act.numerator.is_meta:
         act.to(parameter.device)
 
 
