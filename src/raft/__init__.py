@@ -1,6 +1,6 @@
 """Transformers with learnable (rational) activation functions."""
 
-from raft import hf
+from raft import hf, models
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
 from raft.hf import RafConfig, convert
@@ -17,6 +17,7 @@ __all__ = [
     "convert",
     "fit",
     "hf",
+    "models",
     "named_fit",
     "param_groups",
     "rational",
