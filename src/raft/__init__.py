@@ -1,6 +1,6 @@
 """Transformers with learnable (rational) activation functions."""
 
-from raft import hf
+from raft import hf, models
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
 from raft.hf import RafConfig, convert, freeze, peft_modules, revert, unfreeze
@@ -19,6 +19,7 @@ __all__ = [
     "fit",
     "freeze",
     "hf",
+    "models",
     "named_fit",
     "param_groups",
     "peft_modules",

@@ -1,0 +1,80 @@
+"""Configuration of the paper's encoder: BERT with DeepNorm residuals and rational activations."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import BertConfig
+
+from raft.hf.config import RafConfig
+
+
+@strict
+class RaftBertConfig(BertConfig):
+    """The recipe of Fang et al.: BERT's sizes, DeepNorm, RAFs in every feed-forward layer and in the pooler.
+
+    A BERT checkpoint's ``config.json`` is read as what it describes: residuals without DeepNorm, and fixed
+    activations unless it has a ``raf`` block of its own.
+
+    Attributes:
+        deepnorm: scale residuals and initial weights by the number of layers; False is BERT's own post-LN.
+        raf: the block of :class:`raft.RafConfig`. One without ``init`` starts every RAF from GELU, the
+            pooler's too, as the paper does. None is the FAFT: ``hidden_act`` in the layers, tanh in the
+            pooler.
+
+    Raises:
+        ValueError: for a decoder; only encoders are supported.
+
+    Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
+    Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2.
+
+    Example::
+
+        >>> from raft.models import RaftBertConfig
+        >>> RaftBertConfig().raf
+        {'init': 'gelu'}
+        >>> round(RaftBertConfig().residual_scale, 3)
+        2.213
+    """
+
+    model_type = "raft_bert"
+
+    use_cache: bool = False  # an encoder has none; True only makes gradient checkpointing warn
+    deepnorm: bool = True
+    raf: dict[str, Any] | RafConfig | None = field(default_factory=dict)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.is_decoder or self.add_cross_attention:
+            raise ValueError("RaftBert is an encoder; is_decoder and add_cross_attention must be False")
+        if isinstance(self.raf, RafConfig):
+            self.raf = self.raf.to_dict()
+        elif self.raf is not None:
+            self.raf = {"init": "gelu", **self.raf}
+
+    @property
+    def residual_scale(self) -> float:
+        """α in LayerNorm(αx + f(x)): (2N)^¼ for N layers, 1 without DeepNorm."""
+        return (2 * self.num_hidden_layers) ** 0.25 if self.deepnorm else 1.0
+
+    @property
+    def xavier_gain(self) -> float:
+        """β, DeepNorm's gain on value, attention output and feed-forward weights: (8N)^-¼ for N layers."""
+        return float((8 * self.num_hidden_layers) ** -0.25)
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Contents of a ``config.json`` and the unused arguments; a BERT's is made a RaftBert's."""
+        values, unused = super().get_config_dict(*args, **kwargs)
+        if values.get("model_type") == "bert":
+            values = {"deepnorm": False, "raf": None, **values, "model_type": cls.model_type}
+        return values, unused
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from the contents of a ``config.json``; ``kwargs`` take precedence."""
+        # the base class sets these on the finished configuration, past __post_init__
+        given: dict[str, Any] = {key: kwargs.pop(key) for key in ("deepnorm", "raf") if key in kwargs}
+        return super().from_dict({**config_dict, **given}, **kwargs)

@@ -1,0 +1,281 @@
+"""The paper's encoder: BERT whose residuals are DeepNorm's, and whose MLM head sees masked positions only.
+
+Everything else is BERT's, and so are the names of the parameters: a BERT checkpoint loads. The rational
+activations are put in place of the fixed ones by ``raft.hf``, as in every other model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
+    BertPreTrainedModel,
+    PreTrainedModel,
+)
+from transformers import initialization as init
+from transformers.modeling_outputs import MaskedLMOutput
+from transformers.models.bert.modeling_bert import (
+    BertEmbeddings,
+    BertEncoder,
+    BertLayer,
+    BertOnlyMLMHead,
+    BertOutput,
+    BertPooler,
+    BertSelfOutput,
+)
+from transformers.utils.generic import can_return_tuple
+
+from raft.models.configuration_raft_bert import RaftBertConfig
+
+IGNORED = -100
+"""Label of a position where nothing is predicted."""
+
+
+class ScaledResidual(nn.Module):
+    """LayerNorm(αx + f(x)) where BERT has LayerNorm(x + f(x)); Wang et al., "DeepNet", 2022."""
+
+    dense: nn.Linear
+    dropout: nn.Dropout
+    LayerNorm: nn.LayerNorm
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        super().__init__(config)
+        self.residual_scale = config.residual_scale
+
+    def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
+        """Close a sublayer.
+
+        Args:
+            hidden_states: ``[B, L, f]``, what the sublayer has before its last projection.
+            input_tensor: ``[B, L, d]``, the sublayer's input x.
+
+        Returns:
+            ``[B, L, d]``.
+        """
+        update = self.dropout(self.dense(hidden_states))
+        normalized: Tensor = self.LayerNorm(torch.add(update, input_tensor, alpha=self.residual_scale))
+        return normalized
+
+
+class RaftBertSelfOutput(ScaledResidual, BertSelfOutput):
+    """End of the attention sublayer."""
+
+
+class RaftBertOutput(ScaledResidual, BertOutput):
+    """End of the feed-forward sublayer."""
+
+
+class RaftBertLayer(BertLayer):
+    """BERT's layer with DeepNorm's residuals and gains."""
+
+    def __init__(self, config: RaftBertConfig, layer_idx: int | None = None) -> None:
+        super().__init__(config, layer_idx=layer_idx)
+        self.attention.output = RaftBertSelfOutput(config)
+        self.output = RaftBertOutput(config)
+        if config.deepnorm:
+            attention = self.attention.self
+            for linear in (attention.query, attention.key):
+                linear.xavier_gain = 1.0  # type: ignore[assignment]
+            for linear in (
+                attention.value,
+                self.attention.output.dense,
+                self.intermediate.dense,
+                self.output.dense,
+            ):
+                linear.xavier_gain = config.xavier_gain  # type: ignore[assignment]
+
+
+class RaftBertEncoder(BertEncoder):
+    """The stack of layers."""
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        nn.Module.__init__(self)  # BertEncoder's own would build BertLayers
+        self.config = config
+        self.layer = nn.ModuleList(
+            RaftBertLayer(config, layer_idx=i) for i in range(config.num_hidden_layers)
+        )
+
+
+class RaftBertPreTrainedModel(BertPreTrainedModel):
+    """What all RaftBert models share: configuration and initial weights."""
+
+    config: RaftBertConfig
+    config_class = RaftBertConfig  # transformers cannot read it from an annotation that is a string
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # told by a mark on the projection itself: a checkpoint that lacks only some of a layer's weights has
+        # just those initialised, module by module
+        gain = getattr(module, "xavier_gain", None)
+        if isinstance(module, nn.Linear) and isinstance(gain, float):
+            init.xavier_normal_(module.weight, gain=gain)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+
+class RaftBertModel(RaftBertPreTrainedModel, BertModel):
+    """Encoder and pooler; inputs and outputs are those of ``transformers.BertModel``.
+
+    Args:
+        config: sizes, ``deepnorm``, and the ``raf`` block.
+        add_pooling_layer: whether the model has a pooler.
+
+    Shape:
+        ``input_ids`` int64 and ``attention_mask`` ``[B, L]``; ``last_hidden_state`` ``[B, L, d]`` and
+        ``pooler_output`` ``[B, d]`` in the dtype of the weights.
+
+    Raises:
+        ValueError: where both or neither of ``input_ids`` and ``inputs_embeds`` are given, and for a bad
+            ``raf`` block.
+
+    Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
+    Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022.
+
+    Example::
+
+        >>> import torch
+        >>> from raft.models import RaftBertConfig, RaftBertModel
+        >>> tiny = RaftBertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+        >>> RaftBertModel(tiny)(torch.tensor([[2, 5, 3]])).pooler_output.shape
+        torch.Size([1, 8])
+    """
+
+    _no_split_modules = ["BertEmbeddings", "RaftBertLayer"]  # noqa: RUF012 (transformers' own form)
+
+    def __init__(self, config: RaftBertConfig, add_pooling_layer: bool = True) -> None:
+        PreTrainedModel.__init__(self, config)  # BertModel's own would build a BertEncoder
+        self.gradient_checkpointing = False
+        self.embeddings = BertEmbeddings(config)
+        self.encoder = RaftBertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+
+class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
+    """Masked language modelling, with the vocabulary's logits computed at the masked positions only.
+
+    Without labels the logits are those of all positions, ``[B, L, V]``. With labels they are those of the M
+    positions whose label is not −100, ``[M, V]``, in the order of ``labels[labels != -100]``: at 15 % masking
+    the other 85 % of the head's work would not enter the loss.
+
+    Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023; the
+    official pretraining script does the same.
+    """
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        PreTrainedModel.__init__(self, config)
+        self.bert = RaftBertModel(config, add_pooling_layer=False)
+        self.cls = BertOnlyMLMHead(config)
+        self.post_init()
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """Logits, and the loss where there are labels.
+
+        Args:
+            input_ids: int64 ``[B, L]``; or ``inputs_embeds`` ``[B, L, d]``.
+            attention_mask: ``[B, L]``, 1 for tokens and 0 for padding.
+            token_type_ids: int64 ``[B, L]``, segments.
+            position_ids: int64 ``[B, L]``.
+            inputs_embeds: embeddings in place of ``input_ids``.
+            labels: int64 ``[B, L]``, −100 where nothing is predicted.
+            num_items_in_batch: what the summed loss is divided by: the predicted tokens of all the batches
+                whose gradients are accumulated, as ``transformers.Trainer`` counts them. The batch's own
+                where it is None.
+
+        Returns:
+            ``loss``: float32 scalar in nats, 0 (with gradients of 0) where nothing is predicted; ``logits``:
+            ``[B, L, V]`` without labels, ``[M, V]`` with.
+        """
+        outputs = self.bert(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            return_dict=True,
+            **kwargs,
+        )
+        hidden_states, loss = outputs.last_hidden_state, None
+        if labels is None:
+            logits = self.cls(hidden_states)
+        else:
+            labels = labels.to(hidden_states.device)
+            masked = labels != IGNORED
+            logits = self.cls(hidden_states[masked])
+            total = F.cross_entropy(logits.float(), labels[masked], reduction="sum")
+            count = masked.sum() if num_items_in_batch is None else num_items_in_batch
+            loss = total / torch.as_tensor(count, device=total.device).clamp(min=1)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class RaftBertForSequenceClassification(RaftBertPreTrainedModel, BertForSequenceClassification):
+    """A linear head over the pooler; inputs and outputs are ``transformers.BertForSequenceClassification``'s.
+
+    Shape:
+        ``input_ids`` int64 ``[B, L]``; ``labels`` ``[B]``, int64 for classes or float for a score;
+        ``logits`` ``[B, num_labels]``.
+    """
+
+    # the loss is the batch's mean: told otherwise by **kwargs, Trainer would not divide it by the number of
+    # accumulated batches
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        PreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.bert = RaftBertModel(config)
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)  # type: ignore[arg-type]
+        self.post_init()
+
+
+class RaftBertForQuestionAnswering(RaftBertPreTrainedModel, BertForQuestionAnswering):
+    """Start and end of an answer's span; inputs and outputs are ``transformers.BertForQuestionAnswering``'s.
+
+    Shape:
+        ``input_ids`` int64 ``[B, L]``; ``start_positions`` and ``end_positions`` int64 ``[B]``;
+        ``start_logits`` and ``end_logits`` ``[B, L]``.
+    """
+
+    accepts_loss_kwargs = False  # as in RaftBertForSequenceClassification
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        PreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.bert = RaftBertModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)  # type: ignore[arg-type]
+        self.post_init()
+
+
+AutoConfig.register(RaftBertConfig.model_type, RaftBertConfig, exist_ok=True)
+AutoModel.register(RaftBertConfig, RaftBertModel, exist_ok=True)
+AutoModelForMaskedLM.register(RaftBertConfig, RaftBertForMaskedLM, exist_ok=True)
+AutoModelForSequenceClassification.register(RaftBertConfig, RaftBertForSequenceClassification, exist_ok=True)
+AutoModelForQuestionAnswering.register(RaftBertConfig, RaftBertForQuestionAnswering, exist_ok=True)
