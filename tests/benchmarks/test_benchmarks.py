@@ -17,6 +17,7 @@ from torch import nn
 from raft.benchmarks import kernel
 from raft.benchmarks.timing import in_turn, ratio
 from raft.cli.main import main
+from raft.kernels import cpu
 
 
 def test_every_function_is_called_in_every_round() -> None:
@@ -78,6 +79,7 @@ def test_the_peak_is_of_what_is_held_at_one_time() -> None:
     assert done.stdout.strip() == "8"
 
 
+@pytest.mark.skipif(not cpu.runs_on("cpu"), reason="the compiled kernel was not built")
 def test_the_activation_needs_no_more_memory_than_gelu(tmp_path: Path) -> None:
     out = tmp_path / "bench"
     words = ["kernel", "--device", "cpu", "--seconds", "0", "--shapes", "1024x1024", "--dtypes", "float32"]

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 import raft
 from raft.hf.foreign import convert_checkpoint, rational_from_state, read_checkpoint
+from raft.models import RaftBertConfig, RaftBertForMaskedLM
 
 State = dict[str, Tensor]
 
@@ -252,6 +253,16 @@ def test_an_official_model_with_normalised_embeddings_is_a_bert(is_raft: bool) -
     torch.testing.assert_close(logits.double(), official_logits(state, 1.0, is_raft), rtol=1e-4, atol=1e-4)
 
 
+def test_the_published_kind_of_model_is_a_raft_bert() -> None:
+    state = official_state(layers=12)
+    found = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
+    model = RaftBertForMaskedLM(RaftBertConfig(**found.config)).eval()
+    model.load_state_dict(without_pooler(found.state), strict=True)
+    with torch.no_grad():
+        logits = model(input_ids=IDS).logits
+    torch.testing.assert_close(logits.double(), official_logits(state, 24**0.25, True), rtol=1e-3, atol=1e-3)
+
+
 def test_the_published_kind_of_model_differs_from_bert_by_deepnorm_and_embeddings_alone() -> None:
     state = official_state(layers=12)
     found = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
@@ -287,7 +298,7 @@ def test_the_configuration_is_what_the_tensors_and_the_official_code_say() -> No
         "layer_norm_eps": 1e-12,
         "deepnorm": False,
         "embedding_layer_norm": False,
-        "raf": {"sites": ["ffn", "pooler"], "degrees": [5, 4], "version": "A", "init": "gelu"},
+        "raf": raft.RafConfig(sites=("ffn", "pooler"), degrees=(5, 4), version="A", init="gelu").to_dict(),
     }
     assert "deepnorm" not in convert_checkpoint(official_state()).config
     assert convert_checkpoint(official_state(is_raft=False)).config["raf"] is None
@@ -401,8 +412,8 @@ def test_a_bert_with_modules_of_rational_activations_keeps_its_names() -> None:
     found = convert_checkpoint(theirs, "rational_activations", "B")
     assert set(found.state) == set(source)
     assert found.left_out == {"bert.embeddings.position_ids": "a buffer that the model makes itself"}
-    expected = {"sites": ["ffn", "pooler"], "degrees": [5, 4], "version": "B", "init": "auto"}
-    assert found.config == {"raf": expected}
+    expected = raft.RafConfig(sites=("ffn", "pooler"), degrees=(5, 4), version="B", init="auto")
+    assert found.config == {"raf": expected.to_dict()}
     config.raf = found.config["raf"]
     model: Any = BertForSequenceClassification(config)
     model.load_state_dict(found.state, strict=True)

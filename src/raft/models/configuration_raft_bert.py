@@ -20,6 +20,7 @@ class RaftBertConfig(BertConfig):
 
     Attributes:
         deepnorm: scale residuals and initial weights by the number of layers; False is BERT's own post-LN.
+        embedding_layer_norm: normalise the sum of the embeddings, as BERT does; the official code does not.
         raf: the block of :class:`raft.RafConfig`. One without ``init`` starts every RAF from GELU, the
             pooler's too, as the paper does. None is the FAFT: ``hidden_act`` in the layers, tanh in the
             pooler.
@@ -43,6 +44,7 @@ class RaftBertConfig(BertConfig):
 
     use_cache: bool = False  # an encoder has none; True only makes gradient checkpointing warn
     deepnorm: bool = True
+    embedding_layer_norm: bool = True
     raf: dict[str, Any] | RafConfig | None = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -159,6 +159,8 @@ class RaftBertModel(RaftBertPreTrainedModel, BertModel):
         PreTrainedModel.__init__(self, config)  # BertModel's own would build a BertEncoder
         self.gradient_checkpointing = False
         self.embeddings = BertEmbeddings(config)
+        if not config.embedding_layer_norm:
+            self.embeddings.LayerNorm = nn.Identity()  # type: ignore[assignment]
         self.encoder = RaftBertEncoder(config)
         self.pooler = BertPooler(config) if add_pooling_layer else None
         self.post_init()
