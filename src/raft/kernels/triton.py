@@ -290,7 +290,11 @@ def backward(
     if not coefficients:
         return grad_x, None, None, grad_up
     rows = table.view(tiling.groups, tiling.programs // tiling.groups * 2, sum(counts))
-    grad_a, grad_b = rows.sum(dim=1, dtype=torch.float64).to(numerator.dtype).split(counts, dim=-1)
+    sums = rows.sum(dim=1, dtype=torch.float64).split(counts, dim=-1)
+    # copies: an operator's outputs may not share memory
+    grad_a, grad_b = (
+        each.to(numerator.dtype, copy=True, memory_format=torch.contiguous_format) for each in sums
+    )
     if version == "A":
         grad_b = torch.where(denominator.reshape(grad_b.shape) < 0, -grad_b, grad_b)
     return grad_x, grad_a.reshape(numerator.shape), grad_b.reshape(denominator.shape), grad_up
