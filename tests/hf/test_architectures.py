@@ -210,3 +210,21 @@ def test_generation_and_checkpointing_work() -> None:
     output(model, {**inputs, "use_cache": False}).square().mean().backward()
     for act, grad in zip(raft.hf.rationals(model).values(), plain, strict=True):
         torch.testing.assert_close(act.numerator.grad, grad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_a_whole_model_runs_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    architecture = ARCHITECTURES[name]
+    model = raft.convert(spread(architecture.build(attn_implementation="eager")), {"shared": "all"})
+    inputs = architecture.inputs()
+    file = str(tmp_path / "model.onnx")
+    torch.onnx.export(
+        model, (), file, kwargs=inputs, dynamo=True, verbose=False, input_names=list(inputs),
+        external_data=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found[0]), output(model, inputs), rtol=1e-3, atol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -398,3 +399,37 @@ def test_casting_keeps_coefficients_float32(cast: str) -> None:
     made = AutoModelForMaskedLM.from_config(bert_config(raf={}), dtype=torch.bfloat16)
     assert {p.dtype for act in raft.hf.rationals(made).values() for p in act.parameters()} == {torch.float32}
     assert made.bert.embeddings.word_embeddings.weight.dtype == torch.bfloat16
+
+
+def test_a_trainer_resumes_a_raft_where_it_stopped(tmp_path: Path) -> None:
+    examples = [{"input_ids": IDS[i % 2], "labels": IDS[i % 2]} for i in range(8)]
+
+    def trained(model: PreTrainedModel, steps: int, resume: bool) -> PreTrainedModel:
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), max_steps=steps, per_device_train_batch_size=2, save_steps=2, seed=1,
+            lr_scheduler_type="constant", report_to=[], disable_tqdm=True, use_cpu=True,
+        )  # fmt: skip
+        optimizer = torch.optim.AdamW(raft.param_groups(model, lr=1e-3))
+        transformers.Trainer(
+            model=model, args=arguments, train_dataset=examples,
+            optimizers=(optimizer, None),
+        ).train(resume_from_checkpoint=resume)  # fmt: skip
+        return model
+
+    def fresh() -> PreTrainedModel:
+        torch.manual_seed(0)
+        return raft.convert(
+            BertForMaskedLM(bert_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)),
+            calibration=[IDS],
+        )
+
+    whole = trained(fresh(), 4, resume=False)
+    resumed = trained(fresh(), 4, resume=True)  # from step 4's checkpoint: nothing is left to do
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    half = trained(fresh(), 4, resume=True)
+    for (name, p), q in zip(whole.named_parameters(), half.parameters(), strict=True):
+        torch.testing.assert_close(p, q, msg=name)
+    start = raft.hf.rationals(fresh())
+    for name, act in raft.hf.rationals(half).items():
+        assert not torch.equal(act.numerator, start[name].numerator)
