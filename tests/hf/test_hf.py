@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import raft
-from raft.hf import ConversionReport
+from raft.hf import ConversionReport, RafConfig
 from tests.hf.architectures import ARCHITECTURES
 
 TINY: dict[str, Any] = {
@@ -225,6 +225,30 @@ def test_activations_that_have_no_name_are_fitted_too() -> None:
     x = torch.linspace(-4, 4, 101)
     for act in raft.hf.rationals(model).values():
         assert (act(x) - x.relu().square()).abs().max() < 0.1
+
+
+def test_another_configuration_is_refused_before_anything_changes() -> None:
+    model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"layers": "0"})
+    with pytest.raises(ValueError, match=r"has RAFs of another configuration .*layers='0'.*revert it first"):
+        raft.convert(model, {"layers": "all"})
+    assert len(raft.hf.rationals(model)) == 1
+    assert len(raft.hf.rationals(raft.convert(raft.revert(model), {"layers": "all"}))) == 2
+
+
+def test_models_that_were_built_from_one_configuration_stay_apart(tmp_path: Path) -> None:
+    config = BertConfig(**TINY)
+    first, second = BertForMaskedLM(config), BertForMaskedLM(config)
+    raft.convert(first)
+    assert RafConfig.of(second.config) is None
+    assert first.config is first.bert.config is first.bert.encoder.config
+    first.bert.save_pretrained(tmp_path)
+    assert raft.hf.rationals(transformers.AutoModel.from_pretrained(tmp_path))
+    clip: Any = raft.convert(ARCHITECTURES["clip"].build())
+    assert clip.text_model.config is clip.config.text_config
+    built = bert_config(raf={})
+    first, second = BertForMaskedLM(built), BertForMaskedLM(built)
+    raft.revert(first)
+    assert RafConfig.of(second.config) == RafConfig()
 
 
 def test_layers_and_groups() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
 from raft.coefficients import Fit, fit, named_fit
@@ -111,7 +112,8 @@ def convert(
         The model.
 
     Raises:
-        ValueError: where the model has no activation of a kind that is asked for; or an empty calibration.
+        ValueError: where the model has no activation of a kind that is asked for, or has RAFs of another
+            configuration; or for an empty calibration.
 
     Example::
 
@@ -125,6 +127,11 @@ def convert(
     if isinstance(config, Mapping):
         config = RafConfig.from_dict(config)
     config = config or RafConfig.of(model.config) or RafConfig()
+    before = RafConfig.of(model.config)
+    if before not in (None, config) and rationals(model):
+        raise ValueError(
+            f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
+        )
     expose(model, config.sites)
     found = [site for site in sites(model) if _is_chosen(site, config)]
     _check_kinds(model, config, found)
@@ -135,8 +142,19 @@ def convert(
     report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
-        setattr(model.config, "raf", config.to_dict())  # noqa: B010 (a field of no class)
+        _own_config(model).raf = config.to_dict()
     return model
+
+
+def _own_config(model: PreTrainedModel) -> Any:
+    """The model's configuration, no longer shared with other models that were built from it."""
+    copies: dict[int, Any] = {}
+    copy.deepcopy(model.config, copies)
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if isinstance(config, PreTrainedConfig) and id(config) in copies:
+            module.config = copies[id(config)]
+    return model.config
 
 
 def revert(model: PreTrainedModel) -> PreTrainedModel:
@@ -144,6 +162,7 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     for site in sites(model):
         if isinstance(site.activation, (Rational, SharedRational)) and site.activation.replaced:
             site.put(site.activation.replaced[0])
+    _own_config(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
         if getattr(config, "raf", None) is not None:
