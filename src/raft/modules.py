@@ -166,3 +166,7 @@ class SharedRational(nn.Module):
         """What the other module gives for ``x``."""
         found: Tensor = self._shared[0](x)
         return found
+
+    def extra_repr(self) -> str:
+        """The shared RAF's, as printed in a model's summary."""
+        return self.shared.extra_repr()
