@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from raft.data import python_docs
-from raft.data.corpora import load_corpus
+from raft.data.corpora import first_texts, load_corpus
 from raft.errors import InputError
 
 TEXTS = [f"Document number {i} speaks of the {i}th thing, at some length." for i in range(200)]
@@ -157,3 +157,18 @@ def test_python_docs_split_by_file_and_share_no_paragraph(
     assert validation
     lines = [line for document in (*train, *validation) for line in document.split("\n")]
     assert len(lines) == len(set(lines)) == 61
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.txt", "a.txt.xz"])
+def test_the_first_texts_of_every_format(name: str, tmp_path: Path) -> None:
+    write(tmp_path / name, ["", *TEXTS])
+    assert first_texts(str(tmp_path / name), 3) == TEXTS[:3]
+    assert first_texts(str(tmp_path / name), 1000) == TEXTS
+
+
+def test_the_first_texts_of_a_wrong_column(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(InputError, match=r"has no column 'body', only text, id"):
+        first_texts(str(tmp_path / "a.jsonl"), 3, "body")
+    with pytest.raises(InputError, match=r"column 'id' of .* holds int, not text"):
+        first_texts(str(tmp_path / "a.jsonl"), 3, "id")

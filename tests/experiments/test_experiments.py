@@ -89,7 +89,7 @@ def test_a_run_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="holds no run of raft"):
+    with pytest.raises(InputError, match="holds no run; choose another --out"):
         run_folder(tmp_path, overwrite=True).__enter__()
     assert (tmp_path / "thesis.tex").exists()
 

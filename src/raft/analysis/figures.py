@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from raft.analysis.curves import Curve
+from raft.analysis.learned import LearnedFunction, ranged, short_name
 
 RAFT_COLOUR, FAFT_COLOUR, QUIET = "#D55E00", "#0072B2", "#8a8a8a"
 """Okabe and Ito's vermilion and blue: told apart by colour-blind readers, and in print."""
@@ -61,6 +62,36 @@ def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:
             if number == 0:
                 lines = [*axes.get_legend_handles_labels()[0], *behind.get_legend_handles_labels()[0]]
                 axes.legend(handles=lines, frameon=False, loc="upper left", fontsize=7.5)
+    return figure
+
+
+def functions_figure(found: Sequence[LearnedFunction]) -> Figure:
+    """Small multiples, one a RAF: its curves, one a group, over the function that it began as."""
+    columns = min(4, len(found))
+    rows = -(-len(found) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.0 + 3.1 * columns, 0.5 + 2.5 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        for number, each in enumerate(found):
+            axes = figure.add_subplot(rows, columns, number + 1)
+            axes.plot(each.x, each.y.T, color=RAFT_COLOUR, linewidth=1.8, alpha=max(0.3, 1 / each.groups))
+            # dashes above: where nothing has changed yet, both are seen
+            axes.plot(
+                each.x,
+                each.beginning,
+                color=FAFT_COLOUR,
+                linestyle="--",
+                linewidth=1.2,
+                label=f"{each.began_as} (beginning)",
+            )
+            axes.lines[0].set_label("RAF (now)" if each.groups == 1 else f"RAF (now), {each.groups} groups")
+            axes.axhline(0, color=QUIET, linewidth=0.5)
+            axes.set_title(f"{short_name(ranged(each.places))}: rms {each.rms:.2g}")
+            if number >= len(found) - columns:
+                axes.set_xlabel("input")
+            if number % columns == 0:
+                axes.set_ylabel("output")
+            axes.legend(frameon=False, loc="upper left", fontsize=7.5)
     return figure
 
 

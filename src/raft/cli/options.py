@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from transformers import HfArgumentParser
 
@@ -13,6 +13,13 @@ Settings = TypeVar("Settings")
 
 
 class _Parser(HfArgumentParser):
+    def add_argument(self, *names: str, positional: bool = False, **options: Any) -> Any:
+        """A field whose metadata say so is given by its place, not by a flag."""
+        if positional:
+            options.pop("required", None)
+            names = (names[0].removeprefix("--"),)
+        return super().add_argument(*names, **options)
+
     def error(self, message: str) -> NoReturn:
         """Argparse would print the whole usage before the one line that matters."""
         raise InputError(f"{message}; '{self.prog} --help' lists the options")
@@ -30,5 +37,6 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
         list(words), return_remaining_strings=True, look_for_args_file=False
     )
     if rest[-1]:
-        parser.error(f"unknown option {rest[-1][0]!r}")
+        word = rest[-1][0]
+        parser.error(f"unknown option {word!r}" if word.startswith("-") else f"unexpected {word!r}")
     return parsed

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,47 @@ def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
     return _checked(_split(source, _load_hub(source, text_column), text_column))
 
 
+def first_texts(source: str, count: int, text_column: str = "text") -> list[str]:
+    """The first texts of a file, or of a folder's files in turn; no more is read than that.
+
+    Args:
+        source: a file or folder of txt (one text a line), jsonl or parquet, compressed or not.
+        count: how many, or as many as there are.
+        text_column: column of parquet and jsonl that holds the text.
+
+    Raises:
+        InputError: for a missing source or one without a text, an unknown format, or a missing column.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"no texts at {source}: the path does not exist")
+    parts = [_stream(file, text_column) for file in _files(path)]
+    in_turn = chain.from_iterable(zip_longest(*parts))
+    texts = list(islice((text for text in in_turn if text is not None), count))
+    if not texts:
+        raise InputError(f"{source} holds no text")
+    return texts
+
+
+def _stream(file: Path, text_column: str) -> Iterator[str]:
+    kind = _format(file)
+    if file.stat().st_size == 0:
+        return
+    try:
+        column = "text" if kind == "text" else text_column
+        for row in datasets.load_dataset(kind, data_files=str(file), split="train", streaming=True):
+            if column not in row:
+                raise InputError(f"{file} has no column {column!r}, only {', '.join(row)}")
+            if not isinstance(row[column], (str, type(None))):
+                raise InputError(f"column {column!r} of {file} holds {type(row[column]).__name__}, not text")
+            if row[column] and row[column].strip():
+                yield row[column]
+    except InputError:
+        raise
+    except Exception as error:  # every reader raises its own
+        raise _unreadable(file, kind, error) from error
+
+
 def _checked(corpus: Corpus) -> Corpus:
     for texts, purpose in ((corpus.train, "train"), (corpus.validation, "validate")):
         if len(texts) == 0:
@@ -104,10 +146,15 @@ def _format(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def _load_files(path: Path, text_column: str) -> dict[str, datasets.Dataset]:
+def _files(path: Path) -> list[Path]:
     files = sorted(p for p in path.rglob("*") if p.is_file() and _format(p)) if path.is_dir() else [path]
     if not files or not _format(files[0]):
         raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
+    return files
+
+
+def _load_files(path: Path, text_column: str) -> dict[str, datasets.Dataset]:
+    files = _files(path)
     splits: dict[str, list[Path]] = {"train": [], "validation": []}
     for file in files:
         names = {
@@ -132,11 +179,14 @@ def _load_file(file: Path, text_column: str) -> datasets.Dataset:
     try:
         part = datasets.load_dataset(kind, data_files=str(file), split="train", **options)
     except Exception as error:  # every reader raises its own
-        cause = error.__cause__ or error
-        raise InputError(f"cannot read {file} as {kind}: {str(cause).splitlines()[0]}") from error
+        raise _unreadable(file, kind, error) from error
     if kind == "text" and text_column != "text":
         part = part.rename_column("text", text_column)
     return _texts(part, str(file), text_column)
+
+
+def _unreadable(file: Path, kind: str | None, error: Exception) -> InputError:
+    return InputError(f"cannot read {file} as {kind}: {str(error.__cause__ or error).splitlines()[0]}")
 
 
 def _texts(part: datasets.Dataset, name: str, text_column: str) -> datasets.Dataset:

@@ -23,6 +23,24 @@ RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
+class Content:
+    """What an output folder holds.
+
+    Attributes:
+        name: of such a thing, for messages.
+        marker: the file that tells it; a folder without it is never overwritten.
+        option: by which the user names the folder.
+    """
+
+    name: str = "run"
+    marker: str = RESULTS
+    option: str = "--out"
+
+
+RUN = Content()
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the comparison.
 
@@ -83,32 +101,33 @@ class Results:
         pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
 
 
-def check_free(out: Path, overwrite: bool) -> None:
-    """Refuse an output folder that holds another run, or anything else.
+def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
+    """Refuse an output folder that holds another run (or other ``content``), or anything else.
 
     Raises:
         InputError: unless the folder is missing or empty, or holds a run that may be overwritten.
     """
     if not out.exists():
         return
+    other = f"choose another {content.option}"
     if not out.is_dir():
-        raise InputError(f"{out} is a file; choose another --out")
+        raise InputError(f"{out} is a file; {other}")
     if not any(out.iterdir()):
         return
-    if not (out / RESULTS).exists():
-        raise InputError(f"{out} is not empty and holds no run of raft; choose another --out")
+    if not (out / content.marker).exists():
+        raise InputError(f"{out} is not empty and holds no {content.name}; {other}")
     if not overwrite:
-        raise InputError(f"{out} holds another run; choose another --out, or give --overwrite")
+        raise InputError(f"{out} holds another {content.name}; {other}, or give --overwrite")
 
 
 @contextmanager
-def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[Path]:
     """A folder to fill, which takes its place only when the block ends well; else it is removed.
 
     Raises:
         InputError: as ``check_free``, and where the folder cannot be made.
     """
-    check_free(out, overwrite)
+    check_free(out, overwrite, content)
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
@@ -116,7 +135,7 @@ def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         raise InputError(f"cannot write to {out.parent}: {error.strerror}") from error
     try:
         yield unfinished
-        check_free(out, overwrite)
+        check_free(out, overwrite, content)
         if out.exists():
             shutil.rmtree(out)
         unfinished.rename(out)

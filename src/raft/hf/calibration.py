@@ -128,8 +128,9 @@ def _batches(
     texts = [calibration] if isinstance(calibration, str) else calibration
     if isinstance(texts, Sequence) and texts and all(isinstance(text, str) for text in texts):
         tokenizer = tokenizer or _tokenizer_of(model)
-        for i in range(0, len(texts), 16):
-            part = list(texts[i : i + 16])
+        size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none
+        for i in range(0, len(texts), size):
+            part = list(texts[i : i + size])
             length = min(
                 tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512
             )

@@ -1,0 +1,81 @@
+"""Models and tokenizers as a user names them: a folder or a name on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from raft.errors import InputError
+
+TASKS = {
+    "base": "AutoModel",
+    "masked-lm": "AutoModelForMaskedLM",
+    "causal-lm": "AutoModelForCausalLM",
+    "seq2seq-lm": "AutoModelForSeq2SeqLM",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "image-classification": "AutoModelForImageClassification",
+}
+"""Names of tasks, and the classes of ``transformers`` that load a model for them."""
+
+
+def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, list[str]]:
+    """Load a model in evaluation mode, as the class that its ``config.json`` names.
+
+    Args:
+        source: a folder or a name on the hub.
+        task: one of ``TASKS``, to load it as another class.
+
+    Returns:
+        The model, and the names of the weights that the checkpoint lacks, which are random.
+
+    Raises:
+        InputError: for an unknown task, and where nothing is found or it cannot be loaded.
+    """
+    if task is not None and task not in TASKS:
+        raise InputError(f"--task must be one of {', '.join(TASKS)}, not {task!r}")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    _check_path(source)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        kind: Any = getattr(transformers, TASKS[task]) if task else _architecture(config)
+        model, found = kind.from_pretrained(source, config=config, output_loading_info=True)
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {source}: {_first_line(error)}") from error
+    return model, sorted(found["missing_keys"])
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer beside a model, or None where there is none."""
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except Exception:  # without files, each tokenizer class fails in its own way
+        return None
+    return found
+
+
+def _check_path(source: str) -> None:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{source} holds no model: it has no config.json")
+    elif path.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no model at {source}: {problem}")
+
+
+def _architecture(config: PreTrainedConfig) -> type:
+    names = config.architectures or []
+    found = getattr(transformers, names[0], None) if names else None
+    return found if isinstance(found, type) else transformers.AutoModel
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,150 @@
+"""``raft inspect``: what the RAFs of a model are now, beside what they began as."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from raft.analysis.figures import functions_figure
+from raft.analysis.learned import LearnedFunction, learned_functions, ranged
+from raft.analysis.sketch import sketch
+from raft.cli.checkpoints import load_model
+from raft.cli.options import parse
+from raft.cli.tables import NARROW, folded, name_width, sites_table
+from raft.errors import InputError
+
+DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
+function that it began as (root mean square and largest distance), the values that it takes, and sketches of
+its curve and of its difference to that function, each scaled to its own height."""
+
+PLOTS = (".png", ".pdf", ".svg")
+SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
+
+
+@dataclass
+class InspectSettings:
+    """``raft inspect``."""
+
+    model: str = field(
+        metadata={"help": "Folder of a RAFT, or its name on the hub.", "positional": True, "metavar": "MODEL"}
+    )
+    plot: str | None = field(default=None, metadata={"help": "Draw the curves to a png, pdf or svg file."})
+    json: str | None = field(default=None, metadata={"help": "Write the table and coefficients to a file."})
+    interval: list[float] = field(
+        default_factory=lambda: [-5.0, 5.0], metadata={"help": "Inputs to look at, from LOW to HIGH."}
+    )
+
+    def check(self) -> None:
+        """``InputError`` for what can be refused before a model is loaded."""
+        is_interval = len(self.interval) == 2 and all(map(np.isfinite, self.interval))
+        if not is_interval or self.interval[0] >= self.interval[1]:
+            given = " ".join(f"{end:g}" for end in self.interval)
+            raise InputError(f"--interval must be two numbers, the smaller first, not {given}")
+        if self.plot is not None and Path(self.plot).suffix.lower() not in PLOTS:
+            raise InputError(f"--plot must end with {', '.join(PLOTS)}, not {Path(self.plot).name!r}")
+        for name, file in (("--plot", self.plot), ("--json", self.json)):
+            if file is not None and not Path(file).absolute().parent.is_dir():
+                raise InputError(f"{name} {file}: there is no folder {Path(file).parent}")
+            if file is not None and Path(file).is_dir():
+                raise InputError(f"{name} {file} is a folder, not a file")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft inspect`` with the given words of the command line."""
+    settings = parse(InspectSettings, "raft inspect", DESCRIPTION, arguments)
+    settings.check()
+    console = Console()
+    with console.status("loading"):
+        model, _ = load_model(settings.model)
+    low, high = settings.interval
+    found = learned_functions(model, (low, high))
+    if not found:
+        raise InputError(
+            f"{settings.model} ({type(model).__name__}) has no rational activation; "
+            f"'raft convert {settings.model} DST' makes a RAFT of it"
+        )
+    show(console, type(model).__name__, found)
+    if settings.plot is not None:
+        kind = Path(settings.plot).suffix.lower()[1:]
+        figure = functions_figure(found)
+        metadata = None if kind == "png" else {"CreationDate" if kind == "pdf" else "Date": None}
+        with _Replacing(settings.plot) as file:
+            figure.savefig(file, format=kind, dpi=160, metadata=metadata)
+        console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
+    if settings.json is not None:
+        whole = {
+            "model": settings.model,
+            "interval": settings.interval,
+            "rafs": [each.row() for each in found],
+        }
+        with _Replacing(settings.json) as file:
+            file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
+
+
+def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
+    """Print the table; it takes 80 columns, and more where there are more."""
+    low, high = found[0].x[[0, -1]]
+    count = sum(each.numerator.size + each.denominator.size for each in found)
+    title = f"{name}: {len(found)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
+    table = sites_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
+    cells = [(_form(each), _numbers(each)) for each in found]
+    form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
+    names = [ranged(each.places) for each in found]
+    room = console.width - form - numbers - 2 * 4 - 2
+    longest = max(map(len, names))
+    # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
+    sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
+    sketched = max(NARROWEST, min(WIDEST, sketched))
+    width = name_width(console, names, [form, numbers, sketched, sketched])
+    table.add_column("RAF", min_width=width, no_wrap=True)
+    table.add_column("form", min_width=form, no_wrap=True)
+    table.add_column("distance", min_width=numbers, no_wrap=True)
+    table.add_column("curve", min_width=sketched, no_wrap=True)
+    table.add_column("difference", min_width=sketched, no_wrap=True)
+    for each, site, (form_cell, numbers_cell) in zip(found, names, cells, strict=True):
+        curve = sketch(list(each.y), sketched, SKETCH_LINES)
+        difference = sketch(list(each.y - each.beginning), sketched, SKETCH_LINES)
+        table.add_row(
+            Text(folded(site, width), style="bold"),
+            Text(form_cell),
+            Text(numbers_cell),
+            Text(curve, style="#D55E00"),
+            Text(difference, style="#0072B2"),
+        )
+        if each is not found[-1]:
+            table.add_row()
+    console.print(table, crop=False)
+
+
+def _form(each: LearnedFunction) -> str:
+    lines = [f"{each.began_as} +" if each.is_residual else each.began_as]
+    lines += [f"({each.degrees[0]}, {each.degrees[1]}) {each.version}"]
+    return "\n".join(lines + ([f"{each.groups} groups"] if each.groups > 1 else []))
+
+
+def _numbers(each: LearnedFunction) -> str:
+    return f"rms {each.rms:.2g}\nmax {each.max:.2g}\ny {each.low:.2f}…{each.high:.2f}"
+
+
+class _Replacing:
+    """A path to write to, beside a file, which takes its place when the block ends well."""
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+        self.unfinished = self.file.with_name(f".{self.file.name}.unfinished-{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        return self.unfinished
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.unfinished.replace(self.file)
+        self.unfinished.unlink(missing_ok=True)

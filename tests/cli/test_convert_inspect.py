@@ -1,0 +1,371 @@
+"""``raft convert`` and ``raft inspect`` as a user types them, on tiny random checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+import raft
+from raft.cli.main import main
+from raft.cli.tables import folded
+from raft.hf import rationals
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
+TEXTS = [f"the {adjective} {noun} sleeps" for adjective in ("old", "red", "big") for noun in ("cat", "dog")]
+WORDS = sorted({word for text in TEXTS for word in text.split()})
+FFN = "bert.encoder.layer.{}.intermediate.intermediate_act_fn"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        done = capsys.readouterr()
+        return status, done.out, done.err
+
+    return command
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    # weights of a trained model's size, so that inputs are spread
+    BertForMaskedLM(BertConfig(vocab_size=20, initializer_range=0.5, **SIZES)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=20, **SIZES)).save_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n\n")
+    return tmp_path / "texts.txt"
+
+
+IDS = torch.arange(5, 17).reshape(2, 6)
+
+
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(input_ids=IDS).logits
+    return found
+
+
+def test_convert_gives_what_the_library_gives(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "raft"
+    status, printed, _ = run("convert", bert, out, "--calibration", texts, "--degrees", 3, 2)
+    assert status == 0
+    expected = raft.convert(
+        AutoModelForMaskedLM.from_pretrained(bert), {"degrees": (3, 2)}, calibration=TEXTS
+    )
+    loaded = AutoModelForMaskedLM.from_pretrained(out)
+    assert list(rationals(loaded)) == [FFN.format(0), FFN.format(1)]
+    assert torch.equal(logits(loaded), logits(expected))
+    uncalibrated = raft.convert(AutoModelForMaskedLM.from_pretrained(bert), {"degrees": (3, 2)})
+    assert not torch.equal(logits(loaded), logits(uncalibrated))
+    weights = AutoModelForMaskedLM.from_pretrained(bert).state_dict()
+    assert all(torch.equal(loaded.state_dict()[name], weight) for name, weight in weights.items())
+    assert AutoTokenizer.from_pretrained(out)(TEXTS[0]) == AutoTokenizer.from_pretrained(bert)(TEXTS[0])
+
+    assert "BertForMaskedLM: 2 ffn" in printed
+    assert "[-10.0, 10.0]" not in printed
+    report: Any = expected.conversion_report
+    for each in report:
+        assert f"{each.max_error:.1e}" in printed
+        assert f"{each.inputs:,}" in printed
+    assert f"Saved in {out}, with its tokenizer" in printed
+    assert max(map(len, printed.splitlines()[:8])) <= 80
+    assert [path.name for path in out.parent.iterdir()] == ["raft"]
+
+
+def test_only_as_many_texts_as_asked_for_are_read(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:
+    options = ("--calibration", texts, "--calibration_texts", 2)
+    status, _, _ = run("convert", bert, tmp_path / "raft", *options)
+    assert status == 0
+    expected = raft.convert(AutoModelForMaskedLM.from_pretrained(bert), calibration=TEXTS[:2])
+    assert torch.equal(logits(AutoModelForMaskedLM.from_pretrained(tmp_path / "raft")), logits(expected))
+
+
+def test_texts_from_jsonl_and_from_a_folder_in_turn(run: Run, bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, part in (("a", TEXTS[:3]), ("b", TEXTS[3:])):
+        lines = [json.dumps({"sentence": text, "label": 0}) for text in ["", *part]]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    options = ("--calibration", folder, "--text_column", "sentence", "--calibration_texts", 3)
+    status, _, error = run("convert", bert, tmp_path / "raft", *options)
+    assert (status, error) == (0, "")
+    in_turn = [TEXTS[0], TEXTS[3], TEXTS[1]]
+    expected = raft.convert(AutoModelForMaskedLM.from_pretrained(bert), calibration=in_turn)
+    assert torch.equal(logits(AutoModelForMaskedLM.from_pretrained(tmp_path / "raft")), logits(expected))
+
+
+def test_a_tokenizer_without_padding(run: Run, bert: Path, llama: Path, texts: Path, tmp_path: Path) -> None:
+    tokenizer = BertTokenizer(str(bert / "vocab.txt"), model_input_names=["input_ids", "attention_mask"])
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(llama)
+    texts.write_text("the cat\nthe old dog sleeps\n")
+    assert AutoTokenizer.from_pretrained(llama).pad_token is None
+    status, printed, error = run("convert", llama, tmp_path / "raft", "--calibration", texts)
+    assert (status, error) == (0, "")
+    # [CLS] and [SEP] with 2 and 4 words, 32 channels
+    assert printed.count(f"{(4 + 6) * 32}") == 2
+
+
+def test_convert_without_calibration_or_tokenizer(run: Run, llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "raft"
+    options = ("--shared", "all", "--groups", 2, "--version", "B", "--init", "gelu")
+    status, printed, error = run("convert", llama, out, *options)
+    assert (status, error) == (0, "")
+    config = {"shared": "all", "groups": 2, "version": "B", "init": "gelu"}
+    expected = raft.convert(AutoModelForCausalLM.from_pretrained(llama), config)
+    loaded = AutoModelForCausalLM.from_pretrained(out)
+    assert len(rationals(loaded)) == 1
+    assert torch.equal(logits(loaded), logits(expected))
+    assert "The fits are for inputs in [-10, 10]" in printed
+    assert "--calibration PATH" in printed
+    assert "= model.layers.0.mlp.act_fn" in printed
+    assert "without a tokenizer" in printed
+
+
+def test_residual_rafs_keep_the_logits(run: Run, llama: Path, tmp_path: Path) -> None:
+    names = ("--shared", "first=0", "last=1")
+    status, printed, _ = run("convert", llama, tmp_path / "raft", "--residual", "true", *names)
+    assert status == 0
+    assert "The fits are for" not in printed
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "raft")
+    assert loaded.config.raf["shared"] == {"first": "0", "last": "1"}
+    assert torch.equal(logits(loaded), logits(AutoModelForCausalLM.from_pretrained(llama)))
+
+
+def test_task_loads_as_another_class_and_names_new_weights(run: Run, bert: Path, tmp_path: Path) -> None:
+    options = ("--task", "sequence-classification", "--sites", "ffn", "pooler", "--layers", "1")
+    status, printed, _ = run("convert", bert, tmp_path / "raft", *options)
+    assert status == 0
+    loaded = BertForSequenceClassification.from_pretrained(tmp_path / "raft")
+    assert list(rationals(loaded)) == [FFN.format(1), "bert.pooler.activation"]
+    assert "BertForSequenceClassification: 1 ffn, 1 pooler" in printed
+    assert "random until trained: bert.pooler.dense.bias" in printed
+    assert "classifier.weight" in printed
+
+
+def test_overwrite_replaces_a_model_and_nothing_else(run: Run, llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "raft"
+    assert run("convert", llama, out)[0] == 0
+    (out / "old").write_text("")
+    assert run("convert", llama, out, "--overwrite", "--degrees", "3", "2")[0] == 0
+    assert not (out / "old").exists()
+    assert AutoModelForCausalLM.from_pretrained(out).config.raf["degrees"] == [3, 2]
+
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("")
+    status, _, error = run("convert", llama, tmp_path / "thesis", "--overwrite")
+    assert status == 2
+    assert "is not empty and holds no model; choose another DST" in error
+    assert (tmp_path / "thesis" / "chapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{tmp}/nowhere", "{out}"], "nowhere: the path does not exist"),
+        (["{tmp}", "{out}"], "it has no config.json"),
+        (["no-such-model-anywhere", "{out}"], "cannot load no-such-model-anywhere"),
+        (["{bert}"], "the following arguments are required: DST"),
+        (["{bert}", "{out}", "more"], "unexpected 'more'"),
+        (["{bert}", "{out}", "--sites", "head"], "sites must be taken from ffn"),
+        (["{bert}", "{out}", "--sites", "classifier"], "has no classifier activation that can be replaced"),
+        (["{bert}", "{out}", "--layers", "7"], "has no ffn activation that can be replaced (layers='7')"),
+        (["{bert}", "{out}", "--degrees", "5"], "degrees must be two integers"),
+        (["{bert}", "{out}", "--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
+        (["{bert}", "{out}", "--init", "gelo"], "unknown activation 'gelo'"),
+        (["{bert}", "{out}", "--shared", "0-5"], "NAME=LAYERS such as lower=0-5, not '0-5'"),
+        (["{bert}", "{out}", "--task", "chess"], "--task must be one of base, masked-lm"),
+        (["{bert}", "{out}", "--calibration", "{tmp}/none.txt"], "none.txt: the path does not exist"),
+        (["{bert}", "{out}", "--calibration", "{empty}"], "empty.txt holds no text"),
+        (["{bert}", "{out}", "--calibration", "{bert}/vocab.txt", "--calibration_texts", "0"], "at least 1"),
+        (["{bert}", "{out}", "--calibration", "{bert}/model.safetensors"], "holds no parquet, jsonl or txt"),
+        (["{bert}", "{bert}", "--overwrite"], "would be lost; choose another DST"),
+        (["{bert}", "{tmp}", "--overwrite"], "would be lost; choose another DST"),
+        (["{bert}", "{empty}"], "empty.txt is a file; choose another DST"),
+        (["{llama}", "{out}", "--calibration", "{bert}/vocab.txt"], "has no tokenizer"),
+        (["{damaged}", "{out}"], "cannot load"),
+    ],
+)
+def test_convert_tells_bad_input_in_one_line(
+    words: list[str], message: str, run: Run, bert: Path, llama: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_bytes((bert / "config.json").read_bytes())
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"\x00")
+    places = {"tmp": tmp_path, "out": tmp_path / "made" / "out", "bert": bert, "llama": llama}
+    places |= {"empty": tmp_path / "empty.txt", "damaged": tmp_path / "damaged"}
+    before = sorted(tmp_path.rglob("*"))
+    status, printed, error = run("convert", *[word.format(**places) for word in words])
+    assert status == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert printed == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_convert_refuses_what_stands_there_and_a_raft(run: Run, llama: Path, tmp_path: Path) -> None:
+    assert run("convert", llama, tmp_path / "raft")[0] == 0
+    before = (tmp_path / "raft" / "config.json").stat().st_mtime_ns
+    status, _, error = run("convert", llama, tmp_path / "raft")
+    assert status == 2
+    assert "holds another model; choose another DST, or give --overwrite" in error
+    assert (tmp_path / "raft" / "config.json").stat().st_mtime_ns == before
+    status, _, error = run("convert", tmp_path / "raft", tmp_path / "again")
+    assert status == 2
+    assert "is a RAFT already" in error
+    assert not (tmp_path / "again").exists()
+
+
+def saved(folder: Path, **raf: object) -> tuple[Path, BertForMaskedLM]:
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**SIZES, vocab_size=20, raf=raf))  # type: ignore[call-arg]
+    with torch.no_grad():
+        for number, act in enumerate(rationals(model).values(), start=1):
+            act.numerator[..., 0] += number
+            act.denominator.zero_()
+            act.numerator[..., 1:] = 0  # a constant: every number of the table is known
+    model.save_pretrained(folder)
+    return folder, model
+
+
+def test_inspect_shows_each_raf(run: Run, tmp_path: Path) -> None:
+    folder, model = saved(tmp_path / "raft", degrees=(3, 2), version="B", sites=["ffn", "mlm_head"])
+    status, printed, error = run("inspect", folder, "--json", tmp_path / "rafs.json")
+    assert (status, error) == (0, "")
+    assert "BertForMaskedLM: 3 RAFs, 18 coefficients; inputs from -5 to 5" in printed
+    assert printed.count("(3, 2) B") == 3
+    rows = json.loads((tmp_path / "rafs.json").read_text())["rafs"]
+    x = torch.linspace(-5, 5, 1001, dtype=torch.float64)
+    for row, (name, act) in zip(rows, rationals(model).items(), strict=True):
+        constant = act.numerator[0].item()
+        difference = constant - torch.nn.functional.gelu(x)
+        assert row["site"] == name
+        assert row["places"] == [name]
+        assert row["began_as"] == "gelu"
+        assert row["numerator"] == [act.numerator.tolist()]
+        assert row["rms"] == pytest.approx(difference.square().mean().sqrt().item(), rel=1e-6)
+        assert row["max"] == pytest.approx(difference.abs().max().item(), rel=1e-6)
+        assert row["low"] == row["high"] == pytest.approx(constant, rel=1e-6)
+        for part in name.split("."):
+            assert part in printed
+        assert f"rms {row['rms']:.2g}" in printed
+        assert f"max {row['max']:.2g}" in printed
+        assert f"y {constant:.2f}…{constant:.2f}" in printed
+    assert printed.count("⠤" * 12) >= 3  # the curves are flat
+    assert "\x1b" not in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80  # the last line has a path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rafs.json", "raft"]
+
+
+def test_a_wide_terminal_gets_whole_names(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = saved(tmp_path / "raft")
+    assert FFN.format(0) not in run("inspect", folder)[1]
+    monkeypatch.setenv("COLUMNS", "140")
+    assert FFN.format(0) in run("inspect", folder)[1]
+
+
+def test_inspect_shared_and_grouped_rafs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    folder, _ = saved(tmp_path / "raft", shared="all", groups=4, residual=True)
+    status, printed, _ = run("inspect", folder, "--json", tmp_path / "rafs.json")
+    assert status == 0
+    assert "1 RAF, 40 coefficients" in printed
+    assert FFN.format("{0-1}") in printed
+    assert "gelu +" in printed
+    assert "4 groups" in printed
+    (row,) = json.loads((tmp_path / "rafs.json").read_text())["rafs"]
+    assert row["places"] == [FFN.format(0), FFN.format(1)]
+    assert row["groups"] == 4
+    assert row["residual"]
+    assert (row["rms"], row["max"]) == pytest.approx((1, 1))  # 1 beside gelu
+
+
+@pytest.mark.parametrize(("name", "begins"), [("c.png", b"\x89PNG"), ("c.pdf", b"%PDF"), ("c.SVG", b"<?xml")])
+def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
+    folder, _ = saved(tmp_path / "raft", groups=2)
+    (tmp_path / name).write_text("old")
+    status, printed, _ = run("inspect", folder, "--plot", tmp_path / name, "--interval", -2, 3)
+    assert status == 0
+    assert "inputs from -2 to 3" in printed
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(begins)
+    assert len(content) > 5000
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "raft"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{tmp}/nowhere"], "nowhere: the path does not exist"),
+        ([], "the following arguments are required: MODEL"),
+        (["{llama}"], "(LlamaForCausalLM) has no rational activation; 'raft convert "),
+        (["{raft}", "--plot", "{tmp}/c.gif"], "--plot must end with .png, .pdf, .svg, not 'c.gif'"),
+        (["{raft}", "--plot", "{tmp}/none/c.png"], "there is no folder"),
+        (["{raft}", "--json", "{tmp}"], "is a folder, not a file"),
+        (["{raft}", "--interval", "3", "-2"], "--interval must be two numbers, the smaller first, not 3 -2"),
+        (["{raft}", "--interval", "3"], "--interval must be two numbers"),
+    ],
+)
+def test_inspect_tells_bad_input_in_one_line(
+    words: list[str], message: str, run: Run, llama: Path, tmp_path: Path
+) -> None:
+    folder, _ = saved(tmp_path / "raft")
+    before = sorted(tmp_path.rglob("*"))
+    places = {"tmp": tmp_path, "llama": llama, "raft": folder}
+    status, printed, error = run("inspect", *[word.format(**places) for word in words])
+    assert status == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert printed == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_are_folded_before_dots() -> None:
+    assert folded("encoder.layer.0.output", 16) == "encoder.layer.0\n.output"
+    assert folded("encoder.layer", 40) == "encoder.layer"
+    assert folded("a.intermediate", 6) == "a\n.inter\nmediat\ne"
