@@ -227,6 +227,14 @@ def test_activations_that_have_no_name_are_fitted_too() -> None:
         assert (act(x) - x.relu().square()).abs().max() < 0.1
 
 
+def test_a_fit_that_misses_by_far_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for degrees, is_said in (([5, 4], False), ([1, 1], True)):
+        caplog.clear()
+        with caplog.at_level("WARNING", "raft"):
+            raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"degrees": degrees})
+        assert ("misses gelu by up to" in caplog.text) == is_said
+
+
 def test_another_configuration_is_refused_before_anything_changes() -> None:
     model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"layers": "0"})
     with pytest.raises(ValueError, match=r"has RAFs of another configuration .*layers='0'.*revert it first"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 
 
 REPORT = "conversion_report"
+DOUBTFUL = 0.2
+"""A larger error of a fit is worth a warning: a third of it was found to be harmless, four times it ruinous."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,12 @@ def convert(
     if calibration is not None and fixed:
         seen = observe(model, fixed, calibration, tokenizer)
     report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
+    worst = max(report, key=lambda each: each.max_error, default=None)
+    if worst is not None and worst.max_error > DOUBTFUL:
+        logging.getLogger("raft").warning(
+            "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher degrees, "
+            "or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
+        )  # fmt: skip
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
         _own_config(model).raf = config.to_dict()
