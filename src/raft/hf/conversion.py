@@ -30,7 +30,7 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 
 REPORT = "conversion_report"
 DOUBTFUL = 0.2
-"""A larger error of a fit is worth a warning: a third of it was found to be harmless, four times it ruinous."""
+"""A larger error of a fit is worth a warning: a third of it was seen to be harmless, four times it ruinous."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def convert(
     worst = max(report, key=lambda each: each.max_error, default=None)
     if worst is not None and worst.max_error > DOUBTFUL:
         logging.getLogger("raft").warning(
-            "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher degrees, "
-            "or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
+            "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher "
+            "degrees, or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
         )  # fmt: skip
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
