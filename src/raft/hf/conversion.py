@@ -30,7 +30,7 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 
 REPORT = "conversion_report"
 DOUBTFUL = 0.2
-"""A larger error of a fit is worth a warning: a third of it was seen to be harmless, four times it ruinous."""
+"""A larger error of a fit is worth a warning: a third of it was seen to do no harm, four times it to ruin."""
 
 
 @dataclass(frozen=True)
