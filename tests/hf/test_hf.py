@@ -316,11 +316,12 @@ def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
     raft.convert(clip).save_pretrained(tmp_path / "clip")
     t5 = raft.convert(ARCHITECTURES["t5-gated"].build())
     t5.save_pretrained(tmp_path / "t5")
+    raft.convert(ARCHITECTURES["bloom"].build()).save_pretrained(tmp_path / "bloom")  # names no activation
     for name, field in (("bert", "hidden_act"), ("t5", "feed_forward_proj")):
         saved = json.loads((tmp_path / name / "config.json").read_text())
         assert "import raft" in saved[field]
     plain = f"from transformers import AutoModel; AutoModel.from_pretrained({str(tmp_path)!r} + '/' + NAME)"
-    for name in ("bert", "clip", "t5"):
+    for name in ("bert", "clip", "t5", "bloom"):
         command = [sys.executable, "-c", f"NAME = {name!r}; {plain}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode != 0

@@ -1,8 +1,9 @@
 """What ``config.json`` says of a RAFT: enough that no ``transformers`` without raft takes it for a FAFT.
 
-In the file, the fields that name activations say that raft is needed, and the originals stand in the ``raf``
-block. Building such a model without raft ends in an error that shows this text; with raft the originals are
-put back when the file is read. In memory a configuration always holds the originals.
+In the file, the fields that name activations (or the dtype, where none does) say that raft is needed, and the
+originals stand in the ``raf`` block. Building such a model without raft ends in an error that shows this
+text; with raft the originals are put back when the file is read. In memory a configuration always holds the
+originals.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ def mark(config: dict[str, Any]) -> bool:
     """Change the dictionary of a configuration to what is written; whether there was anything to change."""
     is_marked = False
     for holder in _with_raf(config):
-        fields = dict(_activation_fields(holder))
-        if fields:
-            holder["raf"] = {**holder["raf"], ORIGINALS: fields}
-            is_marked = True
+        # where no field names an activation, as in BLOOM, the dtype is what every loader has to understand
+        fields: dict[str, Any] = dict(_activation_fields(holder)) or {"dtype": holder.get("dtype")}
+        holder["raf"] = {**holder["raf"], ORIGINALS: fields}
         for path in fields:
             _set(holder, path, NEEDS_RAFT)
+        is_marked = True
     return is_marked
 
 
@@ -62,3 +63,5 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
     for part in parts:
         config = config[part]
     config[last] = value
+    if value is None:
+        del config[last]

@@ -27,7 +27,14 @@ FUNCTIONS = (F.gelu, F.relu, F.silu, F.mish, F.elu, F.leaky_relu, F.softplus, F.
 NAMES = re.compile(r"gelu|relu|silu|swish|mish|activation", re.IGNORECASE)
 """An activation of a model's own is a module without parameters whose class is called so."""
 
+GATES = re.compile(r"attention|lstm|mixer(?!mlp)", re.IGNORECASE)
+"""Modules whose activations open and shut gates between projections that look like a feed-forward block's."""
+
 HEAD_OF_LANGUAGE_MODEL = re.compile(r"(ForMaskedLM|ForPreTraining|LMHeadModel|ForCausalLM)$")
+
+
+Channels = tuple[int, int]
+"""Inputs and outputs of a projection."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,22 @@ def sites(model: nn.Module) -> list[Site]:
 
 
 def is_activation(value: object) -> bool:
-    """Whether a module, or a function that a module holds, is an activation."""
+    """Whether a module, or a function that a module holds, is an activation.
+
+    One with parameters of its own is not fixed, and is left to the model.
+    """
     if not isinstance(value, nn.Module):
         return any(value is function for function in FUNCTIONS)
-    if isinstance(value, (Rational, SharedRational, *MODULES)):
+    if isinstance(value, (Rational, SharedRational)):
+        return True
+    if next(value.parameters(), None) is not None:
+        return False
+    if isinstance(value, MODULES):
         return True
     kind = type(value)
     if kind.__module__ == activations.__name__:
         return True
-    is_plain = next(value.parameters(), None) is None and next(value.children(), None) is None
-    return is_plain and NAMES.search(kind.__name__) is not None
+    return next(value.children(), None) is None and NAMES.search(kind.__name__) is not None
 
 
 def _attributes(module: nn.Module) -> Iterator[str]:
@@ -108,7 +121,8 @@ def _kind(model: nn.Module, modules: dict[str, nn.Module], path: str, attribute:
     if any(isinstance(child, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for child in parent.children()):
         return "conv"
     if _layer(modules, path) is not None:
-        return "ffn" if _is_feed_forward(modules, path) else None
+        is_gate = GATES.search(type(parent).__name__) is not None
+        return "ffn" if not is_gate and _is_feed_forward(modules, path) else None
     if "pool" in type(parent).__name__.lower() or "pool" in attribute:
         return "pooler"
     if not any(len(_channels(child)) == 1 for child in parent.children()):
@@ -140,7 +154,7 @@ def _is_feed_forward(modules: dict[str, nn.Module], path: str) -> bool:
     return _has_pair(beside + [pair for aunt in aunts for pair in _projections(aunt)], beside)
 
 
-def _has_pair(projections: list[tuple[int, int]], first: list[tuple[int, int]] | None = None) -> bool:
+def _has_pair(projections: list[Channels], first: list[Channels] | None = None) -> bool:
     """Whether one of ``first`` leads from d to f or 2 f channels and another projection from f back to d."""
     return any(
         (outputs // times, inputs) in [other for j, other in enumerate(projections) if j != i]
@@ -150,20 +164,30 @@ def _has_pair(projections: list[tuple[int, int]], first: list[tuple[int, int]] |
     )
 
 
-def _projections(module: nn.Module) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the linear children and of the module's own ``[experts, outputs, inputs]``."""
+def _projections(module: nn.Module) -> list[Channels]:
+    """(inputs, outputs) of the linear children and of the module's own stacks of experts.
+
+    A stack is ``[experts, outputs, inputs]`` or ``[experts, inputs, outputs]``; it stands for both.
+    """
     found = [pair for child in module.children() for pair in _channels(child)]
     stacked = [parameter.shape for parameter in module.parameters(recurse=False) if parameter.dim() == 3]
+    if _has_pair([(inputs, outputs) for _, inputs, outputs in stacked]):
+        return found + [(inputs, outputs) for _, inputs, outputs in stacked]
     return found + [(inputs, outputs) for _, outputs, inputs in stacked]
 
 
-def _channels(module: nn.Module) -> list[tuple[int, int]]:
+def _channels(module: nn.Module) -> list[Channels]:
     if isinstance(module, Conv1D):
         return [(module.weight.shape[0], module.weight.shape[1])]
+    inner = list(module.children())
+    if len(inner) == 1 and isinstance(inner[0], nn.Linear):  # a projection with something around it
+        module = inner[0]
     weight = getattr(module, "weight", None)
     is_linear = isinstance(module, nn.Linear) or hasattr(module, "in_features")
     if is_linear and isinstance(weight, torch.Tensor):  # quantised weights have other shapes
         return [(int(module.in_features), int(module.out_features))]  # type: ignore[arg-type]
+    if isinstance(weight, torch.Tensor) and weight.dim() == 3 and not inner:  # [experts, inputs, outputs]
+        return [(weight.shape[1], weight.shape[2])]
     return []
 
 
