@@ -259,6 +259,27 @@ def test_models_that_were_built_from_one_configuration_stay_apart(tmp_path: Path
     assert RafConfig.of(second.config) == RafConfig()
 
 
+def test_activations_of_one_class_with_other_slopes_get_fits_of_their_own() -> None:
+    model: Any = BertForMaskedLM(BertConfig(**TINY))
+    slopes = (0.1, 0.5)
+    for layer, slope in zip(model.bert.encoder.layer, slopes, strict=True):
+        layer.intermediate.intermediate_act_fn = torch.nn.LeakyReLU(slope)
+    for shared in (False, "all"):
+        raft.convert(model, {"shared": shared, "sites": ["ffn"]})
+        x = torch.tensor([-8.0, 8.0])
+        for act, slope in zip(raft.hf.rationals(model).values(), slopes, strict=True):
+            torch.testing.assert_close(act(x), torch.nn.functional.leaky_relu(x, slope), rtol=0, atol=0.2)
+        raft.revert(model)
+
+
+def test_the_same_configuration_in_other_words_is_the_same() -> None:
+    config = RafConfig(layers=(0, 1), shared={"both": (0, 1)})
+    model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), config)
+    assert RafConfig.of(model.config) is not None
+    raft.convert(model, config)
+    json.dumps(model.config.raf)
+
+
 def test_layers_and_groups() -> None:
     config = bert_config(num_hidden_layers=4, raf={"layers": "0-1,3", "groups": 4, "sites": ["ffn"]})
     acts = raft.hf.rationals(BertForMaskedLM(config))
@@ -357,7 +378,7 @@ def test_a_composite_models_part_honours_its_own_block(tmp_path: Path) -> None:
 def test_calibration_reads_batches_tensors_and_texts(tmp_path: Path) -> None:
     batch = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS}
     loader = DataLoader(TensorDataset(IDS), batch_size=1)
-    kinds: list[Any] = [[batch], [IDS], [(IDS, IDS)], loader, iter([batch])]
+    kinds: list[Any] = [[batch], batch, IDS, [IDS], [(IDS, IDS)], loader, iter([batch])]
     reports = []
     for calibration in kinds:
         torch.manual_seed(0)

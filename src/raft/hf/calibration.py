@@ -125,7 +125,9 @@ def observe(
 def _batches(
     model: PreTrainedModel, calibration: Calibration, tokenizer: PreTrainedTokenizerBase | None
 ) -> Iterator[dict[str, Any]]:
-    texts = [calibration] if isinstance(calibration, str) else calibration
+    if isinstance(calibration, (str, Mapping, Tensor)):  # one text or batch
+        calibration = [calibration]
+    texts = calibration
     if isinstance(texts, Sequence) and texts and all(isinstance(text, str) for text in texts):
         tokenizer = tokenizer or _tokenizer_of(model)
         size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none

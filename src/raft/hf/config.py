@@ -102,7 +102,14 @@ class RafConfig:
     def to_dict(self) -> dict[str, Any]:
         """What ``config.json`` holds."""
         values = {key: value for key, value in asdict(self).items() if not key.startswith("_")}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return {key: _as_saved(value) for key, value in values.items()}
+
+
+def _as_saved(value: Any) -> Any:
+    """As it comes back from a JSON file."""
+    if isinstance(value, Mapping):
+        return {key: _as_saved(each) for key, each in value.items()}
+    return value if isinstance(value, (str, int)) else list(value)
 
 
 def _numbers(layers: Layers) -> frozenset[int]:

@@ -131,7 +131,7 @@ def convert(
         config = RafConfig.from_dict(config)
     config = config or RafConfig.of(model.config) or RafConfig()
     before = RafConfig.of(model.config)
-    if before not in (None, config) and rationals(model):
+    if before is not None and before.to_dict() != config.to_dict() and rationals(model):
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
@@ -272,8 +272,14 @@ def _owner(site: Site, config: RafConfig) -> str:
     """A name for the RAF that the site gets; sites with one name have one RAF."""
     name = config.owner(site.layer) if site.kind == "ffn" else None
     if name is not None:
-        return f"{site.stack}: {name}, {activation_name(site.activation)}"
+        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_settings(site.activation)}"
     return site.experts or site.name
+
+
+def _settings(activation: Callable[..., Any]) -> str:
+    """What tells two activations of one class apart, such as slopes."""
+    replaced = activation.replaced[0] if isinstance(activation, (Rational, SharedRational)) else activation
+    return repr(replaced) if isinstance(replaced, nn.Module) else ""
 
 
 def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, Seen]) -> dict[str, Tensor]:
@@ -327,7 +333,7 @@ def _fitted(
         if interval is None:
             return named_fit(target, config.degrees, config.version)
         return _fit_once(target, config.degrees, config.version, interval)
-    return _fit_unnamed(target, function, config.degrees, config.version, interval or TABLE_INTERVAL)
+    return _fit_unnamed(target, repr(replaced), config.degrees, config.version, interval or TABLE_INTERVAL)
 
 
 @cache
