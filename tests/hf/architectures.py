@@ -212,3 +212,12 @@ ARCHITECTURES = {
         inputs=sounds, auto="AutoModelForAudioClassification", others={"conv": 3},
     ),
 }  # fmt: skip
+
+
+def scrambled(model: PreTrainedModel, scale: float = 0.05) -> PreTrainedModel:
+    """Move every parameter, as training would; at 0.2 the activations get inputs of some size."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return model

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 import raft
 from raft.hf.adapters import expose
 from raft.hf.config import SITES
-from tests.hf.architectures import ARCHITECTURES, Architecture
+from tests.hf.architectures import ARCHITECTURES, Architecture, scrambled
 
 EVERY = sorted(ARCHITECTURES)
 
@@ -59,18 +59,9 @@ def test_making_an_activation_a_module_changes_nothing(name: str) -> None:
         assert torch.equal(output(model, inputs), before)
 
 
-def spread(model: PreTrainedModel) -> PreTrainedModel:
-    """Give the activations inputs of some size, which new models' do not get."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
 def converted(architecture: Architecture, inputs: dict[str, Any]) -> PreTrainedModel:
     """Checked on the way: near what it was, all other weights kept, and a step of training moves the RAFs."""
-    model = spread(architecture.build())
+    model = scrambled(architecture.build(), 0.2)
     with torch.no_grad():
         before = output(model, inputs)
     weights = {key: value.clone() for key, value in model.state_dict().items()}
@@ -217,7 +208,7 @@ def test_generation_and_checkpointing_work() -> None:
 def test_a_whole_model_runs_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     architecture = ARCHITECTURES[name]
-    model = raft.convert(spread(architecture.build(attn_implementation="eager")), {"shared": "all"})
+    model = raft.convert(scrambled(architecture.build(attn_implementation="eager"), 0.2), {"shared": "all"})
     inputs = architecture.inputs()
     file = str(tmp_path / "model.onnx")
     torch.onnx.export(

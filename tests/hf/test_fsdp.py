@@ -18,7 +18,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.hf.fsdp import shard_rationals
-from tests.hf.test_hf import TINY, logits, scrambled
+from tests.hf.architectures import TINY, scrambled
+from tests.hf.test_hf import logits
 
 IDS = torch.arange(48).reshape(4, 12)
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -26,16 +26,8 @@ from transformers import (
 
 import raft
 from raft.hf import ConversionReport, RafConfig
-from tests.hf.architectures import ARCHITECTURES
+from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 
-TINY: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 40,
-}
 IDS = torch.arange(24).reshape(2, 12)
 
 
@@ -53,15 +45,6 @@ def report_of(model: PreTrainedModel) -> ConversionReport:
     report = model.conversion_report
     assert isinstance(report, ConversionReport)
     return report
-
-
-def scrambled(model: PreTrainedModel) -> PreTrainedModel:
-    """Move every parameter, as training would."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 def test_rafs_sit_in_feed_forward_layers_and_pooler_only() -> None:

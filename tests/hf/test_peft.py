@@ -14,8 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.hf.peft import peft_modules
-from tests.hf.architectures import ARCHITECTURES
-from tests.hf.test_hf import IDS, TINY, logits, scrambled
+from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
+from tests.hf.test_hf import IDS, logits
 
 peft = pytest.importorskip("peft")
 

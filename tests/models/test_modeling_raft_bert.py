@@ -33,15 +33,8 @@ from raft.models import (
     RaftBertForSequenceClassification,
     RaftBertModel,
 )
+from tests.hf.architectures import TINY, scrambled
 
-TINY: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 40,
-}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 IDS = torch.arange(1, 25).reshape(2, 12)
 MASK = torch.ones(2, 12, dtype=torch.long).index_put((torch.tensor(1), torch.arange(7, 12)), torch.tensor(0))
@@ -62,15 +55,6 @@ def seeded() -> None:
 
 def raft_config(**values: Any) -> RaftBertConfig:
     return RaftBertConfig(**{**TINY, **values})
-
-
-def scrambled(model: PreTrainedModel) -> PreTrainedModel:
-    """Move every parameter, as training would."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 def tensors(model: PreTrainedModel, **inputs: Any) -> list[Tensor]:

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -332,29 +331,21 @@ def _fitted(
     if isinstance(target, str):
         if interval is None:
             return named_fit(target, config.degrees, config.version)
-        return _fit_once(target, config.degrees, config.version, interval)
-    return _fit_unnamed(target, repr(replaced), config.degrees, config.version, interval or TABLE_INTERVAL)
+        return _fit_once(target, target, config, interval)
+    return _fit_once(target, repr(replaced), config, interval or TABLE_INTERVAL)
 
 
-@cache
-def _fit_once(name: str, degrees: tuple[int, int], version: str, interval: tuple[float, float]) -> Fit:
-    return fit(name, degrees, version, interval=interval)
+_fits: dict[tuple[Any, ...], Fit] = {}
 
 
-_unnamed: dict[tuple[Any, ...], Fit] = {}
-
-
-def _fit_unnamed(
-    function: Callable[[Tensor], Tensor],
-    name: str,
-    degrees: tuple[int, int],
-    version: str,
-    interval: tuple[float, float],
+def _fit_once(
+    target: str | Callable[..., Any], key: str, config: RafConfig, interval: tuple[float, float]
 ) -> Fit:
-    key = (name, degrees, version, interval)
-    if key not in _unnamed:
-        _unnamed[key] = fit(function, degrees, version, interval=interval)
-    return _unnamed[key]
+    """``fit`` on an interval, made once for a key that tells the target from others."""
+    whole = (key, config.degrees, config.version, interval)
+    if whole not in _fits:
+        _fits[whole] = fit(target, config.degrees, config.version, interval=interval)
+    return _fits[whole]
 
 
 def activation_name(activation: Callable[..., Any]) -> str:
