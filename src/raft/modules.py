@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from raft.coefficients import Fit, named_fit
 from raft.coefficients.fitting import check_degrees
@@ -54,6 +55,8 @@ class Rational(nn.Module):
     denominator: nn.Parameter
     replaced: tuple[Callable[..., Any], ...] = ()
     """The function that a conversion replaced, in a tuple, so that it is no part of the module."""
+    trainable: bool = True
+    """Whether the coefficients require gradients when a checkpoint is loaded."""
 
     def __init__(
         self,
@@ -164,7 +167,13 @@ class SharedRational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the other module gives for ``x``."""
-        found: Tensor = self._shared[0](x)
+        found: Tensor
+        shared = self.shared
+        if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
+            found = shared(x)
+        else:  # as in the replicas of DataParallel
+            moved = {name: parameter.to(x.device) for name, parameter in shared.named_parameters()}
+            found = functional_call(shared, moved, (x,))
         return found
 
     def extra_repr(self) -> str:

@@ -59,6 +59,25 @@ def test_making_an_activation_a_module_changes_nothing(name: str) -> None:
         assert torch.equal(output(model, inputs), before)
 
 
+@pytest.mark.parametrize("name", ["roberta", "distilbert", "deberta-v2"])
+def test_a_whole_model_with_adapters_can_be_pickled_and_reverted(name: str, tmp_path: Path) -> None:
+    model, inputs = ARCHITECTURES[name].build(), ARCHITECTURES[name].inputs()
+    classes = [type(module) for module in model.modules()]
+    kinds = Counter(site.kind for site in raft.hf.sites(model))
+    with pytest.raises(ValueError, match=r"has no .* activation that can be replaced"):
+        raft.convert(model, {"sites": SITES, "layers": [7]})
+    assert [type(module) for module in model.modules()] == classes  # a refusal leaves it alone
+    expose(model, SITES)
+    more = set(Counter(site.kind for site in raft.hf.sites(model)) - kinds)
+    raft.convert(model, {"sites": sorted(more)})
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    with torch.no_grad():
+        assert torch.equal(output(again, inputs), output(model, inputs))
+    raft.revert(again)
+    assert [type(module) for module in again.modules()] == classes
+
+
 def converted(architecture: Architecture, inputs: dict[str, Any]) -> PreTrainedModel:
     """Checked on the way: near what it was, all other weights kept, and a step of training moves the RAFs."""
     model = scrambled(architecture.build(), 0.2)

@@ -380,8 +380,35 @@ def test_calibration_reads_batches_tensors_and_texts(tmp_path: Path) -> None:
     converted = raft.convert(AutoModelForMaskedLM.from_pretrained(tmp_path), calibration=texts)
     tokens = sum(len(text.split()) + 2 for text in texts)  # padding is left out
     assert report_of(converted)[0].inputs == tokens * TINY["intermediate_size"]
-    given = raft.convert(faft, calibration=texts, tokenizer=tokenizer)
+    given = raft.convert(faft, calibration=(text for text in texts), tokenizer=tokenizer)
     assert str(report_of(given)) == str(report_of(converted))
+
+
+def test_an_unused_calibration_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    raft.convert(BertForMaskedLM(bert_config(raf={})), calibration=[IDS])
+    assert "the calibration was not used: raft.revert it first" in caplog.text
+
+
+def test_calibration_restores_the_mode_of_every_module() -> None:
+    model = BertForMaskedLM(BertConfig(**TINY)).train()
+    model.bert.embeddings.eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    raft.convert(model, calibration=[IDS])
+    assert modes == {name: module.training for name, module in model.named_modules() if name in modes}
+
+
+def test_each_side_of_a_pair_has_its_own_padding() -> None:
+    mask = torch.ones_like(IDS)
+    mask[:, 8:] = 0
+    for masks, shares in (
+        ({"attention_mask": mask}, (8 / 12, 1)),
+        ({"attention_mask": torch.ones_like(IDS), "decoder_attention_mask": mask}, (1, 8 / 12)),
+    ):
+        t5 = ARCHITECTURES["t5"].build()
+        raft.convert(t5, calibration=[{"input_ids": IDS, "decoder_input_ids": IDS, **masks}])
+        inputs = {each.site.split(".")[0]: each.inputs for each in report_of(t5)}
+        whole = IDS.numel() * t5.config.d_ff
+        assert (inputs["encoder"] / whole, inputs["decoder"] / whole) == pytest.approx(shares)
 
 
 @pytest.mark.parametrize(

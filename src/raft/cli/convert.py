@@ -17,7 +17,8 @@ from raft.data.corpora import first_texts
 from raft.errors import InputError
 from raft.experiments.results import Content, check_free, run_folder
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
-from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, ConversionReport, convert
+from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
+from raft.hf.conversion_report import ConversionReport
 from raft.hf.sites import rationals
 
 DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and

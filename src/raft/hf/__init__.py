@@ -1,7 +1,8 @@
 """Rational activations in Hugging Face models: configured, built, converted, loaded."""
 
 from raft.hf.config import RafConfig
-from raft.hf.conversion import ConversionReport, convert, freeze, revert, unfreeze
+from raft.hf.conversion import convert, freeze, revert, unfreeze
+from raft.hf.conversion_report import ConversionReport
 from raft.hf.foreign import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
 from raft.hf.fsdp import shard_rationals
 from raft.hf.hooks import install

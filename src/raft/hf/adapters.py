@@ -1,19 +1,24 @@
 """Activations that a model's own code calls by name are made modules, so that they can be replaced.
 
 An adapter is a ``forward`` that does what the class's own does and calls a module, ``self.activation``, where
-that calls a function. It is put on the instances for which such a site is asked, and changes no result.
+that calls a function. The instances for which such a site is asked become ones of a subclass with that
+``forward``, which changes no result. The subclass has its parent's name, which ``config.json`` shows, and is
+an attribute of this module, where ``pickle`` finds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import MethodType
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from raft.modules import Rational, SharedRational
 
 Forward = Callable[..., Any]
 
@@ -125,10 +130,35 @@ ADAPTERS: dict[str, tuple[str, Forward, Callable[[Any], nn.Module]]] = {
 def expose(model: nn.Module, kinds: Sequence[str]) -> None:
     """Make the activations of these kinds modules where an adapter is known; a second call does nothing."""
     for module in list(model.modules()):
+        path = _path(type(module))
+        if path in ADAPTERS and ADAPTERS[path][0] in kinds:
+            module.activation = ADAPTERS[path][2](module).train(module.training)
+            module.__class__ = _adapted(path)
+
+
+def conceal(model: nn.Module) -> None:
+    """Give the modules their own classes again whose activation is a fixed one."""
+    for module in list(model.modules()):
         kind = type(module)
-        adapter = ADAPTERS.get(f"{kind.__module__}.{kind.__qualname__}")
-        if adapter is None or adapter[0] not in kinds or hasattr(module, "activation"):
-            continue
-        _, forward, activation = adapter
-        module.activation = activation(module).train(module.training)
-        module.forward = MethodType(forward, module)
+        if kind.__module__ == __name__ and not isinstance(module.activation, (Rational, SharedRational)):
+            del module.activation
+            module.__class__ = kind.__bases__[0]
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@cache
+def _adapted(path: str) -> type[nn.Module]:
+    module, _, name = path.rpartition(".")
+    parent = getattr(import_module(module), name)
+    attributes = {"forward": ADAPTERS[path][1], "__module__": __name__, "__doc__": parent.__doc__}
+    return type(name, (parent,), attributes)
+
+
+def __getattr__(name: str) -> type[nn.Module]:
+    path = next((path for path in ADAPTERS if path.rpartition(".")[2] == name), None)
+    if path is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _adapted(path)

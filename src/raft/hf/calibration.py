@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -58,29 +59,40 @@ class Seen:
 
 
 class _Recorder(nn.Module):
-    def __init__(self, activation: Callable[..., Any], seen: Seen, mask: Callable[[], Tensor | None]) -> None:
+    def __init__(
+        self, activation: Callable[..., Any], seen: Seen, masks: Mapping[str, Any], which: str
+    ) -> None:
         super().__init__()
-        self.activation, self.seen, self.mask = (activation,), seen, mask
+        self.activation, self.seen, self.masks, self.which = (activation,), seen, masks, which
 
     def forward(self, x: Tensor) -> Any:
-        mask = self.mask()
+        mask = self.masks.get(self.which)
         # padding is not what the model is for; where the shapes tell no padding, all is taken
-        is_padded = mask is not None and mask.shape == x.shape[:2] and x.dim() == 3
-        self.seen.add(x[mask.bool()] if mask is not None and is_padded else x)
+        is_padded = isinstance(mask, Tensor) and mask.shape == x.shape[:2] and x.dim() == 3
+        self.seen.add(x[mask.bool()] if is_padded else x)  # type: ignore[union-attr]
         return self.activation[0](x)
 
 
 @contextmanager
-def _recording(found: Sequence[Site], mask: Callable[[], Tensor | None]) -> Iterator[dict[str, Seen]]:
+def _recording(
+    model: PreTrainedModel, found: Sequence[Site], masks: Mapping[str, Any]
+) -> Iterator[dict[str, Seen]]:
     before = [site.activation for site in found]
     seen = {site.name: Seen() for site in found}
     for site, activation in zip(found, before, strict=True):
-        site.put(_Recorder(activation, seen[site.name], mask))
+        which = "decoder_attention_mask" if _is_in_decoder(model, site) else "attention_mask"
+        site.put(_Recorder(activation, seen[site.name], masks, which))
     try:
         yield seen
     finally:
         for site, activation in zip(found, before, strict=True):
             site.put(activation)
+
+
+def _is_in_decoder(model: PreTrainedModel, site: Site) -> bool:
+    return bool(model.config.is_encoder_decoder) and any(
+        module is site.parent for module in model.get_decoder().modules()
+    )
 
 
 def observe(
@@ -104,19 +116,20 @@ def observe(
         ValueError: where ``calibration`` is empty, or holds texts and no tokenizer is to be had.
         TypeError: for a batch of another kind.
     """
-    current: dict[str, Tensor | None] = {}
-    was_training, ran = model.training, False
+    current: dict[str, Any] = {}
+    modes, ran = {module: module.training for module in model.modules()}, False
     model.eval()
     try:
-        with _recording(found, lambda: current.get("mask")) as seen, torch.no_grad():
+        with _recording(model, found, current) as seen, torch.no_grad():
             for batch in _batches(model, calibration, tokenizer):
-                mask = batch.get("attention_mask")
-                current["mask"] = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+                current.clear()
+                current.update(batch)
                 first = batch.pop("", None)
                 model(*([] if first is None else [first]), **batch)
                 ran = True
     finally:
-        model.train(was_training)
+        for module, is_training in modes.items():
+            module.training = is_training
     if not ran:
         raise ValueError("calibration is empty: give at least one batch or text")
     return seen
@@ -127,21 +140,12 @@ def _batches(
 ) -> Iterator[dict[str, Any]]:
     if isinstance(calibration, (str, Mapping, Tensor)):  # one text or batch
         calibration = [calibration]
-    texts = calibration
-    if isinstance(texts, Sequence) and texts and all(isinstance(text, str) for text in texts):
-        tokenizer = tokenizer or _tokenizer_of(model)
-        size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none
-        for i in range(0, len(texts), size):
-            part = list(texts[i : i + size])
-            length = min(
-                tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512
-            )
-            encoded = tokenizer(
-                part, padding=len(part) > 1, truncation=True, max_length=length, return_tensors="pt"
-            )
-            yield {key: value.to(model.device) for key, value in encoded.items()}
+    parts = iter(calibration)
+    first = next(parts, None)
+    if isinstance(first, str):
+        yield from _tokenized(model, chain([first], parts), tokenizer)
         return
-    for batch in calibration:
+    for batch in parts if first is None else chain([first], parts):
         if isinstance(batch, Mapping):
             moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             yield {key: value for key, value in moved.items() if key != "labels"}
@@ -151,6 +155,19 @@ def _batches(
             yield {"": batch[0].to(model.device)}
         else:
             raise TypeError(f"calibration must give texts, mappings or tensors, not {type(batch).__name__}")
+
+
+def _tokenized(
+    model: PreTrainedModel, texts: Iterator[str], tokenizer: PreTrainedTokenizerBase | None
+) -> Iterator[dict[str, Any]]:
+    tokenizer = tokenizer or _tokenizer_of(model)
+    size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none
+    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
+    while part := list(islice(texts, size)):
+        encoded = tokenizer(
+            part, padding=len(part) > 1, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        yield {key: value.to(model.device) for key, value in encoded.items()}
 
 
 def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -55,7 +55,9 @@ class RafConfig:
     def __post_init__(self) -> None:
         sites = (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
         object.__setattr__(self, "sites", sites)
-        object.__setattr__(self, "degrees", tuple(self.degrees))
+        object.__setattr__(self, "degrees", tuple(int(degree) for degree in self.degrees))
+        if not isinstance(self.layers, str):
+            object.__setattr__(self, "layers", _plain(self.layers))
         if not sites or not set(sites) <= set(SITES):
             raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
@@ -67,6 +69,8 @@ class RafConfig:
         object.__setattr__(self, "_layers", None if self.layers == "all" else _numbers(self.layers))
         if isinstance(self.shared, Mapping):
             object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in self.shared.items()})
+            plain = {key: of if isinstance(of, str) else _plain(of) for key, of in self.shared.items()}
+            object.__setattr__(self, "shared", plain)
         elif self.shared not in (False, "all"):
             raise ValueError(
                 f'raf.shared must be false, "all" or a mapping of names to layers, not {self.shared!r}'
@@ -75,6 +79,11 @@ class RafConfig:
     def has_layer(self, layer: int | None) -> bool:
         """Whether a feed-forward layer gets a RAF."""
         return self._layers is None or layer in self._layers
+
+    def missing_layers(self, stacks: Iterable[int]) -> list[int]:
+        """The layers asked for by number that no stack has, for the number of layers of each stack."""
+        asked = (self._layers or frozenset()).union(*self._shared.values())
+        return sorted(asked - set(range(max(stacks, default=0))))
 
     def owner(self, layer: int | None) -> str | None:
         """The name of the RAF that a feed-forward layer shares with others, or None."""
@@ -103,6 +112,11 @@ class RafConfig:
         """What ``config.json`` holds."""
         values = {key: value for key, value in asdict(self).items() if not key.startswith("_")}
         return {key: _as_saved(value) for key, value in values.items()}
+
+
+def _plain(layers: Iterable[Any]) -> tuple[Any, ...]:
+    """Ranges, arrays and numbers of other libraries as what JSON knows."""
+    return tuple(layer if isinstance(layer, (str, bool)) else int(layer) for layer in layers)
 
 
 def _as_saved(value: Any) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,9 +16,11 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.coefficients.named import TABLE_INTERVAL
-from raft.hf.adapters import expose
+from raft.hf.adapters import conceal, expose
+from raft.hf.blocks import configs_with_sites, is_chosen, own_configs
 from raft.hf.calibration import Calibration, Seen, observe
 from raft.hf.config import RafConfig
+from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.sites import Site, rationals, sites
 from raft.modules import Rational, ResidualRational, SharedRational
 
@@ -30,62 +31,6 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 REPORT = "conversion_report"
 DOUBTFUL = 0.2
 """A larger error of a fit is worth a warning: a third of it was seen to do no harm, four times it to ruin."""
-
-
-@dataclass(frozen=True)
-class ConvertedSite:
-    """What was done at one site.
-
-    Attributes:
-        site: dotted name.
-        kind: of the site.
-        replaced: the function that was there.
-        interval: that the fit was made for: the range of the inputs seen, where there was a calibration.
-        max_error: largest distance to that function on the interval; 0 where the RAF stands beside it.
-        rms_error: root mean square distance, over the inputs seen or over the interval.
-        inputs: how many inputs were seen; 0 without calibration.
-        shares: name of the site whose RAF this one uses, or None.
-    """
-
-    site: str
-    kind: str
-    replaced: str
-    interval: tuple[float, float]
-    max_error: float
-    rms_error: float
-    inputs: int
-    shares: str | None = None
-
-
-class ConversionReport(list[ConvertedSite]):
-    """What a conversion did, site by site; a table when printed."""
-
-    def __str__(self) -> str:
-        if not self:
-            return "nothing was converted"
-        heads = ("site", "kind", "was", "fitted for", "max error", "rms error", "inputs")
-        rows = [
-            (
-                each.site + (f" = {each.shares}" if each.shares else ""),
-                each.kind,
-                each.replaced,
-                f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
-                f"{each.max_error:.1e}",
-                f"{each.rms_error:.1e}",
-                f"{each.inputs:,}" if each.inputs else "none seen",
-            )
-            for each in self
-        ]
-        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in (heads, *rows)
-        ]
-        return "\n".join(line.rstrip() for line in lines)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """For a data frame or a file."""
-        return [asdict(each) for each in self]
 
 
 def convert(
@@ -130,17 +75,27 @@ def convert(
         config = RafConfig.from_dict(config)
     config = config or RafConfig.of(model.config) or RafConfig()
     before = RafConfig.of(model.config)
-    if before is not None and before.to_dict() != config.to_dict() and rationals(model):
+    if before is not None and replace(before, trainable=config.trainable) != config and rationals(model):
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
     expose(model, config.sites)
-    found = [site for site in sites(model) if _is_chosen(site, config)]
-    _check_kinds(model, config, found)
+    found = [site for site in sites(model) if is_chosen(site, config)]
+    try:
+        _check_kinds(model, config, found)
+        _check_layers(model, config)
+    except ValueError:
+        conceal(model)
+        raise
     fixed = [site for site in found if not isinstance(site.activation, (Rational, SharedRational))]
     seen = None
     if calibration is not None and fixed:
         seen = observe(model, fixed, calibration, tokenizer)
+    elif calibration is not None:
+        logging.getLogger("raft").warning(
+            "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
+            type(model).__name__,
+        )
     report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
     worst = max(report, key=lambda each: each.max_error, default=None)
     if worst is not None and worst.max_error > DOUBTFUL:
@@ -150,19 +105,10 @@ def convert(
         )  # fmt: skip
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
-        _own_config(model).raf = config.to_dict()
+        own_configs(model)
+        for config_of_part in configs_with_sites(model, found):
+            config_of_part.raf = config.to_dict()
     return model
-
-
-def _own_config(model: PreTrainedModel) -> Any:
-    """The model's configuration, no longer shared with other models that were built from it."""
-    copies: dict[int, Any] = {}
-    copy.deepcopy(model.config, copies)
-    for module in model.modules():
-        config = getattr(module, "config", None)
-        if isinstance(config, PreTrainedConfig) and id(config) in copies:
-            module.config = copies[id(config)]
-    return model.config
 
 
 def revert(model: PreTrainedModel) -> PreTrainedModel:
@@ -170,11 +116,12 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     for site in sites(model):
         if isinstance(site.activation, (Rational, SharedRational)) and site.activation.replaced:
             site.put(site.activation.replaced[0])
-    _own_config(model)
+    conceal(model)
+    own_configs(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
-        if getattr(config, "raf", None) is not None:
-            config.raf = None
+        if config is not None:
+            vars(config).pop("raf", None)
     if hasattr(model, REPORT):
         delattr(model, REPORT)
     return model
@@ -192,12 +139,14 @@ def unfreeze(model: nn.Module) -> nn.Module:
 
 def _set_trainable(model: nn.Module, is_trainable: bool) -> nn.Module:
     for act in rationals(model).values():
+        act.trainable = is_trainable
         act.requires_grad_(is_trainable)
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        block = RafConfig.of(config) if isinstance(config, PreTrainedConfig) else None
+        if config is not None and block is not None:
+            config.raf = replace(block, trainable=is_trainable).to_dict()
     return model
-
-
-def _is_chosen(site: Site, config: RafConfig) -> bool:
-    return site.kind in config.sites and (site.kind != "ffn" or config.has_layer(site.layer))
 
 
 def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site]) -> None:
@@ -213,6 +162,17 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site
         f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
         "not through a module, cannot be reached"
     )
+
+
+def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
+    layers: dict[str | None, int] = {}
+    for site in sites(model):
+        if site.kind == "ffn" and site.layer is not None:
+            layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
+    missing = config.missing_layers(layers.values())
+    if missing:
+        has = ", ".join(f"{stack} has {count}" for stack, count in layers.items())
+        raise ValueError(f"{type(model).__name__} has no layer {missing[0]}: {has}, counted from 0")
 
 
 def replace_activations(
@@ -231,7 +191,7 @@ def replace_activations(
         interval: where the fits are made for the other sites; the ready fits where it is None.
     """
     expose(model, config.sites)
-    chosen = [site for site in sites(model) if _is_chosen(site, config)]
+    chosen = [site for site in sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, Rational]] = {}
     pooled = _pooled(chosen, config, seen or {})
     report = ConversionReport()
@@ -296,6 +256,7 @@ def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Ratio
     else:
         act = Rational(start, config.degrees, config.version, config.groups)
         act.replaced = (replaced,)
+    act.trainable = config.trainable
     return act.requires_grad_(config.trainable)
 
 

@@ -1,9 +1,12 @@
 """Make every ``transformers`` model class honour the ``raf`` block, when built and when loaded.
 
-Four methods are wrapped. ``PreTrainedModel.post_init`` ends every constructor, before any weight is loaded:
-the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint lacks; it
-knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory. ``to_json_file`` and
-``from_dict`` of ``PreTrainedConfig`` write and read a file that needs raft, see ``saved_config.py``.
+Three methods of ``PreTrainedModel`` are wrapped. ``post_init`` ends every constructor, before any weight is
+loaded: the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint
+lacks; it knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory.
+``save_pretrained`` sees to it that the configuration tells of the RAFs.
+
+Three of ``PreTrainedConfig``: ``to_json_file`` and ``from_dict`` write and read a file that needs raft, see
+``saved_config.py``; ``to_dict`` writes a ``RafConfig`` as what it holds.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from raft.hf.blocks import tell_of_rationals
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
 from raft.hf.saved_config import mark, unmark
@@ -32,6 +36,7 @@ def install() -> None:
     if hasattr(PreTrainedModel.post_init, "__wrapped__"):
         return
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
+    save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
     to_json_file, from_dict = PreTrainedConfig.to_json_file, PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
 
     @functools.wraps(post_init)
@@ -53,7 +58,21 @@ def install() -> None:
             numerator, denominator = module.start_coefficients()
             init.copy_(module.numerator, numerator.expand_as(module.numerator))
             init.copy_(module.denominator, denominator.expand_as(module.denominator))
+        if isinstance(module, Rational) and not module.trainable:
+            module.requires_grad_(False)  # loading makes parameters anew
         initialize(self, module, *args, **kwargs)
+
+    @functools.wraps(save_pretrained)
+    def save_pretrained_with_raf(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        tell_of_rationals(self)
+        return save_pretrained(self, *args, **kwargs)
+
+    @functools.wraps(to_dict)
+    def to_plain_dict(self: PreTrainedConfig) -> dict[str, Any]:
+        values = to_dict(self)
+        if isinstance(values.get("raf"), RafConfig):
+            values["raf"] = values["raf"].to_dict()
+        return values
 
     @functools.wraps(to_json_file)
     def to_marked_json_file(
@@ -72,6 +91,9 @@ def install() -> None:
 
     PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
     PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]
+    PreTrainedModel.save_pretrained = save_pretrained_with_raf  # type: ignore[method-assign]
+    PreTrainedConfig.raf = None  # type: ignore[attr-defined] # a field that from_pretrained takes as an argument
+    PreTrainedConfig.to_dict = to_plain_dict  # type: ignore[method-assign]
     PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
     PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
 

@@ -23,7 +23,9 @@ def mark(config: dict[str, Any]) -> bool:
     is_marked = False
     for holder in _with_raf(config):
         # where no field names an activation, as in BLOOM, the dtype is what every loader has to understand
-        fields: dict[str, Any] = dict(_activation_fields(holder)) or {"dtype": holder.get("dtype")}
+        fields: dict[str, Any] = dict(_activation_fields(holder))
+        if not fields and not any(any(_with_raf(part)) for part in _parts(holder)):
+            fields = {"dtype": holder.get("dtype")}
         holder["raf"] = {**holder["raf"], ORIGINALS: fields}
         for path in fields:
             _set(holder, path, NEEDS_RAFT)
@@ -44,9 +46,12 @@ def _with_raf(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The dictionaries that hold a ``raf`` block: a model's, or those of its parts."""
     if isinstance(config.get("raf"), dict):
         yield config
-    for value in list(config.values()):
-        if isinstance(value, dict):
-            yield from _with_raf(value)
+    for part in _parts(config):
+        yield from _with_raf(part)
+
+
+def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    return [value for value in config.values() if isinstance(value, dict)]
 
 
 def _activation_fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
