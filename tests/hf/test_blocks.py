@@ -18,7 +18,7 @@ from tests.hf.architectures import ARCHITECTURES, TINY, scrambled, texts
 
 
 def test_a_part_that_was_converted_is_saved_with_the_whole(tmp_path: Path) -> None:
-    model = scrambled(BertForMaskedLM(BertConfig(**TINY)))
+    model: Any = scrambled(BertForMaskedLM(BertConfig(**TINY)))
     raft.convert(model.bert)
     model.save_pretrained(tmp_path)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path)
@@ -27,7 +27,7 @@ def test_a_part_that_was_converted_is_saved_with_the_whole(tmp_path: Path) -> No
 
 
 def test_a_tower_that_was_converted_is_saved_with_the_whole(tmp_path: Path) -> None:
-    clip = scrambled(ARCHITECTURES["clip"].build())
+    clip: Any = scrambled(ARCHITECTURES["clip"].build())
     raft.convert(clip.text_model)
     clip.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path)
@@ -37,7 +37,7 @@ def test_a_tower_that_was_converted_is_saved_with_the_whole(tmp_path: Path) -> N
 
 
 def test_a_tower_can_be_saved_and_loaded_alone(tmp_path: Path) -> None:
-    clip = scrambled(raft.convert(ARCHITECTURES["clip"].build())).eval()
+    clip: Any = scrambled(raft.convert(ARCHITECTURES["clip"].build())).eval()
     clip.save_pretrained(tmp_path / "clip")
     clip.text_model.save_pretrained(tmp_path / "tower")
     expected = clip.text_model(**texts()).pooler_output
@@ -52,14 +52,14 @@ def test_a_tower_can_be_saved_and_loaded_alone(tmp_path: Path) -> None:
 
 
 def test_what_no_configuration_can_tell_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    t5 = ARCHITECTURES["t5"].build()
+    t5: Any = ARCHITECTURES["t5"].build()
     raft.convert(t5.encoder)
     with caplog.at_level(logging.WARNING, logger="raft"):
         t5.save_pretrained(tmp_path / "half")
     assert "will not be loaded as it is" in caplog.text
     assert "decoder.block.0.layer.2.DenseReluDense.act has a RAF, but it has none" in caplog.text
     caplog.clear()
-    whole = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
+    whole: Any = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
     raft.revert(whole.bert)
     with caplog.at_level(logging.WARNING, logger="raft"):
         whole.save_pretrained(tmp_path / "reverted")
