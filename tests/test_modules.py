@@ -70,6 +70,18 @@ def test_groups_have_coefficients_of_their_own() -> None:
         raft.Rational(groups=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_shared_raf_serves_places_on_other_devices() -> None:
+    owner = raft.Rational()
+    x = torch.randn(9, device="cuda")
+    y = raft.modules.SharedRational(owner, torch.nn.GELU())(x)
+    y.sum().backward()
+    torch.testing.assert_close(y.cpu(), owner(x.cpu()))
+    assert owner.numerator.grad is not None
+    assert owner.numerator.grad.device.type == "cpu"
+
+
 @pytest.mark.parametrize("module", [raft.functional, raft.modules, raft.coefficients.fitting])
 def test_docstring_examples_run(module: ModuleType) -> None:
     result = doctest.testmod(module)

@@ -1,15 +1,26 @@
-"""One dataclass is a command's options: its fields are the flags, their metadata the help."""
+"""One dataclass is a command's options: its fields are the flags, their metadata the help.
+
+Commands with recipes read the same fields from a YAML file, ``--config``; flags beside it take precedence.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from transformers import HfArgumentParser
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
 
 from raft.errors import InputError
 
 Settings = TypeVar("Settings")
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+NAMED_IN_HELP = {"output_dir", "learning_rate", "max_steps", "per_device_train_batch_size", "seed"}
+"""Training arguments that a command's help shows beside its own."""
 
 
 class _Parser(HfArgumentParser):
@@ -33,10 +44,76 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     """
     # transformers' annotation asks for its own DataClassType
     parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
-    parsed, *rest = parser.parse_args_into_dataclasses(
-        list(words), return_remaining_strings=True, look_for_args_file=False
+    found: Settings = _parsed(parser, words)[0]
+    return found
+
+
+def parse_recipe(
+    settings: type[Settings],
+    arguments: type[Arguments],
+    command: str,
+    description: str,
+    words: Sequence[str],
+) -> tuple[Settings, Arguments]:
+    """Settings and training arguments, from a recipe (``--config FILE``) and from flags, which count more.
+
+    The fields of ``transformers.TrainingArguments`` are flags too, and left out of the help.
+
+    Raises:
+        InputError: for an unknown option or key, a value of a wrong type, or a file that is no recipe.
+    """
+    kinds: Any = [settings, arguments]
+    parser = _Parser(
+        kinds,
+        prog=command,
+        description=description,
+        epilog="Every argument of transformers.TrainingArguments is an option and a key of a recipe too.",
+        allow_abbrev=False,
     )
-    if rest[-1]:
-        word = rest[-1][0]
+    parser.add_argument("--config", metadata={}, help="Recipe: a YAML file with any of these options.")
+    inherited = {field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP
+    for action in parser._actions:
+        if action.dest.removeprefix("no_") in inherited:
+            action.help = argparse.SUPPRESS
+    known, _ = argparse.ArgumentParser.parse_known_args(_config_only(), list(words))
+    if known.config is not None:
+        _take_defaults(parser, Path(known.config))
+    found = _parsed(parser, words)
+    return found[0], found[1]
+
+
+def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
+    try:
+        parsed = parser.parse_args_into_dataclasses(
+            list(words), return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:  # a dataclass's own checks
+        raise InputError(str(error)) from error
+    if parsed[-1]:
+        word = parsed[-1][0]
         parser.error(f"unknown option {word!r}" if word.startswith("-") else f"unexpected {word!r}")
-    return parsed
+    return tuple(parsed[:-1])
+
+
+def _config_only() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    return parser
+
+
+def _take_defaults(parser: _Parser, file: Path) -> None:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot read the recipe {file}: {reason}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"the recipe {file} holds no 'key: value' lines")
+    actions = {action.dest: action for action in parser._actions}
+    for key, value in values.items():
+        if key not in actions or key in ("config", "help"):
+            raise InputError(f"unknown key {key!r} in the recipe {file}")
+        actions[key].required = False
+        # as a string, the value goes through the option's own conversion, which YAML's 5e-3 needs
+        is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        actions[key].default = str(value) if is_plain else value
