@@ -90,8 +90,8 @@ def _input_counts(model: PreTrainedModel, dataset: MaskedSequences, sequences: i
     handles = [act.register_forward_pre_hook(count(site)) for site, act in rationals(model).items()]
     try:
         for start in range(0, min(sequences, len(dataset)), 64):
-            items = [dataset[i] for i in range(start, min(start + 64, sequences, len(dataset)))]
-            model.base_model(input_ids=torch.stack([item["input_ids"] for item in items]).to(model.device))
+            input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))
+            model.base_model(input_ids=input_ids.to(model.device))
     finally:
         for handle in handles:
             handle.remove()

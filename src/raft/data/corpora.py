@@ -2,36 +2,92 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import datasets
+import numpy as np
 import pandas as pd
 
 from raft.data import python_docs
+from raft.data.cache import build_once, cache_directory, file_digest, key_of
+from raft.data.hub import open_hub
+from raft.data.readers import COMPRESSED, check_file, format_of, read_texts
 from raft.errors import InputError
 
-FORMATS = {
-    ".parquet": "parquet",
-    ".jsonl": "json",
-    ".json": "json",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-}
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+Split = Literal["train", "validation"]
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+PYTHON_DOCS = "pydocs"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a corpus, or one split of a hub dataset.
+
+    Attributes:
+        split: what its documents are for; those of ``train`` may be divided further.
+        texts: reads them, in an order that is always the same.
+        fingerprint: of the content.
+    """
+
+    split: Split
+    texts: Callable[[], Iterator[str]]
+    fingerprint: Callable[[], str]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents to train on and documents that were held out.
+    """Documents of any number: read one after the other, never held.
+
+    Attributes:
+        name: as given by the user.
+        parts: in the order in which they are read.
+        validation_share: of the documents that is held out, by the hash of their text, where no part is.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    validation_share: float = python_docs.VALIDATION_SHARE
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all documents and of their division; files are read for it once and remembered."""
+        with ThreadPoolExecutor() as threads:
+            found = list(threads.map(lambda part: part.fingerprint(), self.parts))
+        splits = [part.split for part in self.parts]
+        return key_of([splits, found, None if self._has_validation else self.validation_share])
+
+    @property
+    def _has_validation(self) -> bool:
+        return any(part.split == "validation" for part in self.parts)
+
+    def labelled(self) -> Iterator[tuple[Split, str]]:
+        """Every document with what it is for. Held-out parts come first, so that who stops early has them."""
+        whole = self._has_validation
+        for part in sorted(self.parts, key=lambda part: part.split, reverse=True):
+            for text in part.texts():
+                held_out = not whole and python_docs.is_validation(text, self.validation_share)
+                yield "validation" if held_out else part.split, text
+
+    def documents(self, split: Split) -> Iterator[str]:
+        """The texts of ``train`` or ``validation``."""
+        whole = self._has_validation
+        for part in self.parts:
+            if whole and part.split != split:
+                continue
+            for text in part.texts():
+                held_out = not whole and python_docs.is_validation(text, self.validation_share)
+                if whole or held_out == (split == "validation"):
+                    yield text
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The documents of a small corpus, in memory.
 
     Attributes:
         name: as given by the user.
@@ -44,38 +100,68 @@ class Corpus:
     validation: Sequence[str]
 
 
-def cache_directory() -> Path:
-    """``$RAFT_CACHE``, or ``raft`` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "raft"
-    return Path(os.environ.get("RAFT_CACHE", default)).expanduser()
-
-
-def load_corpus(source: str = "pydocs", text_column: str = "text") -> Corpus:
-    """Load a corpus, held-out documents included, in an order of documents that is always the same.
+def open_corpus(
+    source: str = PYTHON_DOCS,
+    text_column: str = "text",
+    validation_share: float = python_docs.VALIDATION_SHARE,
+    streaming: bool = False,
+) -> Corpus:
+    """A corpus of any size; little more is read than the names of its files.
 
     Args:
-        source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not; or a hub dataset's
-            name, ``owner/name`` or ``owner/name:configuration``. Files and splits named validation (or dev)
-            are held out; without any, every twentieth document is, by the hash of its text.
+        source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not (gz, bz2, xz,
+            zst); or a hub dataset's name, ``owner/name`` or ``owner/name:configuration``. Files and splits
+            named validation (or dev) are held out; without any, a share of the documents is, by the hash of
+            their text.
         text_column: column of parquet and jsonl that holds the text.
+        validation_share: between 0 and 1.
+        streaming: read a hub dataset as it arrives and keep what was read, instead of downloading it first.
 
     Raises:
-        InputError: for a missing or empty source, an unknown format, or a missing column.
+        InputError: for a missing source, an unknown format, an empty or broken file, or a missing column.
     """
-    if source == "pydocs":
-        train, validation = _load_python_docs()
-        return _checked(Corpus(source, train, validation))
-    path = Path(source).expanduser()
+    if not 0 < validation_share < 1:
+        raise InputError(f"--validation_share must be between 0 and 1, not {validation_share}")
+    path = _python_docs() if source == PYTHON_DOCS else Path(source).expanduser()
     if path.exists():
-        return _checked(_split(source, _load_files(path, text_column), text_column))
-    if (
+        parts = tuple(_file_part(file, split, text_column) for file, split in _splits(path))
+    elif (
         source.startswith((".", "/", "~"))
         or source.count("/") > 1
-        or _format(path)
+        or format_of(path)
         or path.suffix in COMPRESSED
     ):
         raise InputError(f"no corpus at {source}: the path does not exist")
-    return _checked(_split(source, _load_hub(source, text_column), text_column))
+    else:
+        parts = _hub_parts(source, text_column, streaming)
+    if not any(part.split == "train" for part in parts):
+        raise InputError(f"corpus {source} has no text to train on, only held-out files")
+    return Corpus(source, parts, validation_share)
+
+
+def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
+    """A corpus in memory, for short runs, in an order of documents that is always the same.
+
+    Args:
+        source: as of ``open_corpus``.
+        text_column: column of parquet and jsonl that holds the text.
+
+    Raises:
+        InputError: as of ``open_corpus``; and where there is no text to train or to validate on.
+    """
+    documents: dict[Split, list[str]] = {"train": [], "validation": []}
+    for split, text in open_corpus(source, text_column).labelled():
+        documents[split].append(text)
+    for split, texts in documents.items():
+        if not texts:
+            raise InputError(
+                f"corpus {source} has no text to {split.replace('ion', 'e')} on; use more documents"
+            )
+    train = documents["train"]
+    if source != PYTHON_DOCS:
+        # files are often sorted, and short runs read a part of the corpus only
+        train = [train[i] for i in np.random.default_rng(0).permutation(len(train))]
+    return Texts(source, train, documents["validation"])
 
 
 def first_texts(source: str, count: int, text_column: str = "text") -> list[str]:
@@ -92,137 +178,56 @@ def first_texts(source: str, count: int, text_column: str = "text") -> list[str]
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"no texts at {source}: the path does not exist")
-    parts = [_stream(file, text_column) for file in _files(path)]
+    parts = [read_texts(file, text_column, by_line=True) for file in _files(path)]
     in_turn = chain.from_iterable(zip_longest(*parts))
-    texts = list(islice((text for text in in_turn if text is not None), count))
-    if not texts:
-        raise InputError(f"{source} holds no text")
-    return texts
+    return list(islice((text for text in in_turn if text is not None), count))
 
 
-def _stream(file: Path, text_column: str) -> Iterator[str]:
-    kind = _format(file)
-    if file.stat().st_size == 0:
-        return
-    try:
-        column = "text" if kind == "text" else text_column
-        for row in datasets.load_dataset(kind, data_files=str(file), split="train", streaming=True):
-            if column not in row:
-                raise InputError(f"{file} has no column {column!r}, only {', '.join(row)}")
-            if not isinstance(row[column], (str, type(None))):
-                raise InputError(f"column {column!r} of {file} holds {type(row[column]).__name__}, not text")
-            if row[column] and row[column].strip():
-                yield row[column]
-    except InputError:
-        raise
-    except Exception as error:  # every reader raises its own
-        raise _unreadable(file, kind, error) from error
-
-
-def _checked(corpus: Corpus) -> Corpus:
-    for texts, purpose in ((corpus.train, "train"), (corpus.validation, "validate")):
-        if len(texts) == 0:
-            raise InputError(f"corpus {corpus.name} has no text to {purpose} on; use more documents")
-    return corpus
-
-
-def _load_python_docs() -> tuple[list[str], list[str]]:
+def _python_docs() -> Path:
     packages = python_docs.installed_packages()
-    key = hashlib.sha256(json.dumps([packages, python_docs.CLEANING]).encode()).hexdigest()[:16]
-    cached = cache_directory() / f"pydocs-{key}.parquet"
-    if not cached.exists():
-        train, validation = python_docs.python_docs(list(packages))
-        splits = ["train"] * len(train) + ["validation"] * len(validation)
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = cached.with_suffix(f".{os.getpid()}.tmp")
-        pd.DataFrame({"text": train + validation, "split": splits}).to_parquet(unfinished)
-        unfinished.replace(cached)
-    table = pd.read_parquet(cached)
-    return tuple(table.text[table.split == split].tolist() for split in ("train", "validation"))  # type: ignore
+    key = key_of([packages, python_docs.CLEANING])
 
+    def build(folder: Path) -> None:
+        splits = ("train", "validation")
+        for split, texts in zip(splits, python_docs.python_docs(list(packages)), strict=True):
+            pd.DataFrame({"text": texts}).to_parquet(folder / f"{split}.parquet")
 
-def _format(path: Path) -> str | None:
-    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSED]
-    return FORMATS.get(suffixes[-1]) if suffixes else None
+    return build_once(cache_directory() / f"pydocs-{key}", build)
 
 
 def _files(path: Path) -> list[Path]:
-    files = sorted(p for p in path.rglob("*") if p.is_file() and _format(p)) if path.is_dir() else [path]
-    if not files or not _format(files[0]):
+    files = sorted(p for p in path.rglob("*") if p.is_file() and format_of(p)) if path.is_dir() else [path]
+    if not files or not format_of(files[0]):
         raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
     return files
 
 
-def _load_files(path: Path, text_column: str) -> dict[str, datasets.Dataset]:
-    files = _files(path)
-    splits: dict[str, list[Path]] = {"train": [], "validation": []}
-    for file in files:
+def _splits(path: Path) -> Iterator[tuple[Path, Split]]:
+    for file in _files(path):
         names = {
             file.name.lower().split(".")[0].split("-")[0],
             file.parent.name.lower() if path != file else "",
         }
-        splits["validation" if path.is_dir() and names & set(VALIDATION_NAMES) else "train"].append(file)
-    loaded = {}
-    for split, members in splits.items():
-        parts = [_load_file(file, text_column) for file in members]
-        parts = [part for part in parts if len(part)]
-        if parts:
-            loaded[split] = datasets.concatenate_datasets(parts)
-    return loaded
+        yield file, "validation" if path.is_dir() and names & set(VALIDATION_NAMES) else "train"
 
 
-def _load_file(file: Path, text_column: str) -> datasets.Dataset:
-    kind = _format(file)
-    if file.stat().st_size == 0:
-        return datasets.Dataset.from_dict({text_column: []})
-    options: dict[str, Any] = {"sample_by": "paragraph"} if kind == "text" else {}
-    try:
-        part = datasets.load_dataset(kind, data_files=str(file), split="train", **options)
-    except Exception as error:  # every reader raises its own
-        raise _unreadable(file, kind, error) from error
-    if kind == "text" and text_column != "text":
-        part = part.rename_column("text", text_column)
-    return _texts(part, str(file), text_column)
+def _file_part(file: Path, split: Split, column: str) -> Part:
+    check_file(file, column)
+
+    def fingerprint() -> str:
+        return key_of([file_digest(file), format_of(file), column])
+
+    return Part(split, partial(read_texts, file, column), fingerprint)
 
 
-def _unreadable(file: Path, kind: str | None, error: Exception) -> InputError:
-    return InputError(f"cannot read {file} as {kind}: {str(error.__cause__ or error).splitlines()[0]}")
-
-
-def _texts(part: datasets.Dataset, name: str, text_column: str) -> datasets.Dataset:
-    """The documents that hold text, as plain strings: formats differ in how they store them."""
-    if text_column not in part.column_names:
-        raise InputError(f"{name} has no column {text_column!r}, only {', '.join(part.column_names)}")
-    kind = part.features[text_column]
-    if getattr(kind, "dtype", None) not in ("string", "large_string"):
-        raise InputError(f"column {text_column!r} of {name} holds {kind}, not text")
-    part = part.select_columns([text_column]).cast(datasets.Features({text_column: datasets.Value("string")}))
-    return part.filter(lambda text: bool(text and text.strip()), input_columns=[text_column])
-
-
-def _load_hub(source: str, text_column: str) -> dict[str, datasets.Dataset]:
-    name, _, configuration = source.partition(":")
-    try:
-        loaded = datasets.load_dataset(name, configuration or None)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
-        ) from error
-    return {split: _texts(part, source, text_column) for split, part in loaded.items()}
-
-
-def _split(name: str, splits: dict[str, datasets.Dataset], text_column: str) -> Corpus:
-    if not splits:
-        raise InputError(f"corpus {name} is empty")
-    train = next(iter(splits.values())) if "train" not in splits else splits["train"]
-    held_out = next(
-        (splits[key] for key in VALIDATION_NAMES if key in splits and splits[key] is not train), None
+def _hub_parts(source: str, column: str, streaming: bool) -> tuple[Part, ...]:
+    found = open_hub(source, column, streaming)
+    if not found:
+        raise InputError(f"corpus {source} is empty")
+    train = "train" if "train" in found else next(iter(found))
+    held_out = [name for name in VALIDATION_NAMES if name in found and name != train][:1]
+    chosen: list[tuple[Split, str]] = [("train", train), *(("validation", name) for name in held_out)]
+    return tuple(
+        Part(split, found[name].texts, partial(key_of, [found[name].fingerprint, column]))
+        for split, name in chosen
     )
-    if held_out is None:
-        texts = train[text_column]
-        marks = [python_docs.is_validation(text) for text in texts]
-        held_out = train.select([i for i, mark in enumerate(marks) if mark])
-        train = train.select([i for i, mark in enumerate(marks) if not mark])
-    # files are often sorted, and short runs read a part of the corpus only
-    return Corpus(name, train.shuffle(seed=0)[text_column], held_out[text_column])

@@ -7,8 +7,11 @@ where it was.
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import lru_cache
+import mmap
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,35 +20,56 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
+from raft.data.order import RandomOrder
+from raft.data.tokens import id_range
+from raft.errors import InputError
+
 IGNORED = -100
 """Label of a position that has no loss."""
+
+READS_HELD = 8192
+"""Sequences that are read from a memory-mapped file before its pages are given back: the kernel maps up to 64
+KB around each."""
+
+CHUNK = 65_536
 
 
 class MaskedSequences(Dataset[dict[str, Tensor]]):
     """Draws of masked sequences: 15 % of the tokens are to be predicted, of them 80 % are ``[MASK]``, 10 %
     random.
 
+    Draw d is sequence d mod N of the order of epoch ⌊d / N⌋, under masks of its own. It does not depend on
+    the draws before it, on the batch it is in, or on the process that makes it.
+
     Args:
-        sequences: ``[N, L]`` token ids, from ``raft.data.tokens.pack``.
+        sequences: ``[N, L]`` token ids of any integer type, in memory or memory-mapped, from
+            ``raft.data.tokens.pack`` or ``raft.data.token_store``.
         tokenizer: gives the ids of the special tokens and the size of the vocabulary.
-        seed: of order and masks.
+        seed: of order and masks, from 0 to 2⁶⁴-1.
         draws: length of the dataset; every N draws run through all sequences in a new order, with new masks.
             N, in the given order, where it is None.
         probability: share of the ordinary tokens that is to be predicted.
 
     Each item holds ``input_ids`` and ``labels``, int64 ``[L]``; labels are −100 where nothing is predicted.
 
+    Raises:
+        InputError: for a probability outside (0, 1], or a tokenizer without a mask token.
+
     Source: Devlin et al., "BERT", NAACL 2019, section 3.1.
     """
 
     def __init__(
         self,
-        sequences: NDArray[np.int32],
+        sequences: NDArray[np.integer],
         tokenizer: PreTrainedTokenizerFast,
         seed: int,
         draws: int | None = None,
         probability: float = 0.15,
     ) -> None:
+        if not 0 < probability <= 1:
+            raise InputError(f"--mlm_probability must be above 0 and at most 1, not {probability}")
+        if tokenizer.mask_token_id is None:
+            raise InputError("the tokenizer has no mask token; masked language modelling needs one")
         self.sequences = sequences
         self.seed = seed
         self.shuffled = draws is not None
@@ -54,46 +78,117 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         self.mask_token_id: int = tokenizer.mask_token_id
         self.vocab_size = len(tokenizer)
         self.special_ids = np.array(sorted(tokenizer.all_special_ids))
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._is_special = np.isin(np.arange(id_range(tokenizer)), self.special_ids)
+        self._reads = 0
+        self._prepare()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: of a memory-mapped file its name, not its content."""
+        state = {**self.__dict__, "_order": None}
+        s: Any = self.sequences
+        base: Any = s.base
+        if isinstance(s, np.memmap) and isinstance(base, mmap.mmap):
+            state["sequences"] = partial(np.memmap, s.filename, s.dtype, "r", s.offset, s.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["sequences"], partial):
+            state["sequences"] = state["sequences"]()
+        self.__dict__.update(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._order = lru_cache(maxsize=2)(partial(RandomOrder, len(self.sequences), self.seed))
+        if self.shuffled:
+            _advise(self.sequences, "MADV_RANDOM")
 
     def __len__(self) -> int:
         return self.draws
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
-        if not 0 <= draw < self.draws:
-            raise IndexError(draw)
-        epoch, place = divmod(draw, len(self.sequences))
-        tokens = self.sequences[self._order(epoch)[place] if self.shuffled else place].astype(np.int64)
-        # a counter-based generator: any draw can be made without those before it
-        random = np.random.Generator(np.random.Philox(key=[self.seed, draw])).random((3, len(tokens)))
-        chosen = (random[0] < self.probability) & ~np.isin(tokens, self.special_ids)
-        inputs = tokens.copy()
-        inputs[chosen & (random[1] < 0.8)] = self.mask_token_id
-        swapped = chosen & (random[1] >= 0.9)
-        inputs[swapped] = (random[2, swapped] * self.vocab_size).astype(np.int64)
-        return {
-            "input_ids": torch.from_numpy(inputs),
-            "labels": torch.from_numpy(np.where(chosen, tokens, IGNORED)),
-        }
+        return self.__getitems__([draw])[0]
 
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.sequences))
+    def __getitems__(self, draws: Sequence[int]) -> list[dict[str, Tensor]]:
+        """The items of a batch, which takes a fraction of the time that one item after the other would."""
+        inputs, labels = self.batch(draws)
+        pairs = zip(inputs.unbind(), labels.unbind(), strict=True)
+        return [{"input_ids": one, "labels": other} for one, other in pairs]
+
+    def batch(self, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """``input_ids`` and ``labels`` of these draws, int64 ``[n, L]``."""
+        input_ids, labels = self._masked(np.asarray(draws, dtype=np.int64))
+        return torch.from_numpy(input_ids), torch.from_numpy(labels)
+
+    def _masked(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if len(outside := draws[(draws < 0) | (draws >= self.draws)]):
+            raise IndexError(f"draw {outside[0]} of {self.draws}")
+        tokens = self._sequences(draws).astype(np.int64)
+        words = self._random(draws, tokens.shape[1])
+        chosen = (words >> 32) < round(self.probability * 2**32)
+        chosen &= ~self._is_special[tokens]
+        labels = np.where(chosen, tokens, IGNORED)
+        rows, columns = np.nonzero(chosen)
+        # the lower 32 bits as a number from 0 to 10: its digit says what becomes of the token, and what is
+        # behind the point which token comes in its place
+        tenths = (words[rows, columns] & 0xFFFFFFFF) * 10
+        digit, rest = tenths >> 32, tenths & 0xFFFFFFFF
+        masked, swapped = digit < 8, digit == 9
+        tokens[rows[masked], columns[masked]] = self.mask_token_id
+        tokens[rows[swapped], columns[swapped]] = (rest[swapped] * self.vocab_size) >> 32
+        return tokens, labels
+
+    def _sequences(self, draws: NDArray[np.int64]) -> NDArray[np.integer]:
+        epochs, places = np.divmod(draws, len(self.sequences))
+        if self.shuffled:
+            for epoch in np.unique(epochs):
+                here = epochs == epoch
+                places[here] = self._order(int(epoch))(places[here])
+        found = np.asarray(self.sequences[places])
+        self._reads += len(draws)
+        if self._reads >= READS_HELD:
+            self._reads = 0
+            _advise(self.sequences, "MADV_DONTNEED")  # they stay in the page cache, but count as ours no more
+        return found
+
+    def _random(self, draws: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
+        """64 random bits for each token, ``[n, length]``.
+
+        The generator counts in blocks of four words, and each draw begins at a number of its own:
+        neighbouring draws, as batches hold them, come from one call.
+        """
+        blocks = -(-length // 4)
+        words = np.empty((len(draws), 4 * blocks), dtype=np.uint64)
+        borders = np.flatnonzero(np.diff(draws) != 1) + 1
+        for start, stop in pairwise([0, *borders.tolist(), len(draws)]):
+            generator = np.random.Philox(key=self.seed, counter=int(draws[start]) * blocks)
+            words[start:stop] = generator.random_raw((stop - start) * 4 * blocks).reshape(stop - start, -1)
+        return words[:, :length]
 
 
-def unigram_loss(train: NDArray[np.int32], validation: MaskedSequences) -> float:
+def _advise(array: NDArray[Any], advice: str) -> None:
+    """Tell the kernel how a memory-mapped file is used, where it can be told."""
+    base: Any = array.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, advice):
+        base.madvise(getattr(mmap, advice))
+
+
+def unigram_loss(train: NDArray[np.integer], validation: MaskedSequences) -> float:
     """Loss, in nats, of predicting each masked token from the training text's token frequencies alone.
 
     Frequencies are smoothed by one count a token. A model that ends here has learned nothing from context.
     """
-    counts = np.ones(validation.vocab_size)
-    ordinary = train[~np.isin(train, validation.special_ids)]
-    counts += np.bincount(ordinary, minlength=validation.vocab_size)
+    size = validation.vocab_size
+    counts = np.ones(size)
+    for start in range(0, len(train), CHUNK):
+        counts += np.bincount(train[start : start + CHUNK].ravel(), minlength=size)
     counts[validation.special_ids] = 0.0
     with np.errstate(divide="ignore"):
         log_probability = np.log(counts / counts.sum())
-    targets: Counter[int] = Counter()
-    for item in (validation[i] for i in range(len(validation))):
-        labels = item["labels"]
-        targets.update(labels[labels != IGNORED].tolist())
-    total = sum(targets.values())
-    return float(-sum(count * log_probability[token] for token, count in targets.items()) / total)
+    targets = np.zeros(size)
+    for start in range(0, len(validation), CHUNK):
+        _, labels = validation.batch(range(start, min(start + CHUNK, len(validation))))
+        targets += np.bincount(labels[labels != IGNORED].numpy(), minlength=size)
+    held = targets > 0
+    return float(-(targets[held] * log_probability[held]).sum() / targets.sum())

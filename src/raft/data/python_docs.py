@@ -33,7 +33,7 @@ PACKAGES = (
 CLEANING = 2
 """Raise when the cleaning changes, so that old caches are not read."""
 
-VALIDATION_PERCENT = 5
+VALIDATION_SHARE = 0.05
 MIN_WORDS = 6
 
 _SECTION = re.compile(
@@ -101,10 +101,16 @@ def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
     return train, validation
 
 
-def is_validation(name: str) -> bool:
-    """Whether the hash of a document's name, or of its text, holds it out."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < VALIDATION_PERCENT
+def is_validation(name: str, share: float = VALIDATION_SHARE) -> bool:
+    """Whether the hash of a document's name, or of its text, holds it out.
+
+    Args:
+        name: or text.
+        share: of all documents, from 0 to 1.
+    """
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    percent, fraction = int.from_bytes(digest[:4], "big") % 100, int.from_bytes(digest[4:8], "big") / 2**32
+    return (percent + fraction) / 100 < share
 
 
 def _unseen(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:

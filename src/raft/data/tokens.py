@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
+from raft.data.encoding import encode
 from raft.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -21,13 +23,13 @@ BATCH = 256
 
 
 def train_tokenizer(
-    documents: Sequence[str], vocab_size: int, max_length: int = 512
+    documents: Iterable[str], vocab_size: int, max_length: int = 512
 ) -> PreTrainedTokenizerFast:
     """Train a lower-cased WordPiece tokenizer, BERT's special tokens included, on the first 20 MB of the
     text.
 
     Args:
-        documents: texts.
+        documents: texts; no more are read than are needed.
         vocab_size: number of tokens; a small corpus may give fewer.
         max_length: ``model_max_length`` of the tokenizer.
 
@@ -89,18 +91,60 @@ def _alphabet(documents: Sequence[str], normalizer: normalizers.Normalizer, most
     return sorted(letters, key=lambda character: (-normalized[character], character))[:most]
 
 
-def _first_characters(documents: Sequence[str], limit: int) -> Iterator[str]:
+def _first_characters(documents: Iterable[str], limit: int) -> Iterator[str]:
     read = 0
     for document in documents:
-        yield document
+        yield document[:limit]  # one can be the whole corpus
         read += len(document)
         if read > limit:
             return
 
 
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy of the tokenizer's fast part that keeps every token: saved ones often truncate and pad."""
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def id_range(tokenizer: PreTrainedTokenizerFast) -> int:
+    """One more than the largest token id: some vocabularies have gaps."""
+    return int(max(tokenizer.get_vocab().values())) + 1
+
+
+def token_dtype(tokenizer: PreTrainedTokenizerFast) -> np.dtype[Any]:
+    """uint16 where the vocabulary allows, else int32; little-endian, as files hold it."""
+    return np.dtype("<u2" if id_range(tokenizer) <= 2**16 else "<i4")
+
+
+class Packer:
+    """Cuts a stream of tokens into sequences ``[CLS] … [SEP]`` of one length.
+
+    Args:
+        tokenizer: gives the ids of the two.
+        length: tokens of a sequence, the two special ones included.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
+        self.ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        self.body = length - 2
+        self.rest = np.zeros(0, dtype=token_dtype(tokenizer))
+
+    def add(self, stream: NDArray[Any]) -> NDArray[Any]:
+        """The next ``[sequences, length]``; what does not fill a sequence is kept for the next call."""
+        stream = np.concatenate([self.rest, stream])
+        count = len(stream) // self.body
+        packed = np.empty((count, self.body + 2), dtype=self.rest.dtype)
+        packed[:, 0], packed[:, -1] = self.ends
+        packed[:, 1:-1] = stream[: count * self.body].reshape(count, self.body)
+        self.rest = stream[count * self.body :]
+        return packed
+
+
 def pack(
-    documents: Sequence[str], tokenizer: PreTrainedTokenizerFast, length: int, most: int | None = None
-) -> NDArray[np.int32]:
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, length: int, most: int | None = None
+) -> NDArray[Any]:
     """Concatenate documents, each ended by ``[SEP]``, and cut them into ``[CLS] … [SEP]``.
 
     Args:
@@ -110,22 +154,56 @@ def pack(
         most: stop after so many sequences.
 
     Returns:
-        ``[sequences, length]``; the unfilled rest at the end is dropped.
+        ``[sequences, length]`` of the tokenizer's ``token_dtype``; the unfilled rest at the end is dropped.
     """
-    body = length - 2
-    pieces: list[NDArray[np.int32]] = []
-    held = 0
+    fast, dtype, packer = encoder(tokenizer), token_dtype(tokenizer), Packer(tokenizer, length)
+    packed: list[NDArray[Any]] = [np.empty((0, length), dtype=dtype)]
+    count = 0
     iterator = iter(documents)
-    while texts := list(islice(iterator, BATCH)):
-        for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
-            piece = np.array([*encoding.ids, tokenizer.sep_token_id], dtype=np.int32)
-            pieces.append(piece)
-            held += len(piece)
-        if most is not None and held >= most * body:
-            break
-    stream = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
-    count = len(stream) // body if most is None else min(len(stream) // body, most)
-    packed = np.empty((count, length), dtype=np.int32)
-    packed[:, 0], packed[:, -1] = tokenizer.cls_token_id, tokenizer.sep_token_id
-    packed[:, 1:-1] = stream[: count * body].reshape(count, body)
-    return packed
+    while (most is None or count < most) and (texts := list(islice(iterator, BATCH))):
+        packed.append(packer.add(encode(fast, texts, tokenizer.sep_token_id, dtype)))
+        count += len(packed[-1])
+    return np.concatenate(packed)[:most]
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """A saved tokenizer, for masked language modelling.
+
+    Args:
+        name: folder or hub name.
+
+    Raises:
+        InputError: where there is none, or it has no fast form or lacks one of the special tokens.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # transformers raises many kinds
+        raise InputError(f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise InputError(f"the tokenizer of {name} has no fast form, which is needed here")
+    for kind in ("cls", "sep", "mask"):
+        if getattr(tokenizer, f"{kind}_token_id") is None:
+            raise InputError(
+                f"the tokenizer of {name} has no {kind} token; masked language modelling needs one"
+            )
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+    """Refuse a tokenizer that does not fit a model.
+
+    Raises:
+        InputError: where it has tokens that the model has no embedding for, or pads with another one.
+    """
+    needed = id_range(tokenizer)
+    if needed > config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {needed} tokens, but the model's vocab_size is {config.vocab_size}; "
+            "take the tokenizer that belongs to the model, or a larger vocab_size"
+        )
+    ours, models = tokenizer.pad_token_id, getattr(config, "pad_token_id", None)
+    if ours is not None and models is not None and ours != models:
+        raise InputError(
+            f"the tokenizer pads with token {ours}, but the model's pad_token_id is {models}; "
+            "take the tokenizer that belongs to the model, or set pad_token_id"
+        )

@@ -171,7 +171,10 @@ def model_config(settings: ComparisonSettings, twin: str, tokenizer: PreTrainedT
 
 
 def training_set(
-    settings: ComparisonSettings, sequences: NDArray[np.int32], tokenizer: PreTrainedTokenizerFast, steps: int
+    settings: ComparisonSettings,
+    sequences: NDArray[np.integer],
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
 ) -> MaskedSequences:
     """The draws that each twin is trained on: a function of the settings, not of the twin."""
     return MaskedSequences(sequences, tokenizer, settings.seed, draws=steps * settings.batch_size)
@@ -319,7 +322,7 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
 def _affordable_steps(
     settings: ComparisonSettings,
     tokenizer: PreTrainedTokenizerFast,
-    sequences: NDArray[np.int32],
+    sequences: NDArray[np.integer],
     runs: int,
     spent: float,
 ) -> int:
@@ -333,8 +336,7 @@ def _affordable_steps(
         for step in range(PROBE_STEPS):
             started = time.perf_counter()
             places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
-            batch = [draws[place] for place in places]
-            inputs, labels = (torch.stack([item[key] for item in batch]) for key in ("input_ids", "labels"))
+            inputs, labels = draws.batch(places)
             masked_lm_loss(model, inputs, labels).mean().backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -50,13 +50,11 @@ def validation_losses(
     model.eval()
     sums, counts = [], []
     for start in range(0, len(dataset), batch_size):
-        items = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
-        input_ids, labels = (
-            torch.stack([item[key] for item in items]).to(model.device) for key in ("input_ids", "labels")
-        )
+        places = range(start, min(start + batch_size, len(dataset)))
+        input_ids, labels = (tensor.to(model.device) for tensor in dataset.batch(places))
         losses = masked_lm_loss(model, input_ids, labels).double().cpu()
         rows = (labels != IGNORED).nonzero()[:, 0].cpu()
-        sums.append(torch.zeros(len(items), dtype=torch.float64).index_add(0, rows, losses))
-        counts.append(torch.bincount(rows, minlength=len(items)))
+        sums.append(torch.zeros(len(places), dtype=torch.float64).index_add(0, rows, losses))
+        counts.append(torch.bincount(rows, minlength=len(places)))
     model.train(training)
     return torch.cat(sums).numpy(), torch.cat(counts).numpy()

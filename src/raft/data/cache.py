@@ -1,0 +1,83 @@
+"""What is costly to make is kept on disk: made once, whichever process comes first, and never half-made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+CHUNK = 1 << 20
+SETTLED_NS = 2_000_000_000
+"""A file that changed less than this long ago may change again within one tick of its time stamp."""
+
+
+def cache_directory() -> Path:
+    """``$RAFT_CACHE``, or ``raft`` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "raft"
+    return Path(os.environ.get("RAFT_CACHE", default)).expanduser()
+
+
+def key_of(settings: object) -> str:
+    """A short name for settings that JSON can hold: the start of their hash."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """The folder, made by ``build`` where it does not exist yet.
+
+    Of several processes that ask at once, one builds and the others wait. The folder gets its name when it is
+    whole; what an interrupted build left is removed by the next.
+
+    Args:
+        folder: what is wanted.
+        build: fills the empty folder it is given.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():  # another process has built it while this one waited
+            return folder
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            build(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file that others see either not at all or complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's bytes, read once: it is remembered with the file's size and time of change."""
+    status = file.stat()
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    memory = cache_directory() / "digests" / f"{key_of(str(file.resolve()))}.json"
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        if known["stamp"] == stamp:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError):
+        pass
+    found = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            found.update(chunk)
+    if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+        write_whole(memory, json.dumps({"stamp": stamp, "sha256": found.hexdigest()}))
+    return found.hexdigest()
