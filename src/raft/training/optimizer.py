@@ -1,4 +1,4 @@
-"""Parameter groups and their schedules: RAF coefficients learn at a rate of their own, by default constant."""
+"""Parameter groups and their schedules: RAF coefficients have a rate of their own, by default constant."""
 
 from __future__ import annotations
 

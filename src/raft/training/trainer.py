@@ -88,6 +88,7 @@ class RaftTrainer(Trainer):
         self.budget = None if hours is None else TimeBudget(self.clock, hours)
         if self.budget is not None:
             self.add_callback(self.budget)
+        self._looks_at_once = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
         self._staging = False
         self._saved_step = -1
@@ -204,7 +205,7 @@ class RaftTrainer(Trainer):
     def _watch(self, loss: Tensor) -> None:
         """Remember the first step whose loss is not finite, on the device: to ask would make it wait."""
         step = self.state.global_step
-        if loss.device.type == "cpu":
+        if self._looks_at_once:
             if not torch.isfinite(loss):
                 raise TrainingError(self._divergence(f"the loss is {loss.item()} at step {step}"))
             return
@@ -283,7 +284,7 @@ class RaftTrainer(Trainer):
             checkpoints.rotate(final, self.args.save_total_limit, None if best is None else Path(best))
 
     def _attempt(self, action: Callable[[], None], final: Path) -> None:
-        """Do something that succeeds in all processes, or ends the training in all and leaves nothing behind."""
+        """Do something that succeeds in all processes, or ends the training in all and leaves no trace."""
         error: Exception | None = None
         try:
             action()
