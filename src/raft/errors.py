@@ -9,3 +9,15 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training that cannot go on, told in one line. Exit status 1."""
+
+
+class TrainingStopped(SystemExit):
+    """A training that was asked to stop, and has saved all it needs to go on. Exit status 0.
+
+    Attributes:
+        message: one line with the command that goes on.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0)
+        self.message = message

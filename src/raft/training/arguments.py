@@ -6,12 +6,46 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from raft.errors import InputError
+from raft.training.optimizer import SHAPES
+
 
 @dataclass
 class RaftTrainingArguments(TrainingArguments):
-    """``transformers.TrainingArguments`` with a learning rate and a weight decay for the RAF coefficients."""
+    """``transformers.TrainingArguments`` with rate, weight decay and schedule of the RAF coefficients.
+
+    With ``time_budget_hours``, learning rates follow the clock and the training ends with the budget; the
+    steps are an upper bound. Such a training can be resumed, and the hours before count, but it does not
+    repeat bit for bit.
+
+    Raises:
+        InputError: for a schedule other than constant, linear or cosine, or a budget that is not positive.
+    """
 
     raf_learning_rate: float = field(
         default=5e-3, metadata={"help": "Learning rate of the RAF coefficients."}
     )
     raf_weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of the RAF coefficients."})
+    raf_lr_scheduler_type: str = field(
+        default="constant",
+        metadata={"help": "Schedule of the RAF coefficients after the warm-up: constant, linear or cosine."},
+    )
+    time_budget_hours: float | None = field(
+        default=None,
+        metadata={"help": "Hours after which the training ends, those before it was resumed included."},
+    )
+    # reading each loss to filter it would make the device wait; a loss that is not finite ends the training
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave losses that are not finite out of the log."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("lr_scheduler_type", "raf_lr_scheduler_type"):
+            kind = getattr(self, name)
+            if getattr(kind, "value", kind) not in SHAPES:
+                raise InputError(
+                    f"{name} is {getattr(kind, 'value', kind)!r}; it must be one of {', '.join(SHAPES)}"
+                )
+        if self.time_budget_hours is not None and not self.time_budget_hours > 0:
+            raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
+        super().__post_init__()

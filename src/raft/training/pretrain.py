@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,21 +55,24 @@ def pretrain(
     validation: MaskedSequences,
     arguments: RaftTrainingArguments,
     callbacks: Sequence[TrainerCallback] = (),
+    resume: str | bool | None = None,
 ) -> Pretrained:
-    """Train a new model of ``config``; checkpoints are not written, the caller saves what it wants to keep.
+    """Train a new model of ``config``; checkpoints are written as ``arguments`` say.
 
     Args:
         config: of the model; its ``raf`` block tells a RAFT from a FAFT.
         train: at least ``max_steps`` times the batch size of draws.
         validation: masked once and for all.
         arguments: seed, learning rates, steps, batch size.
-        callbacks: of ``transformers``.
+        callbacks: of ``transformers``; ``StopOnSignal`` among them saves and stops at a signal.
+        resume: a checkpoint to go on from, or True for the newest one that is whole, if there is any.
 
     Raises:
-        InputError: where the training text does not fill one batch.
-        TrainingError: where the loss is not finite.
+        InputError: where the training text does not fill one batch, or the checkpoint cannot be used.
+        TrainingError: where the loss is not finite, or a checkpoint cannot be written.
+        TrainingStopped: after a signal that ``StopOnSignal`` was told of.
     """
-    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+    batch = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     if len(train.sequences) < batch or len(validation.sequences) == 0:
         raise InputError(
             f"the corpus gives {len(train.sequences)} training and {len(validation.sequences)} validation "
@@ -84,31 +86,15 @@ def pretrain(
         eval_dataset=validation,
         callbacks=list(callbacks),
     )
-    watch = _Stopwatch()
-    trainer.add_callback(watch)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     sums, counts = validation_losses(model, validation, arguments.per_device_eval_batch_size)
     history = [
         (int(entry["step"]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history
-        if "eval_loss" in entry and entry["step"] < trainer.state.max_steps
+        if "eval_loss" in entry and entry["step"] < trainer.state.global_step
     ]
-    history.append((trainer.state.max_steps, float(sums.sum() / counts.sum())))
-    return Pretrained(model.eval(), sums, counts, history, watch.seconds)
-
-
-class _Stopwatch(TrainerCallback):
-    """Sums the time of the training steps alone."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.started = 0.0
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.started = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.seconds += time.perf_counter() - self.started
+    history.append((trainer.state.global_step, float(sums.sum() / counts.sum())))
+    return Pretrained(model.eval(), sums, counts, history, trainer.clock.step_seconds)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:

@@ -1,23 +1,41 @@
-"""A thin ``transformers.Trainer``: RAF parameter group, draws in their own order, divergence said early."""
+"""A thin ``transformers.Trainer``: RAF group, draws in their order, divergence said early, no work lost."""
 
 from __future__ import annotations
 
+import json
+import logging
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers.trainer_utils import SaveStrategy, TrainOutput
 
 from raft.data.masking import MaskedSequences
-from raft.errors import TrainingError
+from raft.errors import InputError, TrainingError, TrainingStopped
+from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
-from raft.training.optimizer import param_groups, schedule
+from raft.training.optimizer import adamw, param_groups, schedule
+from raft.training.stopping import Clock, StopOnSignal, TimeBudget, largest
+
+STATE = "raft_state.json"
+"""What a checkpoint holds beside ``Trainer``'s own files: the time spent, and the sequences of a step."""
+
+LOOK_EVERY = 100
+"""Steps between two looks at whether the loss is finite, where a look makes the device wait."""
+
+FINITE = torch.iinfo(torch.int64).max
 
 
 class LossInProgressBar(ProgressCallback):
@@ -30,14 +48,19 @@ class LossInProgressBar(ProgressCallback):
 
 
 class RaftTrainer(Trainer):
-    """``transformers.Trainer`` with AdamW over the groups of ``raft.param_groups``.
+    """``transformers.Trainer`` with AdamW over the groups of ``raft.param_groups``, and safe checkpoints.
 
     ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
-    positions only, and validated exactly: the mean over all masked tokens. Anything else trains as in
-    ``Trainer``.
+    positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
+    validated exactly: the mean over all masked tokens. Anything else trains as in ``Trainer``.
+
+    Checkpoints appear whole and are verified before they are resumed from (``raft.training.checkpoints``). A
+    training that resumes goes on with the same bits on the same number of processes, with the same sequences
+    in each step on any other; ``args.time_budget_hours`` counts the time before.
 
     Raises:
-        TrainingError: at the first step whose loss is not finite.
+        TrainingError: where the loss or the weights are not finite, at once on a CPU, elsewhere within 100
+            steps and before anything is saved; where a checkpoint cannot be written.
     """
 
     args: RaftTrainingArguments
@@ -52,26 +75,106 @@ class RaftTrainer(Trainer):
         self.is_masked_lm = isinstance(self.train_dataset, MaskedSequences)
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
         self.model_accepts_loss_kwargs = self.is_masked_lm
+        if self.is_masked_lm:
+            if self.args.n_gpu > 1:
+                raise InputError(
+                    f"one process sees {self.args.n_gpu} GPUs; start one for each with 'torchrun "
+                    f"--nproc-per-node={self.args.n_gpu}', or hide the others with CUDA_VISIBLE_DEVICES=0"
+                )
+            self.args.average_tokens_across_devices = True
+        self.clock = Clock()
+        self.add_callback(self.clock)
+        hours = self.args.time_budget_hours
+        self.budget = None if hours is None else TimeBudget(self.clock, hours)
+        if self.budget is not None:
+            self.add_callback(self.budget)
+        self._looks_at_once = self.args.device.type == "cpu"
+        self._first_bad_step: Tensor | None = None
+        self._staging = False
+        self._saved_step = -1
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train, or go on.
+
+        Args:
+            resume_from_checkpoint: a checkpoint, or True for the newest one in ``output_dir`` that is whole;
+                the training starts from the beginning where there is none.
+            trial: as in ``Trainer``.
+            ignore_keys_for_eval: as in ``Trainer``.
+
+        Raises:
+            InputError: where the checkpoint that is named is not whole, or its steps were of another size.
+            TrainingError: see the class.
+            TrainingStopped: after a signal, where there is a ``StopOnSignal`` callback.
+        """
+        chosen = self._choose_checkpoint(resume_from_checkpoint)
+        self.clock.restore({} if chosen is None else self._read_state(chosen)["clock"])
+        self._first_bad_step, self._saved_step = None, -1
+        if chosen is not None:
+            logging.getLogger("raft").info("going on from %s", chosen)
+        stops = [c for c in self.callback_handler.callbacks if isinstance(c, StopOnSignal)]
+        try:
+            output: TrainOutput = super().train(
+                None if chosen is None else str(chosen), trial, ignore_keys_for_eval
+            )
+        finally:
+            for stop in stops:
+                stop.release()
+        for stop in (stop for stop in stops if stop.agreed):
+            message = stop.message(self.state.global_step)
+            if self.is_world_process_zero():
+                print(message, flush=True)
+            raise TrainingStopped(message)
+        self._refuse_divergence(weights=True)
+        return output
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
         if self.optimizer is None:
             a = self.args
             groups = param_groups(
-                self.model, a.learning_rate, a.raf_learning_rate, a.weight_decay, a.raf_weight_decay
+                self.model if model is None else model,
+                a.learning_rate,
+                a.raf_learning_rate,
+                a.weight_decay,
+                a.raf_weight_decay,
             )
-            self.optimizer = AdamW(groups, betas=(a.adam_beta1, a.adam_beta2), eps=a.adam_epsilon)
+            self.optimizer = adamw(groups, betas=(a.adam_beta1, a.adam_beta2), eps=a.adam_epsilon)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         if self.lr_scheduler is None:
-            warmup = self.args.get_warmup_steps(num_training_steps)
-            self.lr_scheduler = schedule(optimizer or self.create_optimizer(), warmup, num_training_steps)
+            budget, kind = self.budget, self.args.lr_scheduler_type
+            self.lr_scheduler = schedule(
+                optimizer or self.create_optimizer(),
+                self.args.warmup_steps,
+                num_training_steps,
+                getattr(kind, "value", kind),
+                self.args.raf_lr_scheduler_type,
+                None if budget is None else lambda: budget.share,
+            )
+            self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.is_masked_lm:
             return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
         return super()._get_train_sampler(train_dataset)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Trainer looks at the end after a step: one that resumed at its end would train one more
+        if self.budget is not None:
+            self.budget.look(self.args.device)
+        if self.state.global_step >= self.state.max_steps or (self.budget is not None and self.budget.over):
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    # ---- the loss ----
 
     def compute_loss(
         self,
@@ -83,17 +186,167 @@ class RaftTrainer(Trainer):
         if not self.is_masked_lm:
             found = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         else:
-            losses = masked_lm_loss(model, inputs["input_ids"], inputs["labels"])
-            count = losses.numel() if num_items_in_batch is None else num_items_in_batch
-            found = losses.sum() / max(int(count), 1)
-        loss = found[0] if isinstance(found, tuple) else found
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step}: the training has diverged; "
-                f"lower the learning rate ({self.args.learning_rate:g}) or that of the RAFs "
-                f"({self.args.raf_learning_rate:g})"
+            found = self._masked_lm_loss(model, inputs, num_items_in_batch)
+        self._watch(found[0] if isinstance(found, tuple) else found)
+        return found
+
+    def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
+        bare = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        with self.accelerator.autocast():
+            losses = _call_through(
+                model, bare, partial(masked_lm_loss, bare), inputs["input_ids"], inputs["labels"]
+            )
+        if count is None:
+            return losses.sum() / max(losses.numel(), 1)
+        # the count is that of all processes, over which the gradients are averaged
+        processes: int = self.accelerator.num_processes
+        return losses.sum() * processes / torch.as_tensor(count).clamp(min=1)
+
+    def _watch(self, loss: Tensor) -> None:
+        """Remember the first step whose loss is not finite, on the device: to ask would make it wait."""
+        step = self.state.global_step
+        if self._looks_at_once:
+            if not torch.isfinite(loss):
+                raise TrainingError(self._divergence(f"the loss is {loss.item()} at step {step}"))
+            return
+        if self._first_bad_step is None:
+            self._first_bad_step = torch.full((), FINITE, dtype=torch.int64, device=loss.device)
+        bad = torch.where(torch.isfinite(loss.detach()), FINITE, step)
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+        if step % LOOK_EVERY == LOOK_EVERY - 1:
+            self._refuse_divergence()
+
+    def _refuse_divergence(self, weights: bool = False) -> None:
+        """Raise where a loss was not finite; with ``weights``, in all processes, and where those are not."""
+        first = FINITE if self._first_bad_step is None else int(self._first_bad_step.item())
+        if weights:
+            finite = [torch.isfinite(_local(p)).all() for p in self.model.parameters()]
+            spoiled = bool(finite) and not bool(torch.stack(finite).all())
+            last = self.state.global_step
+            first, spoiled = _first_of(first, self.args.device), largest([spoiled], self.args.device)[0] > 0
+            if spoiled and first == FINITE:
+                raise TrainingError(self._divergence(f"the weights are not finite after step {last}"))
+        if first != FINITE:
+            raise TrainingError(self._divergence(f"the loss is not finite at step {first}"))
+
+    def _divergence(self, what: str) -> str:
+        return (
+            f"{what}: the training has diverged; lower the learning rate ({self.args.learning_rate:g}) or "
+            f"that of the RAFs ({self.args.raf_learning_rate:g})"
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        self._refuse_divergence()
+        super().log(logs, start_time)
+
+    # ---- checkpoints ----
+
+    def _get_output_dir(self, trial: Any) -> str:
+        folder: str = super()._get_output_dir(trial)
+        return str(Path(folder) / checkpoints.STAGING) if self._staging else folder
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """``Trainer`` writes into a hidden folder; whole, it is sealed and gets its name from one process."""
+        if self._saved_step == self.state.global_step:  # a stop at the end of an epoch that is saved, too
+            return
+        self._refuse_divergence(weights=True)
+        folder = Path(self._get_output_dir(trial))
+        final = folder / f"checkpoint-{self.state.global_step}"
+        staged = folder / checkpoints.STAGING / final.name
+        self._attempt(lambda: self._stage(model, trial, staged, final), final)
+        self._attempt(lambda: self._finish(staged, final), final)
+        self._saved_step = self.state.global_step
+        if self.args.push_to_hub:
+            super()._push_from_checkpoint(str(final))
+
+    def _stage(self, model: nn.Module, trial: Any, staged: Path, final: Path) -> None:
+        self._staging = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = False
+        if self.state.best_model_checkpoint == str(staged):
+            self.state.best_model_checkpoint = str(final)
+        if self.args.should_save:
+            self.state.save_to_json(str(staged / "trainer_state.json"))
+            state = {
+                "clock": self.clock.state(),
+                "sequences_a_step": self.get_total_train_batch_size(self.args),
+            }
+            (staged / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+    def _finish(self, staged: Path, final: Path) -> None:
+        if self.args.should_save:
+            checkpoints.seal(staged)
+            checkpoints.publish(staged, final)
+            checkpoints.remove_stale(final.parent)
+            best = self.state.best_model_checkpoint
+            checkpoints.rotate(final, self.args.save_total_limit, None if best is None else Path(best))
+
+    def _attempt(self, action: Callable[[], None], final: Path) -> None:
+        """Do something that succeeds in all processes, or ends the training in all and leaves no trace."""
+        error: Exception | None = None
+        try:
+            action()
+        except (OSError, RuntimeError, SafetensorError) as caught:
+            error = caught
+        if largest([error is not None], self.args.device)[0]:
+            if self.args.should_save:
+                shutil.rmtree(final.parent / checkpoints.STAGING, ignore_errors=True)
+            reason = error or RuntimeError("another process could not write its part")
+            raise TrainingError(checkpoints.failure(reason, final)) from error
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Not before the checkpoint has its name."""
+
+    def _choose_checkpoint(self, asked: str | bool | None) -> Path | None:
+        """The checkpoint to resume from, found and verified by one process for all."""
+        answer: list[str | None] = [None, None]
+        if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
+            checkpoints.remove_stale(self._folder)
+        if self.is_world_process_zero() and asked:
+            try:
+                found = self._verified(asked)
+                answer[0] = None if found is None else str(found)
+            except InputError as error:
+                answer[1] = str(error)
+        if self.args.world_size > 1:
+            broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise InputError(answer[1])
+        return None if answer[0] is None else Path(answer[0])
+
+    def _verified(self, asked: str | bool) -> Path | None:
+        if asked is True:
+            found = checkpoints.newest_valid(self._folder)
+            if found is None:
+                logging.getLogger("raft").warning(
+                    "no whole checkpoint in %s: starting from the beginning", self._folder
+                )
+                return None
+        else:
+            found = Path(str(asked))
+            reason = checkpoints.problem(found)
+            if reason is not None:
+                raise InputError(f"cannot resume from {found}: {reason}; name another checkpoint")
+        before, now = self._read_state(found)["sequences_a_step"], self.get_total_train_batch_size(self.args)
+        if before != now:
+            raise InputError(
+                f"{found} was trained with {before} sequences a step, and now they are {now}: batch size × "
+                "accumulation × processes must stay the same"
             )
         return found
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.args.output_dir))
+
+    @staticmethod
+    def _read_state(checkpoint: Path) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        return state
+
+    # ---- validation ----
 
     def evaluate(
         self,
@@ -108,4 +361,45 @@ class RaftTrainer(Trainer):
         loss = float(sums.sum() / counts.sum())
         metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": math.exp(loss)}
         self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _call_through(
+    wrapper: nn.Module, module: nn.Module, function: Callable[..., Tensor], *args: Any
+) -> Tensor:
+    """``function(*args)`` as if it were the module's ``forward``.
+
+    What wraps the module (DDP, FSDP) synchronises gradients and gathers weights around calls of itself only.
+    """
+    if wrapper is module:
+        return function(*args)
+    own = vars(module).get("forward")
+
+    def restore() -> None:
+        vars(module).pop("forward", None)
+        if own is not None:
+            vars(module)["forward"] = own
+
+    def once(*arguments: Any) -> Tensor:
+        restore()
+        return function(*arguments)
+
+    vars(module)["forward"] = once
+    try:
+        result: Tensor = wrapper(*args)
+    finally:
+        restore()
+    return result
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """The part of a sharded parameter that lies here."""
+    local: Tensor = getattr(parameter, "to_local", lambda: parameter)()
+    return local.detach()
+
+
+def _first_of(step: int, device: torch.device) -> int:
+    """The smallest step over all processes; exact, also for ``FINITE``."""
+    found = -largest([-float(step)], device)[0]
+    return FINITE if found >= float(FINITE) else int(found)

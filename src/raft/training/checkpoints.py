@@ -1,0 +1,207 @@
+"""Checkpoints that are whole or not there: staged, hashed, brought to the disk, renamed; verified before use.
+
+``Trainer`` writes a checkpoint file by file into its final place. A kill in the middle leaves a folder that
+looks whole: without its optimizer file it resumes silently, with a new optimizer. Here a folder gets its name
+``checkpoint-N`` last, in one rename, and holds ``manifest.json``, which lists size and SHA-256 of every other
+file in it, in folders too. A folder that does not match its manifest is never resumed from.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+STAGING = ".saving"
+DISCARDED = ".discarded-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+_CHUNK = 1 << 20
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Folders named ``checkpoint-N``, the one with the highest step first; they may be broken."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The N of ``checkpoint-N``."""
+    match = _NAME.fullmatch(checkpoint.name)
+    if match is None:
+        raise ValueError(f"{checkpoint.name!r} is not the name of a checkpoint")
+    return int(match.group(1))
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the manifest of a folder that nobody writes to any more, and bring all of it to the disk.
+
+    Raises:
+        OSError: where the disk is full, or fails.
+    """
+    files = {}
+    for path in _files(checkpoint):
+        with path.open("rb") as file:
+            size, digest = _digest(file)
+            os.fsync(file.fileno())
+        files[path.relative_to(checkpoint).as_posix()] = {"size": size, "sha256": digest}
+    with (checkpoint / MANIFEST).open("w", encoding="utf-8") as file:
+        json.dump({"format": 1, "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    for path in [*(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint]:
+        _sync_folder(path)
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Give a sealed folder its name, in one rename; what had that name before is removed.
+
+    Args:
+        staged: on the file system of ``final``.
+        final: ``checkpoint-N``.
+    """
+    replaced = _set_aside(final) if final.exists() else None
+    staged.rename(final)
+    _sync_folder(final.parent)
+    if replaced is not None:
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def problem(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged.
+
+    Files that the manifest does not list are not looked at.
+    """
+    try:
+        listed: dict[str, dict[str, Any]] = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
+        expected = {name: (entry["size"], entry["sha256"]) for name, entry in listed.items()}
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}: cut short, or not written by raft"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its {MANIFEST} cannot be read ({error})"
+    return _missing_for_resuming(expected) or next(
+        (
+            found
+            for name, (size, digest) in expected.items()
+            if (found := _mismatch(checkpoint, name, size, digest))
+        ),
+        None,
+    )
+
+
+def newest_valid(folder: Path) -> Path | None:
+    """The newest checkpoint that matches its manifest; the log says why newer ones are refused."""
+    for checkpoint in checkpoints_in(folder):
+        reason = problem(checkpoint)
+        if reason is None:
+            return checkpoint
+        logging.getLogger("raft").warning("%s is refused: %s; looking for an older one", checkpoint, reason)
+    return None
+
+
+def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
+    """Remove the oldest checkpoints beside a new one, until ``limit`` are left.
+
+    To be called when ``newest`` has been published. It stays, whatever the limit, and so do folders with a
+    higher step: they were refused when the training resumed before them, and are replaced as it gets there.
+
+    Args:
+        newest: just published.
+        limit: how many to keep, ``newest`` among them; all where it is None or 0.
+        keep: one more that stays, such as the best one.
+    """
+    if not limit or limit < 0:
+        return
+    older = [path for path in checkpoints_in(newest.parent) if step_of(path) < step_of(newest)]
+    kept = [path for path in older if keep is not None and path.name == keep.name]
+    removable = [path for path in older if path not in kept]
+    for path in removable[max(0, limit - 1 - len(kept)) :]:
+        shutil.rmtree(_set_aside(path), ignore_errors=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what a training that was killed left half written, or half removed."""
+    if folder.is_dir():
+        for path in (folder / STAGING, *folder.glob(f"{DISCARDED}*")):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def failure(error: BaseException, checkpoint: Path) -> str:
+    """One line on why a checkpoint could not be written."""
+    # torch and safetensors report a full disk as errors of their own, with or without the system's words
+    text = " ".join(str(error).split())
+    full = (
+        getattr(error, "errno", None) in FULL
+        or re.search(r"No space left|StorageFull|quota", text) is not None
+    )
+    reason = "the disk is full" if full else text[:200] or type(error).__name__
+    last = next((path for path in checkpoints_in(checkpoint.parent) if problem(path) is None), None)
+    rest = f"the last good one is {last.name}" if last else "there is no earlier one"
+    advice = (
+        "free some space, then give the same command again" if full else "then give the same command again"
+    )
+    return f"{checkpoint} could not be written: {reason}; {rest}: {advice}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _digest(file: Any) -> tuple[int, str]:
+    digest, size, buffer = hashlib.sha256(), 0, memoryview(bytearray(_CHUNK))
+    while count := file.readinto(buffer):
+        digest.update(buffer[:count])
+        size += count
+    return size, digest.hexdigest()
+
+
+def _missing_for_resuming(names: Collection[str]) -> str | None:
+    """A checkpoint saved with ``save_only_model`` matches its manifest, and still cannot be resumed from."""
+    needed = {"an optimizer": "optimizer", "a scheduler": "scheduler", "a trainer state": "trainer_state"}
+    lacking = [what for what, start in needed.items() if not any(name.startswith(start) for name in names)]
+    return f"it was saved without {' and '.join(lacking)}" if lacking else None
+
+
+def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
+    try:
+        found = (checkpoint / name).stat().st_size
+        if found != size:
+            return f"{name} has {found} bytes instead of {size}"
+        with (checkpoint / name).open("rb") as file:
+            return None if _digest(file)[1] == digest else f"the content of {name} has changed"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Take a folder's name away before it is removed: a kill meanwhile leaves no half-removed checkpoint."""
+    aside = checkpoint.with_name(f"{DISCARDED}{checkpoint.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    return aside
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(descriptor)
