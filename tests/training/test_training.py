@@ -159,8 +159,8 @@ def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | Non
         held_out = MaskedSequences(SEQUENCES[-20:], TOKENIZER, 0)
         args = arguments(tmp_path, max_steps=60, eval_strategy="steps", eval_steps=20)
         runs.append(pretrain(config(raf), data, held_out, args))
-    assert [step for step, _ in runs[0].history] == [20, 40, 60]
-    assert runs[0].loss < runs[0].history[0][1] < np.log(len(TOKENIZER))
+    assert [step for step, _, _ in runs[0].history] == [20, 40, 60]
+    assert runs[0].loss < runs[0].history[0][2] < np.log(len(TOKENIZER))
     assert runs[0].history == runs[1].history
     for act in raft.hf.rationals(runs[0].model).values():
         assert (act.numerator.detach() - act.start_coefficients()[0]).abs().max() > 1e-3

@@ -11,14 +11,18 @@ from typing import Any
 
 import pandas as pd
 import torch
+import transformers
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig
 
 from raft.benchmarks.kernel import SHAPES, measure
+from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.options import parse
+from raft.data.corpora import open_corpus
+from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
 from raft.experiments.results import RESULTS, check_free, machine, run_folder
 
@@ -38,6 +42,9 @@ noise), the formula in plain torch, a copy of the same bytes, and other rational
 raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
+
+PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM and
+DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
 
 
 @dataclass
@@ -82,15 +89,41 @@ class StepSettings(BenchSettings):
     sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
     vocab_size: int = field(default=30522, metadata={"help": "Size of the vocabulary."})
 
+    def bert_config(self) -> BertConfig:
+        """Of the FAFT; ``InputError`` for a width that heads of 64 do not divide."""
+        if self.hidden_size % 64 or self.hidden_size <= 0:
+            raise InputError(f"--hidden_size must be a multiple of 64, not {self.hidden_size}")
+        return BertConfig(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden_size // 64,
+            intermediate_size=4 * self.hidden_size,
+            max_position_embeddings=self.sequence_length,
+        )
+
+
+@dataclass
+class PretrainingSettings(StepSettings):
+    """``raft bench pretraining``."""
+
+    corpus: str = field(
+        default="pydocs", metadata={"help": "Text to train on, as for 'raft pretrain --corpus'."}
+    )
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft bench`` with the given words of the command line."""
-    commands = {"kernel": bench_kernel, "step": bench_step}
+    commands = {"kernel": bench_kernel, "step": bench_step, "pretraining": bench_pretraining}
     if list(arguments) in (["-h"], ["--help"]):
-        print(f"usage: raft bench kernel|step [options]\n\nkernel: {KERNEL}\n\nstep: {STEP}")
+        texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING}
+        print("usage: raft bench kernel|step|pretraining [options]")
+        print("".join(f"\n{name}: {text}\n" for name, text in texts.items()), end="")
         return
     if not arguments or arguments[0] not in commands:
-        raise InputError("raft bench measures kernel or step; 'raft bench kernel --help' lists the options")
+        raise InputError(
+            "raft bench measures kernel, step or pretraining; 'raft bench kernel --help' lists the options"
+        )
     commands[arguments[0]](arguments[1:])
 
 
@@ -111,16 +144,7 @@ def bench_kernel(arguments: Sequence[str]) -> None:
 def bench_step(arguments: Sequence[str]) -> None:
     """``raft bench step``."""
     settings = parse(StepSettings, "raft bench step", STEP, arguments)
-    if settings.hidden_size % 64 or settings.hidden_size <= 0:
-        raise InputError(f"--hidden_size must be a multiple of 64, not {settings.hidden_size}")
-    config = BertConfig(
-        vocab_size=settings.vocab_size,
-        hidden_size=settings.hidden_size,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.hidden_size // 64,
-        intermediate_size=4 * settings.hidden_size,
-        max_position_embeddings=settings.sequence_length,
-    )
+    config = settings.bert_config()
     with _results(settings, "raft bench step") as rows:
         found = measure_steps(
             config,
@@ -134,6 +158,32 @@ def bench_step(arguments: Sequence[str]) -> None:
         rows += [each.row() for each in found]
         columns = ("model", "milliseconds", "tokens_per_second", "teraflops_per_second", "peak_megabytes")
         _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+
+
+def bench_pretraining(arguments: Sequence[str]) -> None:
+    """``raft bench pretraining``."""
+    settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
+    config = settings.bert_config()
+    device, dtype = settings.torch_device(), _dtype(settings.dtype)
+    transformers.logging.set_verbosity_error()
+    with _results(settings, "raft bench pretraining") as rows:
+        corpus = open_corpus(settings.corpus)
+        tokenizer = corpus_tokenizer(corpus, settings.vocab_size, settings.sequence_length)
+        store = tokenize_corpus(
+            corpus, tokenizer, settings.sequence_length, max_sequences=200 * settings.batch_size
+        )
+        options = {
+            "use_cpu": device.type == "cpu",
+            "bf16": dtype == torch.bfloat16,
+            "fp16": dtype == torch.float16,
+            "torch_compile": settings.compile,
+        }
+        found = measure_pretraining(
+            config, store.train, tokenizer, settings.batch_size, settings.seconds, options
+        )
+        rows += [each.row() for each in found]
+        columns = ("way", "milliseconds", "tokens_per_second")
+        _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 @contextmanager

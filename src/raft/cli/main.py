@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 import raft
-from raft.cli import bench, convert, demo, inspect
+from raft.cli import bench, convert, demo, inspect, pretrain
 from raft.errors import InputError, TrainingError
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "demo": (demo.main, "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline"),
+    "pretrain": (pretrain.main, "pretrain a RAFT or its FAFT from a recipe, or compare several"),
     "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel', 'raft bench step'"),
     "convert": (convert.main, "make a RAFT of a model with fixed activations"),
     "inspect": (inspect.main, "show the RAFs of a RAFT, and what they began as"),

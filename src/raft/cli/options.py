@@ -70,7 +70,7 @@ def parse_recipe(
         epilog="Every argument of transformers.TrainingArguments is an option and a key of a recipe too.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metadata={}, help="Recipe: a YAML file with any of these options.")
+    parser.add_argument("--config", help="Recipe: a YAML file with any of these options.")
     inherited = {field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP
     for action in parser._actions:
         if action.dest.removeprefix("no_") in inherited:

@@ -308,7 +308,7 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             "parameters": {twin: pretrained[twin].model.num_parameters() for twin in TWINS},
             **machine(),
         },
-        history={twin: pretrained[twin].history for twin in TWINS},
+        history={twin: [(step, loss) for step, _, loss in pretrained[twin].history] for twin in TWINS},
         scores=scores,
         seconds={
             "data": prepared - begun,

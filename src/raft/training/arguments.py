@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import TrainingArguments
 
@@ -49,3 +50,8 @@ class RaftTrainingArguments(TrainingArguments):
         if self.time_budget_hours is not None and not self.time_budget_hours > 0:
             raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
         super().__post_init__()
+
+    @property
+    def folder(self) -> Path:
+        """``output_dir`` as a path."""
+        return Path(str(self.output_dir))

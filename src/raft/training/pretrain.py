@@ -15,7 +15,7 @@ from raft.data.masking import MaskedSequences
 from raft.errors import InputError
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import validation_losses
-from raft.training.trainer import RaftTrainer
+from raft.training.trainer import STEP_SECONDS, RaftTrainer
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Pretrained:
         model: in evaluation mode.
         loss_sums: ``[validation sequences]`` summed loss of each, in nats.
         loss_counts: ``[validation sequences]`` predicted tokens of each.
-        history: ``(step, validation loss)``, the last entry at the end of the training.
+        history: ``(step, seconds of the steps so far, validation loss)``, the last entry at the end.
         seconds: wall-clock time of the training, validation left out.
     """
 
     model: PreTrainedModel
     loss_sums: NDArray[np.float64]
     loss_counts: NDArray[np.int64]
-    history: list[tuple[int, float]]
+    history: list[tuple[int, float, float]]
     seconds: float
 
     @property
@@ -89,12 +89,13 @@ def pretrain(
     trainer.train(resume_from_checkpoint=resume)
     sums, counts = validation_losses(model, validation, arguments.per_device_eval_batch_size)
     history = [
-        (int(entry["step"]), float(entry["eval_loss"]))
+        (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history
         if "eval_loss" in entry and entry["step"] < trainer.state.global_step
     ]
-    history.append((trainer.state.global_step, float(sums.sum() / counts.sum())))
-    return Pretrained(model.eval(), sums, counts, history, trainer.clock.step_seconds)
+    seconds = trainer.clock.step_seconds
+    history.append((trainer.state.global_step, seconds, float(sums.sum() / counts.sum())))
+    return Pretrained(model.eval(), sums, counts, history, seconds)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:

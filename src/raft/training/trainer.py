@@ -28,23 +28,18 @@ from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import adamw, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget, largest
+from raft.training.watching import ProgressWithLoss, scalars
 
 STATE = "raft_state.json"
 """What a checkpoint holds beside ``Trainer``'s own files: the time spent, and the sequences of a step."""
+
+STEP_SECONDS = "step_seconds"
+"""In the log beside a validation loss: time of the training steps so far."""
 
 LOOK_EVERY = 100
 """Steps between two looks at whether the loss is finite, where a look makes the device wait."""
 
 FINITE = torch.iinfo(torch.int64).max
-
-
-class LossInProgressBar(ProgressCallback):
-    """The progress bar shows the last validation loss, instead of a line for every record of the log."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        bar = getattr(self, "training_bar", None)
-        if logs and "eval_loss" in logs and bar is not None:
-            bar.set_postfix_str(f"validation loss {logs['eval_loss']:.3f}")
 
 
 class RaftTrainer(Trainer):
@@ -71,7 +66,7 @@ class RaftTrainer(Trainer):
         self.pop_callback(PrinterCallback)
         self.pop_callback(ProgressCallback)
         if not self.args.disable_tqdm:
-            self.add_callback(LossInProgressBar())
+            self.add_callback(ProgressWithLoss(self._tokens_a_step))
         self.is_masked_lm = isinstance(self.train_dataset, MaskedSequences)
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
         self.model_accepts_loss_kwargs = self.is_masked_lm
@@ -337,6 +332,12 @@ class RaftTrainer(Trainer):
             )
         return found
 
+    def _tokens_a_step(self) -> int:
+        dataset = self.train_dataset
+        if not isinstance(dataset, MaskedSequences):
+            return 0
+        return int(self.get_total_train_batch_size(self.args) * dataset.sequences.shape[1])
+
     @property
     def _folder(self) -> Path:
         return Path(str(self.args.output_dir))
@@ -359,8 +360,12 @@ class RaftTrainer(Trainer):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sums, counts = validation_losses(self.model, dataset, self.args.per_device_eval_batch_size)
         loss = float(sums.sum() / counts.sum())
-        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": math.exp(loss)}
-        self.log(metrics)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_perplexity": math.exp(loss),
+            STEP_SECONDS: self.clock.step_seconds,
+        }
+        self.log({**metrics, **(scalars(self.model) if self.args.report_to else {})})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -1,0 +1,114 @@
+"""Pretraining runs as a table and as curves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.experiments.pretraining import PretrainingComparison
+from raft.training.pretraining_run import PretrainingResult
+from raft.training.recipe import RAF
+
+HEADERS = (
+    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "seconds", "tokens/s"
+)  # fmt: skip
+
+COLOURS = (FAFT_COLOUR, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Of the fixed activations in turn, from Okabe and Ito."""
+
+
+def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
+    """The table as text, without its header; the unigram model's loss stands last."""
+    cells = []
+    for row in comparison.rows():
+        difference = "" if row["difference"] is None else (
+            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        )  # fmt: skip
+        cells.append(
+            [
+                row["activation"],
+                str(row["seeds"]),
+                _mean_and_std(row["loss"], row["loss_std"], 3),
+                _mean_and_std(row["perplexity"], row["perplexity_std"], 1),
+                difference.replace("-", "−"),
+                f"{row['seconds']:,.0f}",
+                f"{row['tokens_per_second']:,.0f}",
+            ]
+        )
+    unigram = comparison.variants[0].results[0].unigram_loss
+    return [*cells, ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", ""]]
+
+
+def console_table(comparison: PretrainingComparison) -> Table:
+    """For the terminal."""
+    table = Table(title="Pretraining", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.caption, table.caption_justify = note(comparison), "left"
+    for number, header in enumerate(HEADERS):
+        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for row in table_cells(comparison):
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(comparison: PretrainingComparison) -> str:
+    """For a README."""
+    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *table_cells(comparison)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def note(comparison: PretrainingComparison) -> str:
+    """What the numbers are."""
+    result = comparison.variants[0].results[0]
+    fixed = next((each.activation for each in comparison.variants if each.activation != RAF), None)
+    text = f"{result.steps:,} steps, {result.tokens / 1e6:,.1f} M tokens a run"
+    text += "; mean ± standard deviation over seeds"
+    if fixed is not None and len(comparison.variants[0].results) > 1:
+        text += f"; differences in loss to {fixed}, paired by seed, with Student's interval"
+    return text + "."
+
+
+def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
+    """Validation losses against steps and against seconds, a line a run, and the unigram model's."""
+    runs: dict[str, list[PretrainingResult]] = defaultdict(list)
+    for result in results:
+        runs[result.activation].append(result)
+    fixed = iter(COLOURS * len(runs))
+    colours = {name: RAFT_COLOUR if name == RAF else next(fixed) for name in runs}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 3.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw(left, runs, colours, 0, "step")
+        _draw(right, runs, colours, 1, "seconds of training")
+        left.set_ylabel("validation loss (nats)")
+        left.legend(frameon=False)
+    return figure
+
+
+def _draw(
+    axes: Axes, runs: dict[str, list[PretrainingResult]], colours: dict[str, str], column: int, label: str
+) -> None:
+    unigram = next(iter(runs.values()))[0].unigram_loss
+    axes.axhline(unigram, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
+    for name, results in runs.items():
+        for number, result in enumerate(results):
+            places = [point[column] for point in result.history]
+            losses = [point[2] for point in result.history]
+            axes.plot(
+                places, losses, color=colours[name], linewidth=1.4, alpha=0.85,
+                label=name if number == 0 else None, marker="o" if len(places) < 3 else None,
+            )  # fmt: skip
+    axes.set_xlabel(label)
+
+
+def _mean_and_std(mean: float, std: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")

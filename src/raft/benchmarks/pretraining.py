@@ -1,0 +1,162 @@
+"""Tokens a second of pretraining: the plain way with ``transformers`` beside this library's, on one model."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from raft.benchmarks.timing import Ratio, ratio
+from raft.data.masking import MaskedSequences
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.trainer import RaftTrainer
+
+PLAIN = "transformers.Trainer"
+WAYS: dict[str, tuple[bool, dict[str, Any] | None]] = {
+    PLAIN: (False, None),
+    "raft, FAFT": (True, None),
+    "raft, RAFT": (True, {}),
+}
+"""By name: whether it is this library's training, and the model's ``raf`` block."""
+
+SETTLING = 3
+"""Steps of a training that are not counted."""
+
+
+@dataclass(frozen=True)
+class MeasuredPretraining:
+    """One way to pretrain.
+
+    Attributes:
+        way: its name.
+        milliseconds: median time from the end of a step to the end of the next, data included.
+        tokens_per_second: read by the model.
+        ratio: of the time to that of the plain way in the same rounds.
+        rounds: how many.
+    """
+
+    way: str
+    milliseconds: float
+    tokens_per_second: float
+    ratio: Ratio
+    rounds: int
+
+    def row(self) -> dict[str, Any]:
+        """For a table or a file."""
+        values = {key: value for key, value in vars(self).items() if key != "ratio"}
+        return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
+
+
+def measure_pretraining(
+    config: BertConfig,
+    sequences: NDArray[np.integer],
+    tokenizer: PreTrainedTokenizerFast,
+    batch_size: int,
+    seconds: float,
+    options: dict[str, Any],
+) -> list[MeasuredPretraining]:
+    """Train one model in each way, some steps at a time, in turn.
+
+    The plain way is ``Trainer`` with ``DataCollatorForLanguageModeling`` and ``BertForMaskedLM``.
+
+    Args:
+        config: of the FAFT.
+        sequences: ``[N, L]`` tokens, at least a batch.
+        tokenizer: that made them.
+        batch_size: sequences of a step.
+        seconds: for all of it.
+        options: training arguments of all ways, such as ``bf16``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            name: _training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
+            for name, (ours, block) in WAYS.items()
+        }
+        found: dict[str, list[float]] = {name: [] for name in ways}
+        random, begun = np.random.default_rng(0), time.perf_counter()
+        while len(found[PLAIN]) < 5 or time.perf_counter() - begun < seconds:
+            for name in random.permutation(list(ways)):
+                found[name].append(ways[name]())
+    times = {name: np.array(values) for name, values in found.items()}
+    tokens = batch_size * sequences.shape[1]
+    return [
+        MeasuredPretraining(
+            name,
+            1e3 * float(np.median(values)),
+            tokens / float(np.median(values)),
+            ratio(values, times[PLAIN]),
+            len(values),
+        )
+        for name, values in times.items()
+    ]
+
+
+class _StepEnds(TrainerCallback):
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.at.append(time.perf_counter())
+
+
+def _training(
+    config: BertConfig,
+    sequences: NDArray[np.integer],
+    tokenizer: PreTrainedTokenizerFast,
+    batch_size: int,
+    folder: str,
+    options: dict[str, Any],
+    ours: bool,
+    block: dict[str, Any] | None,
+    steps: int = 10,
+) -> Callable[[], float]:
+    """A function that trains some steps more and gives the median time of one, in seconds."""
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
+    arguments: dict[str, Any] = {
+        "output_dir": folder,
+        "max_steps": SETTLING + steps,
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": 1e-4,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        **options,
+    }
+
+    def train() -> float:
+        ends = _StepEnds()
+        trainer: Trainer
+        if ours:
+            draws = MaskedSequences(sequences, tokenizer, seed=0, draws=(SETTLING + steps) * batch_size)
+            trainer = RaftTrainer(
+                model, RaftTrainingArguments(**arguments), train_dataset=draws, callbacks=[ends]
+            )
+        else:
+            examples: Any = [{"input_ids": row} for row in sequences.tolist()]
+            collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+            trainer = Trainer(
+                model, TrainingArguments(**arguments), collator, train_dataset=examples, callbacks=[ends]
+            )
+        trainer.train()
+        return float(np.median(np.diff(ends.at)[SETTLING - 1 :]))
+
+    return train

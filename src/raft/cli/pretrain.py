@@ -1,0 +1,104 @@
+"""``raft pretrain``: one recipe, or variants of it side by side, from a laptop to many machines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import transformers
+from huggingface_hub import HfApi
+from rich.console import Console
+
+from raft.analysis.model_card import CARD, write_card
+from raft.analysis.pretraining import console_table, curves_figure, markdown_table
+from raft.cli.options import parse_recipe
+from raft.errors import InputError
+from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.pretraining_run import PretrainingResult, read_text, run, run_folder_state
+from raft.training.recipe import PretrainingRecipe
+from raft.training.stopping import StopOnSignal
+
+DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
+(--config) holds any of these options; the same command given again goes on where a run was left. Writes a
+folder (--output_dir) with the model, its tokenizer and card, metrics.jsonl, and the RAFs along the way.
+Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain ...' takes several devices."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft pretrain`` with the given words of the command line."""
+    recipe, training = parse_recipe(
+        PretrainingRecipe, RaftTrainingArguments, "raft pretrain", DESCRIPTION, arguments
+    )
+    recipe.check()
+    command = shlex.join(["raft", "pretrain", *arguments])
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    console = Console(quiet=training.process_index != 0)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    _check_folders(recipe, training)
+    with console.status(f"Reading the corpus {recipe.corpus}") as status:
+        text = read_text(
+            recipe,
+            lambda documents, tokens: status.update(
+                f"Tokenizing {recipe.corpus}: {documents:,} documents, {tokens:,} tokens"
+            ),
+        )
+    say(
+        f"{text.documents['train']:,} documents; {len(text.sequences):,} training and "
+        f"{len(text.validation):,} validation sequences of {recipe.sequence_length} tokens; "
+        f"vocabulary {len(text.tokenizer):,}"
+    )
+
+    def started(activation: str, seed: int) -> None:
+        say(f"Pretraining {activation}, seed {seed}: {training.folder / run_name(activation, seed)}")
+
+    def finished(result: PretrainingResult, folder: Path) -> None:
+        if training.process_index == 0 and not (folder / CARD).exists():
+            write_card(folder, recipe, text, result)
+        say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
+
+    callbacks = [StopOnSignal(command)]
+    if recipe.compare is None and recipe.seeds == 1:
+        result = run(recipe, training, text, callbacks)
+        finished(result, training.folder)
+        if training.push_to_hub and training.process_index == 0:
+            say(f"Pushed to {_push(training)}")
+        return
+    comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
+    if training.process_index == 0:
+        _write(comparison, training.folder)
+    console.print(console_table(comparison), crop=False)
+
+
+def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
+    """Refuse what cannot work before anything is read."""
+    recipe.accumulation(training.per_device_train_batch_size, training.world_size)
+    if training.max_steps <= 0:
+        raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+    if recipe.compare is None and recipe.seeds == 1:
+        run_folder_state(training.folder, recipe, training)
+
+
+def _write(comparison: PretrainingComparison, folder: Path) -> None:
+    comparison.write(folder)
+    (folder / "table.md").write_text(markdown_table(comparison), encoding="utf-8")
+    figure = curves_figure([result for variant in comparison.variants for result in variant.results])
+    figure.savefig(folder / "curves.png", dpi=160)
+    figure.savefig(folder / "curves.svg", metadata={"Date": None})
+
+
+def _push(training: RaftTrainingArguments) -> str:
+    api = HfApi(token=training.hub_token)
+    name = training.hub_model_id or training.folder.name
+    url = api.create_repo(name, private=training.hub_private_repo, exist_ok=True)
+    api.upload_folder(
+        repo_id=url.repo_id, folder_path=training.folder, ignore_patterns=["checkpoint-*", ".*"]
+    )
+    return str(url)

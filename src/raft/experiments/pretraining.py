@@ -1,0 +1,148 @@
+"""Pretrain variants of one recipe on the same batches, over seeds, and compare them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformers import TrainerCallback
+
+from raft.experiments.results import machine
+from raft.experiments.statistics import Difference, over_seeds
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.pretraining_run import PretrainingResult, PretrainingText, run
+from raft.training.recipe import RAF, PretrainingRecipe
+
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One activation's runs, in the order of the seeds.
+
+    Attributes:
+        activation: ``"raf"``, or the fixed function's name.
+        results: one a seed.
+        difference: of its validation loss to the first fixed activation's, paired by seed; None for that one
+            itself, and where there is one seed alone.
+    """
+
+    activation: str
+    results: list[PretrainingResult]
+    difference: Difference | None = None
+
+    @property
+    def losses(self) -> list[float]:
+        """Validation losses at the end, in nats, one a seed."""
+        return [result.loss for result in self.results]
+
+
+@dataclass(frozen=True)
+class PretrainingComparison:
+    """All runs of a comparison.
+
+    Attributes:
+        variants: in the order in which they were named.
+        command: that repeats it.
+        setup: sizes, versions, machine.
+    """
+
+    variants: list[Variant]
+    command: str
+    setup: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table: one row a variant, means and standard deviations over seeds."""
+        rows = []
+        for variant in self.variants:
+            perplexities = [math.exp(loss) for loss in variant.losses]
+            seconds = [result.seconds for result in variant.results]
+            rates = [result.tokens / result.seconds for result in variant.results]
+            difference = variant.difference
+            rows.append(
+                {
+                    "activation": variant.activation,
+                    "seeds": len(variant.results),
+                    "loss": float(np.mean(variant.losses)),
+                    "loss_std": _deviation(variant.losses),
+                    "perplexity": float(np.mean(perplexities)),
+                    "perplexity_std": _deviation(perplexities),
+                    "difference": difference and difference.mean,
+                    "difference_low": difference and difference.low,
+                    "difference_high": difference and difference.high,
+                    "seconds": float(np.mean(seconds)),
+                    "tokens_per_second": float(np.mean(rates)),
+                }
+            )
+        return rows
+
+    def write(self, folder: Path) -> None:
+        """Write ``comparison.json`` and ``comparison.csv``."""
+        (folder / COMPARISON).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        pd.DataFrame(self.rows()).to_csv(folder / "comparison.csv", index=False)
+
+
+def run_name(activation: str, seed: int) -> str:
+    """The folder of one run in that of the comparison."""
+    return f"{activation}-{seed}"
+
+
+def compare_pretraining(
+    recipe: PretrainingRecipe,
+    arguments: RaftTrainingArguments,
+    text: PretrainingText,
+    command: str,
+    started: Callable[[str, int], None] = lambda activation, seed: None,
+    finished: Callable[[PretrainingResult, Path], None] = lambda result, folder: None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> PretrainingComparison:
+    """Run every variant with every seed in a folder of its own under ``arguments.output_dir``.
+
+    Runs that are there are not made again, and one that was begun goes on: the same command resumes.
+
+    Args:
+        recipe: checked.
+        arguments: of each run, but for its seed and folder.
+        text: of ``read_text``; all variants read the same batches.
+        command: that repeats the comparison.
+        started: told the activation and the seed before each run.
+        finished: told the result and the folder after each.
+        callbacks: of ``transformers``, for every run.
+    """
+    variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
+    for seed in range(arguments.seed, arguments.seed + recipe.seeds):
+        for activation, results in variants.items():
+            folder = arguments.folder / run_name(activation, seed)
+            started(activation, seed)
+            one = replace(arguments, output_dir=str(folder), seed=seed, data_seed=None)
+            results.append(run(replace(recipe, activation=activation), one, text, callbacks))
+            finished(results[-1], folder)
+    first = next((name for name in variants if name != RAF), None)
+    compared = [
+        Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)
+        for name, results in variants.items()
+    ]
+    setup = {
+        "documents": text.documents,
+        "train_sequences": len(text.sequences),
+        "validation_sequences": len(text.validation),
+        "vocabulary": len(text.tokenizer),
+        **machine(),
+    }
+    return PretrainingComparison(compared, command, setup)
+
+
+def _difference(ours: Sequence[PretrainingResult], theirs: Sequence[PretrainingResult]) -> Difference | None:
+    if len(ours) < 2:
+        return None
+    return over_seeds([result.loss for result in ours], [result.loss for result in theirs])
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -1,0 +1,160 @@
+"""What a pretraining leaves to be watched and shown: a log of metrics, and the RAFs along the way.
+
+Both are kept in the run's folder beside the checkpoints, and go on where a resumed training goes on: what a
+killed run wrote beyond its last checkpoint is written again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
+
+from raft.hf.sites import rationals
+
+METRICS = "metrics.jsonl"
+SNAPSHOTS = "rafs"
+
+
+class MetricsLog(TrainerCallback):
+    """Each record of the training's log as a line of ``metrics.jsonl``.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / METRICS
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Drop what lies beyond the step that the training goes on from."""
+        if state.is_world_process_zero and self.file.exists():
+            kept = [line for line in read_metrics(self.file) if line["step"] <= state.global_step]
+            unfinished = self.file.with_suffix(".tmp")
+            unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            unfinished.replace(self.file)
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append a record."""
+        if state.is_world_process_zero and logs:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The records of a ``metrics.jsonl``, without a last line that was cut short."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+class RafSnapshots(TrainerCallback):
+    """The coefficients of all RAFs every some steps, from step 0 on: ``rafs/step-00000250.safetensors``.
+
+    Args:
+        folder: of the run.
+        every: steps between two snapshots; the first and the last state are kept too.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder = folder / SNAPSHOTS
+        self.every = every
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep what the training starts from."""
+        if state.global_step == 0:
+            self._keep(state, kwargs["model"])
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the coefficients of this step, where it is one of those."""
+        if state.global_step % self.every == 0:
+            self._keep(state, kwargs["model"])
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep what the training ends with."""
+        self._keep(state, kwargs["model"])
+
+    def _keep(self, state: TrainerState, model: PreTrainedModel) -> None:
+        found = coefficients(model)
+        if not found or not state.is_world_process_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"step-{state.global_step:08d}.safetensors"
+        unfinished = self.folder / f".{file.name}.{os.getpid()}"
+        save_file(found, unfinished, metadata=forms(model) | {"step": str(state.global_step)})
+        unfinished.replace(file)
+
+
+def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
+    """All RAF coefficients by name, ``<site>.numerator`` and ``<site>.denominator``, on the CPU."""
+    return {
+        f"{site}.{name}": _whole(parameter).detach().cpu().clone()
+        for site, act in rationals(model).items()
+        for name, parameter in act.named_parameters()
+    }
+
+
+def forms(model: PreTrainedModel) -> dict[str, str]:
+    """The version of each RAF, ``<site>.version``, as metadata of a file of coefficients."""
+    return {f"{site}.version": act.version for site, act in rationals(model).items()}
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """A parameter that FSDP has sharded, put together."""
+    gather = getattr(parameter, "full_tensor", None)
+    return gather() if gather is not None else parameter
+
+
+class ProgressWithLoss(ProgressCallback):
+    """The progress bar shows losses and tokens a second, instead of a line for every record of the log.
+
+    Args:
+        tokens: gives those of one step, over all processes; 0 leaves their rate out.
+    """
+
+    def __init__(self, tokens: Callable[[], int]) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.shown: dict[str, str] = {}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Take over the newest numbers."""
+        bar = getattr(self, "training_bar", None)
+        if not logs or bar is None:
+            return
+        for key, name in (("loss", "loss"), ("eval_loss", "validation loss")):
+            if key in logs:
+                self.shown[name] = f"{logs[key]:.3f}"
+        rate = bar.format_dict.get("rate") or (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
+        if tokens := self.tokens():
+            self.shown["tokens/s"] = f"{rate * tokens:,.0f}"
+        bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.shown.items()))
+
+
+def scalars(model: PreTrainedModel) -> dict[str, float]:
+    """Each coefficient as a number for a tracker: ``raf/<site>/a0`` …, ``raf/<site>/b1`` …; group means."""
+    found: dict[str, float] = {}
+    for name, values in coefficients(model).items():
+        site, _, kind = name.rpartition(".")
+        letter, first = ("a", 0) if kind == "numerator" else ("b", 1)
+        means = torch.atleast_2d(values).mean(0).tolist()
+        found |= {f"raf/{site}/{letter}{first + i}": value for i, value in enumerate(means)}
+    return found

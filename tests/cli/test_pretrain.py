@@ -1,0 +1,225 @@
+"""``raft pretrain`` as a user types it, on a tiny corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+import raft
+from raft.cli.main import main
+from raft.hf import rationals
+
+WORDS = ["old", "red", "big", "shy", "odd", "mad", "wet", "dry"]
+RECIPE = """
+# a recipe, with a comment
+tokenizer: train
+vocab_size: 120
+sequence_length: 16
+max_position_embeddings: 16
+num_hidden_layers: 2
+hidden_size: 32
+num_attention_heads: 2
+dropout: 0.0
+global_batch_size: 8
+per_device_train_batch_size: 4
+max_steps: 12
+learning_rate: 3e-3
+warmup_steps: 0.1
+eval_strategy: steps
+eval_steps: 4
+save_steps: 4
+snapshot_steps: 4
+logging_steps: 2
+report_to: none
+disable_tqdm: true
+use_cpu: true
+seed: 7
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("RAFT_CACHE", str(tmp_path / "cache"))
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["pretrain", *(str(word) for word in words)])
+        done = capsys.readouterr()
+        return status, done.out, done.err
+
+    return command
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    lines = [f"The {a} {b} fox jumps over the {c} dog number {i}." for i in range(9) for a in WORDS
+             for b in WORDS for c in WORDS[:4]]  # fmt: skip
+    (corpus / "train.txt").write_text("\n\n".join(lines))
+    (corpus / "validation.txt").write_text(
+        "\n\n".join(f"A {a} fox and a {b} dog." for a in WORDS for b in WORDS)
+    )
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"corpus: {corpus}\noutput_dir: {tmp_path / 'run'}\n{RECIPE}")
+    return file
+
+
+def test_a_run_leaves_a_model_that_others_can_use(run: Run, recipe: Path, tmp_path: Path) -> None:
+    status, out, err = run("--config", recipe)
+    assert (status, err) == (0, "")
+    assert "validation loss" in out
+    folder = tmp_path / "run"
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    assert len(rationals(model)) == 2
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model(**tokenizer("the old fox", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+    result = json.loads((folder / "pretraining.json").read_text())
+    assert [step for step, _, _ in result["history"]] == [4, 8, 12]
+    assert result["loss"] == result["history"][-1][2]
+    assert result["tokens"] == 12 * 8 * 16
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10, 12]
+    snapshots = sorted(path.name for path in (folder / "rafs").iterdir())
+    assert snapshots == [f"step-{step:08d}.safetensors" for step in (0, 4, 8, 12)]
+    first, last = (load_file(folder / "rafs" / name) for name in (snapshots[0], snapshots[-1]))
+    name = next(iter(rationals(model)))
+    torch.testing.assert_close(first[f"{name}.numerator"], torch.tensor(raft.named_fit("gelu").numerator))
+    assert torch.equal(last[f"{name}.numerator"], rationals(model)[name].numerator)
+    card = (folder / "README.md").read_text()
+    assert "RAFT" in card
+    assert f"{result['loss']:.4f}" in card
+    assert (folder / "curves.png").stat().st_size > 1000
+    assert (folder / "activations.png").stat().st_size > 1000
+    # the folder's recipe repeats the run
+    again = tmp_path / "again"
+    assert run("--config", folder / "recipe.yaml", "--output_dir", again)[0] == 0
+    weights = load_file(folder / "model.safetensors")
+    assert all(
+        torch.equal(weights[key], value) for key, value in load_file(again / "model.safetensors").items()
+    )
+
+
+def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Path, tmp_path: Path) -> None:
+    words = ("--config", recipe, "--compare", "raf,relu", "--seeds", 2)
+    status, out, _ = run(*words)
+    assert status == 0
+    folder = tmp_path / "run"
+    names = ["raf-7", "raf-8", "relu-7", "relu-8"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == names
+    comparison = json.loads((folder / "comparison.json").read_text())
+    raf, relu = comparison["variants"]
+    differences = [a["loss"] - b["loss"] for a, b in zip(raf["results"], relu["results"], strict=True)]
+    assert raf["difference"]["mean"] == pytest.approx(sum(differences) / 2)
+    assert raf["difference"]["low"] < raf["difference"]["mean"] < raf["difference"]["high"]
+    assert relu["difference"] is None
+    assert "± " in (folder / "table.md").read_text()
+    assert "unigram model" in out
+    assert (folder / "curves.png").stat().st_size > 1000
+    assert rationals(AutoModelForMaskedLM.from_pretrained(folder / "relu-7")) == {}
+    # given again, nothing is trained again
+    stamp = (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns
+    assert run(*words)[0] == 0
+    assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--corpus", "nowhere.txt"], "no corpus at nowhere.txt"),
+        (["--global_batch_size", "10"], "--global_batch_size 10 is no multiple of"),
+        (["--activation", "gelo"], "gelo"),
+        (["--compare", "raf,raf"], "--compare needs different names"),
+        (["--hidden_size", "33"], "--hidden_size 33 must be a multiple of --num_attention_heads"),
+        (["--sequence_length", "99"], "--sequence_length must be from 8 to --max_position_embeddings"),
+        (["--max_steps", "-1"], "--max_steps must be given"),
+        (["--tokenizer", "/nowhere"], "no tokenizer can be loaded from /nowhere"),
+        (["--lr_scheduler_type", "polynomial"], "must be one of constant, linear, cosine"),
+        (["--no_such_option", "1"], "unknown option '--no_such_option'"),
+        (["--output_dir", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(run: Run, recipe: Path, words: list[str], message: str) -> None:
+    status, _, err = run("--config", recipe, *words)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_bad_recipes_are_told_in_one_line(run: Run, recipe: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    for text, message in (
+        ("hiden_size: 3", "unknown key 'hiden_size'"),
+        ("- a\n- b", "holds no 'key: value' lines"),
+        ("a: [", "cannot read the recipe"),
+        ("hidden_size: wide\noutput_dir: x", "invalid int value: 'wide'"),
+    ):
+        file.write_text(text)
+        status, _, err = run("--config", file)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert message in err
+    assert run("--config", tmp_path / "none.yaml")[0] == 2
+
+
+def test_another_recipe_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> None:
+    assert run("--config", recipe)[0] == 0
+    status, _, err = run("--config", recipe, "--learning_rate", "1e-3")
+    assert status == 2
+    assert "--learning_rate was 0.003 and is 0.001" in err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    status, _, err = run("--config", recipe, "--output_dir", tmp_path / "other")
+    assert status == 2
+    assert "is not empty and holds no run" in err
+
+
+def test_the_recipes_of_the_project_are_read(run: Run, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "recipes" / "pretrain"
+    files = sorted(folder.glob("*.yaml"))
+    assert {file.stem for file in files} >= {"paper", "paper-1gpu", "small-1gpu-30min", "cpu-15min"}
+    for file in files:
+        values = yaml.safe_load(file.read_text())
+        assert values["global_batch_size"] % values["per_device_train_batch_size"] == 0
+        # half precision needs a device; all else is checked before the corpus is looked for
+        plain = ("--fp16", "false", "--bf16", "false", "--output_dir", tmp_path / file.stem)
+        status, _, err = run("--config", file, *plain, "--corpus", "./nowhere")
+        assert status == 2
+        assert "no corpus at ./nowhere" in err
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp_path: Path) -> None:
+    steps = ("--max_steps", "400", "--save_steps", "300")
+    whole = tmp_path / "whole"
+    assert run("--config", recipe, *steps, "--output_dir", whole)[0] == 0
+    command = [sys.executable, "-m", "raft.cli.main", "pretrain", "--config", str(recipe), *steps]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    begun = time.monotonic()
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() - begun < 120:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "to go on: raft pretrain --config" in out
+    assert not (tmp_path / "run" / "pretraining.json").exists()
+    assert run("--config", recipe, *steps)[0] == 0
+    found, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
