@@ -134,6 +134,7 @@ def _process(rank: int, processes: int, port: int, folder: Path, values: dict[st
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ["OMP_NUM_THREADS"] = "1"  # as torchrun does; accelerate sets more threads otherwise
         values = {"ddp_backend": "gloo", **values}
     train(folder, **values)
 
