@@ -102,7 +102,10 @@ def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[
 )
 def test_each_group_has_its_own_schedule(kind: str, expected: list[float]) -> None:
     weight, raf = (torch.zeros(1, requires_grad=True) for _ in range(2))
-    groups = [{"name": "decay", "params": [weight]}, {"name": "raf", "params": [raf], "lr": 10.0}]
+    groups: list[dict[str, Any]] = [
+        {"name": "decay", "params": [weight]},
+        {"name": "raf", "params": [raf], "lr": 10.0},
+    ]
     for kinds, which, peak in (((kind, "linear"), 0, 1.0), (("linear", kind), 1, 10.0)):
         optimizer = torch.optim.SGD(groups, lr=1.0)
         found = rates(optimizer, schedule(optimizer, 1, 5, *kinds), 5)
@@ -136,7 +139,7 @@ def test_rates_follow_the_time_that_is_spent() -> None:
     [
         (
             {"lr_scheduler_type": "polynomial"},
-            "lr_scheduler_type is 'polynomial'; it must be one of constant, lin",
+            "lr_scheduler_type is 'polynomial'; it must be one of constant",
         ),
         ({"raf_lr_scheduler_type": "step"}, "raf_lr_scheduler_type is 'step'; it must be one of"),
         ({"time_budget_hours": 0.0}, "time_budget_hours is 0; it must be more than 0"),
@@ -169,7 +172,8 @@ def test_fused_adamw_takes_adamws_steps() -> None:
 def test_mixed_precision_reaches_the_masked_loss(tmp_path: Path) -> None:
     model = build_model(config({}), 5)
     found = set()
-    model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda m, x, y: found.add(y.dtype))
+    dense = model.get_submodule("bert.encoder.layer.0.output.dense")
+    dense.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
     data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
     args = arguments(tmp_path, max_steps=2, bf16=True, use_cpu=True)
     RaftTrainer(model=model, args=args, train_dataset=data).train()
