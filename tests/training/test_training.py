@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 import raft
 from raft.data.masking import IGNORED, MaskedSequences
@@ -277,6 +277,26 @@ def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | Non
     assert runs[0].history == runs[1].history
     for act in raft.hf.rationals(runs[0].model).values():
         assert (act.numerator.detach() - act.start_coefficients()[0]).abs().max() > 1e-3
+
+
+class Ending(TrainerCallback):
+    """Ends the training after a step, as a kill does: nothing is saved then."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == 25
+
+
+def test_a_pretraining_that_resumes_has_the_same_history_and_loss(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES[:-20], TOKENIZER, 5, draws=40 * 8)
+    held_out = MaskedSequences(SEQUENCES[-20:], TOKENIZER, 0)
+    saving = {"save_strategy": "steps", "save_steps": 20, "eval_strategy": "steps", "eval_steps": 10}
+    args = arguments(tmp_path / "parts", max_steps=40, **saving)
+    pretrain(config({}), data, held_out, args, [Ending()], resume=True)
+    resumed = pretrain(config({}), data, held_out, args, resume=True)
+    whole = pretrain(config({}), data, held_out, arguments(tmp_path / "whole", max_steps=40, **saving))
+    assert [step for step, _ in resumed.history] == [10, 20, 30, 40]
+    assert resumed.history == whole.history
+    assert resumed.loss == whole.loss
 
 
 def test_divergence_is_said_at_once(tmp_path: Path) -> None:
