@@ -16,11 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
 
+from raft.data.masking import MaskedSequences
 from raft.errors import InputError, TrainingError, TrainingStopped
-from raft.training import checkpoints
+from raft.training import checkpoints, stopping
 from raft.training.checkpoints import checkpoints_in, newest_valid, problem, rotate, seal, step_of
 from tests.training import tiny
 
@@ -181,10 +184,7 @@ def test_a_finished_training_trains_no_step_more(whole: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
 def test_the_trainer_falls_back_and_says_so(name: str, whole: Path, tmp_path: Path) -> None:
-    assert tiny.join(tiny.start(tmp_path, max_steps=12)) == [0]
-    # linear decay to step 60, not 12: only the checkpoint of step 0 … 8 of the same schedule would be equal
-    shutil.rmtree(tmp_path)
-    shutil.copytree(whole, tmp_path)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     newest, older = checkpoints_in(tmp_path)
     if name == "optimizer.pt":
         (newest / name).unlink()
@@ -211,16 +211,28 @@ def test_a_named_checkpoint_is_verified_and_a_step_of_another_size_refused(tmp_p
         larger.train(resume_from_checkpoint=str(older))
 
 
-def test_skipped_draws_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Counting(MaskedSequences):
+    """Knows which draws were read."""
+
+    read: list[int]
+
+    def __getitem__(self, draw: int) -> dict[str, torch.Tensor]:
+        self.read.append(draw)
+        return super().__getitem__(draw)
+
+    def __getitems__(self, draws: list[int]) -> list[dict[str, torch.Tensor]]:
+        return [self[draw] for draw in draws]
+
+
+def test_skipped_draws_are_not_read(tmp_path: Path) -> None:
     tiny.trainer(tmp_path, max_steps=8).train()
     again = tiny.trainer(tmp_path, max_steps=10)
-    read = []
-    original = type(again.train_dataset).__getitem__
-    monkeypatch.setattr(
-        type(again.train_dataset), "__getitem__", lambda self, draw: read.append(draw) or original(self, draw)
-    )
+    data = again.train_dataset
+    assert isinstance(data, MaskedSequences)
+    data.__class__, data.read = Counting, []  # type: ignore[attr-defined]
     again.train(resume_from_checkpoint=True)
-    assert min(read) == 8 * tiny.BATCH
+    assert isinstance(data, Counting)
+    assert data.read[: 2 * tiny.BATCH] == list(range(8 * tiny.BATCH, 10 * tiny.BATCH))
 
 
 # ---- a full disk, a loss that is not finite ----
@@ -301,7 +313,7 @@ class Spoiling(tiny.Recorder):
 def test_nothing_that_is_not_finite_is_saved(spoiled: str, at_once: bool, said: str, tmp_path: Path) -> None:
     each = tiny.trainer(tmp_path)
     each.__class__ = Spoiling
-    each.spoiled, each._looks_at_once = spoiled, at_once
+    each.spoiled, each._looks_at_once = spoiled, at_once  # type: ignore[attr-defined]
     with pytest.raises(TrainingError, match=f"{said}: the training has diverged"):
         each.train()
     assert [step_of(path) for path in checkpoints_in(tmp_path)] == [8, 4]
@@ -345,18 +357,15 @@ def test_a_second_interrupt_is_not_waited_for(tmp_path: Path) -> None:
     each = tiny.trainer(tmp_path, max_steps=5000, save_strategy="no")
     before = signal.getsignal(signal.SIGINT)
     started = time.monotonic()
-    each.add_callback(_Interrupting(each))
+    each.add_callback(Interrupting())
     with pytest.raises(KeyboardInterrupt):
         each.train()
     assert time.monotonic() - started < 20
     assert signal.getsignal(signal.SIGINT) is before
 
 
-class _Interrupting(tiny.StopOnSignal.__base__):  # type: ignore[misc,name-defined]
-    """Ctrl-C twice in one step: an echo within the second, then one that is meant."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+class Interrupting(TrainerCallback):
+    """Ctrl-C, its echo from a launcher within the second, then one that is meant; in one step."""
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 2:
@@ -370,6 +379,68 @@ def test_a_stop_is_an_exit_with_status_zero() -> None:
     stopped = TrainingStopped("SIGTERM: stopped")
     assert isinstance(stopped, SystemExit)
     assert stopped.code == 0
+
+
+# ---- a time budget ----
+
+
+class Observed(TrainerCallback):
+    """A clock that a step moves by a second, and the learning rates of each step."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.rates: list[list[float]] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+        self.now += 1.0
+
+
+def observed(folder: Path, monkeypatch: pytest.MonkeyPatch, **values: Any) -> tuple[tiny.Recorder, Observed]:
+    watch = Observed()
+    monkeypatch.setattr(stopping, "time", watch)
+    each = tiny.trainer(folder, time_budget_hours=20 / 3600, **values)
+    each.add_callback(watch)
+    return each, watch
+
+
+def test_a_time_budget_ends_the_training_and_counts_what_was_spent_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"raf_lr_scheduler_type": "cosine", "learning_rate": 1e-3, "raf_learning_rate": 1e-3}
+    first, watch = observed(tmp_path, monkeypatch, max_steps=1000, **values)
+    first.add_callback(Ending(after=9))
+    first.train()
+    second, again = observed(tmp_path, monkeypatch, max_steps=1000, **values)
+    second.train(resume_from_checkpoint=True)
+    assert first.state.global_step == 9
+    assert second.state.global_step == 20
+    assert second.clock.seconds == second.clock.step_seconds == 20.0
+    rates = np.array(watch.rates[:8] + again.rates)  # from the checkpoint of step 8 on
+    spent = np.arange(20) / 20
+    np.testing.assert_allclose(rates[:, 0], 1e-3 * (1 - spent))
+    np.testing.assert_allclose(rates[:, -1], 1e-3 * (1 + np.cos(np.pi * spent)) / 2)
+    assert step_of(checkpoints_in(tmp_path)[0]) == 20
+
+    third, unused = observed(tmp_path, monkeypatch, max_steps=1000, **values)
+    third.train(resume_from_checkpoint=True)
+    assert third.state.global_step == 20
+    assert unused.rates == []
+
+
+class Ending(TrainerCallback):
+    """Ends the training without a checkpoint, as a kill does."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == self.after
 
 
 # ---- several processes ----
@@ -398,9 +469,7 @@ def test_gradients_do_not_depend_on_how_a_batch_is_split(tmp_path: Path) -> None
     expected = found.pop(("1 × 8", 0))
     for gradients in found.values():
         for key, value in expected.items():
-            torch.testing.assert_close(
-                gradients[key], value, rtol=1e-4, atol=1e-6, msg=lambda m, k=key: f"{k} {m}"
-            )
+            torch.testing.assert_close(gradients[key], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

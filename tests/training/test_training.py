@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 import raft
 from raft.data.masking import IGNORED, MaskedSequences
@@ -20,7 +21,7 @@ from raft.errors import InputError, TrainingError
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import finetune
 from raft.training.masked_lm import masked_lm_loss, validation_losses
-from raft.training.optimizer import param_groups, schedule
+from raft.training.optimizer import adamw, param_groups, schedule
 from raft.training.pretrain import build_model, pretrain, save
 from raft.training.trainer import RaftTrainer
 
@@ -79,6 +80,118 @@ def test_schedules_warm_up_then_decay_or_stay() -> None:
     assert decayed[:4] == constant[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert decayed[4:] == pytest.approx([1 - i / 10 for i in range(10)])
     assert constant[4:] == [1.0] * 10
+
+
+def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[list[float]]:
+    """Of each step, the learning rate of each group."""
+    found = []
+    for _ in range(steps):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("constant", [1.0, 1.0, 1.0, 1.0]),
+        ("linear", [1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
+    ],
+)
+def test_each_group_has_its_own_schedule(kind: str, expected: list[float]) -> None:
+    weight, raf = (torch.zeros(1, requires_grad=True) for _ in range(2))
+    groups: list[dict[str, Any]] = [
+        {"name": "decay", "params": [weight]},
+        {"name": "raf", "params": [raf], "lr": 10.0},
+    ]
+    for kinds, which, peak in (((kind, "linear"), 0, 1.0), (("linear", kind), 1, 10.0)):
+        optimizer = torch.optim.SGD(groups, lr=1.0)
+        found = rates(optimizer, schedule(optimizer, 1, 5, *kinds), 5)
+        column = [row[which] for row in found]
+        assert column[0] == pytest.approx(peak / 2)  # warm-up
+        assert column[1:] == pytest.approx([peak * value for value in expected])
+
+
+def test_rates_follow_the_time_that_is_spent() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    spent = iter([0.0, 0.05, 0.1, 0.55, 0.55, 1.0, 1.2])
+    now = [next(spent)]
+
+    def advance(scheduler: Any) -> float:
+        now[0] = next(spent)
+        scheduler.step()
+        return float(optimizer.param_groups[0]["lr"])
+
+    scheduler = schedule(optimizer, 0.1, 10**9, "linear", spent=lambda: now[0])
+    assert optimizer.param_groups[0]["lr"] == 0.0
+    optimizer.step()
+    assert [advance(scheduler) for _ in range(6)] == pytest.approx([0.5, 1.0, 0.5, 0.5, 0.0, 0.0])
+
+    now[0] = 0.5
+    steps = schedule(torch.optim.SGD([torch.zeros(1)], lr=1.0), 3, 10**9, "cosine", spent=lambda: now[0])
+    assert steps.get_last_lr() == pytest.approx([0.25 * 0.5])  # the first of 3 + 1 steps, half of the time
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"lr_scheduler_type": "polynomial"},
+            "lr_scheduler_type is 'polynomial'; it must be one of constant",
+        ),
+        ({"raf_lr_scheduler_type": "step"}, "raf_lr_scheduler_type is 'step'; it must be one of"),
+        ({"time_budget_hours": 0.0}, "time_budget_hours is 0; it must be more than 0"),
+        ({"time_budget_hours": float("nan")}, "time_budget_hours is nan; it must be more than 0"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(values: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        arguments(tmp_path, **values)
+
+
+def test_fused_adamw_takes_adamws_steps() -> None:
+    model = BertForMaskedLM(config({}))
+    plain = copy.deepcopy(model)
+    optimizers = [
+        adamw(param_groups(model, 1e-3), betas=(0.9, 0.98), eps=1e-6),
+        torch.optim.AdamW(param_groups(plain, 1e-3), betas=(0.9, 0.98), eps=1e-6, foreach=False),
+    ]
+    assert optimizers[0].defaults["fused"]
+    torch.manual_seed(0)
+    for _ in range(5):
+        for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+            one.grad = other.grad = torch.randn_like(one)
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_mixed_precision_reaches_the_masked_loss(tmp_path: Path) -> None:
+    model = build_model(config({}), 5)
+    found = set()
+    dense = model.get_submodule("bert.encoder.layer.0.output.dense")
+    dense.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
+    args = arguments(tmp_path, max_steps=2, bf16=True, use_cpu=True)
+    RaftTrainer(model=model, args=args, train_dataset=data).train()
+    assert found == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_validation_at_the_end_is_done_once(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=4 * 8)
+    args = arguments(tmp_path, max_steps=4, eval_strategy="steps", eval_steps=2)
+    trainer = RaftTrainer(
+        model=build_model(config({}), 5),
+        args=args,
+        train_dataset=data,
+        eval_dataset=MaskedSequences(SEQUENCES[:8], TOKENIZER, 0),
+    )
+    trainer.train()
+    assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry] == [2, 4]
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert"])
@@ -164,6 +277,26 @@ def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | Non
     assert runs[0].history == runs[1].history
     for act in raft.hf.rationals(runs[0].model).values():
         assert (act.numerator.detach() - act.start_coefficients()[0]).abs().max() > 1e-3
+
+
+class Ending(TrainerCallback):
+    """Ends the training after a step, as a kill does: nothing is saved then."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == 25
+
+
+def test_a_pretraining_that_resumes_has_the_same_history_and_loss(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES[:-20], TOKENIZER, 5, draws=40 * 8)
+    held_out = MaskedSequences(SEQUENCES[-20:], TOKENIZER, 0)
+    saving = {"save_strategy": "steps", "save_steps": 20, "eval_strategy": "steps", "eval_steps": 10}
+    args = arguments(tmp_path / "parts", max_steps=40, **saving)
+    pretrain(config({}), data, held_out, args, [Ending()], resume=True)
+    resumed = pretrain(config({}), data, held_out, args, resume=True)
+    whole = pretrain(config({}), data, held_out, arguments(tmp_path / "whole", max_steps=40, **saving))
+    assert [step for step, _ in resumed.history] == [10, 20, 30, 40]
+    assert resumed.history == whole.history
+    assert resumed.loss == whole.loss
 
 
 def test_divergence_is_said_at_once(tmp_path: Path) -> None:

@@ -54,9 +54,14 @@ def trainer(folder: Path, dropout: float = 0.1, **values: Any) -> Recorder:
     """A RAFT of two layers; a step of 8 sequences, whatever the number of processes."""
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(TEXTS, 120, max_length=16)
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=16, raf={}, **size, **rates)
+    size: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    size |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "raf": {}}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=16, **size)
     quiet = {"report_to": "none", "logging_strategy": "no", "disable_tqdm": True, "use_cpu": True}
     start = {"max_steps": 30, "learning_rate": 3e-3, "seed": 5, "save_steps": 4, "save_total_limit": 2}
     parts = int(os.environ.get("WORLD_SIZE", 1)) * values.get("gradient_accumulation_steps", 1)
@@ -134,6 +139,7 @@ def _process(rank: int, processes: int, port: int, folder: Path, values: dict[st
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ["OMP_NUM_THREADS"] = "1"  # as torchrun does; accelerate sets more threads otherwise
         values = {"ddp_backend": "gloo", **values}
     train(folder, **values)
 

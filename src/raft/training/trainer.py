@@ -83,6 +83,7 @@ class RaftTrainer(Trainer):
         self.budget = None if hours is None else TimeBudget(self.clock, hours)
         if self.budget is not None:
             self.add_callback(self.budget)
+        self._losses: Callable[..., Tensor] | None = None
         self._looks_at_once = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
         self._staging = False
@@ -109,7 +110,7 @@ class RaftTrainer(Trainer):
         """
         chosen = self._choose_checkpoint(resume_from_checkpoint)
         self.clock.restore({} if chosen is None else self._read_state(chosen)["clock"])
-        self._first_bad_step, self._saved_step = None, -1
+        self._losses, self._first_bad_step, self._saved_step = None, None, -1
         if chosen is not None:
             logging.getLogger("raft").info("going on from %s", chosen)
         stops = [c for c in self.callback_handler.callbacks if isinstance(c, StopOnSignal)]
@@ -186,11 +187,14 @@ class RaftTrainer(Trainer):
         return found
 
     def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
+        wrapper = getattr(model, "_orig_mod", model)  # what torch.compile made stands outermost
         bare = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        if self._losses is None:
+            self._losses = partial(masked_lm_loss, bare)
+            if wrapper is not model:
+                self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
         with self.accelerator.autocast():
-            losses = _call_through(
-                model, bare, partial(masked_lm_loss, bare), inputs["input_ids"], inputs["labels"]
-            )
+            losses = _call_through(wrapper, bare, self._losses, inputs["input_ids"], inputs["labels"])
         if count is None:
             return losses.sum() / max(losses.numel(), 1)
         # the count is that of all processes, over which the gradients are averaged
