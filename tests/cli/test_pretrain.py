@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import raft
+from raft.cli import slurm
 from raft.cli.main import main
 from raft.hf import rationals
 
@@ -222,4 +224,41 @@ def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp
     assert not (tmp_path / "run" / "pretraining.json").exists()
     assert run("--config", recipe, *steps)[0] == 0
     found, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_without_a_cluster_it_says_so(run: Run, recipe: Path) -> None:
+    pytest.importorskip("submitit", reason="needs submitit")
+    status, _, err = run("--config", recipe, "--slurm")
+    assert status == 2
+    assert "the cluster takes no job" in err
+
+
+@pytest.mark.slow
+def test_a_job_that_is_preempted_goes_on_by_itself(
+    run: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="needs submitit")
+    words = ("--config", recipe, "--max_steps", "400", "--save_steps", "300")
+    assert run(*words, "--output_dir", tmp_path / "whole")[0] == 0
+    jobs = []
+
+    def submit(*arguments: Any) -> Any:
+        jobs.append(slurm.submit(*arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(slurm, "CLUSTER", "local")
+    monkeypatch.setattr("raft.cli.pretrain.submit", submit)
+    status, out, _ = run(*words, "--slurm")
+    assert status == 0
+    assert "Submitted job" in out
+    folder = tmp_path / "run"
+    begun = time.monotonic()
+    while not (folder / "metrics.jsonl").exists() and time.monotonic() - begun < 120:
+        time.sleep(0.05)
+    jobs[0]._interrupt()
+    jobs[0].result()
+    assert "Requeued job" in jobs[0].stderr()
+    assert json.loads((folder / "pretraining.json").read_text())["steps"] == 400
+    found, expected = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "whole"))
     assert all(torch.equal(found[key], value) for key, value in expected.items())

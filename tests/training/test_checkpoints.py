@@ -220,7 +220,7 @@ class Counting(MaskedSequences):
         self.read.append(draw)
         return super().__getitem__(draw)
 
-    def __getitems__(self, draws: list[int]) -> list[dict[str, torch.Tensor]]:
+    def __getitems__(self, draws: Sequence[int]) -> list[dict[str, torch.Tensor]]:
         return [self[draw] for draw in draws]
 
 

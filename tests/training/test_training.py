@@ -294,8 +294,11 @@ def test_a_pretraining_that_resumes_has_the_same_history_and_loss(tmp_path: Path
     pretrain(config({}), data, held_out, args, [Ending()], resume=True)
     resumed = pretrain(config({}), data, held_out, args, resume=True)
     whole = pretrain(config({}), data, held_out, arguments(tmp_path / "whole", max_steps=40, **saving))
-    assert [step for step, _ in resumed.history] == [10, 20, 30, 40]
-    assert resumed.history == whole.history
+    assert [step for step, _, _ in resumed.history] == [10, 20, 30, 40]
+    assert [loss for _, _, loss in resumed.history] == [loss for _, _, loss in whole.history]
+    seconds = [seconds for _, seconds, _ in resumed.history]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == resumed.seconds
     assert resumed.loss == whole.loss
 
 

@@ -17,7 +17,6 @@ from transformers import HfArgumentParser, TrainingArguments
 from raft.errors import InputError
 
 Settings = TypeVar("Settings")
-Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 NAMED_IN_HELP = {"output_dir", "learning_rate", "max_steps", "per_device_train_batch_size", "seed"}
 """Training arguments that a command's help shows beside its own."""
@@ -49,22 +48,17 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
 
 
 def parse_recipe(
-    settings: type[Settings],
-    arguments: type[Arguments],
-    command: str,
-    description: str,
-    words: Sequence[str],
-) -> tuple[Settings, Arguments]:
-    """Settings and training arguments, from a recipe (``--config FILE``) and from flags, which count more.
+    kinds: Sequence[Any], command: str, description: str, words: Sequence[str]
+) -> tuple[Any, ...]:
+    """Settings of several kinds, from a recipe (``--config FILE``) and from flags, which count more.
 
     The fields of ``transformers.TrainingArguments`` are flags too, and left out of the help.
 
     Raises:
         InputError: for an unknown option or key, a value of a wrong type, or a file that is no recipe.
     """
-    kinds: Any = [settings, arguments]
     parser = _Parser(
-        kinds,
+        list(kinds),
         prog=command,
         description=description,
         epilog="Every argument of transformers.TrainingArguments is an option and a key of a recipe too.",
@@ -78,8 +72,7 @@ def parse_recipe(
     known, _ = argparse.ArgumentParser.parse_known_args(_config_only(), list(words))
     if known.config is not None:
         _take_defaults(parser, Path(known.config))
-    found = _parsed(parser, words)
-    return found[0], found[1]
+    return _parsed(parser, words)[: len(kinds)]
 
 
 def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import console_table, curves_figure, markdown_table
 from raft.cli.options import parse_recipe
+from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
 from raft.training.arguments import RaftTrainingArguments
@@ -29,11 +30,27 @@ Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain 
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft pretrain`` with the given words of the command line."""
-    recipe, training = parse_recipe(
-        PretrainingRecipe, RaftTrainingArguments, "raft pretrain", DESCRIPTION, arguments
-    )
+    recipe, training, slurm = _parsed(arguments)
     recipe.check()
-    command = shlex.join(["raft", "pretrain", *arguments])
+    _check_folders(recipe, training)
+    if slurm.slurm:
+        logs = training.folder.with_name(f"{training.folder.name}-jobs")
+        job = submit(slurm, ResumableJob(run_here, arguments), training.folder.name, logs)
+        print(f"Submitted job {job.job_id}; its output is in {job.paths.stdout}")
+    else:
+        run_here(arguments)
+
+
+def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
+    kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
+    recipe, training, slurm = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words)
+    return recipe, training, slurm
+
+
+def run_here(words: Sequence[str]) -> None:
+    """Run the command in this process, one of a job's perhaps."""
+    recipe, training, _ = _parsed(words)
+    command = shlex.join(["raft", "pretrain", *words])
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -42,7 +59,6 @@ def main(arguments: Sequence[str]) -> None:
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
-    _check_folders(recipe, training)
     with console.status(f"Reading the corpus {recipe.corpus}") as status:
         text = read_text(
             recipe,
@@ -64,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
             write_card(folder, recipe, text, result)
         say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
 
-    callbacks = [StopOnSignal(command)]
+    callbacks = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
     if recipe.compare is None and recipe.seeds == 1:
         result = run(recipe, training, text, callbacks)
         finished(result, training.folder)

@@ -141,8 +141,8 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     if changed:
         key = changed[0]
         raise InputError(
-            f"{folder} holds a run of another recipe: --{key} was {before.get(key)!r} and is {now.get(key)!r}; "
-            "give the same options to go on, or choose another --output_dir"
+            f"{folder} holds a run of another recipe: --{key} was {before.get(key)!r} and is "
+            f"{now.get(key)!r}; give the same options to go on, or choose another --output_dir"
         )
     return "finished" if (folder / RESULT).is_file() else "begun"
 

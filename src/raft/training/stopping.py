@@ -134,6 +134,7 @@ class StopOnSignal(TrainerCallback):
 
     Args:
         command: continues the training where it stopped; part of the message.
+        more: signals that do the same, such as the one by which a cluster tells that a job's time is over.
 
     Example::
 
@@ -141,8 +142,9 @@ class StopOnSignal(TrainerCallback):
         trainer.train(resume_from_checkpoint=True)
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, more: Sequence[int] = ()) -> None:
         self.command = command
+        self.signals = (signal.SIGTERM, signal.SIGINT, *more)
         self.received = 0
         self.agreed = 0
         self._at = 0.0
@@ -152,7 +154,7 @@ class StopOnSignal(TrainerCallback):
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.received = self.agreed = 0
         if threading.current_thread() is threading.main_thread():  # Python knows no signals elsewhere
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in self.signals:
                 self._previous.setdefault(number, signal.signal(number, self._receive))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
