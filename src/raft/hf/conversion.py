@@ -21,7 +21,7 @@ from raft.hf.blocks import configs_with_sites, is_chosen, own_configs
 from raft.hf.calibration import Calibration, Seen, observe
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
-from raft.hf.sites import Site, rationals, sites
+from raft.hf.sites import Site, learned_sites, rationals, sites
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
@@ -59,8 +59,9 @@ def convert(
         The model.
 
     Raises:
-        ValueError: where the model has no activation of a kind that is asked for, or has RAFs of another
-            configuration; or for an empty calibration.
+        ValueError: where the model has no activation of a kind that is asked for, or one with parameters of
+            its own in a feed-forward block; where it has RAFs of another configuration; or for an empty
+            calibration.
 
     Example::
 
@@ -79,6 +80,7 @@ def convert(
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
+    _check_learned(model, config)
     expose(model, config.sites)
     found = [site for site in sites(model) if is_chosen(site, config)]
     try:
@@ -175,6 +177,19 @@ def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
         raise ValueError(f"{type(model).__name__} has no layer {missing[0]}: {has}, counted from 0")
 
 
+def _check_learned(model: PreTrainedModel, config: RafConfig) -> None:
+    """Raise ``ValueError`` where a chosen feed-forward block's activation has learned something itself."""
+    learned = [site for site in learned_sites(model) if is_chosen(site, config)]
+    if learned:
+        first = learned[0]
+        more = f", and {len(learned) - 1} more" if len(learned) > 1 else ""
+        raise ValueError(
+            f"{type(model).__name__} has an activation with parameters of its own "
+            f"({type(first.activation).__name__} at {first.name}{more}), which a RAF cannot stand in for: "
+            "leave such layers out with raf.layers, or 'ffn' with raf.sites, or put a fixed one there first"
+        )
+
+
 def replace_activations(
     model: PreTrainedModel,
     config: RafConfig,
@@ -189,7 +204,11 @@ def replace_activations(
         config: which sites, and which rational.
         seen: by name of the site, the inputs to fit for.
         interval: where the fits are made for the other sites; the ready fits where it is None.
+
+    Raises:
+        ValueError: for a chosen feed-forward block whose activation has parameters of its own.
     """
+    _check_learned(model, config)
     expose(model, config.sites)
     chosen = [site for site in sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, Rational]] = {}
