@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -256,9 +257,10 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     begun = time.monotonic()
     while not (folder / "metrics.jsonl").exists() and time.monotonic() - begun < 120:
         time.sleep(0.05)
-    jobs[0]._interrupt()
+    (task,) = psutil.Process(int(jobs[0].job_id)).children()
+    task.send_signal(slurm.requeueing_signal())
     jobs[0].result()
-    assert "Requeued job" in jobs[0].stderr()
+    assert "Requeued job" in jobs[0].stdout()
     assert json.loads((folder / "pretraining.json").read_text())["steps"] == 400
     found, expected = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "whole"))
     assert all(torch.equal(found[key], value) for key, value in expected.items())

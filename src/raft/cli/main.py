@@ -14,7 +14,7 @@ from raft.errors import InputError, TrainingError
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "demo": (demo.main, "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline"),
     "pretrain": (pretrain.main, "pretrain a RAFT or its FAFT from a recipe, or compare several"),
-    "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel', 'raft bench step'"),
+    "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel|step|pretraining'"),
     "convert": (convert.main, "make a RAFT of a model with fixed activations"),
     "inspect": (inspect.main, "show the RAFs of a RAFT, and what they began as"),
 }
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TrainingError, OSError) as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
+        return _fail("interrupted; what is not whole was not written", 130)
     return 0
 
 
