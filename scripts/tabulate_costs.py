@@ -97,9 +97,9 @@ def measured(name: str, sizes: dict[str, int], activation: str) -> Model:
     torch.manual_seed(0)
     ids = torch.randint(VOCABULARY, (4, LENGTH))
     labels = torch.where(torch.rand(ids.shape) < MASKED, ids, -100)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16):
-            model(input_ids=ids, labels=labels)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
+        model(input_ids=ids, labels=labels)
     return Model(
         name,
         sizes["hidden_size"],
@@ -146,7 +146,7 @@ def cost(model: Model, gpus: int) -> dict[str, float | int | str]:
 def model_table(models: list[Model], twins: list[Model]) -> str:
     """Sizes as Markdown."""
     lines = [
-        "| model | parameters | MFLOP a token | FLOP in all | state, GB | activations, kB a token | its FAFT |",
+        "| model | parameters | MFLOP/token | FLOP in all | state, GB | activations, kB/token | its FAFT's |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for model, twin in zip(models, twins, strict=True):
@@ -162,15 +162,15 @@ def model_table(models: list[Model], twins: list[Model]) -> str:
 def cost_table(rows: list[dict[str, float | int | str]]) -> str:
     """Costs as Markdown."""
     lines = [
-        "| model | GPUs | sequences at once × accumulated | memory, GB | step, s | all-reduce, s | tokens/s | hours "
-        "| GPU hours | dollars |",
+        "| model | GPUs | sequences at once × accumulated | memory, GB | step, s | all-reduce, s | tokens/s | "
+        "hours | GPU hours | dollars |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         lines.append(
             f"| {row['model']} | {row['gpus']} | {row['sequences_at_once']} × {row['accumulation']} | "
             f"{row['gigabytes']:.1f} | {row['step_seconds']:.3f} | {row['reduce_seconds']:.3f} | "
-            f"{row['tokens_per_second']:,.0f} | {row['hours']:.1f} | {row['gpu_hours']:,.1f} | "
+            f"{row['tokens_per_second']:,.0f} | {row['hours']:.2f} | {row['gpu_hours']:,.1f} | "
             f"{row['dollars']:,.0f} |"
         )
     return "\n".join(lines)

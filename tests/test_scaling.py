@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -49,7 +50,7 @@ def test_the_work_of_a_token_is_what_torch_counts(costs: ModuleType, monkeypatch
 def test_more_gpus_take_less_time_and_no_less_money(costs: ModuleType) -> None:
     model = costs.Model("BERT-base", 768, 12, 109_514_418, 577_900.0)
     rows = [costs.cost(model, gpus) for gpus in costs.GPUS]
-    for row, following in zip(rows, rows[1:], strict=False):
+    for row, following in pairwise(rows):
         assert row["sequences_at_once"] * row["accumulation"] * row["gpus"] == costs.BATCH
         assert row["gigabytes"] < 1e-9 * costs.MEMORY
         assert following["dollars"] >= 0.999 * row["dollars"]
