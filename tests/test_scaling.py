@@ -35,9 +35,10 @@ def test_the_work_of_a_token_is_what_torch_counts(costs: ModuleType, monkeypatch
         monkeypatch.setattr(costs, name, value)
     config = RaftBertConfig(
         vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=4 * hidden, max_position_embeddings=length, attn_implementation="eager",
+        intermediate_size=4 * hidden, max_position_embeddings=length,
     )  # fmt: skip
-    model = RaftBertForMaskedLM(config).train()
+    model = RaftBertForMaskedLM(config)
+    model.set_attn_implementation("eager")
     ids = torch.randint(vocabulary, (4, length))
     labels = torch.full_like(ids, -100)
     labels[:, :masked] = 1
