@@ -33,6 +33,17 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".zst": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
 }
 
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RecursionError,  # of JSON that is nested too deeply
+    lzma.LZMAError,
+    zlib.error,
+    pa.ArrowException,
+)
+"""What readers raise for files that are not what their names say."""
+
 ROWS = 64
 """Rows of a parquet file that are decoded at once: documents can be long."""
 
@@ -73,14 +84,10 @@ def read_texts(file: Path, column: str, by_line: bool = False) -> Iterator[str]:
             if text and text.strip():
                 found = True
                 yield text
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        lzma.LZMAError,
-        zlib.error,
-    ) as error:  # arrow's errors are among them
-        raise error if isinstance(error, InputError) else _unreadable(file, error) from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise _unreadable(file, error) from error
     if not found:
         raise InputError(f"{file} holds no text; remove it or write it again")
 
@@ -100,7 +107,7 @@ def check_file(file: Path, column: str) -> None:
         raise InputError(f"{file} is a compressed parquet file, which cannot be read in parts; unpack it")
     try:
         schema = pq.read_schema(file)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise _unreadable(file, error) from error
     if column not in schema.names:
         raise InputError(f"{file} has no column {column!r}, only {', '.join(schema.names)}")
@@ -142,7 +149,16 @@ def _json(file: Path, column: str) -> Iterator[str | None]:
             text = row.get(column)
             if not isinstance(text, (str, type(None))):
                 raise InputError(f"column {column!r} of {file} holds {type(text).__name__}, not text")
-            yield text
+            yield text and _whole_characters(text)
+
+
+def _whole_characters(text: str) -> str:
+    """The text; JSON can escape half a character (of a text that was cut), which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _objects(start: str, lines: IO[str]) -> Iterator[Any]:
