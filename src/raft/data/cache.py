@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+
+from raft.errors import InputError
 
 CHUNK = 1 << 20
 SETTLED_NS = 2_000_000_000
@@ -21,6 +24,24 @@ def cache_directory() -> Path:
     """``$RAFT_CACHE``, or ``raft`` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "raft"
     return Path(os.environ.get("RAFT_CACHE", default)).expanduser()
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it does not exist yet.
+
+    Raises:
+        InputError: where it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise InputError(
+            f"the cache {folder} cannot be written to ({reason}); set RAFT_CACHE to a folder that can be"
+        )
+    return folder
 
 
 def key_of(settings: object) -> str:
@@ -37,10 +58,13 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     Args:
         folder: what is wanted.
         build: fills the empty folder it is given.
+
+    Raises:
+        InputError: where the cache cannot be written to.
     """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():  # another process has built it while this one waited
             return folder
@@ -57,8 +81,8 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a small file that others see either not at all or complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    make_folder(path.parent)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
@@ -72,7 +96,7 @@ def file_digest(file: Path) -> str:
         known = json.loads(memory.read_text(encoding="utf-8"))
         if known["stamp"] == stamp:
             return str(known["sha256"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     found = hashlib.sha256()
     with file.open("rb") as stream:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from huggingface_hub import HfApi
 
-from raft.data.cache import cache_directory, key_of, write_whole
+from raft.data.cache import cache_directory, key_of, make_folder, write_whole
 from raft.data.readers import ROWS, read_texts
 from raft.errors import InputError
 
@@ -167,8 +167,7 @@ class CachedStream:
         """Write what waits, up to the last known position; returns what waits then: nothing."""
         texts = waiting.texts[: waiting.certain]
         after = _Waiting(waiting.before + len(texts), waiting.position)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "writing.lock"):
+        with FileLock(make_folder(self.folder) / "writing.lock"):
             progress = self._progress()
             if progress["texts"] != waiting.before or progress["complete"]:
                 return after  # another reader was here first
