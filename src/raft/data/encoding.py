@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -89,12 +90,13 @@ def encode_in_order(
             yield label, [encode(tokenizer, texts, end, dtype) for texts in groups]
         return
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-    workers = [_start(tokenizer, end, dtype) for _ in range(processes)]
-    for worker in workers:
-        idle.put(worker)
+    workers: list[subprocess.Popen[bytes]] = []
     # a thread for each worker waits for it, and needs no time of its own
     threads = ThreadPoolExecutor(processes)
     try:
+        for _ in range(processes):
+            workers.append(_start(tokenizer, end, dtype))
+            idle.put(workers[-1])
         pending: deque[tuple[Label, Future[list[Tokens]]]] = deque()
         for label, groups in batches:
             pending.append((label, threads.submit(_ask, idle, groups)))
@@ -122,7 +124,10 @@ def _start(tokenizer: Tokenizer, end: int, dtype: DTypeLike) -> subprocess.Popen
     worker = subprocess.Popen(
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
-    _send(worker.stdin, (tokenizer.to_str(), end, np.dtype(dtype).str))
+    try:
+        _send(worker.stdin, (tokenizer.to_str(), end, np.dtype(dtype).str))
+    except OSError as error:
+        raise _ended(worker) from error
     return worker
 
 
@@ -132,10 +137,18 @@ def _ask(idle: SimpleQueue[subprocess.Popen[bytes]], groups: Groups) -> list[Tok
         _send(worker.stdin, groups)
         found: list[Tokens] = pickle.load(worker.stdout)  # type: ignore[arg-type]
     except (EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ChildProcessError(f"a tokenizing process ended with status {worker.poll()}") from error
+        raise _ended(worker) from error
     finally:
         idle.put(worker)
     return found
+
+
+def _ended(worker: subprocess.Popen[bytes]) -> ChildProcessError:
+    with suppress(subprocess.TimeoutExpired):
+        worker.wait(timeout=5)  # its pipes close before it has a status
+    return ChildProcessError(
+        f"a tokenizing process ended with status {worker.returncode}; if memory ran out, use fewer processes"
+    )
 
 
 def _send(stream: Any, message: Any) -> None:
