@@ -136,9 +136,12 @@ def open_store(folder: Path) -> TokenStore:
             np.memmap(folder / split, description["dtype"], "r", 0, tuple(description["shapes"][split]))
             for split in SPLITS
         )
-    except (OSError, ValueError, KeyError) as error:
+        for split, sequences in zip(SPLITS, (train, validation), strict=True):
+            if (size := (folder / split).stat().st_size) != sequences.nbytes:
+                raise ValueError(f"{split} has {size:,} bytes, not {sequences.nbytes:,}")
+        return TokenStore(folder, train, validation, description["documents"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the tokens in {folder} are damaged ({error}); remove the folder") from error
-    return TokenStore(folder, train, validation, description["documents"])
 
 
 def corpus_tokenizer(corpus: Corpus, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
