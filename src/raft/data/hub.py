@@ -131,7 +131,7 @@ class CachedStream:
             yield from self._arriving(progress)
 
     def _arriving(self, progress: dict[str, Any]) -> Iterator[str]:
-        stream = copy.copy(self.stream)  # a position belongs to one reader
+        stream = self._own_stream()
         if progress["position"] is not None:
             stream.load_state_dict(progress["position"])
         waiting = _Waiting(progress["texts"], progress["position"])
@@ -153,6 +153,9 @@ class CachedStream:
             waiting.reached(stream.state_dict())
             self._keep(waiting)
             raise
+        except (KeyboardInterrupt, SystemExit):  # while the next text was awaited
+            self._keep(waiting)
+            raise
         except InputError:
             raise
         except Exception as error:  # of the network, of a reader
@@ -163,16 +166,23 @@ class CachedStream:
                 "goes on from there"
             ) from error
 
+    def _own_stream(self) -> datasets.IterableDataset:
+        """The stream for one reader: where it is stands in what it iterates over, which copies share."""
+        stream = self.stream.with_format(None)
+        stream._ex_iterable = copy.deepcopy(stream._ex_iterable)
+        return stream
+
     def _keep(self, waiting: _Waiting, complete: bool = False) -> _Waiting:
         """Write what waits, up to the last known position; returns what waits then: nothing."""
         texts = waiting.texts[: waiting.certain]
         after = _Waiting(waiting.before + len(texts), waiting.position)
         with FileLock(make_folder(self.folder) / "writing.lock"):
             progress = self._progress()
-            if progress["texts"] != waiting.before or progress["complete"]:
-                return after  # another reader was here first
+            known = progress["texts"] - waiting.before  # of these texts, to other readers who were here first
+            if progress["complete"] or not 0 <= known <= len(texts):
+                return after
             files = progress["files"]
-            if texts:
+            if texts := texts[known:]:
                 pq.write_table(pa.table({"text": texts}), self._file(files), compression="zstd")
                 files += 1
             state = {"files": files, "texts": after.before, "position": after.position, "complete": complete}
