@@ -289,7 +289,9 @@ def test_who_is_overtaken_writes_what_the_other_has_not(
     assert list(islice(slow, 110)) == TEXTS[:110]
     assert read_some(fast, 330) == TEXTS[:330]
     assert cached(stream.folder) == TEXTS[:330]
-    assert list(slow) == TEXTS[110:]
+    assert read_some(slow, 400) == TEXTS[110:510]
+    assert cached(stream.folder) == TEXTS[:510]
+    assert list(stream.texts()) == TEXTS
     assert cached(stream.folder) == TEXTS
     assert json.loads((stream.folder / "progress.json").read_text())["complete"]
 
