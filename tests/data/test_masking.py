@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from raft.data import masking
 from raft.data.masking import IGNORED, MaskedSequences, unigram_loss
 from raft.data.tokens import pack, train_tokenizer
 from raft.errors import InputError
@@ -52,6 +54,82 @@ def test_a_draw_is_a_function_of_seed_and_number(seed: int, number: int) -> None
     one, other = (MaskedSequences(SEQUENCES, TOKENIZER, seed, draws=2001) for _ in range(2))
     other[0], torch.rand(3)  # whatever was drawn before must not matter
     assert all(torch.equal(one[number][key], other[number][key]) for key in one[number])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.lists(st.integers(0, 2000), min_size=1, max_size=40))
+def test_a_batch_holds_what_its_draws_hold_alone(seed: int, numbers: list[int]) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, seed, draws=2001)
+    together = data.__getitems__(numbers)
+    inputs, labels = data.batch(numbers)
+    for place, number in enumerate(numbers):
+        alone = data[number]
+        assert alone.keys() == together[place].keys() == {"input_ids", "labels"}
+        assert all(torch.equal(alone[key], together[place][key]) for key in alone)
+        assert torch.equal(inputs[place], alone["input_ids"])
+        assert torch.equal(labels[place], alone["labels"])
+
+
+def test_masks_do_not_depend_on_the_order_of_reading() -> None:
+    draws = 3 * len(SEQUENCES)
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=draws)
+    inputs, labels = data.batch(range(draws))
+    for order in (range(draws)[::-1], np.random.default_rng(0).permutation(draws).tolist()):
+        other = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=draws)
+        parts = [other.batch(order[start : start + 7]) for start in range(0, draws, 7)]
+        assert torch.equal(torch.cat([part[0] for part in parts]), inputs[list(order)])
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels[list(order)])
+
+
+def test_masks_differ_by_seed_epoch_and_sequence() -> None:
+    n = len(SEQUENCES)
+    same = np.tile(SEQUENCES[:1], (n, 1))  # what differs is the masks alone
+    drawn = [MaskedSequences(same, TOKENIZER, seed, draws=2 * n).batch(range(2 * n)) for seed in (0, 1)]
+    masks = [tuple(row.tolist()) for _, labels in drawn for row in labels != IGNORED]
+    # 14 tokens have 2^14 masks, of which 15 % makes the small ones likely
+    assert len(set(masks)) > 0.4 * len(masks)
+    first = torch.stack([labels != IGNORED for _, labels in drawn]).view(4, n, -1).float()
+    ordinary = first.mean(dim=(0, 1)) > 0
+    for one, other in ((0, 1), (0, 2), (1, 3)):
+        pair = torch.stack([first[one][:, ordinary].ravel(), first[other][:, ordinary].ravel()])
+        assert abs(torch.corrcoef(pair)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("draws", [None, 300], ids=["in order", "shuffled"])
+def test_memory_mapped_sequences_give_the_same_in_another_process(
+    draws: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masking, "READS_HELD", 64)
+    SEQUENCES.tofile(tmp_path / "train")
+    mapped = np.memmap(tmp_path / "train", SEQUENCES.dtype, "r", 0, SEQUENCES.shape)
+    held = MaskedSequences(SEQUENCES, TOKENIZER, 4, draws=draws)
+    data = MaskedSequences(mapped, TOKENIZER, 4, draws=draws)
+    sent = pickle.dumps(data)
+    assert len(sent) - len(pickle.dumps(TOKENIZER)) < SEQUENCES.nbytes
+    again = pickle.loads(sent)
+    assert isinstance(again.sequences, np.memmap)
+    for start in range(0, len(held), 10):
+        numbers = range(start, min(start + 10, len(held)))
+        for one, expected in zip(data.batch(numbers), held.batch(numbers), strict=True):
+            assert torch.equal(one, expected)
+        for one, expected in zip(again.batch(numbers), held.batch(numbers), strict=True):
+            assert torch.equal(one, expected)
+
+
+@pytest.mark.parametrize("number", [-1, 300, 10**9])
+def test_a_draw_that_is_not_there(number: int) -> None:
+    with pytest.raises(IndexError, match=f"draw {number} of 300"):
+        MaskedSequences(SEQUENCES, TOKENIZER, 4, draws=300)[number]
+
+
+def test_what_cannot_be_masked_is_refused() -> None:
+    for probability in (0.0, 1.1, float("nan")):
+        with pytest.raises(InputError, match="--mlm_probability must be above 0 and at most 1"):
+            MaskedSequences(SEQUENCES, TOKENIZER, 0, probability=probability)
+    without = train_tokenizer(TEXTS, 150)
+    without.mask_token = None
+    with pytest.raises(InputError, match="no mask token"):
+        MaskedSequences(SEQUENCES, without, 0)
 
 
 def test_every_epoch_holds_every_sequence_once_with_new_masks() -> None:

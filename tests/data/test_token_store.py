@@ -161,6 +161,20 @@ def test_files_named_validation_are_held_out_whole(folder: Path) -> None:
     assert store.validation[:, 1:-1].ravel().tolist() == stream(TEXTS[200:400])[: 14 * len(store.validation)]
 
 
+def test_what_a_file_is_for_is_part_of_the_content(tmp_path: Path) -> None:
+    texts = tmp_path / "corpus"
+    texts.mkdir()
+    (texts / "dev.txt").write_text("\n\n".join(TEXTS[:100]))
+    (texts / "train.txt").write_text("\n\n".join(TEXTS[100:]))
+    before = tokenize_corpus(open_corpus(str(texts)), TOKENIZER, LENGTH)
+    (texts / "dev.txt").rename(texts / "a.txt")
+    (texts / "train.txt").rename(texts / "dev.txt")
+    after = tokenize_corpus(open_corpus(str(texts)), TOKENIZER, LENGTH)
+    assert before.documents == {"train": 500, "validation": 100}
+    assert after.documents == {"train": 100, "validation": 500}
+    assert np.array_equal(before.train, after.validation)
+
+
 @pytest.mark.parametrize("most", [1, 37, 10_000])
 def test_max_sequences_are_the_first(folder: Path, most: int) -> None:
     whole = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
