@@ -1,9 +1,11 @@
-"""Tokenize a large corpus, read an epoch of it, and print how fast that is and how much memory it takes.
+"""Tokenize a large corpus and read it in a training's order: how fast that is, and how much memory it takes.
 
-The corpus is made of the documents of one parquet file, repeated under another first word each time, and
-written as parquet, jsonl and txt, compressed and not:
+A corpus of any size is made of one parquet file, the halves of whose documents are joined anew in each round,
+so that none comes twice. It is written as parquet, jsonl and txt, compressed and not, and measured by another
+process than the one that wrote it:
 
-    python scripts/measure_tokenizing.py wikipedia/train.parquet /tmp/corpus --gigabytes 5 --processes 2
+    python scripts/measure_tokenizing.py write wikipedia/train.parquet CORPUS --gigabytes 5
+    python scripts/measure_tokenizing.py measure CORPUS --processes 2 --out results/tokenizing/results.json
 """
 
 from __future__ import annotations
@@ -13,72 +15,60 @@ import gzip
 import io
 import json
 import os
+import resource
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count, pairwise
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from raft.data.corpora import Corpus, Part, open_corpus
+from raft.data.masking import MaskedSequences
+from raft.data.order import RandomOrder
+from raft.data.token_store import corpus_tokenizer, tokenize_corpus
+from raft.experiments.results import machine
+
 SHARD_BYTES = 250_000_000
+SMALLEST_CORPUS_SHARDS = 7
 FORMATS = ("parquet", "jsonl", "jsonl.gz", "jsonl.zst", "txt", "txt.gz", "txt.zst")
-
-
-class PeakMemory(threading.Thread):
-    """Watches the resident memory of this process, and of it with all its children."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.own = self.total = self.children = 0
-        self.stopped = threading.Event()
-
-    def run(self) -> None:
-        this = psutil.Process()
-        while not self.stopped.wait(0.2):
-            own = this.memory_info().rss
-            others = 0
-            for child in this.children(recursive=True):
-                try:
-                    others += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.own, self.total = max(self.own, own), max(self.total, own + others)
-            self.children = max(self.children, others)
-
-    def __enter__(self) -> PeakMemory:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stopped.set()
-        self.join()
-
-    def __str__(self) -> str:
-        own, children, total = (f"{value / 2**20:,.0f}" for value in (self.own, self.children, self.total))
-        return f"peak RSS {own} MiB, of its tokenizing processes {children} MiB, together {total} MiB"
+READ_SEQUENCES = 20_000
+READ_SAMPLES = 20
+MEBIBYTE = 2**20
 
 
 def documents(source: Path) -> Iterator[str]:
-    """The file's documents without end, under another first word in each round."""
-    for number in count():
-        with pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as parquet:
-            for batch in parquet.iter_batches(64, columns=["text"], use_threads=False):
-                for text in batch.column(0).to_pylist():
-                    yield f"Round{number} {text}" if number else text
+    """Documents without end, in a new order in each round: the file's own, then halves of two of them."""
+    texts = pq.read_table(source, columns=["text"])["text"].to_pylist()
+    yield from (texts[i] for i in RandomOrder(len(texts), 0)(np.arange(len(texts))))
+    for number in count(1):
+        for one, other in pairwise(RandomOrder(len(texts), number)(np.arange(len(texts)))):
+            yield _half(texts[one], 0) + _half(texts[other], 1)
+
+
+def _half(text: str, which: int) -> str:
+    middle = text.find(" ", len(text) // 2)
+    return text[middle:] if which else text[:middle]
 
 
 def write_corpus(source: Path, folder: Path, size: int) -> None:
     """Shards of all formats, until they hold so many bytes of text."""
+    folder.mkdir(parents=True)
     texts = documents(source)
-    for number in range(-(-size // SHARD_BYTES)):
+    shards = max(-(-size // SHARD_BYTES), SMALLEST_CORPUS_SHARDS)
+    for number in range(shards):
         suffix = FORMATS[number % len(FORMATS)]
         path = folder / f"train-{number:05d}.{suffix}"
-        shard = _take(texts, min(SHARD_BYTES, size - number * SHARD_BYTES))
+        shard = _take(texts, size // shards)
         if suffix == "parquet":
             _write_parquet(shard, path)
             continue
@@ -110,75 +100,192 @@ def _open(path: Path) -> IO[str]:
     return io.TextIOWrapper(stream, encoding="utf-8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("source", type=Path, help="parquet file with a column 'text'")
-    parser.add_argument("folder", type=Path, help="where the corpus and its tokens are written")
-    parser.add_argument(
-        "--gigabytes", type=float, default=5.0, help="text of the corpus, in units of 10^9 bytes"
-    )
-    parser.add_argument("--processes", type=int, default=None, help="that tokenize; all cores by default")
-    parser.add_argument("--length", type=int, default=128, help="tokens of a sequence")
-    parser.add_argument("--vocab_size", type=int, default=30_522)
-    parser.add_argument("--batch_size", type=int, default=256, help="of the epoch that is read")
-    arguments = parser.parse_args()
+class ChildMemory(threading.Thread):
+    """Watches the resident memory of this process's children.
 
-    os.environ["RAFT_CACHE"] = str(arguments.folder / "cache")
-    corpus_folder = arguments.folder / "corpus"
-    if not corpus_folder.exists():
-        corpus_folder.mkdir(parents=True)
-        write_corpus(arguments.source, corpus_folder, int(arguments.gigabytes * 1e9))
-    measure(corpus_folder, arguments)
+    ``getrusage`` cannot tell: a child begins its count with the memory of the parent that it was forked from.
+
+    Attributes:
+        largest: bytes of the one that had most.
+        together: bytes of all at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.largest = self.together = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        this = psutil.Process()
+        while not self._stopped.wait(0.2):
+            sizes = []
+            for child in this.children(recursive=True):
+                try:
+                    sizes.append(child.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            self.largest = max(self.largest, *sizes, 0)
+            self.together = max(self.together, sum(sizes))
+
+    def __enter__(self) -> ChildMemory:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self.join()
 
 
-def measure(corpus_folder: Path, arguments: argparse.Namespace) -> None:
-    """Print the measurements, a line each."""
-    from raft.data.corpora import open_corpus
-    from raft.data.masking import MaskedSequences
-    from raft.data.token_store import corpus_tokenizer, tokenize_corpus
+class Counted:
+    """Counts the bytes of all texts that are read of a corpus.
 
-    say = print
-    with PeakMemory() as memory:
-        begun = time.perf_counter()
-        corpus = open_corpus(str(corpus_folder))
-        say(f"content {corpus.fingerprint} hashed in {time.perf_counter() - begun:.0f} s", flush=True)
-        begun = time.perf_counter()
-        tokenizer = corpus_tokenizer(corpus, arguments.vocab_size)
-        say(f"tokenizer of {len(tokenizer):,} in {time.perf_counter() - begun:.0f} s; {memory}", flush=True)
+    Attributes:
+        corpus: to be read instead of the one that was given.
+        bytes: so far, in UTF-8.
+    """
 
+    def __init__(self, corpus: Corpus) -> None:
+        self.bytes = 0
+        parts = tuple(replace(part, texts=self._counted(part)) for part in corpus.parts)
+        self.corpus = replace(corpus, parts=parts)
+
+    def _counted(self, part: Part) -> Callable[[], Iterator[str]]:
+        def texts() -> Iterator[str]:
+            for text in part.texts():
+                self.bytes += len(text.encode())
+                yield text
+
+        return texts
+
+
+def resident() -> float:
+    """MiB that this process holds now."""
+    return float(psutil.Process().memory_info().rss / MEBIBYTE)
+
+
+def peak() -> float:
+    """MiB that this process has held at most, since it began."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEBIBYTE
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All numbers; the tokens are made in a cache that is empty, and removed with it."""
+    before = resident()
+    begun = time.perf_counter()
+    corpus = open_corpus(str(arguments.corpus))
+    fingerprint = corpus.fingerprint
+    hashing = time.perf_counter() - begun
+    begun = time.perf_counter()
+    tokenizer = corpus_tokenizer(corpus, arguments.vocab_size)
+    training = time.perf_counter() - begun
+    print(f"content hashed in {hashing:.0f} s, vocabulary trained in {training:.0f} s", file=sys.stderr)
+
+    counted = Counted(corpus)
+    tokens = 0
     said = begun = time.perf_counter()
-    last = 0
 
-    def progress(read: int, tokens: int) -> None:
-        nonlocal said, last
-        last = tokens
+    def progress(documents: int, found: int) -> None:
+        nonlocal said, tokens
+        tokens = found
         if time.perf_counter() - said > 60:
             said = time.perf_counter()
             rate = tokens / (said - begun)
-            say(f"  {read:,} documents, {tokens:,} tokens, {rate:,.0f} tokens/s; {memory}", flush=True)
+            print(f"{tokens:,} tokens, {rate:,.0f} a second, {resident():,.0f} MiB", file=sys.stderr)
 
-    with PeakMemory() as memory:
+    # training a vocabulary takes memory that depends on its 20 MB of text, and not on the corpus
+    after_vocabulary = peak()
+    with ChildMemory() as children:
         store = tokenize_corpus(
-            corpus, tokenizer, arguments.length, processes=arguments.processes, progress=progress
+            counted.corpus, tokenizer, arguments.length, processes=arguments.processes, progress=progress
         )
     seconds = time.perf_counter() - begun
-    say(
-        f"{last:,} tokens in {seconds:.0f} s: {last / seconds:,.0f} tokens/s, "
-        f"{arguments.gigabytes * 1000 / seconds:.2f} MB/s; {memory}"
-    )
-    say(
-        f"train {store.train.shape} and validation {store.validation.shape} of {store.train.dtype}, "
-        f"{(store.train.nbytes + store.validation.nbytes) / 1e9:.2f} GB on disk",
-        flush=True,
-    )
-    draws = len(store.train)
-    data = MaskedSequences(store.train, tokenizer, seed=1, draws=draws)
+    tokenizing = {
+        "bytes": counted.bytes,
+        "documents": sum(store.documents.values()),
+        "tokens": tokens,
+        "train_sequences": len(store.train),
+        "validation_sequences": len(store.validation),
+        "bytes_of_tokens": store.train.nbytes + store.validation.nbytes,
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round(tokens / seconds),
+        "megabytes_per_second": round(counted.bytes / seconds / 1e6, 2),
+        "max_rss_mib": {
+            "at the start": round(before),
+            "until the vocabulary was trained": round(after_vocabulary),
+            "main process": round(peak()),
+            "largest child": round(children.largest / MEBIBYTE),
+            "all children at once": round(children.together / MEBIBYTE),
+        },
+    }
+    data = MaskedSequences(store.train, tokenizer, seed=1, draws=max(len(store.train), READ_SEQUENCES))
+    return {
+        "fingerprint": fingerprint,
+        "hashing_seconds": round(hashing, 1),
+        "vocabulary_seconds": round(training, 1),
+        "tokenizing": tokenizing,
+        "reading": read(data, arguments.batch_size),
+    }
+
+
+def read(data: MaskedSequences, batch_size: int) -> dict[str, Any]:
+    """The first draws of a training, which lie anywhere in the corpus."""
+    samples = [resident()]
     begun = time.perf_counter()
-    with PeakMemory() as memory:
-        for start in range(0, draws, arguments.batch_size):
-            data.batch(range(start, min(start + arguments.batch_size, draws)))
-    rate = draws / (time.perf_counter() - begun)
-    say(f"an epoch of {draws:,} sequences in random order: {rate:,.0f} sequences/s; {memory}")
+    every = READ_SEQUENCES // READ_SAMPLES
+    for start in range(0, READ_SEQUENCES, batch_size):
+        stop = min(start + batch_size, READ_SEQUENCES)
+        data.batch(range(start, stop))
+        if stop // every > start // every:
+            samples.append(resident())
+    return {
+        "sequences": READ_SEQUENCES,
+        "seconds": round(time.perf_counter() - begun, 2),
+        "rss_mib": [round(sample) for sample in samples],
+    }
+
+
+def main() -> None:
+    """Write a corpus, or measure one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    writing = commands.add_parser("write", help="make a corpus")
+    writing.add_argument("source", type=Path, help="parquet file with a column 'text'")
+    writing.add_argument("corpus", type=Path, help="folder that does not exist yet")
+    writing.add_argument("--gigabytes", type=float, default=5.0, help="of text, in units of 10^9 bytes")
+    measuring = commands.add_parser("measure", help="tokenize and read a corpus")
+    measuring.add_argument("corpus", type=Path, help="file or folder")
+    measuring.add_argument("--processes", type=int, default=None, help="that tokenize; all cores by default")
+    measuring.add_argument("--length", type=int, default=128, help="tokens of a sequence")
+    measuring.add_argument("--vocab_size", type=int, default=30_522)
+    measuring.add_argument("--batch_size", type=int, default=250, help="sequences that are read at once")
+    measuring.add_argument(
+        "--label", default=None, help="what the results call the corpus; its path otherwise"
+    )
+    measuring.add_argument("--out", type=Path, default=None, help="file for the results, beside the terminal")
+    arguments = parser.parse_args()
+    if arguments.command == "write":
+        write_corpus(arguments.source, arguments.corpus, int(arguments.gigabytes * 1e9))
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.corpus.resolve().parent, prefix="cache-") as cache:
+        os.environ["RAFT_CACHE"] = cache
+        found = measure(arguments)
+    settings = {
+        name: getattr(arguments, name) for name in ("processes", "length", "vocab_size", "batch_size")
+    }
+    options = " ".join(f"--{name} {value}" for name, value in settings.items() if value is not None)
+    label = arguments.label or arguments.corpus
+    results = {
+        "command": f"python scripts/measure_tokenizing.py measure {label} {options}",
+        "settings": settings,
+        "machine": machine(),
+        **found,
+    }
+    text = json.dumps(results, indent=2) + "\n"
+    print(text, end="")
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
