@@ -27,9 +27,9 @@ from raft.errors import InputError
 IGNORED = -100
 """Label of a position that has no loss."""
 
-READS_HELD = 8192
-"""Sequences that are read from a memory-mapped file before its pages are given back: the kernel maps up to 64
-KB around each."""
+READS_HELD = 64
+"""Sequences that are read from a memory-mapped file before its pages are given back: the kernel maps up to 2
+MB around each, where it holds the file in large pages."""
 
 CHUNK = 65_536
 
@@ -143,11 +143,14 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
             for epoch in np.unique(epochs):
                 here = epochs == epoch
                 places[here] = self._order(int(epoch))(places[here])
-        found = np.asarray(self.sequences[places])
-        self._reads += len(draws)
-        if self._reads >= READS_HELD:
-            self._reads = 0
-            _advise(self.sequences, "MADV_DONTNEED")  # they stay in the page cache, but count as ours no more
+        found = np.empty((len(places), self.sequences.shape[1]), dtype=self.sequences.dtype)
+        for start in range(0, len(places), READS_HELD):
+            part = places[start : start + READS_HELD]
+            found[start : start + len(part)] = self.sequences[part]
+            self._reads += len(part)
+            if self._reads >= READS_HELD:
+                self._reads = 0
+                _give_back(self.sequences)
         return found
 
     def _random(self, draws: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
@@ -163,6 +166,11 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
             generator = np.random.Philox(key=self.seed, counter=int(draws[start]) * blocks)
             words[start:stop] = generator.random_raw((stop - start) * 4 * blocks).reshape(stop - start, -1)
         return words[:, :length]
+
+
+def _give_back(array: NDArray[Any]) -> None:
+    """Let what was read of a memory-mapped file count as ours no more; it stays in the page cache."""
+    _advise(array, "MADV_DONTNEED")
 
 
 def _advise(array: NDArray[Any], advice: str) -> None:
@@ -183,6 +191,7 @@ def unigram_loss(train: NDArray[np.integer], validation: MaskedSequences) -> flo
     counts = np.ones(size)
     for start in range(0, len(train), CHUNK):
         counts += np.bincount(train[start : start + CHUNK].ravel(), minlength=size)
+        _give_back(train)
     counts[validation.special_ids] = 0.0
     with np.errstate(divide="ignore"):
         log_probability = np.log(counts / counts.sum())
