@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_masks_differ_by_seed_epoch_and_sequence() -> None:
 def test_memory_mapped_sequences_give_the_same_in_another_process(
     draws: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masking, "READS_HELD", 64)
+    monkeypatch.setattr(masking, "READS_HELD", 3)
     sequences = np.tile(SEQUENCES, (20, 1))
     sequences.tofile(tmp_path / "train")
     mapped = np.memmap(tmp_path / "train", sequences.dtype, "r", 0, sequences.shape)
@@ -115,6 +116,30 @@ def test_memory_mapped_sequences_give_the_same_in_another_process(
             assert torch.equal(one, expected)
         for one, expected in zip(again.batch(numbers), held.batch(numbers), strict=True):
             assert torch.equal(one, expected)
+
+
+def resident() -> int:
+    """Bytes of memory that count as this process's now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux, to see the memory held")
+def test_reading_takes_no_memory_that_grows_with_the_file(tmp_path: Path) -> None:
+    shape, size = (1_000_000, 128), 256_000_000
+    with (tmp_path / "train").open("wb") as file:
+        for _ in range(10):
+            file.write(bytes(size // 10))
+    mapped = np.memmap(tmp_path / "train", np.uint16, "r", 0, shape)
+    data = MaskedSequences(mapped, TOKENIZER, 0, draws=len(mapped))
+    before, held = resident(), []
+    for start in range(0, 20_000, 500):
+        data.batch(range(start, start + 500))
+        held.append(resident())
+    unigram_loss(mapped, MaskedSequences(SEQUENCES, TOKENIZER, 0))
+    held.append(resident())
+    (tmp_path / "train").unlink()
+    assert max(held) - before < 0.6 * size
 
 
 @pytest.mark.parametrize("number", [-1, 300, 10**9])
