@@ -47,7 +47,6 @@ snapshot_steps: 4
 logging_steps: 2
 report_to: none
 disable_tqdm: true
-use_cpu: true
 seed: 7
 """
 
@@ -226,6 +225,29 @@ def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp
     assert run("--config", recipe, *steps)[0] == 0
     found, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
     assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(recipe: Path, run: Run, tmp_path: Path) -> None:
+    assert run("--config", recipe)[0] == 0
+    two = tmp_path / "two"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+        "raft.cli.main", "pretrain", "--config", str(recipe), "--output_dir", str(two),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("validation loss") == 1
+    found, expected = (losses(folder) for folder in (two, tmp_path / "run"))
+    assert len(expected) == 9
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def losses(folder: Path) -> list[float]:
+    """Those of training and validation along the way."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines for key in ("loss", "eval_loss") if key in line]
 
 
 def test_without_a_cluster_it_says_so(run: Run, recipe: Path) -> None:

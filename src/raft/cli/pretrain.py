@@ -98,7 +98,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     recipe.accumulation(training.per_device_train_batch_size, training.world_size)
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
-    if recipe.compare is None and recipe.seeds == 1:
+    if recipe.compare is None and recipe.seeds == 1 and training.process_index == 0:
         run_folder_state(training.folder, recipe, training)
 
 

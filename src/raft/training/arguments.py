@@ -50,9 +50,11 @@ class RaftTrainingArguments(TrainingArguments):
                 )
         if self.time_budget_hours is not None and not self.time_budget_hours > 0:
             raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
-        super().__post_init__()
-        if self.use_cpu or not torch.accelerator.is_available():
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # without this, several processes would not know of each other
+        if self.use_cpu:
             self.dataloader_pin_memory = False  # torch would warn that there is nothing to pin for
+        super().__post_init__()
 
     @property
     def folder(self) -> Path:

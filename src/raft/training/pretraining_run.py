@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
@@ -20,6 +22,7 @@ from raft.data.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretrain import Pretrained, pretrain, save
+from raft.training.processes import first_decides
 from raft.training.recipe import PretrainingRecipe
 from raft.training.watching import MetricsLog, RafSnapshots
 
@@ -130,7 +133,8 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     Raises:
         InputError: where the folder holds a run of another recipe, or anything else.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    # a hidden file may be a recipe whose writing was cut off
+    if not folder.exists() or all(each.name.startswith(".") for each in folder.iterdir()):
         return "new"
     file = folder / RECIPE
     if not file.is_file():
@@ -149,9 +153,13 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
 
 def described(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> dict[str, Any]:
     """Recipe and arguments as a file holds them: a recipe that repeats the run."""
-    given, defaults = arguments.to_dict(), RaftTrainingArguments(output_dir="").to_dict()
+    # transformers takes the number of processes from the newest arguments: these must be of the same device
+    defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
+    given = arguments.to_dict()
     names = [each.name for each in fields(RaftTrainingArguments) if each.init]
     changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
+    if arguments.use_cpu and torch.accelerator.is_available():
+        changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
     found = {key: value for key, value in {**asdict(recipe), **changed}.items() if value is not None}
     return yaml.safe_load(yaml.safe_dump(found))  # type: ignore[no-any-return]
 
@@ -182,24 +190,23 @@ def run(
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     folder = arguments.folder
     arguments = replace(arguments, push_to_hub=False)  # a copy, as Trainer changes it; the caller pushes
+    if arguments.ddp_find_unused_parameters is None:
+        arguments.ddp_find_unused_parameters = False  # the loss needs all of them
     arguments.gradient_accumulation_steps = recipe.accumulation(
         arguments.per_device_train_batch_size, arguments.world_size
     )
-    state = run_folder_state(folder, recipe, arguments)
-    if state == "finished":
-        return PretrainingResult.read(folder)
     config = recipe.model_config(recipe.activation, text.tokenizer)
     check_vocabulary(text.tokenizer, config)
-    is_first = arguments.process_index == 0
-    if is_first and state == "new":
-        _claim(folder, recipe, arguments)
+    state = first_decides(partial(_claim, folder, recipe, arguments))
+    if state == "finished":
+        return PretrainingResult.read(folder)
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
     train = text.draws(recipe, arguments.seed, arguments.max_steps)
     pretrained = pretrain(
         config, train, text.validation, arguments, [*watching, *callbacks], resume=state == "begun"
     )
     result = _result(recipe, arguments, text, pretrained)
-    if is_first:
+    if arguments.process_index == 0:
         save(pretrained.model, text.tokenizer, folder)
         unfinished = folder / f".{RESULT}"
         unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
@@ -207,15 +214,19 @@ def run(
     return result
 
 
-def _claim(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{RECIPE}"
-        text = yaml.safe_dump(described(recipe, arguments), sort_keys=False)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(folder / RECIPE)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+def _claim(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> str:
+    """The folder's state; where it is new, it belongs to this recipe from now on."""
+    state = run_folder_state(folder, recipe, arguments)
+    if state == "new":
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished = folder / f".{RECIPE}"
+            text = yaml.safe_dump(described(recipe, arguments), sort_keys=False)
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(folder / RECIPE)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    return state
 
 
 def _result(

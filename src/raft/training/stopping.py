@@ -14,15 +14,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-
-def largest(values: Sequence[float], device: torch.device) -> list[float]:
-    """Each value's maximum over all processes; a collective operation where there are several."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return list(values)
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
-    found: list[float] = tensor.tolist()
-    return found
+from raft.training.processes import largest
 
 
 class Meetings:

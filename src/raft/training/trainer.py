@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,7 +26,8 @@ from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import adamw, param_groups, schedule
-from raft.training.stopping import Clock, StopOnSignal, TimeBudget, largest
+from raft.training.processes import first_decides, largest
+from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 from raft.training.watching import ProgressWithLoss, scalars
 
 STATE = "raft_state.json"
@@ -300,20 +300,9 @@ class RaftTrainer(Trainer):
 
     def _choose_checkpoint(self, asked: str | bool | None) -> Path | None:
         """The checkpoint to resume from, found and verified by one process for all."""
-        answer: list[str | None] = [None, None]
         if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
             checkpoints.remove_stale(self._folder)
-        if self.is_world_process_zero() and asked:
-            try:
-                found = self._verified(asked)
-                answer[0] = None if found is None else str(found)
-            except InputError as error:
-                answer[1] = str(error)
-        if self.args.world_size > 1:
-            broadcast_object_list(answer)
-        if answer[1] is not None:
-            raise InputError(answer[1])
-        return None if answer[0] is None else Path(answer[0])
+        return first_decides(lambda: self._verified(asked) if asked else None)
 
     def _verified(self, asked: str | bool) -> Path | None:
         if asked is True:
