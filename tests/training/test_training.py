@@ -274,7 +274,8 @@ def test_pretraining_learns_moves_the_rafs_and_repeats(raf: dict[str, Any] | Non
         runs.append(pretrain(config(raf), data, held_out, args))
     assert [step for step, _, _ in runs[0].history] == [20, 40, 60]
     assert runs[0].loss < runs[0].history[0][2] < np.log(len(TOKENIZER))
-    assert runs[0].history == runs[1].history
+    first, second = ([(step, loss) for step, _, loss in each.history] for each in runs)
+    assert first == second
     for act in raft.hf.rationals(runs[0].model).values():
         assert (act.numerator.detach() - act.start_coefficients()[0]).abs().max() > 1e-3
 
