@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from huggingface_hub import HfApi, RepoUrl
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -115,6 +117,40 @@ def test_a_run_leaves_a_model_that_others_can_use(run: Run, recipe: Path, tmp_pa
     assert all(
         torch.equal(weights[key], value) for key, value in load_file(again / "model.safetensors").items()
     )
+
+
+def test_a_finished_run_is_pushed_without_its_checkpoints(
+    run: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = []
+
+    def upload(self: HfApi, *, repo_id: str, folder_path: Path, ignore_patterns: list[str]) -> None:
+        files = {str(path.relative_to(folder_path)) for path in folder_path.rglob("*") if path.is_file()}
+        ignored = {file for file in files if any(fnmatch(file, pattern) for pattern in ignore_patterns)}
+        pushed.append((repo_id, files - ignored))
+
+    monkeypatch.setattr(
+        HfApi, "create_repo", lambda self, name, **_: RepoUrl(f"https://huggingface.co/{name}")
+    )
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    words = ("--config", recipe, "--push_to_hub", "true", "--hub_model_id", "someone/tiny-raft")
+    status, out, _ = run(*words)
+    assert status == 0
+    assert "https://huggingface.co/someone/tiny-raft" in out
+    ((name, files),) = pushed
+    assert name == "someone/tiny-raft"
+    assert {"README.md", "model.safetensors", "tokenizer.json", "rafs/step-00000012.safetensors"} <= files
+    assert not any("checkpoint" in file for file in files)
+    # the hub may fail: the model is there, and the same command pushes it
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(HfApi, "upload_folder", refuse)
+    status, _, err = run(*words)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "the hub did not take it as someone/tiny-raft: no route to host" in err
+    assert run(*words, "--compare", "raf,relu")[0] == 2
 
 
 def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Path, tmp_path: Path) -> None:

@@ -108,9 +108,7 @@ def write_card(
         name=folder.name,
         rafs=rafs,
         recipe=(folder / RECIPE).read_text(encoding="utf-8"),
-        versions=", ".join(
-            f"{name} {version(name)}" for name in ("raft-transformers", "torch", "transformers")
-        ),
+        versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
     )
     ModelCard(card).save(folder / CARD)
 

@@ -15,7 +15,7 @@ from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import console_table, curves_figure, markdown_table
 from raft.cli.options import parse_recipe
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
-from raft.errors import InputError
+from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import PretrainingResult, read_text, run, run_folder_state
@@ -98,6 +98,8 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     recipe.accumulation(training.per_device_train_batch_size, training.world_size)
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+    if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
+        raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
     if recipe.compare is None and recipe.seeds == 1 and training.process_index == 0:
         run_folder_state(training.folder, recipe, training)
 
@@ -111,10 +113,15 @@ def _write(comparison: PretrainingComparison, folder: Path) -> None:
 
 
 def _push(training: RaftTrainingArguments) -> str:
-    api = HfApi(token=training.hub_token)
     name = training.hub_model_id or training.folder.name
-    url = api.create_repo(name, private=training.hub_private_repo, exist_ok=True)
-    api.upload_folder(
-        repo_id=url.repo_id, folder_path=training.folder, ignore_patterns=["checkpoint-*", ".*"]
-    )
+    try:
+        api = HfApi(token=training.hub_token)
+        url = api.create_repo(name, private=training.hub_private_repo, exist_ok=True)
+        api.upload_folder(
+            repo_id=url.repo_id, folder_path=training.folder, ignore_patterns=["checkpoint-*", ".*"]
+        )
+    except (OSError, ValueError) as error:  # of the network, of the hub
+        raise TrainingError(
+            f"the model is in {training.folder}, but the hub did not take it as {name}: {error}"
+        ) from error
     return str(url)
