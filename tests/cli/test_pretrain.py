@@ -190,6 +190,7 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
         (["--lr_scheduler_type", "polynomial"], "must be one of constant, linear, cosine"),
         (["--no_such_option", "1"], "unknown option '--no_such_option'"),
         (["--output_dir", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["--report_to", "carrier_pigeons"], "--report_to carrier_pigeons: carrier_pigeons is not supported"),
     ],
 )
 def test_bad_input_is_told_in_one_line(run: Run, recipe: Path, words: list[str], message: str) -> None:

@@ -10,6 +10,7 @@ import datasets
 import transformers
 from huggingface_hub import HfApi
 from rich.console import Console
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import console_table, curves_figure, markdown_table
@@ -102,6 +103,11 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
         raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
     if recipe.compare is None and recipe.seeds == 1 and training.process_index == 0:
         run_folder_state(training.folder, recipe, training)
+    try:
+        for kind in get_reporting_integration_callbacks(training.report_to):
+            kind()
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise InputError(f"--report_to {' '.join(training.report_to or [])}: {error}") from error
 
 
 def _write(comparison: PretrainingComparison, folder: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -43,18 +44,36 @@ def validation_losses(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Summed loss and number of predicted tokens of each sequence; the model's mode is restored.
 
+    Several processes share the work, and each gets all of the result.
+
     Returns:
         Two arrays of shape ``[len(dataset)]``.
     """
     training = model.training
     model.eval()
-    sums, counts = [], []
-    for start in range(0, len(dataset), batch_size):
+    state = PartialState()
+    starts = range(0, len(dataset), batch_size)
+    found = torch.zeros(2, len(dataset), dtype=torch.float64)
+    for number in range(
+        state.process_index, _round_up(len(starts), state.num_processes), state.num_processes
+    ):
+        # a sharded model's processes call it equally often: what is done twice is left out
+        start = starts[number % len(starts)]
         places = range(start, min(start + batch_size, len(dataset)))
         input_ids, labels = (tensor.to(model.device) for tensor in dataset.batch(places))
         losses = masked_lm_loss(model, input_ids, labels).double().cpu()
-        rows = (labels != IGNORED).nonzero()[:, 0].cpu()
-        sums.append(torch.zeros(len(places), dtype=torch.float64).index_add(0, rows, losses))
-        counts.append(torch.bincount(rows, minlength=len(places)))
+        if number < len(starts):
+            rows = (labels != IGNORED).nonzero()[:, 0].cpu()
+            here = found[:, places.start : places.stop]
+            here[0].index_add_(0, rows, losses)
+            here[1] += torch.bincount(rows, minlength=len(places))
     model.train(training)
-    return torch.cat(sums).numpy(), torch.cat(counts).numpy()
+    if state.num_processes > 1:
+        shared = found.to(state.device)
+        torch.distributed.all_reduce(shared)
+        found = shared.cpu()
+    return found[0].numpy(), found[1].long().numpy()
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
