@@ -115,17 +115,18 @@ def test_the_command_writes_what_it_shows(
         assert row["milliseconds"] > 0
 
 
-def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--help"]) == 0
     printed = capsys.readouterr().out
     assert "kernel: Time the activation alone" in printed
     assert "step: Time a whole training step" in printed
+    assert "pretraining: " in printed
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "raft bench measures kernel or step"),
+        ([], "raft bench measures kernel, step or pretraining"),
         (["kernel", "--device", "tpu"], "--device must be cpu, cuda or auto, not 'tpu'"),
         (["kernel", "--dtypes", "int8"], "dtypes are float32, bfloat16, float16, not 'int8'"),
         (["kernel", "--shapes", "x3"], "a shape is written as 4096x3072, not 'x3'"),
