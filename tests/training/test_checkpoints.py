@@ -471,10 +471,11 @@ def test_gradients_do_not_depend_on_how_a_batch_is_split(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) -> None:
+    steps = 240  # processes meet about once a second
     together, stopped, alone = (tmp_path / name for name in ("together", "stopped", "alone"))
-    assert tiny.join(tiny.start(together, 2, max_steps=STEPS)) == [0, 0], output(together)
+    assert tiny.join(tiny.start(together, 2, max_steps=steps)) == [0, 0], output(together)
 
-    processes = tiny.start(stopped, 2, max_steps=STEPS)
+    processes = tiny.start(stopped, 2, max_steps=steps)
     while not checkpoints_in(stopped):
         time.sleep(0.001)
     assert processes[1].pid is not None
@@ -483,17 +484,17 @@ def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) 
     newest = checkpoints_in(stopped)[0]
     assert problem(newest) is None
     assert {path.name for path in newest.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
-    if step_of(newest) == STEPS:
+    if step_of(newest) == steps:
         pytest.fail("the processes met too late; the training must be longer")
     shutil.copytree(stopped, alone)
 
-    assert tiny.join(tiny.start(stopped, 2, max_steps=STEPS)) == [0, 0], output(stopped)
+    assert tiny.join(tiny.start(stopped, 2, max_steps=steps)) == [0, 0], output(stopped)
     assert_same_bits(stopped, together)
     (alone / "seen-1.jsonl").rename(alone / "seen-1-before.jsonl")
     (alone / "seen-0.jsonl").unlink()
-    assert tiny.join(tiny.start(alone, 1, max_steps=STEPS)) == [0], output(alone)
+    assert tiny.join(tiny.start(alone, 1, max_steps=steps)) == [0], output(alone)
     expected, found = seen(together, 2), seen(alone, 1)
-    assert list(found) == list(range(step_of(newest), STEPS))
+    assert list(found) == list(range(step_of(newest), steps))
     assert all(found[step] == expected[step] for step in found)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from transformers import BertConfig
 
 from raft.data.masking import MaskedSequences
@@ -22,6 +21,7 @@ from raft.data.tokens import pack, train_tokenizer
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretrain import build_model
+from raft.training.processes import leave
 from raft.training.stopping import StopOnSignal
 from raft.training.trainer import RaftTrainer
 
@@ -91,9 +91,7 @@ def train(folder: Path, die_at: str | None = None, **values: Any) -> None:
     each = trainer(folder, **values)
     each.train(resume_from_checkpoint=True)
     torch.save(each.model.state_dict(), folder / f"weights-{each.args.process_index}.pt")
-    if dist.is_initialized():
-        dist.barrier()  # gloo's own threads may still be in a reduction
-        dist.destroy_process_group()
+    leave()
 
 
 def _die_in(name: str) -> None:

@@ -20,6 +20,7 @@ from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import PretrainingResult, read_text, run, run_folder_state
+from raft.training.processes import leave
 from raft.training.recipe import PretrainingRecipe
 from raft.training.stopping import StopOnSignal
 
@@ -87,11 +88,13 @@ def run_here(words: Sequence[str]) -> None:
         finished(result, training.folder)
         if training.push_to_hub and training.process_index == 0:
             say(f"Pushed to {_push(training)}")
+        leave()
         return
     comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
     if training.process_index == 0:
         _write(comparison, training.folder)
     console.print(console_table(comparison), crop=False)
+    leave()
 
 
 def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:

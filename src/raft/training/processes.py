@@ -44,3 +44,10 @@ def first_decides(decide: Callable[[], Decided]) -> Decided:
     if isinstance(answer[0], InputError):
         raise answer[0]
     return answer[0]  # type: ignore[return-value]
+
+
+def leave() -> None:
+    """End the group of processes, when all have come to here; to be called last."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()  # gloo's own threads may still be in a reduction
+        torch.distributed.destroy_process_group()

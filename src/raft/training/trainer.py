@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
@@ -121,6 +123,7 @@ class RaftTrainer(Trainer):
         finally:
             for stop in stops:
                 stop.release()
+        self._drop_wrapper()
         for stop in (stop for stop in stops if stop.agreed):
             message = stop.message(self.state.global_step)
             if self.is_world_process_zero():
@@ -128,6 +131,16 @@ class RaftTrainer(Trainer):
             raise TrainingStopped(message)
         self._refuse_divergence(weights=True)
         return output
+
+    def _drop_wrapper(self) -> None:
+        """Let DDP go while its group of processes is there.
+
+        Were its reducer the group's last owner, it would wait, holding Python's lock, for a thread of gloo's
+        that waits for this lock.
+        """
+        if isinstance(self.model_wrapped, DistributedDataParallel):
+            self.model_wrapped = self.model
+            gc.collect()
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
         if self.optimizer is None:
