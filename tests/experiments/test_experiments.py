@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 from raft.errors import InputError
 from raft.experiments.comparison import ComparisonSettings, model_config
 from raft.experiments.results import Results, Row, run_folder
-from raft.experiments.statistics import Difference, over_seeds, over_sequences
+from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
 
 
 def results() -> Results:
@@ -111,3 +112,31 @@ def test_twins_differ_in_the_raf_block_alone() -> None:
 def test_the_command_repeats_the_settings() -> None:
     settings = ComparisonSettings(corpus="my texts", degrees=[3, 2], steps=500, minutes=3.0)
     assert settings.command() == "raft demo --corpus 'my texts' --steps 500 --degrees 3 2"
+
+
+def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:
+    variant, baseline = [1.0, 2.0, 3.0, 4.0, 0.0, 2.5], [0.0, 0.0, 0.0, 0.0, 5.0, 2.5]
+    found = paired(variant, baseline)
+    difference = np.subtract(variant, baseline)
+    signs = np.array(list(product((-1, 1), repeat=6)))
+    sums = np.abs(signs @ difference)
+    assert found.p_value == pytest.approx((sums >= abs(difference.sum()) - 1e-12).mean())
+    assert found.mean == pytest.approx(difference.mean())
+    assert (found.wins, found.ties, found.losses) == (4, 1, 1)
+    assert found.low < found.mean < found.high
+
+
+def test_paired_interval_covers_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(2)
+    inside = 0
+    for _ in range(150):
+        found = paired(random.normal(1.0, 2.0, size=20).tolist(), [0.0] * 20)
+        inside += found.low <= 1.0 <= found.high
+    assert 0.86 < inside / 150 < 0.99
+
+
+def test_paired_scores_that_do_not_vary_have_no_width() -> None:
+    assert paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == Paired(1.0, 1.0, 1.0, 0.25, 3, 0, 0)
+    assert paired([2.0, 3.0], [2.0, 3.0]) == Paired(0.0, 0.0, 0.0, 1.0, 0, 2, 0)
+    with pytest.raises(ValueError, match="at least two seeds, in pairs, not 1 and 1"):
+        paired([1.0], [1.0])

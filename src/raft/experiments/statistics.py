@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 2000
+EXACT = 1 << 16
+"""Changes of signs that are all tried, up to 16 seeds; so many are drawn where there are more."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,58 @@ def over_sequences(
     means = difference[drawn].sum(axis=1) / np.maximum(counts[drawn].sum(axis=1), 1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Difference(float(difference.sum() / counts.sum()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A variant beside its baseline, paired by seed.
+
+    Attributes:
+        mean: of the differences, variant − baseline.
+        low: of the 95 % bootstrap interval of that mean.
+        high: of the same.
+        p_value: exact, two-sided: the share of all changes of signs that give a mean as far from 0.
+        wins: seeds in which the variant has the higher score.
+        ties: those in which both have the same.
+        losses: the rest.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    wins: int
+    ties: int
+    losses: int
+
+
+def paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
+    """Compare scores of the same seeds.
+
+    The interval is the bias-corrected and accelerated bootstrap's over seeds; with fewer than about eight
+    seeds it tends to be too narrow, and the p-value cannot fall below 2 / 2ⁿ.
+
+    Args:
+        variant: one score a seed, at least two.
+        baseline: of the same seeds.
+
+    Raises:
+        ValueError: for fewer than two seeds, or unequal numbers.
+
+    Source: Efron 1987 (BCa); Fisher's test of signs by permutation.
+    """
+    if len(variant) != len(baseline) or len(variant) < 2:
+        raise ValueError(
+            f"paired scores of at least two seeds are needed, not {len(variant)}, {len(baseline)}"
+        )
+    difference = np.subtract(variant, baseline)
+    mean = float(difference.mean())
+    counts = [int((difference > 0).sum()), int((difference == 0).sum()), int((difference < 0).sum())]
+    if np.ptp(difference) == 0:
+        return Paired(mean, mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(difference)), *counts)
+    random = np.random.default_rng(0)
+    interval = stats.bootstrap((difference,), np.mean, n_resamples=RESAMPLES, rng=random).confidence_interval
+    test = stats.permutation_test(
+        (difference,), np.mean, permutation_type="samples", n_resamples=EXACT, rng=random
+    )
+    return Paired(mean, float(interval.low), float(interval.high), float(test.pvalue), *counts)
