@@ -168,6 +168,9 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert relu["difference"] is None
     assert "± " in (folder / "table.md").read_text()
     assert "unigram model" in out
+    of_one = yaml.safe_load((folder / "relu-8" / "recipe.yaml").read_text())
+    assert (of_one["activation"], of_one["seed"], of_one["seeds"]) == ("relu", 8, 1)
+    assert "compare" not in of_one
     assert (folder / "curves.png").stat().st_size > 1000
     assert rationals(AutoModelForMaskedLM.from_pretrained(folder / "relu-7")) == {}
     # given again, nothing is trained again

@@ -121,7 +121,8 @@ def compare_pretraining(
             folder = arguments.folder / run_name(activation, seed)
             started(activation, seed)
             one = replace(arguments, output_dir=str(folder), seed=seed, data_seed=None)
-            results.append(run(replace(recipe, activation=activation), one, text, callbacks))
+            variant = replace(recipe, activation=activation, compare=None, seeds=1)
+            results.append(run(variant, one, text, callbacks))
             finished(results[-1], folder)
     first = next((name for name in variants if name != RAF), None)
     compared = [

@@ -156,7 +156,8 @@ def described(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> di
     # transformers takes the number of processes from the newest arguments: these must be of the same device
     defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
     given = arguments.to_dict()
-    names = [each.name for each in fields(RaftTrainingArguments) if each.init]
+    made = ("do_eval", "ddp_find_unused_parameters")  # from the others
+    names = [each.name for each in fields(RaftTrainingArguments) if each.init and each.name not in made]
     changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
     if arguments.use_cpu and torch.accelerator.is_available():
         changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
