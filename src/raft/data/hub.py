@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -53,27 +54,47 @@ def open_hub(source: str, column: str, streaming: bool) -> dict[str, HubSplit]:
     Raises:
         InputError: where there is no such dataset.
     """
+    if not streaming:
+        return {
+            split: HubSplit(part._fingerprint, partial(_rows, source, part, column))
+            for split, part in load_splits(source).items()
+        }
     name, _, configuration = source.partition(":")
-    try:
-        if not streaming:
-            loaded = datasets.load_dataset(name, configuration or None)
-            return {
-                str(split): HubSplit(part._fingerprint, partial(_rows, source, part, column))
-                for split, part in loaded.items()
-            }
+    with _one_line(source):
         revision = _revision(name)
         streams = datasets.load_dataset(name, configuration or None, streaming=True, revision=revision)
-    except Exception as error:  # every layer below raises its own
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
-        ) from error
     found = {}
     for split, part in streams.items():
         key = key_of([name, configuration, revision, str(split), column])
         cached = CachedStream(source, part, column, cache_directory() / "streams" / key)
         found[str(split)] = HubSplit(key, cached.texts)
     return found
+
+
+def load_splits(source: str) -> dict[str, datasets.Dataset]:
+    """The splits of a hub dataset, by name: downloaded whole, or from where ``datasets`` has put it before.
+
+    Args:
+        source: ``owner/name`` or ``owner/name:configuration``.
+
+    Raises:
+        InputError: where there is no such dataset.
+    """
+    name, _, configuration = source.partition(":")
+    with _one_line(source):
+        loaded = datasets.load_dataset(name, configuration or None)
+    return {str(split): part for split, part in loaded.items()}
+
+
+@contextmanager
+def _one_line(source: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # every layer below raises its own
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
+        ) from error
 
 
 def _revision(name: str) -> str:

@@ -1,61 +1,151 @@
-"""What a sentence or sentence-pair classification task is, and how it is scored."""
+"""What a classification or regression task on sentences or pairs of sentences is, and how it is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import binary_accuracy, binary_f1_score, binary_matthews_corrcoef
+from scipy.stats import rankdata
+from torchmetrics.functional.classification import (
+    binary_f1_score,
+    multiclass_accuracy,
+    multiclass_matthews_corrcoef,
+)
+from torchmetrics.functional.regression import pearson_corrcoef
 
-Metric = Literal["accuracy", "matthews", "accuracy_and_f1"]
+from raft.errors import InputError, TrainingError
+
+Metric = Literal["accuracy", "matthews", "accuracy_and_f1", "pearson_and_spearman"]
 
 
 @dataclass(frozen=True)
-class Example:
-    """One or two sentences and their class, 0 or 1."""
+class Sentences:
+    """One or two sentences, as a model gets them."""
 
     first: str
     second: str | None
-    label: int
+
+
+@dataclass(frozen=True)
+class Example(Sentences):
+    """One or two sentences and what is to be found: the number of a class, or a score."""
+
+    label: int | float
 
 
 @dataclass(frozen=True)
 class Task:
-    """A binary classification task.
+    """A classification or regression task.
 
     Attributes:
         name: as shown in tables.
-        metric: of the test set.
+        metric: of every part that is scored.
         train: pool that training examples are drawn from.
-        test: never trained on.
+        test: never trained on. Where a benchmark hides its test labels this is its development set.
+        labels: names of the classes in the order of their numbers; None for a regression.
+        validation: the data set's own part to choose checkpoints on; None where it has none.
+        further_tests: what is scored beside ``test``, by the name shown in tables.
+        hidden: sentences whose labels only the benchmark's server knows, by the name of the file to send.
+        train_rows: rows of the original training file, from 0, that ``train`` was made of; None for all.
+
+    Raises:
+        InputError: for a metric that does not fit the labels.
     """
 
     name: str
     metric: Metric
     train: Sequence[Example]
     test: Sequence[Example]
+    labels: tuple[str, ...] | None = ("0", "1")
+    validation: Sequence[Example] | None = None
+    further_tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    hidden: Mapping[str, Sequence[Sentences]] = field(default_factory=dict)
+    train_rows: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in get_args(Metric):
+            raise InputError(f"unknown metric {self.metric!r}; known are {', '.join(get_args(Metric))}")
+        if (self.labels is None) != (self.metric == "pearson_and_spearman"):
+            kind = "a regression" if self.labels is None else "a classification"
+            raise InputError(
+                f"{self.name} is {kind}, which {self.metric} does not score; choose another metric"
+            )
+        if self.metric == "accuracy_and_f1" and self.labels is not None and len(self.labels) != 2:
+            raise InputError(
+                f"{self.name} has {len(self.labels)} classes, but F1 is of two; choose accuracy or matthews"
+            )
+
+    @property
+    def tests(self) -> dict[str, Sequence[Example]]:
+        """All that is scored, by the name shown in tables; ``test`` first."""
+        return {self.name: self.test, **self.further_tests}
 
 
-def score(metric: Metric, predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    """Score in points (0 to 100; Matthews −100 to 100).
+@dataclass(frozen=True)
+class Score:
+    """How good predictions are.
 
-    Matthews correlation of a constant prediction is 0, as the official scorer has it.
+    Attributes:
+        points: 0 to 100; correlations −100 to 100. The mean of the parts.
+        parts: each of the metric's numbers in points, by name.
+        constant: whether all predictions are the same: the model has told nothing apart.
+    """
+
+    points: float
+    parts: Mapping[str, float]
+    constant: bool
+
+
+def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> Score:
+    """Score predictions as the official scorers do.
+
+    Correlations of constant predictions (or with constant labels) are 0.
 
     Args:
-        metric: ``accuracy``, ``matthews`` or ``accuracy_and_f1`` (their mean).
-        predictions: ``[N]`` classes.
-        labels: ``[N]`` classes.
+        metric: ``accuracy``, ``matthews``, ``accuracy_and_f1`` (of class 1; their mean) or
+            ``pearson_and_spearman`` (their mean).
+        predictions: ``[N]`` classes (int64), or scores of a regression (floating point).
+        labels: ``[N]``, the same of what was to be found.
+
+    Raises:
+        TrainingError: where scores are predicted that are not finite.
     """
-    found, wanted = torch.from_numpy(predictions), torch.from_numpy(labels)
-    if metric == "matthews":
-        constant = len(np.unique(predictions)) < 2 or len(np.unique(labels)) < 2
-        value = 0.0 if constant else float(binary_matthews_corrcoef(found, wanted))
+    constant = bool(np.all(predictions == predictions[0]))
+    told_apart = not constant and bool(np.any(labels != labels[0]))
+    if metric == "pearson_and_spearman":
+        if broken := int(np.sum(~np.isfinite(predictions))):
+            raise TrainingError(
+                f"{broken} of {len(predictions)} predicted scores are not finite: the training has diverged; "
+                "lower the learning rate"
+            )
+        # torchmetrics' own Spearman sums ranks in int32, which overflows with many ties, and adds 1e-6
+        parts = {
+            "pearson": _pearson(predictions, labels) if told_apart else 0.0,
+            "spearman": _pearson(rankdata(predictions), rankdata(labels)) if told_apart else 0.0,
+        }
     else:
-        value = float(binary_accuracy(found, wanted))
-        if metric == "accuracy_and_f1":
-            value = (value + float(binary_f1_score(found, wanted))) / 2
-    return 100.0 * value
+        found, wanted = (torch.from_numpy(np.asarray(each, dtype=np.int64)) for each in (predictions, labels))
+        classes = max(2, int(found.max()) + 1, int(wanted.max()) + 1)
+        if metric == "matthews":
+            matthews = multiclass_matthews_corrcoef(found, wanted, classes) if told_apart else 0.0
+            parts = {"matthews": float(matthews)}
+        else:
+            parts = {"accuracy": float(multiclass_accuracy(found, wanted, classes, average="micro"))}
+            if metric == "accuracy_and_f1":
+                parts["f1"] = float(binary_f1_score(found, wanted))
+    parts = {name: 100.0 * value for name, value in parts.items()}
+    return Score(sum(parts.values()) / len(parts), parts, constant)
+
+
+def score(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    """The points of ``evaluate``."""
+    return evaluate(metric, predictions, labels).points
+
+
+def _pearson(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    first, second = (torch.from_numpy(np.asarray(each, dtype=np.float64)) for each in (found, wanted))
+    return float(pearson_corrcoef(first, second))

@@ -18,7 +18,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 
 from raft.coefficients.functions import canonical_name
 from raft.data.corpora import load_corpus
-from raft.data.glue import FORMATS, load_glue
+from raft.data.glue import load_glue
 from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.sentence_tasks import sentence_tasks
 from raft.data.tasks import Task
@@ -37,6 +37,7 @@ SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)
 """The paper's seeds."""
 
 TWINS = ("faft", "raft")
+GLUE_TASKS = ("cola", "mrpc", "rte")
 PROBE_STEPS = 12
 FINETUNE_BATCH = 32
 MOST_SEQUENCES = 400_000
@@ -237,7 +238,7 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
     """
     settings.check()
     begun = time.perf_counter()
-    glue = [load_glue(settings.glue_dir, name) for name in FORMATS] if settings.glue_dir else []
+    glue = [load_glue(settings.glue_dir, name) for name in GLUE_TASKS] if settings.glue_dir else []
     say(f"Reading the corpus {settings.corpus}")
     corpus = load_corpus(settings.corpus)
     tasks: list[Task] = [*sentence_tasks(list(corpus.validation), settings.train_examples), *glue]

@@ -1,0 +1,61 @@
+"""Predictions in the files that the GLUE server takes: a line for each sentence of a test set, in its order.
+
+Source: the sample submission of gluebenchmark.com.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raft.data.glue import GLUE, GlueTask
+from raft.errors import InputError
+
+FILES = {file: task for task in GLUE.values() for file in task.sets.values()}
+"""The task of each file to send: ``CoLA``, ``SST-2``, ``MNLI-m``, ``MNLI-mm`` …"""
+
+
+def write_submission(folder: str | Path, file: str, predictions: NDArray[Any]) -> Path:
+    """Write the predictions for one hidden test set to ``<folder>/<file>.tsv``; whole or not at all.
+
+    Args:
+        folder: made where it does not exist.
+        file: one of ``FILES``, as in ``Task.hidden``.
+        predictions: ``[N]`` classes (int64), or scores (floating point), which are cut to 0 … 5.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: for an unknown file, a prediction that the task does not have, or a folder that cannot be
+            written to.
+    """
+    if file not in FILES:
+        raise InputError(f"the GLUE server knows no {file!r}, only {', '.join(FILES)}")
+    words = _words(FILES[file], predictions)
+    path = Path(folder).expanduser() / f"{file}.tsv"
+    lines = ["index\tprediction", *(f"{number}\t{word}" for number, word in enumerate(words))]
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _words(task: GlueTask, predictions: NDArray[Any]) -> list[str]:
+    classes = task.written or task.labels
+    if classes is None:
+        if not np.isfinite(predictions).all():
+            raise InputError(f"{task.folder}: predictions that are not finite cannot be sent")
+        return [f"{score:.5f}" for score in np.clip(predictions, task.low, task.high)]
+    outside = next((int(number) for number in predictions if not 0 <= number < len(classes)), None)
+    if outside is not None:
+        raise InputError(f"{task.folder}: class {outside} is none of its {len(classes)}")
+    return [classes[number] for number in predictions]
