@@ -121,6 +121,32 @@ def draw(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
     return [pool[i] for i in _plain(pool, usable, count, np.random.default_rng(seed))]
 
 
+def draw_indices(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
+    """The rows of ``select`` by the paper's split, of anything that has no classes.
+
+    Args:
+        size: of the training set.
+        count: how many to train on; None for all.
+        seed: of the draws.
+
+    Returns:
+        Rows to train on, and rows to choose checkpoints by.
+
+    Raises:
+        InputError: where three quarters of the set are fewer than ``count``, or ``count`` is not above 0.
+    """
+    train, validation = _paper_parts(size)
+    if count is None:
+        return train, validation
+    _check_count(count, len(train))
+    random = np.random.default_rng(seed)
+    fitting = min(count, len(validation))
+    return (
+        random.choice(train, size=count, replace=False),
+        np.random.default_rng([seed, 1]).choice(validation, size=fitting, replace=False),
+    )
+
+
 def _paper_parts(size: int) -> tuple[Rows, Rows]:
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(size)
     border = int(TRAIN_SHARE * size)
