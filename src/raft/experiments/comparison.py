@@ -21,6 +21,7 @@ from raft.data.corpora import load_corpus
 from raft.data.glue import load_glue
 from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.sentence_tasks import sentence_tasks
+from raft.data.subsets import draw
 from raft.data.tasks import Task
 from raft.data.tokens import pack, train_tokenizer
 from raft.errors import InputError
@@ -29,6 +30,7 @@ from raft.experiments.statistics import over_seeds, over_sequences
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import finetune
+from raft.training.finetuning_data import sentence_data
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups
 from raft.training.pretrain import Pretrained, build_model, pretrain, save
@@ -289,8 +291,10 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             for seed in SEEDS[: settings.seeds]:
                 for twin in TWINS:
                     arguments = finetuning_arguments(settings, seed, folder)
-                    found = finetune(folder / twin, tokenizer, task, settings.train_examples, arguments)
-                    scores[task.name][twin].append(found)
+                    examples = draw(task.train, settings.train_examples, seed)
+                    data = sentence_data(task, examples, None, tokenizer)
+                    found = finetune(folder / twin, tokenizer, data, arguments)
+                    scores[task.name][twin].append(found.tests[task.name].points)
                     done += 1
                     progress(done, runs)
     finished = time.perf_counter()

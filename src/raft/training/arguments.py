@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -60,3 +61,16 @@ class RaftTrainingArguments(TrainingArguments):
     def folder(self) -> Path:
         """``output_dir`` as a path."""
         return Path(str(self.output_dir))
+
+
+def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
+    """The arguments that are not what they are by default, and the seed; as a file can hold them."""
+    # transformers takes the number of processes from the newest arguments: these must be of the same device
+    defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
+    given = arguments.to_dict()
+    made = ("do_eval", "ddp_find_unused_parameters")  # from the others
+    names = [each.name for each in fields(RaftTrainingArguments) if each.init and each.name not in made]
+    changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
+    if arguments.use_cpu and torch.accelerator.is_available():
+        changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
+    return changed

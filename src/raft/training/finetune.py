@@ -1,70 +1,311 @@
-"""Fine-tune a pretrained model on a classification task with few examples."""
+"""Fine-tune a pretrained model on a task: any tuning mode, the best epoch kept in memory, scored once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    PreTrainedTokenizerFast,
+    AutoConfig,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     set_seed,
 )
 
-from raft.data.subsets import draw
-from raft.data.tasks import Example, Task, score
+from raft.data.tasks import Score
+from raft.errors import InputError
+from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
+from raft.training.tuning import Part, set_tuning
+
+Outputs = tuple[NDArray[np.float32], ...]
+CALIBRATION_TEXTS = 64
+"""Training inputs that the RAFs of a converted model are fitted to, at most."""
+
+KEEP, RAF, RESIDUAL = "keep", "raf", "raf-residual"
+ACTIVATIONS = (KEEP, RAF, RESIDUAL)
 
 
-def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast) -> list[dict[str, Any]]:
-    """Tokenised examples, cut to the tokenizer's longest length, with their labels."""
-    rows = []
-    for example in examples:
-        row = dict(tokenizer(example.first, example.second, truncation=True))
-        rows.append({**row, "labels": example.label})
-    return rows
+class Inputs(Protocol):
+    """One dict an input, without padding."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Inputs of a model, and how its outputs are scored.
+
+    Attributes:
+        inputs: in the order of what is scored.
+        lengths: ``[N]``, tokens of each.
+        score: gets each kind of logits as ``[N, …]``, padded with −inf where they are a token's.
+    """
+
+    inputs: Inputs
+    lengths: NDArray[np.int64]
+    score: Callable[[Outputs], Score]
+
+
+@dataclass(frozen=True)
+class FinetuningData:
+    """A task as one model reads it.
+
+    Attributes:
+        head: the ``AutoModelFor…`` class.
+        config: what the task asks of the model's configuration, such as the number of classes.
+        train: inputs with labels.
+        validation: to choose the epoch on; None to keep the last one.
+        tests: what is scored at the end, by name.
+        collate: makes a padded batch of inputs.
+        texts: training texts that RAFs may be fitted to.
+    """
+
+    head: Any
+    config: Mapping[str, Any]
+    train: Inputs
+    validation: Judged | None
+    tests: Mapping[str, Judged]
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
+    texts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a fine-tuning leaves.
+
+    Attributes:
+        model: with the weights of the best epoch.
+        validation: score of that epoch; None where no epoch was chosen.
+        tests: scores by name.
+        outputs: logits of the tests, by name.
+        epoch: that was kept.
+        history: validation points after each epoch.
+        parts: what was trained.
+        report: of the conversion, where there was one.
+        seconds: of training and validation, and of all of it.
+    """
+
+    model: Any
+    validation: Score | None
+    tests: dict[str, Score]
+    outputs: dict[str, Outputs]
+    epoch: int
+    history: list[float]
+    parts: list[Part]
+    report: ConversionReport | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def load(checkpoint: str | Path, data: FinetuningData, seed: int) -> tuple[Any, list[str]]:
+    """A model with the task's head, whose new weights are drawn from the seed.
+
+    Returns:
+        The model, and the names of the parameters that the checkpoint did not hold.
+
+    Raises:
+        InputError: where there is no such checkpoint, or it does not fit the task.
+    """
+    try:
+        config = AutoConfig.from_pretrained(checkpoint, **data.config)
+        set_seed(seed)
+        model, info = data.head.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from error
+    return model, sorted(info["missing_keys"])
 
 
 def finetune(
-    checkpoint: Path,
-    tokenizer: PreTrainedTokenizerFast,
-    task: Task,
-    train_examples: int,
+    checkpoint: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    data: FinetuningData,
     arguments: RaftTrainingArguments,
-) -> float:
-    """Train on examples drawn with ``arguments.seed`` and return the test score in points.
+    tuning: str = "full",
+    activation: str = KEEP,
+    raf: RafConfig | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Finetuned:
+    """Train on a task, keep the epoch with the best validation score, and score the tests with it.
 
-    The draw, the order of the batches and the new head's weights depend on the seed alone, not on the model.
+    The head's new weights, the order of the batches and the dropout depend on ``arguments.seed`` alone.
 
     Args:
-        checkpoint: folder with a pretrained encoder.
+        checkpoint: folder or hub name of a pretrained encoder.
         tokenizer: of that encoder.
-        task: pool and test set.
-        train_examples: how many to draw from the pool.
+        data: the task.
         arguments: seed, learning rates, epochs, batch size.
+        tuning: see ``raft.training.tuning.set_tuning``.
+        activation: ``keep``; or ``raf`` or ``raf-residual`` to convert a model with fixed activations, its
+            RAFs fitted to the training inputs. A model that has RAFs keeps them.
+        raf: what is converted, and to what; ``residual`` is set by ``activation``.
+        patience: epochs without a better validation score after which the training ends.
+        callbacks: of ``transformers``.
 
     Raises:
-        InputError: where the task has too few examples.
+        InputError: for a checkpoint that does not fit the task, or an unknown mode or activation.
         TrainingError: where the loss is not finite.
     """
-    examples = draw(task.train, train_examples, arguments.seed)
-    set_seed(arguments.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=2)
-    trainer = RaftTrainer(
+    begun = time.perf_counter()
+    if activation not in ACTIVATIONS:
+        raise InputError(f"--activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+    model, new = load(checkpoint, data, arguments.seed)
+    report = None
+    if activation != KEEP and not rationals(model):
+        config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
+        convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
+        report = model.conversion_report
+    set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
+    model, parts = set_tuning(model, tuning, new)
+    best = KeepBest(patience)
+    arguments = replace(
+        arguments,
+        eval_strategy="no" if data.validation is None else "epoch",
+        save_strategy="no",
+        remove_unused_columns=False,
+    )
+    trainer = FinetuningTrainer(
         model=model,
         args=arguments,
-        train_dataset=encode(examples, tokenizer),
-        data_collator=DataCollatorWithPadding(tokenizer),
+        eval_dataset=None if data.validation is None else data.validation.inputs,
+        train_dataset=data.train,
+        data_collator=data.collate,
+        callbacks=[best, *callbacks],
     )
+    trainer.data = data
+    started = time.perf_counter()
     trainer.train()
-    test = encode(task.test, tokenizer)
-    order = np.argsort([len(row["input_ids"]) for row in test], kind="stable")  # little padding
-    predictions = np.empty(len(test), dtype=np.int64)
-    logits = trainer.predict([test[i] for i in order]).predictions  # type: ignore[arg-type]
-    predictions[order] = np.asarray(logits).argmax(axis=-1)
-    labels = np.array([example.label for example in task.test], dtype=np.int64)
-    return score(task.metric, predictions, labels)
+    best.restore(model)
+    trained = time.perf_counter()
+    outputs = {
+        name: outputs_of(model, judged, data.collate, arguments.per_device_eval_batch_size)
+        for name, judged in data.tests.items()
+    }
+    tests = {name: judged.score(outputs[name]) for name, judged in data.tests.items()}
+    return Finetuned(
+        model=model,
+        validation=best.score,
+        tests=tests,
+        outputs=outputs,
+        epoch=best.epoch,
+        history=best.history,
+        parts=parts,
+        report=report,
+        seconds={"training": trained - started, "all": time.perf_counter() - begun},
+    )
+
+
+@torch.no_grad()
+def outputs_of(
+    model: Any,
+    judged: Judged,
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]],
+    batch_size: int,
+) -> Outputs:
+    """Logits of all inputs in their order; inputs of like lengths are run together.
+
+    Returns:
+        Each kind of logits that the model gives: ``[N, classes]``, or ``[N, longest]`` with −inf beyond an
+        input's own tokens.
+    """
+    order = np.argsort(judged.lengths, kind="stable")[::-1]
+    loader: DataLoader = DataLoader(
+        Subset(judged.inputs, order.tolist()),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        collate_fn=collate,
+    )
+    was_training = model.training
+    model.eval()
+    found: list[NDArray[np.float32]] = []
+    start = 0
+    for batch in loader:
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        names = ("labels", "start_positions", "end_positions")
+        answer = model(**{name: tensor for name, tensor in batch.items() if name not in names})
+        size = len(batch["input_ids"])
+        kinds = [value for name, value in answer.items() if name.endswith("logits")]
+        if not found:
+            found = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
+        for kind, whole in zip(kinds, found, strict=True):
+            whole[order[start : start + size], : kind.shape[1]] = kind.float().cpu().numpy()
+        start += size
+    model.train(was_training)
+    return tuple(found)
+
+
+class KeepBest(TrainerCallback):
+    """Keeps the trained weights of the best validation, in memory, and ends a training that stays behind.
+
+    Args:
+        patience: validations without a better score after which the training ends; None for never.
+
+    Attributes:
+        score: the best one.
+        epoch: of that, from 1.
+        history: points of all validations.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.score: Score | None = None
+        self.epoch = 0
+        self.history: list[float] = []
+        self._weights: dict[str, Tensor] = {}
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Compare, and keep."""
+        score: Score = kwargs["metrics"]["score"]
+        self.history.append(score.points)
+        if self.score is None or score.points > self.score.points:
+            self.score, self.epoch = score, len(self.history)
+            self._weights = {
+                name: parameter.detach().cpu().clone()
+                for name, parameter in kwargs["model"].named_parameters()
+                if parameter.requires_grad
+            }
+        elif self.patience is not None and len(self.history) - self.epoch >= self.patience:
+            control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Without validations the last epoch is the one that is kept."""
+        if self.score is None:
+            self.epoch = round(state.epoch or 0)
+
+    @torch.no_grad()
+    def restore(self, model: Any) -> None:
+        """Put the kept weights back."""
+        parameters = dict(model.named_parameters())
+        for name, weight in self._weights.items():
+            parameters[name].copy_(weight)
+
+
+class FinetuningTrainer(RaftTrainer):
+    """Validates by the task's own score."""
+
+    data: FinetuningData
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Score the validation part; see the base class for what else happens."""
+        judged = self.data.validation
+        if judged is None:
+            return {}
+        found = judged.score(
+            outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)
+        )
+        self.log({"eval_points": found.points})
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, {"score": found, "eval_points": found.points}
+        )
+        return {"eval_points": found.points}

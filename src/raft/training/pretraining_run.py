@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
@@ -20,7 +19,7 @@ from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
-from raft.training.arguments import RaftTrainingArguments
+from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.pretrain import Pretrained, pretrain, save
 from raft.training.processes import first_decides
 from raft.training.recipe import PretrainingRecipe
@@ -153,15 +152,11 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
 
 def described(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> dict[str, Any]:
     """Recipe and arguments as a file holds them: a recipe that repeats the run."""
-    # transformers takes the number of processes from the newest arguments: these must be of the same device
-    defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
-    given = arguments.to_dict()
-    made = ("do_eval", "ddp_find_unused_parameters")  # from the others
-    names = [each.name for each in fields(RaftTrainingArguments) if each.init and each.name not in made]
-    changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
-    if arguments.use_cpu and torch.accelerator.is_available():
-        changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
-    found = {key: value for key, value in {**asdict(recipe), **changed}.items() if value is not None}
+    found = {
+        key: value
+        for key, value in {**asdict(recipe), **changed_arguments(arguments)}.items()
+        if value is not None
+    }
     return yaml.safe_load(yaml.safe_dump(found))  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,199 @@
+"""A grid of fine-tunings: tasks × models × activations × tuning modes × sizes × seeds; rates by search."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raft.errors import InputError
+from raft.experiments.cells import Cell, CellFolder, State
+from raft.experiments.comparison import SEEDS
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.finetune import KEEP
+from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, Sources, run_finetuning
+from raft.training.tuning import WITH_RAFS
+
+CHOICES = "learning-rates.json"
+Group = tuple[str, str, str, str, str]
+"""Task, model, activation, tuning mode, training examples."""
+
+
+@dataclass
+class GridRecipe:
+    """What a grid varies; all else is an option of ``raft finetune``, the same in every cell."""
+
+    tasks: list[str] = field(default_factory=lambda: ["cola", "mrpc", "rte"], metadata={"help": "Tasks."})
+    models: list[str] = field(
+        default_factory=lambda: ["google-bert/bert-base-uncased"], metadata={"help": "Pretrained encoders."}
+    )
+    activations: list[str] = field(
+        default_factory=lambda: ["keep", "raf"],
+        metadata={"help": "keep, raf, raf-residual; the first is what the others are compared with."},
+    )
+    tunings: list[str] = field(default_factory=lambda: ["full"], metadata={"help": "Tuning modes."})
+    sizes: list[str] = field(
+        default_factory=lambda: ["100"], metadata={"help": "Training examples: numbers, or 'all'."}
+    )
+    seeds: int = field(default=5, metadata={"help": "Seeds of each setting, 1 to 10: the paper's."})
+    search_learning_rates: list[float] = field(
+        default_factory=list,
+        metadata={"help": "Learning rates to choose from, for each setting, by its validation scores."},
+    )
+    search_raf_learning_rates: list[float] = field(
+        default_factory=list, metadata={"help": "The same for the rates of the RAFs."}
+    )
+    search_seeds: int = field(
+        default=2, metadata={"help": "Seeds of which the mean validation score chooses."}
+    )
+
+    def check(self) -> None:
+        """Raise ``InputError`` for a value that cannot work."""
+        for name in ("tasks", "models", "activations", "tunings", "sizes"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"--{name} needs one or more different values, not {' '.join(values)!r}")
+        for name in ("seeds", "search_seeds"):
+            if not 1 <= getattr(self, name) <= len(SEEDS):
+                raise InputError(f"--{name} must be from 1 to {len(SEEDS)}, not {getattr(self, name)}")
+
+    def groups(self) -> Iterator[Group]:
+        """Every setting, but for rates and seeds."""
+        yield from product(self.tasks, self.models, self.activations, self.tunings, self.sizes)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid with what all its cells share.
+
+    Attributes:
+        recipe: what varies.
+        cell: options of every cell.
+        arguments: of every cell's training.
+    """
+
+    recipe: GridRecipe
+    cell: FinetuningRecipe
+    arguments: RaftTrainingArguments
+
+    def check(self) -> None:
+        """Raise ``InputError`` for a cell that cannot work, before any is run."""
+        self.recipe.check()
+        for group in self.recipe.groups():
+            self._of(group).check()
+
+    def search_cells(self) -> list[Cell]:
+        """Those whose validation scores choose the rates."""
+        if not self._is_searched:
+            return []
+        return [
+            self._cell(group, rates, seed)
+            for group in self.recipe.groups()
+            for rates in self._rates(group)
+            for seed in SEEDS[: self.recipe.search_seeds]
+        ]
+
+    def final_cells(self, folder: CellFolder) -> list[Cell]:
+        """Those whose test scores count, of the settings whose rates are chosen."""
+        chosen = self.choices(folder)
+        return [
+            self._cell(group, chosen[group], seed)
+            for group in self.recipe.groups()
+            if group in chosen
+            for seed in SEEDS[: self.recipe.seeds]
+        ]
+
+    def choices(self, folder: CellFolder) -> dict[Group, tuple[float, float]]:
+        """Learning rate, and that of the RAFs, of each setting: the best mean validation score of those whose
+        seeds are all done; of equal ones the first."""
+        found = {}
+        for group in self.recipe.groups():
+            options = self._rates(group)
+            if not self._is_searched:
+                found[group] = options[0]
+                continue
+            scores = {}
+            for rates in options:
+                cells = [self._cell(group, rates, seed) for seed in SEEDS[: self.recipe.search_seeds]]
+                if all(folder.state(cell) == "done" for cell in cells):
+                    results = [FinetuningResult.read(folder.path(cell)) for cell in cells]
+                    scores[rates] = float(np.mean([result.validation or 0.0 for result in results]))
+            if scores:
+                found[group] = max(scores, key=scores.__getitem__)
+        return found
+
+    def run(
+        self, folder: CellFolder, told: Callable[[Cell, State], None] = lambda cell, state: None
+    ) -> list[Cell]:
+        """Search, choose, run; see ``CellFolder.work_through``. Returns the cells that are not done."""
+        sources = Sources()
+
+        def one(cell: Cell, place: Path) -> None:
+            recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
+            arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
+            (place / "cell.json").write_text(json.dumps(dict(cell.options)) + "\n", encoding="utf-8")
+            run_finetuning(recipe, arguments, place, sources)
+
+        failed = folder.work_through(self.search_cells(), one, told)
+        return [*failed, *folder.work_through(self.final_cells(folder), one, told)]
+
+    @property
+    def _is_searched(self) -> bool:
+        return bool(self.recipe.search_learning_rates or self.recipe.search_raf_learning_rates)
+
+    def _rates(self, group: Group) -> list[tuple[float, float]]:
+        """What is chosen from; where no RAF is trained, its rate does not matter."""
+        rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
+        raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
+        _, _, activation, tuning, _ = group
+        if activation == KEEP or tuning not in WITH_RAFS:
+            raf_rates = raf_rates[:1]
+        return list(product(rates, raf_rates))
+
+    def _of(self, group: Group) -> FinetuningRecipe:
+        task, model, activation, tuning, size = group
+        return replace(
+            self.cell, task=task, model=model, activation=activation, tuning=tuning, train_examples=size
+        )
+
+    def _cell(self, group: Group, rates: tuple[float, float], seed: int) -> Cell:
+        options = {
+            **dict(zip(RECIPE_KEYS, group, strict=True)),
+            **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),
+        }
+        words = [group[0], Path(group[1]).name, *group[2:], f"{rates[0]:g}", f"{rates[1]:g}", str(seed)]
+        readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
+        same = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
+        return Cell(f"{readable}-{same}", options)
+
+
+RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
+ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
+
+
+def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """One row a finished cell: its options, and what it found out."""
+    rows = []
+    for cell in cells:
+        if folder.state(cell) != "done":
+            continue
+        found = FinetuningResult.read(folder.path(cell))
+        rows.append(
+            {
+                **cell.options,
+                "points": found.points,
+                "validation": found.validation,
+                "epoch": found.epoch,
+                "constant": bool(found.constant),
+                "seconds": found.seconds["all"],
+                **{f"test_{name}": value for name, value in next(iter(found.parts.values())).items()},
+            }
+        )
+    return rows

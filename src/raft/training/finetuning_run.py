@@ -1,0 +1,314 @@
+"""One fine-tuning as a folder: what was asked for, which examples were drawn, what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+from transformers import AutoTokenizer, TrainerCallback
+
+from raft.data.glue import GLUE, load_glue
+from raft.data.nli import load_snli
+from raft.data.squad import Question, load_squad
+from raft.data.subsets import draw_indices, select
+from raft.data.table_dataset import load_table
+from raft.data.tasks import Task
+from raft.errors import InputError
+from raft.hf import RafConfig
+from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
+from raft.training.finetuning_data import question_data, sentence_data
+from raft.training.tuning import TUNINGS
+from raft.training.watching import MetricsLog
+
+RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
+SQUADS = {"squad": "1.1", "squad_v2": "2.0"}
+HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
+SNLI = "snli"
+TASKS = (*GLUE, SNLI, *SQUADS)
+ALL = "all"
+Kept = TypeVar("Kept")
+
+
+@dataclass
+class FinetuningRecipe:
+    """A pretrained model, a task, and how the one is tuned to the other."""
+
+    task: str = field(
+        default="cola",
+        metadata={"help": f"One of {', '.join(TASKS)}; any name of your own beside --dataset."},
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder in the official layout (<folder>/CoLA/train.tsv …); the hub without it."},
+    )
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Any other data set: a file or folder of csv, tsv, jsonl or parquet, or a hub name."
+        },
+    )
+    text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
+    second_text: str | None = field(
+        default=None, metadata={"help": "Column of --dataset with the second text of a pair."}
+    )
+    label: str = field(default="label", metadata={"help": "Column of --dataset with the class or score."})
+    regression: bool = field(default=False, metadata={"help": "The labels of --dataset are scores."})
+    metric: str | None = field(
+        default=None,
+        metadata={"help": "Of --dataset: accuracy, matthews, accuracy_and_f1 or pearson_and_spearman."},
+    )
+
+    model: str = field(
+        default="google-bert/bert-base-uncased",
+        metadata={"help": "Pretrained encoder: a folder or hub name."},
+    )
+    activation: str = field(
+        default=KEEP,
+        metadata={
+            "help": "'keep' the model's; 'raf' converts a model with fixed activations, its RAFs fitted to "
+            "the training inputs; 'raf-residual' adds RAFs that begin at zero."
+        },
+    )
+    degrees: list[int] = field(
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of the RAFs of a converted model."}
+    )
+    version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
+    tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
+
+    train_examples: str = field(default=ALL, metadata={"help": "Training examples: a number, or 'all'."})
+    split: str = field(
+        default="paper",
+        metadata={
+            "help": "'paper': 75 % of the training set to train on and 25 % to choose the epoch on, the "
+            "development set as test; 'official': the data set's own parts."
+        },
+    )
+    stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
+    )
+    patience: int | None = field(
+        default=None, metadata={"help": "Epochs without a better validation score before the end."}
+    )
+    save_model: bool = field(default=False, metadata={"help": "Keep the tuned model in the folder."})
+
+    def check(self) -> None:
+        """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
+        if self.dataset is None and self.task not in TASKS:
+            raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+        for name, known in (
+            ("activation", ACTIVATIONS),
+            ("tuning", TUNINGS),
+            ("split", ("paper", "official")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.train_examples != ALL and not (self.train_examples.isdigit() and int(self.train_examples)):
+            raise InputError(
+                f"--train_examples must be a number above 0 or 'all', not {self.train_examples!r}"
+            )
+        try:
+            self.raf_config()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def raf_config(self) -> RafConfig:
+        """Of a converted model."""
+        return RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]
+
+    @property
+    def examples(self) -> int | Any:
+        """``train_examples`` as a number, or ``"all"``."""
+        return ALL if self.train_examples == ALL else int(self.train_examples)
+
+
+@dataclass(frozen=True)
+class FinetuningResult:
+    """What a fine-tuning found out; ``finetuning.json`` holds just this.
+
+    Attributes:
+        task: as asked for.
+        seed: of draws, new weights and order.
+        validation: points of the epoch that was kept; None where the last one was.
+        tests: points by name.
+        parts: each number of the metric, by test and name.
+        constant: names of tests in which the model says the same of every input.
+        epoch: that was kept.
+        history: validation points after each epoch.
+        trained: numbers that were trained, by kind.
+        examples: how many were trained on, and validated on.
+        seconds: of the training, and of all.
+    """
+
+    task: str
+    seed: int
+    validation: float | None
+    tests: dict[str, float]
+    parts: dict[str, dict[str, float]]
+    constant: list[str]
+    epoch: int
+    history: list[float]
+    trained: dict[str, int]
+    examples: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def points(self) -> float:
+        """Of the first test."""
+        return next(iter(self.tests.values()))
+
+    @classmethod
+    def read(cls, folder: Path) -> FinetuningResult:
+        """Of a finished run's folder."""
+        return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+
+class Sources:
+    """Tasks and tokenizers, read once a process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}
+
+    def task(self, recipe: FinetuningRecipe) -> Task:
+        """A classification or regression task."""
+        names = ("task", "data_dir", "dataset", "text", "second_text", "label", "regression", "metric")
+        return self._once(str([getattr(recipe, name) for name in names]), lambda: _task(recipe))
+
+    def questions(self, recipe: FinetuningRecipe, split: str) -> tuple[Question, ...]:
+        """Of a SQuAD."""
+        source = _squad_folder(Path(recipe.data_dir)) if recipe.data_dir else HUB_SQUADS[recipe.task]
+        version: Any = SQUADS[recipe.task]
+        which: Any = split
+        return self._once(
+            f"{recipe.task} {source} {split}", lambda: load_squad(source, which, version).questions
+        )
+
+    def tokenizer(self, name: str) -> Any:
+        """Of a model."""
+
+        def load() -> Any:
+            try:
+                return AutoTokenizer.from_pretrained(name)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}"
+                ) from error
+
+        return self._once(f"tokenizer {name}", load)
+
+    def _once(self, key: str, read: Callable[[], Kept]) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = read()
+        kept: Kept = self._kept[key]
+        return kept
+
+
+def _task(recipe: FinetuningRecipe) -> Task:
+    if recipe.dataset is not None:
+        metric: Any = recipe.metric
+        return load_table(
+            recipe.dataset, recipe.text, recipe.second_text, recipe.label,
+            regression=recipe.regression, metric=metric,
+        )  # fmt: skip
+    if recipe.task == SNLI:
+        return load_snli(recipe.data_dir)
+    return load_glue(recipe.data_dir, recipe.task)
+
+
+def _squad_folder(folder: Path) -> Path:
+    return folder / "squad" if (folder / "squad").is_dir() else folder
+
+
+def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:
+    """The task as the recipe's model reads it, and which examples were drawn.
+
+    Raises:
+        InputError: for a task that cannot be read, or has too few examples.
+    """
+    tokenizer = sources.tokenizer(recipe.model)
+    if recipe.dataset is not None or recipe.task not in SQUADS:
+        task = sources.task(recipe)
+        split: Any = recipe.split
+        chosen = select(task, seed, recipe.examples, split, recipe.stratified)
+        data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
+        return data, chosen.record()
+    pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
+    count = None if recipe.examples == ALL else recipe.examples
+    if recipe.split == "official":
+        train_rows, rows, validation = np.arange(len(pool)), np.arange(len(test)), test
+        if count is not None:
+            if count > len(pool):
+                raise InputError(f"{count} training questions are asked for, but there are {len(pool)}")
+            train_rows = np.random.default_rng(seed).choice(train_rows, count, replace=False)
+    else:
+        train_rows, rows = draw_indices(len(pool), count, seed)
+        validation = tuple(pool[i] for i in rows)
+    data = question_data(
+        [pool[i] for i in train_rows], validation, {"SQuAD": test}, tokenizer, SQUADS[recipe.task],
+        recipe.max_length or 384,
+    )  # fmt: skip
+    drawn = {
+        "train_rows": train_rows.tolist(),
+        "validation_part": "train" if recipe.split == "paper" else "validation",
+        "validation_rows": rows.tolist(),
+    }
+    return data, drawn
+
+
+def run_finetuning(
+    recipe: FinetuningRecipe,
+    arguments: RaftTrainingArguments,
+    folder: Path,
+    sources: Sources,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> tuple[FinetuningResult, Finetuned]:
+    """Fine-tune, and fill a folder: ``finetuning.json``, ``recipe.yaml``, ``drawn.json``, ``metrics.jsonl``.
+
+    Args:
+        recipe: checked.
+        arguments: of the training.
+        folder: exists, and is empty.
+        sources: of the process.
+        callbacks: of ``transformers``.
+
+    Raises:
+        InputError: for a task or model that cannot be used.
+        TrainingError: where the loss is not finite.
+    """
+    data, drawn = read_data(recipe, arguments.seed, sources)
+    (folder / DRAWN).write_text(json.dumps(drawn) + "\n", encoding="utf-8")
+    arguments = replace(arguments, output_dir=str(folder / "training"))
+    found = finetune(
+        recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
+        recipe.raf_config(), recipe.patience, [MetricsLog(folder), *callbacks],
+    )  # fmt: skip
+    result = FinetuningResult(
+        task=recipe.task,
+        seed=arguments.seed,
+        validation=None if found.validation is None else found.validation.points,
+        tests={name: score.points for name, score in found.tests.items()},
+        parts={name: dict(score.parts) for name, score in found.tests.items()},
+        constant=[name for name, score in found.tests.items() if score.constant],
+        epoch=found.epoch,
+        history=found.history,
+        trained={part.name: part.trained for part in found.parts},
+        examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
+        seconds=found.seconds,
+    )
+    if recipe.save_model:
+        found.model.save_pretrained(folder)
+        sources.tokenizer(recipe.model).save_pretrained(folder)
+    (folder / RESULT).write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+    return result, found
+
+
+def described(recipe: FinetuningRecipe, arguments: RaftTrainingArguments) -> str:
+    """Recipe and arguments as a file that repeats the run."""
+    found = {**asdict(recipe), **changed_arguments(arguments)}
+    return yaml.safe_dump({key: value for key, value in found.items() if value is not None}, sort_keys=False)
