@@ -193,7 +193,7 @@ def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch)
         ("a.tsv", b"text\tlabel\na\tx\nb\t\n", "a.tsv, line 3: column 'label' holds nothing, not a label"),
         ("a.tsv", b"text\tclass\na\tx\n", "a.tsv, line 1: no column 'label' in the header, only text, class"),
         ("a.tsv", b"", "a.tsv, line 1: no column 'text' in the header"),
-        ("a.tsv", b"text\tlabel\n", "has no labelled training examples"),
+        ("a.tsv", b"text\tlabel\n", "a.tsv: the train set holds no rows; fill or remove it"),
         ("a.tsv", b"text\tlabel\na\tx\nb\tx\n", "a.tsv has one class only, 'x'; a task needs two"),
         ("a.tsv", b"text\tlabel\na\tx\nb\ty\n", "a.tsv has 2 examples, too few to hold out a test set"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "a"\n', "a.jsonl, line 2: not JSON "),
@@ -238,6 +238,18 @@ def test_what_makes_no_task_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty holds no train.csv \(or .tsv, .txt, .jsonl"):
         load_table(str(tmp_path / "empty"))
+
+
+def test_an_empty_test_set_is_refused(tmp_path: Path) -> None:
+    tsv(tmp_path / "train.tsv", rows(9))
+    (tmp_path / "test.tsv").write_text("head\tkind\n")
+    with pytest.raises(InputError, match="the test set holds no rows; fill or remove it"):
+        load_table(str(tmp_path), "head", label="kind")
+
+
+def test_names_that_only_look_like_numbers_are_names(tmp_path: Path) -> None:
+    tsv(tmp_path / "a.tsv", [{"text": "a", "label": ("-", "--5", "10", "9")[i % 4]} for i in range(20)])
+    assert load_table(str(tmp_path / "a.tsv")).labels == ("-", "--5", "10", "9")
 
 
 def test_a_class_that_training_does_not_have_is_refused(tmp_path: Path) -> None:
