@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raft.data.glue import load_glue
 from raft.data.sentence_tasks import sentence_tasks
 from raft.data.subsets import draw
-from raft.data.tasks import Example, score
-from raft.errors import InputError
+from raft.data.tasks import Example, Task, evaluate, score
+from raft.errors import InputError, TrainingError
 
 DOCUMENTS = [
     " ".join(f"In place {i} and {j} lives number {i * 100 + j} of them all." for j in range(12))
@@ -101,3 +105,96 @@ def test_scores_by_hand() -> None:
     assert score("accuracy_and_f1", found, labels) == pytest.approx(100 * (0.75 + 2 / 3) / 2)
     assert score("matthews", found, labels) == pytest.approx(100 * (2 * 4 - 1) / np.sqrt(3 * 3 * 5 * 5))
     assert score("matthews", np.ones(8, dtype=np.int64), labels) == 0.0
+
+
+def test_parts_of_a_score_are_kept() -> None:
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
+    found = evaluate("accuracy_and_f1", np.array([1, 1, 0, 1, 0, 0, 0, 0]), labels)
+    assert found.parts == pytest.approx({"accuracy": 75.0, "f1": 200 / 3})
+    assert found.points == pytest.approx((75.0 + 200 / 3) / 2)
+    assert not found.constant
+
+
+def test_accuracy_of_three_classes() -> None:
+    labels = np.array([0, 1, 2, 2, 1])
+    assert score("accuracy", np.array([0, 1, 2, 1, 0]), labels) == pytest.approx(60.0)
+    assert score("accuracy", np.array([0, 0, 0, 0, 0]), labels) == pytest.approx(20.0)
+    assert score("accuracy", np.array([2, 2, 2, 2, 2]), np.zeros(5, dtype=np.int64)) == 0.0
+
+
+pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=60)
+
+
+@given(pairs)
+@settings(max_examples=60, deadline=None)
+def test_matthews_is_the_correlation_of_two_classes(rows: list[tuple[int, int]]) -> None:
+    found, wanted = np.array(rows).T % 2
+    constant = len(set(found)) == 1 or len(set(wanted)) == 1
+    expected = 0.0 if constant else 100 * scipy.stats.pearsonr(found, wanted).statistic
+    assert score("matthews", found, wanted) == pytest.approx(expected, abs=1e-4)
+
+
+levels = st.integers(0, 20).map(lambda level: level / 4)
+
+
+@given(st.lists(st.tuples(levels, levels), min_size=3, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_correlations_are_scipys(rows: list[tuple[float, float]]) -> None:
+    found, wanted = np.array(rows).T
+    result = evaluate("pearson_and_spearman", found, wanted)
+    if len(set(found)) > 1 and len(set(wanted)) > 1:
+        pearson = 100 * scipy.stats.pearsonr(found, wanted).statistic
+        spearman = 100 * scipy.stats.spearmanr(found, wanted).statistic
+        assert result.parts == pytest.approx({"pearson": pearson, "spearman": spearman}, abs=1e-9)
+        assert result.points == pytest.approx((pearson + spearman) / 2, abs=1e-9)
+    else:
+        assert result.points == 0.0
+    assert result.constant == (len(set(found)) == 1)
+
+
+def test_rank_correlation_of_many_ties() -> None:
+    random = np.random.default_rng(0)
+    wanted = np.round(random.normal(size=300_000))
+    found = np.round(wanted + random.normal(size=300_000))
+    result = evaluate("pearson_and_spearman", found.astype(np.float32), wanted)
+    assert result.parts["spearman"] == pytest.approx(100 * scipy.stats.spearmanr(found, wanted).statistic)
+
+
+def test_a_constant_prediction_is_flagged() -> None:
+    wanted = np.array([0.0, 2.5, 5.0])
+    result = evaluate("pearson_and_spearman", np.full(3, 2.5, dtype=np.float32), wanted)
+    assert (result.points, result.constant) == (0.0, True)
+    result = evaluate("accuracy", np.array([1, 1, 1]), np.array([1, 1, 0]))
+    assert result.points == pytest.approx(200 / 3)
+    assert result.constant
+
+
+def test_predictions_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(TrainingError, match="2 of 3 predicted scores are not finite"):
+        evaluate("pearson_and_spearman", np.array([1.0, np.nan, np.inf]), np.array([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "message"),
+    [
+        (
+            "pearson_and_spearman",
+            ("a", "b"),
+            "t is a classification, which pearson_and_spearman does not score",
+        ),
+        ("accuracy", None, "t is a regression, which accuracy does not score"),
+        ("accuracy_and_f1", ("a", "b", "c"), "t has 3 classes, but F1 is of two"),
+        ("bleu", ("a", "b"), "unknown metric 'bleu'; known are accuracy, matthews"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused(
+    metric: Any, labels: tuple[str, ...] | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Task("t", metric, [], [], labels)
+
+
+def test_a_task_names_all_that_is_scored() -> None:
+    one, other = [Example("a", None, 0)], [Example("b", None, 1)]
+    task = Task("MNLI", "accuracy", [], one, further_tests={"MNLI-mm": other})
+    assert list(task.tests.items()) == [("MNLI", one), ("MNLI-mm", other)]

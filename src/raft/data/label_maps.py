@@ -73,8 +73,7 @@ def map_labels(model: Sequence[str], task: Sequence[str], given: Mapping[str, st
         )
     ours = [_plain(given.get(name, name)) for name in model]
     theirs = [_plain(name) if _plain(name) in ours else _plain(given.get(name, name)) for name in task]
-    if set(ours) != set(theirs):
-        ours, theirs = ([COARSER.get(name, name) for name in side] for side in (ours, theirs))
+    ours, theirs = _coarser(ours, theirs), _coarser(theirs, ours)
     if set(ours) != set(theirs) or len(set(ours)) < 2 or any(_NAMELESS.fullmatch(name) for name in ours):
         raise InputError(
             f"no mapping is known from the model's labels ({', '.join(model)}) to the task's "
@@ -83,6 +82,11 @@ def map_labels(model: Sequence[str], task: Sequence[str], given: Mapping[str, st
     common = tuple(dict.fromkeys(theirs))
     of_model, of_task = (tuple(common.index(name) for name in side) for side in (ours, theirs))
     return LabelMap(common, of_model, of_task)
+
+
+def _coarser(labels: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The labels in the others' terms, where those tell fewer apart."""
+    return [COARSER[name] if COARSER.get(name) in others else name for name in labels]
 
 
 def _plain(name: str) -> str:

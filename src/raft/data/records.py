@@ -147,14 +147,14 @@ def hub_records(source: str, split: str, part: datasets.Dataset, columns: Column
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     number = 0
     for batch in part.select_columns(wanted).with_format("arrow").iter(BATCH):
-        for values in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
-            found = list(values)
-            decided = names is None or found[-1] not in (-1, None)
-            if names is not None:
-                found[-1] = names[found[-1]] if decided else ""
-            record = _record(f"{source}, {split}, row {number}", found, columns)
-            yield record if decided else Record(record.where, record.sentences, None)
+        for row in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
+            values, where = list(row), f"{source}, {split}, row {number}"
             number += 1
+            if names is None:
+                yield _record(where, values, columns)
+            else:
+                label = None if values[-1] in (-1, None) else names[values[-1]]
+                yield Record(where, _sentences(where, values, columns), label)
 
 
 def examples_of(
@@ -180,15 +180,23 @@ def examples_of(
 
 
 def _record(where: str, values: list[Any], columns: Columns) -> Record:
-    names = columns.all()
-    label = values[-1] if columns.label is not None else None
-    texts = values[: len(values) - (columns.label is not None)]
-    for name, text in zip(names, texts, strict=False):
+    label = None if columns.label is None else _label(where, values[-1], columns.label)
+    return Record(where, _sentences(where, values, columns), label)
+
+
+def _sentences(where: str, values: list[Any], columns: Columns) -> Sentences:
+    texts = values[: 1 if columns.second is None else 2]
+    for column, text in zip(columns.all(), texts, strict=False):
         if not isinstance(text, str):
-            raise InputError(f"{where}: column {name!r} holds {_kind(text)}, not text")
-    if columns.label is not None and not isinstance(label, (str, int, float)):
-        raise InputError(f"{where}: column {columns.label!r} holds {_kind(label)}, not a label")
-    return Record(where, Sentences(texts[0], texts[1] if columns.second is not None else None), label)
+            raise InputError(f"{where}: column {column!r} holds {_kind(text)}, not text")
+    return Sentences(texts[0], texts[1] if len(texts) == 2 else None)
+
+
+def _label(where: str, value: Any, column: str | int) -> str | float:
+    missing = value is None or value == "" or value != value  # the last is NaN
+    if missing or not isinstance(value, (str, int, float)):
+        raise InputError(f"{where}: column {column!r} holds {_kind(None if missing else value)}, not a label")
+    return value
 
 
 def _kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -78,9 +79,10 @@ def load_table(
         labels = labels or _hub_classes(splits, label)
     if "train" not in parts:
         raise InputError(f"{source} has no training set, only {', '.join(parts)}")
-    hidden = [
-        part for part in parts if not any(record and record.label is not None for record in parts[part])
-    ]
+    for part, found in parts.items():
+        if not found:
+            raise InputError(f"{source}: the {part} set holds no rows; fill or remove it")
+    hidden = [part for part in parts if all(record is None or record.label is None for record in parts[part])]
     if "train" in hidden:
         raise InputError(f"{source} has no labelled training examples")
     classes = None if regression else tuple(labels or _classes(source, parts["train"]))
@@ -154,7 +156,7 @@ def _classes(source: str, records: Records) -> list[str]:
             f"{source} has {len(classes)} different labels in {len(found)} examples; "
             "is it a regression, or is the label in another column?"
         )
-    whole = all(name.lstrip("-").isdecimal() for name in classes)
+    whole = all(re.fullmatch(r"-?\d+", name) for name in classes)
     return sorted(classes, key=int) if whole else sorted(classes)
 
 

@@ -1,0 +1,259 @@
+"""Tasks made of any data set: files of each kind, folders, the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raft.data.subsets import select
+from raft.data.table_dataset import load_table
+from raft.data.tasks import Example, Sentences
+from raft.errors import InputError
+
+Rows = list[dict[str, Any]]
+
+
+def tsv(path: Path, rows: Rows) -> None:
+    lines = ["\t".join(rows[0]), *("\t".join(str(v) for v in row.values()) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def csv(path: Path, rows: Rows) -> None:
+    quoted = ['"' + str(v).replace('"', '""') + '"' for row in rows for v in row.values()]
+    width = len(rows[0])
+    lines = [",".join(rows[0]), *(",".join(quoted[i : i + width]) for i in range(0, len(quoted), width))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def jsonl(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+every_kind = pytest.mark.parametrize("write", [tsv, csv, jsonl, parquet], ids=lambda w: w.__name__)
+Write = Callable[[Path, Rows], None]
+
+
+def rows(count: int, start: int = 0) -> Rows:
+    kinds = ("sport", "art", "war")
+    return [
+        {"id": i, "head": f'He said "{i}', "body": f"NA, {i}", "kind": kinds[i % 3], "stars": i % 5 + 0.5}
+        for i in range(start, start + count)
+    ]
+
+
+def expected(found: Rows) -> list[Example]:
+    order = ["art", "sport", "war"]
+    return [Example(row["head"], row["body"], order.index(row["kind"])) for row in found]
+
+
+@every_kind
+def test_a_folder_of_three_parts(write: Write, tmp_path: Path) -> None:
+    parts = {"train": rows(30), "dev": rows(6, 30), "test": rows(9, 36)}
+    for name, part in parts.items():
+        write(tmp_path / f"{name}.{write.__name__}", part)
+    (tmp_path / "README.md").touch()
+    task = load_table(str(tmp_path), "head", "body", "kind")
+    assert task.name == tmp_path.name
+    assert (task.labels, task.metric) == (("art", "sport", "war"), "accuracy")
+    assert task.train == expected(parts["train"])
+    assert task.validation == expected(parts["dev"])
+    assert task.test == expected(parts["test"])
+
+
+@every_kind
+def test_a_regression(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / f"reviews.{write.__name__}"
+    write(path, rows(20))
+    task = load_table(str(path), "body", label="stars", regression=True)
+    assert (task.name, task.labels, task.metric) == ("reviews", None, "pearson_and_spearman")
+    assert task.train_rows is not None
+    assert task.train == [Example(f"NA, {i}", None, i % 5 + 0.5) for i in task.train_rows]
+
+
+@every_kind
+def test_one_file_is_split_once_for_all(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / f"news.{write.__name__}"
+    write(path, rows(50))
+    task = load_table(str(path), "head", "body", "kind")
+    everything = expected(rows(50))
+    assert len(task.test) == 10
+    assert task.train_rows == sorted(set(range(50)) - {everything.index(e) for e in task.test})
+    assert task.train == [everything[i] for i in task.train_rows]
+    assert load_table(str(path), "head", "body", "kind") == task
+    drawn = select(task, 1, 20)
+    assert drawn.train == [everything[i] for i in drawn.train_rows]
+
+
+@every_kind
+def test_a_test_set_without_labels_is_hidden(write: Write, tmp_path: Path) -> None:
+    write(tmp_path / f"train.{write.__name__}", rows(12))
+    write(tmp_path / f"validation.{write.__name__}", rows(6))
+    write(tmp_path / f"test.{write.__name__}", [{"head": "A", "body": "B"}])
+    task = load_table(str(tmp_path), "head", "body", "kind")
+    assert task.test == task.validation == expected(rows(6))
+    assert task.hidden == {"test": [Sentences("A", "B")]}
+
+
+@every_kind
+def test_numbers_are_classes_in_their_order(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / f"train.{write.__name__}"
+    write(path, [{"text": "a", "label": i % 12 - 1} for i in range(24)])
+    task = load_table(str(path))
+    assert task.labels == tuple(str(i - 1) for i in range(12))
+    given = load_table(str(path), labels=[str(10 - i) for i in range(12)], metric="matthews")
+    assert given.metric == "matthews"
+    assert [e.label for e in given.train] == [11 - e.label for e in task.train]
+
+
+def test_shards_are_read_in_order(tmp_path: Path) -> None:
+    parquet(tmp_path / "train-00000-of-00002.parquet", rows(10))
+    parquet(tmp_path / "train-00001-of-00002.parquet", rows(5, 10))
+    parquet(tmp_path / "test-00000-of-00001.parquet", rows(4))
+    assert load_table(str(tmp_path), "head", "body", "kind").train == expected(rows(15))
+
+
+def test_line_breaks_within_quotation_marks_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"one\ntwo, ""three""",x\n\nb,y\nc,x\nd,x\ne,y\n')
+    task = load_table(str(path))
+    assert Example('one\ntwo, "three"', None, 0) in [*task.train, *task.test]
+
+
+class Hub:
+    """Stands in for the hub."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **splits: datasets.Dataset) -> None:
+        self.asked: list[Any] = []
+        self.splits = splits
+        monkeypatch.setattr(datasets, "load_dataset", self.load)
+
+    def load(self, *arguments: Any) -> dict[str, datasets.Dataset]:
+        self.asked.append(arguments)
+        return self.splits
+
+
+def split(labels: list[Any], kind: Any = None) -> datasets.Dataset:
+    kind = kind or datasets.ClassLabel(names=["world", "business", "art"])
+    features = datasets.Features(text=datasets.Value("string"), label=kind)
+    return datasets.Dataset.from_dict(
+        {"text": [f"t{i}" for i in range(len(labels))], "label": labels}, features
+    )
+
+
+def test_the_hub_has_names_and_order_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, train=split([2, 0, -1, 1]), validation=split([1]), test=split([-1, -1]))
+    task = load_table("some/news:small")
+    assert hub.asked == [("some/news", "small")]
+    assert (task.name, task.labels) == ("some/news:small", ("world", "business", "art"))
+    assert task.train == [Example("t0", None, 2), Example("t1", None, 0), Example("t3", None, 1)]
+    assert task.train_rows == [0, 1, 3]
+    assert task.test == task.validation == [Example("t0", None, 1)]
+    assert task.hidden == {"test": [Sentences("t0", None), Sentences("t1", None)]}
+
+
+def test_scores_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(
+        monkeypatch,
+        train=split([0.5, 1.5], datasets.Value("float32")),
+        test=split([2], datasets.Value("int8")),
+    )
+    task = load_table("some/scores", regression=True)
+    assert [e.label for e in (*task.train, *task.test)] == [0.5, 1.5, 2.0]
+
+
+def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, test=split([1, 0]))
+    with pytest.raises(InputError, match="some/news has no training set, only test"):
+        load_table("some/news")
+    Hub(monkeypatch, train=split([1, 0]))
+    with pytest.raises(InputError, match="some/news, train: no column 'sentence', only text, label"):
+        load_table("some/news", "sentence")
+    Hub(monkeypatch, train=split([-1, -1]), test=split([0, 1]))
+    with pytest.raises(InputError, match="some/news has no labelled training examples"):
+        load_table("some/news")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"text,label\na,x\nb\n", "a.csv, line 3: 1 columns where 2 are expected"),
+        ("a.csv", b'text,label\na,x\n"b,y\n', "a.csv, line 3: unexpected end of data; mend it, or write the"),
+        ("a.csv", b"text,label\na,x\n\xff,y\n", "a.csv, line 3: not UTF-8 text; convert the file"),
+        ("a.tsv", b"text\tlabel\na\tx\nb\t\n", "a.tsv, line 3: column 'label' holds nothing, not a label"),
+        ("a.tsv", b"text\tclass\na\tx\n", "a.tsv, line 1: no column 'label' in the header, only text, class"),
+        ("a.tsv", b"", "a.tsv, line 1: no column 'text' in the header"),
+        ("a.tsv", b"text\tlabel\n", "a.tsv: the train set holds no rows; fill or remove it"),
+        ("a.tsv", b"text\tlabel\na\tx\nb\tx\n", "a.tsv has one class only, 'x'; a task needs two"),
+        ("a.tsv", b"text\tlabel\na\tx\nb\ty\n", "a.tsv has 2 examples, too few to hold out a test set"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "a"\n', "a.jsonl, line 2: not JSON "),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff"}\n', "a.jsonl, line 2: not UTF-8 text"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "label": 1}\n[1]\n',
+            "a.jsonl, line 2: a list where an object was expected",
+        ),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: no column 'label', only text"),
+        ("a.jsonl", b'{"text": 5, "label": 1}\n', "a.jsonl, line 1: column 'text' holds int, not text"),
+        ("a.jsonl", b'{"text": "a", "label": null}\n', "line 1: column 'label' holds nothing, not a label"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: column 'label' holds list, not a label"),
+        ("a.parquet", b"text\tlabel\n", "a.parquet cannot be read as parquet: "),
+        ("a.xlsx", b"", "a.xlsx is none of .csv, .tsv, .txt, .jsonl, .json, .parquet; convert it"),
+    ],
+)
+def test_broken_files_are_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_table(str(tmp_path / name))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_makes_no_task_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    tsv(path, [{"text": "a", "label": f"{i}.5"} for i in range(60)])
+    with pytest.raises(InputError, match=r"60 different labels in 60 examples; is it a regression, or"):
+        load_table(str(path))
+    with pytest.raises(InputError, match=r"line 2: label '0.5' is none of x, y"):
+        load_table(str(path), labels=["x", "y"])
+    with pytest.raises(InputError, match="a task needs two or more different classes, not x, x"):
+        load_table(str(path), labels=["x", "x"])
+    with pytest.raises(InputError, match="a is a regression, which accuracy does not score"):
+        load_table(str(path), regression=True, metric="accuracy")
+    tsv(path, [{"text": "a", "label": "x"}, {"text": "a", "label": "y"}] * 5)
+    with pytest.raises(InputError, match=r"line 2: score 'x' is not a number"):
+        load_table(str(path), regression=True)
+    with pytest.raises(InputError, match=r"no data set at .*nowhere.tsv: the path does not exist"):
+        load_table(str(tmp_path / "nowhere.tsv"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty holds no train.csv \(or .tsv, .txt, .jsonl"):
+        load_table(str(tmp_path / "empty"))
+
+
+def test_an_empty_test_set_is_refused(tmp_path: Path) -> None:
+    tsv(tmp_path / "train.tsv", rows(9))
+    (tmp_path / "test.tsv").write_text("head\tkind\n")
+    with pytest.raises(InputError, match="the test set holds no rows; fill or remove it"):
+        load_table(str(tmp_path), "head", label="kind")
+
+
+def test_names_that_only_look_like_numbers_are_names(tmp_path: Path) -> None:
+    tsv(tmp_path / "a.tsv", [{"text": "a", "label": ("-", "--5", "10", "9")[i % 4]} for i in range(20)])
+    assert load_table(str(tmp_path / "a.tsv")).labels == ("-", "--5", "10", "9")
+
+
+def test_a_class_that_training_does_not_have_is_refused(tmp_path: Path) -> None:
+    tsv(tmp_path / "train.tsv", rows(9))
+    tsv(tmp_path / "test.tsv", [{"id": 1, "head": "a", "body": "b", "kind": "food", "stars": 1}])
+    with pytest.raises(InputError, match=r"test.tsv, line 2: label 'food' is none of art, sport, war"):
+        load_table(str(tmp_path), "head", "body", "kind")
