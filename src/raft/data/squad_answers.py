@@ -96,6 +96,8 @@ def find_answers(
             )
     if n_best < 1 or longest < 1:
         raise InputError(f"n_best and longest must be at least 1, but they are {n_best} and {longest}")
+    if not len(windows):
+        return Answers({}, {})
     nulls = np.empty(len(windows))
     found: list[tuple[NDArray[Any], ...]] = []
     for first in range(0, len(windows), WINDOWS_HELD):
@@ -161,7 +163,8 @@ def _collected(
     spans = list(zip((-score).tolist(), begin.tolist(), stop.tolist(), strict=True))
     borders = np.searchsorted(question, np.arange(len(questions) + 1)).tolist()
     candidates: dict[str, list[Candidate]] = {}
-    best = np.full(len(questions), -np.inf)
+    limit = float(np.finfo(np.float32).max)  # JSON knows no infinity
+    best = np.full(len(questions), -limit)
     for number, (asked, bounds) in enumerate(zip(questions, pairwise(borders), strict=True)):
         different: dict[str, float] = {}
         for value, begins, stops in spans[slice(*bounds)]:
@@ -173,8 +176,7 @@ def _collected(
         candidates[asked.id] = [Candidate(text, value) for text, value in different.items()]
         if different:
             best[number] = candidates[asked.id][0].score
-    limit = float(np.finfo(np.float32).max)  # JSON knows no infinity
-    odds = np.clip(lowest - best, -limit, limit).tolist()
+    odds = (lowest.clip(-limit, limit) - best.clip(-limit, limit)).tolist()
     return Answers(candidates, dict(zip(candidates, odds, strict=True)))
 
 

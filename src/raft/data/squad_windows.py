@@ -171,7 +171,7 @@ def _checked_encoder(tokenizer: PreTrainedTokenizerFast, max_length: int, stride
         )
     fast = encoder(tokenizer)
     room = max_length - fast.num_special_tokens_to_add(True)
-    if room < 2 * LEAST_ROOM or not 0 <= stride < room:
+    if not 0 <= stride < room:
         raise InputError(
             f"stride must be at least 0 and well below max_length, but they are {stride} and {max_length}"
         )
