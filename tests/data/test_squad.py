@@ -278,5 +278,5 @@ def test_draws_for_training_are_those_of_other_tasks_and_leave_the_rest_for_choo
     assert [len(part) for part in draw_indices(829, 300, 1)] == [300, 208]
     with pytest.raises(InputError, match="622 training examples are asked for, but the task has 621"):
         draw_indices(829, 622, 1)
-    with pytest.raises(InputError, match="at least one training example must be asked for, not 0"):
+    with pytest.raises(InputError, match="--train_examples must be above zero"):
         draw_indices(829, 0, 1)

@@ -1,0 +1,159 @@
+"""``raft finetune`` as a user types it, on tiny files in the official layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from raft.cli.main import main
+from raft.data.tokens import train_tokenizer
+from raft.hf import rationals
+from raft.training.pretrain import build_model, save
+
+Run = Callable[..., tuple[int, str, str]]
+PLACES = ["garden", "harbour", "library", "market"]
+QUIET = ["--report_to", "none", "--disable_tqdm", "true"]
+FAST = ["--num_train_epochs", "4", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3"]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["finetune", *(str(word) for word in words), *QUIET])
+        done = capsys.readouterr()
+        return status, done.out, done.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RTE, in which a pair is an entailment where both sentences name one place; and a SQuAD of places."""
+    folder = tmp_path_factory.mktemp("glue")
+    random = np.random.default_rng(0)
+    (folder / "RTE").mkdir()
+    for part, count in (("train", 120), ("dev", 40)):
+        rows = ["index\tsentence1\tsentence2\tlabel"]
+        for i in range(count):
+            first, second = random.choice(PLACES, 2) if i % 2 else [random.choice(PLACES)] * 2
+            label = "entailment" if first == second else "not_entailment"
+            rows.append(f"{i}\tanna is in the {first}\tanna sees the {second}\t{label}")
+        (folder / "RTE" / f"{part}.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "squad").mkdir()
+    for part, count in (("train", 60), ("dev", 20)):
+        paragraphs = []
+        for i in range(count):
+            place = str(random.choice(PLACES))
+            context = f"anna sees a friend in the old {place} today"
+            answer = {"text": place, "answer_start": context.index(place)}
+            asked = {"id": f"{part}-{i}", "question": "where is the friend", "answers": [answer]}
+            paragraphs.append({"context": context, "qas": [asked]})
+        data = {"version": "1.1", "data": [{"title": "places", "paragraphs": paragraphs}]}
+        (folder / "squad" / f"{part}-v1.1.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    texts = [f"anna is and sees a friend in the old {place} today where" for place in PLACES] * 20
+    tokenizer = train_tokenizer(texts, 120, max_length=48)
+    size: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 48, "initializer_range": 0.2,
+    }  # fmt: skip
+    save(build_model(BertConfig(**size), 1), tokenizer, folder)
+    return folder
+
+
+def test_a_faft_becomes_a_raft_and_is_scored(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", out, *FAST, "--seed", 7]
+    status, printed, err = run(*words, "--activation", "raf", "--train_examples", 60, "--save_model", "true")
+    assert (status, err) == (0, "")
+    assert "encoder.layer.1.intermediate.intermediate_act_fn" in printed  # the conversion's report
+    assert "RAFs" in printed
+    result = json.loads((out / "finetuning.json").read_text())
+    assert result["examples"] == {"train": 60, "validation": 30}
+    assert len(result["history"]) == 4
+    assert result["history"][result["epoch"] - 1] == result["validation"] == max(result["history"])
+    assert f"{result['tests']['RTE']:.2f}" in printed
+    drawn = json.loads((out / "drawn.json").read_text())
+    assert len(set(drawn["train_rows"])) == 60
+    assert not set(drawn["train_rows"]) & set(drawn["validation_rows"])
+    tuned = AutoModelForSequenceClassification.from_pretrained(out)
+    assert tuned.config.id2label == {0: "entailment", 1: "not_entailment"}
+    assert len(rationals(tuned)) == 3
+    assert result["trained"]["RAFs"] == 30
+    # its twin draws the same examples; the recipe repeats the run
+    twin = tmp_path / "twin"
+    assert run(*words, "--train_examples", 60, "--output_dir", twin)[0] == 0
+    assert json.loads((twin / "drawn.json").read_text()) == drawn
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["activation"] == "raf"
+    again = tmp_path / "again"
+    assert run("--config", out / "recipe.yaml", "--output_dir", again)[0] == 0
+    repeated = json.loads((again / "finetuning.json").read_text())
+    assert {**repeated, "seconds": None} == {**result, "seconds": None}
+
+
+@pytest.mark.parametrize("tuning", ["fixed", "bitfit-raf", "raf"])
+def test_modes_of_tuning(tuning: str, run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out", *FAST]
+    assert run(*words, "--activation", "raf-residual", "--tuning", tuning)[0] == 0
+    trained = json.loads((tmp_path / "out" / "finetuning.json").read_text())["trained"]
+    assert (trained["RAFs"] > 0) == (tuning != "fixed")
+    assert (trained["weights"] > 0) == (tuning == "fixed")
+
+
+def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
+    words = ["--task", "squad", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
+    status, printed, err = run(*words, *FAST, "--num_train_epochs", 12, "--max_length", 40)
+    assert (status, err) == (0, "")
+    assert "exact" in printed
+    result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    assert result["tests"]["SQuAD"] == result["parts"]["SQuAD"]["f1"] > 90
+
+
+def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
+    still = ["--num_train_epochs", 9, "--learning_rate", "1e-9", "--patience", 2]
+    assert run(*words, *still)[0] == 0
+    result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    assert (result["epoch"], len(result["history"])) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--task", "trec"], "unknown task 'trec'; known are cola, sst2"),
+        (["--task", "mrpc"], "MRPC"),
+        (
+            ["--train_examples", "500"],
+            "500 training examples are asked for, but the task has 90 to draw from",
+        ),
+        (["--train_examples", "few"], "--train_examples must be a number above 0 or 'all', not 'few'"),
+        (["--tuning", "half"], "--tuning must be one of full, fixed"),
+        (["--activation", "gelu"], "--activation must be one of keep, raf, raf-residual, not 'gelu'"),
+        (["--model", "/nowhere"], "/nowhere"),
+        (["--degrees", "5", "99"], "degrees"),
+        (["--split", "mine"], "--split must be one of paper, official, not 'mine'"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    words: list[str], message: str, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    common = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
+    status, _, err = run(*common, *words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert message in err
+    assert not (tmp_path / "out").exists()
