@@ -38,6 +38,7 @@ def random_logits(windows: Windows, seed: int, values: int | None = None) -> Log
         logits = (
             generator.standard_normal(shape) * 3 if values is None else generator.integers(values, size=shape)
         )
+        logits = logits - 20  # no span may be better for being added to a zero
         behind = np.arange(shape[1]) >= windows.lengths[:, None]
         found.append(np.where(behind, np.nan, logits).astype(np.float32))
     return found[0], found[1]

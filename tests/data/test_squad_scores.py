@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
@@ -109,6 +109,14 @@ def test_null_odds_by_hand() -> None:
         score(given, questions, "2.0", {"b": 1.0})
 
 
+def test_an_answer_of_which_nothing_is_left_is_one_to_the_search_for_a_threshold() -> None:
+    questions = [asked("a"), asked("b", "x"), asked("c", "x")]
+    given, odds = {"a": "the", "b": "x", "c": "x"}, {"a": -3.0, "b": -2.0, "c": -1.0}
+    found = score(given, questions, "2.0", odds)
+    assert found.exact == pytest.approx(100)
+    assert [found.best_exact, found.best_exact_threshold] == pytest.approx([200 / 3, -1])
+
+
 def test_the_chosen_threshold_gives_what_it_stands_for() -> None:
     questions = [asked("a", "x"), asked("b"), asked("c")]
     given = {"a": "x", "b": "x", "c": "x"}
@@ -161,6 +169,7 @@ def official_f1(found: list[str], right: list[str], empty: float) -> float:
     return 2 * same / (len(found) + len(right))
 
 
+@settings(deadline=None)
 @given(scored(least=1))
 def test_1_1_is_the_official_procedure(case: Case) -> None:
     questions, given, _ = case
@@ -175,6 +184,7 @@ def test_1_1_is_the_official_procedure(case: Case) -> None:
     assert result.f1 == pytest.approx(100 * np.mean(f1))
 
 
+@settings(deadline=None)
 @given(scored(least=0))
 def test_2_0_is_the_official_procedure(case: Case) -> None:
     questions, given, odds = case
@@ -205,6 +215,7 @@ def test_2_0_is_the_official_procedure(case: Case) -> None:
         assert getattr(result, f"best_{name}_threshold") == threshold
 
 
+@settings(deadline=None)
 @given(scored(least=0))
 def test_no_threshold_is_better_than_the_chosen_one(
     case: Case,
@@ -228,6 +239,7 @@ def test_no_threshold_is_better_than_the_chosen_one(
     assert chosen == pytest.approx(max(reached(value) for value in (-9.0, *odds.values())))
 
 
+@settings(deadline=None)
 @given(scored(least=1))
 def test_torchmetrics_agrees_but_where_nothing_is_left(
     case: Case,
