@@ -38,7 +38,7 @@ class Columns:
         return [column for column in (self.first, self.second, self.label) if column is not None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One row.
 

@@ -22,7 +22,7 @@ from raft.errors import InputError, TrainingError
 Metric = Literal["accuracy", "matthews", "accuracy_and_f1", "pearson_and_spearman"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sentences:
     """One or two sentences, as a model gets them."""
 
@@ -30,7 +30,7 @@ class Sentences:
     second: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example(Sentences):
     """One or two sentences and what is to be found: the number of a class, or a score."""
 
