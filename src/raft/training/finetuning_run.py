@@ -218,7 +218,7 @@ def _task(recipe: FinetuningRecipe) -> Task:
         )  # fmt: skip
     if recipe.task == SNLI:
         return load_snli(recipe.data_dir)
-    return load_glue(recipe.data_dir, recipe.task)
+    return load_glue(recipe.data_dir, recipe.task, option="--data_dir")
 
 
 def _squad_folder(folder: Path) -> Path:

@@ -1,0 +1,148 @@
+"""A grid's scores as tables: means over seeds, and paired differences to the first activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from raft.experiments.statistics import Paired, paired
+
+SETTING = ["model", "train_examples", "tuning"]
+"""What tables have in common with the twin that a row is compared with."""
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose cells are text.
+
+    Attributes:
+        title: of it.
+        headers: of the columns.
+        rows: as long as the headers each.
+        labels: how many columns at the left name the row.
+    """
+
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    labels: int
+
+    def console(self) -> Table:
+        """For a terminal."""
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, header in enumerate(self.headers):
+            table.add_column(header, justify="left" if number < self.labels else "right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a README."""
+        rules = ["---"] * self.labels + ["---:"] * (len(self.headers) - self.labels)
+        lines = [self.headers, rules, *self.rows]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+    def latex(self) -> str:
+        """For a paper; needs the package booktabs."""
+        columns = "l" * self.labels + "r" * (len(self.headers) - self.labels)
+        lines = [f"{' & '.join(map(_latex, cells))} \\\\" for cells in (self.headers, *self.rows)]
+        body = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
+        return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *body, "\\end{tabular}"]) + "\n"
+
+
+def scores_table(results: pd.DataFrame) -> TextTable:
+    """Mean ± standard deviation over seeds, in points; ``*`` where a model says the same of every input.
+
+    Args:
+        results: one row a cell, with the columns of ``raft.experiments.grid.results``.
+    """
+    averages = _with_averages(results)
+
+    def cell(rows: pd.DataFrame) -> str:
+        spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
+        return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}"
+
+    seeds = results.groupby(["task", *SETTING, "activation"]).size()
+    title = f"Scores in points, mean ± standard deviation over {_range(seeds.min(), seeds.max())} seeds"
+    return _table(title, averages, cell)
+
+
+def differences_table(results: pd.DataFrame, baseline: str) -> TextTable:
+    """Differences to the baseline of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+
+    Args:
+        results: as of ``scores_table``.
+        baseline: the activation that the others are compared with.
+    """
+    averages = _with_averages(results)
+    keys = ["task", *SETTING, "seed"]
+    joined = averages[averages.activation != baseline].merge(
+        averages[averages.activation == baseline], on=keys, suffixes=("", "_baseline")
+    )
+
+    def cell(rows: pd.DataFrame) -> str:
+        if len(rows) < 2:
+            return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
+        return difference_text(paired(rows.points.tolist(), rows.points_baseline.tolist()))
+
+    title = f"Differences to {baseline}, paired by seed: mean [95 % bootstrap], exact p, wins/ties/losses"
+    return _table(title, joined, cell)
+
+
+def difference_text(found: Paired) -> str:
+    """A paired difference in a table's cell."""
+    numbers = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
+    return f"{numbers} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+
+
+def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
+    """With the mean over the tasks of each seed that has all of them, where there are several."""
+    tasks = results.task.nunique()
+    if tasks < 2:
+        return results
+    groups = results.groupby([*SETTING, "activation", "seed"], sort=False)
+    whole = groups.agg(points=("points", "mean"), n=("task", "nunique"), constant=("constant", "any"))
+    rows = whole[whole.n == tasks].drop(columns="n").reset_index().assign(task=AVERAGE)
+    return pd.concat([results, rows], ignore_index=True)
+
+
+def _table(title: str, rows: pd.DataFrame, cell: Callable[[pd.DataFrame], str]) -> TextTable:
+    tasks = list(dict.fromkeys(rows.task))
+    varied = [name for name in SETTING if rows[name].nunique() > 1]
+    labels = [*varied, "activation"]
+    lines = []
+    for key, of_row in rows.groupby([*SETTING, "activation"], sort=False):
+        named = dict(zip([*SETTING, "activation"], _tuple(key), strict=True))
+        cells = [cell(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
+        lines.append([*(str(named[name]) for name in labels), *cells])
+    headers = [{"train_examples": "examples"}.get(name, name) for name in labels]
+    return TextTable(title, [*headers, *tasks], lines, len(labels))
+
+
+def _tuple(key: Any) -> Sequence[Any]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _latex(text: str) -> str:
+    for found, escaped in (("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("±", "$\\pm$"), ("−", "$-$")):
+        text = text.replace(found, escaped)
+    return text
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of ``raft.experiments.grid.results`` as a frame, models by the last part of their names."""
+    found = pd.DataFrame(rows)
+    found["model"] = [str(name).rstrip("/").rpartition("/")[2] for name in found.model]
+    return found.astype({"points": np.float64})

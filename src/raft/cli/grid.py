@@ -1,0 +1,134 @@
+"""``raft grid``: fine-tunings of every kind, each once, by any number of processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from raft.analysis.grid import TextTable, differences_table, frame, scores_table
+from raft.cli.finetune import quieten
+from raft.cli.options import parse_recipe
+from raft.data.cache import write_whole
+from raft.errors import InputError, TrainingError
+from raft.experiments.cells import Cell, CellFolder, State
+from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, results
+from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.finetuning_run import FinetuningRecipe
+
+DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
+chosen on validation where some are given to search. Cells that are done are left, those that died or failed
+are repeated; the same command in another process, or on another machine that sees the folder, helps. Ends
+with tables, as CSV, Markdown and LaTeX too. Every option of raft finetune holds for all cells."""
+
+SHARED = "shared.json"
+WATCHED = {
+    "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name", "project",
+    "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
+}  # fmt: skip
+"""Options that may differ from one command on a grid to the next: the scores stay the same."""
+
+
+@dataclass
+class GridOptions:
+    """Who works on it."""
+
+    processes: int = field(default=1, metadata={"help": "Processes that work on the grid here."})
+    worker: bool = field(default=False, metadata={"help": "Work on it and say nothing."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft grid`` with the given words of the command line."""
+    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions)
+    recipe, cell, training, options = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments)
+    grid = Grid(recipe, cell, training)
+    grid.check()
+    if options.processes < 1:
+        raise InputError(f"--processes must be above 0, not {options.processes}")
+    folder = CellFolder(training.folder)
+    _check_shared(grid, training.folder)
+    quieten()
+    if options.worker:
+        grid.run(folder)
+        return
+    console = Console()
+    words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
+    workers = [subprocess.Popen(words) for _ in range(options.processes - 1)]
+    try:
+        with console.status("") as status:
+
+            def told(cell: Cell, state: State) -> None:
+                if state == "failed":
+                    console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
+                status.update(progress(grid, folder, options.processes))
+
+            failed = grid.run(folder, told)
+            for worker in workers:
+                worker.wait()
+    finally:
+        for worker in workers:
+            worker.terminate()
+    cells = grid.final_cells(folder)
+    rows = results(folder, cells)
+    if not rows:
+        raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
+    for table in write_tables(rows, recipe.activations[0], training.folder):
+        console.print(table.console(), crop=False)
+    failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
+    if failed:
+        raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
+                            f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
+
+
+def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
+    """What is done, running, failed and left, and for how long."""
+    searched, final = grid.search_cells(), grid.final_cells(folder)
+    states = folder.states([*searched, *final])
+    # settings whose rates are not chosen yet have their cells still to come
+    groups = len(list(grid.recipe.groups()))
+    coming = groups * grid.recipe.seeds - len(final)
+    left = states["waiting"] + states["running"] + coming
+    times = [row["seconds"] for row in results(folder, [*searched, *final])]
+    hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
+    return (
+        f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "
+        f"{states['waiting'] + coming} waiting{hours}"
+    )
+
+
+def write_tables(rows: list[dict[str, Any]], baseline: str, folder: Path) -> list[TextTable]:
+    """Write ``results.csv`` and the tables as Markdown and LaTeX; returns the tables."""
+    found = frame(rows)
+    found.to_csv(folder / "results.csv", index=False)
+    tables = [scores_table(found)]
+    if found.activation.nunique() > 1:
+        tables.append(differences_table(found, baseline))
+    write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
+    write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
+    return tables
+
+
+def _check_shared(grid: Grid, folder: Path) -> None:
+    """Refuse a folder whose cells were run with other options than these."""
+    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
+    options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
+    now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
+    file = folder / SHARED
+    if not file.exists():
+        write_whole(file, json.dumps(now, indent=1) + "\n")
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    changed = [key for key in [*before, *now] if before.get(key) != now.get(key)]
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"{folder} holds a grid with other options: --{key} was {before.get(key)!r} and is "
+            f"{now.get(key)!r}; give the same, or choose another --output_dir"
+        )

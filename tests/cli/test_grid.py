@@ -1,0 +1,171 @@
+"""``raft grid`` as a user types it: each cell once, rates by validation, tables at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raft.analysis.grid import differences_table, scores_table
+from raft.cli.main import main
+from raft.experiments.statistics import paired
+from tests.cli.test_finetune import glue, model  # noqa: F401  # fixtures
+
+RECIPE = """
+tasks: [rte]
+models: [{model}]
+activations: [keep, raf]
+sizes: ["24"]
+seeds: 2
+search_learning_rates: [1e-3, 3e-3]
+search_seeds: 1
+data_dir: {glue}
+num_train_epochs: 2
+per_device_train_batch_size: 8
+max_length: 24
+report_to: none
+disable_tqdm: true
+output_dir: {out}
+"""
+
+
+@pytest.fixture
+def recipe(glue: Path, model: Path, tmp_path: Path) -> Path:  # noqa: F811
+    file = tmp_path / "grid.yaml"
+    file.write_text(RECIPE.format(model=model, glue=glue, out=tmp_path / "grid"))
+    return file
+
+
+def cells(folder: Path) -> dict[str, dict[str, object]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/cell.json")}
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "finetuning.json").read_text())
+    return found
+
+
+def test_a_grid_searches_runs_and_compares(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    folder = tmp_path / "grid"
+    assert main(["grid", "--config", str(recipe)]) == 0
+    printed = capsys.readouterr().out
+    found = cells(folder)
+    # two rates of one seed for each activation, and the second seed with the chosen rate
+    assert len(found) == 6
+    rows = pd.read_csv(folder / "results.csv", dtype={"train_examples": str})
+    assert sorted(zip(rows.activation, rows.seed, strict=True)) == [
+        ("keep", 2022), ("keep", 202206), ("raf", 2022), ("raf", 202206),
+    ]  # fmt: skip
+    for activation, of_it in rows.groupby("activation"):
+        (rate,) = set(of_it.learning_rate)
+        validation = {
+            options["learning_rate"]: result(folder / name)["validation"]
+            for name, options in found.items()
+            if (options["activation"], options["seed"]) == (activation, 2022)
+        }
+        assert validation[rate] == max(validation.values())
+    twins = [json.loads((folder / name / "drawn.json").read_text()) for name, options in found.items()
+             if options["seed"] == 2022]  # fmt: skip
+    assert all(drawn == twins[0] for drawn in twins)
+    raf, keep = (rows[rows.activation == name].points.tolist() for name in ("raf", "keep"))
+    assert f"{sum(raf) / 2:.1f}" in printed
+    assert f"p={paired(raf, keep).p_value:.3f}" in printed
+    assert "\\toprule" in (folder / "tables.tex").read_text()
+    assert "| raf |" in (folder / "tables.md").read_text()
+    # given again, with a seed more, only what is new is run
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
+    assert main(["grid", "--config", str(recipe), "--seeds", "3"]) == 0
+    assert len(cells(folder)) == 8
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    # other options are another grid
+    capsys.readouterr()
+    assert main(["grid", "--config", str(recipe), "--num_train_epochs", "3"]) == 2
+    assert "--num_train_epochs was 2 and is 3" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_grid_finishes_with_every_cell_once(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    command = [sys.executable, "-m", "raft.cli.main", "grid", "--config", str(recipe)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    begun = time.monotonic()
+    while not cells(folder) and time.monotonic() - begun < 120:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
+    done = subprocess.run(
+        [*command, "--processes", "2"], env=environment, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(cells(folder)) == 6
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert not list(folder.glob(".*.unfinished"))
+
+
+def test_a_failed_cell_is_told_and_spoils_no_other(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["grid", "--config", str(recipe), "--sizes", "24", "500", "--search_learning_rates", "1e-3"]
+    assert main([*words, "--seeds", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "failed: " in printed.out
+    assert "500 training examples are asked for, but the task has 90" in printed.err.replace("\n", " ")
+    assert len(pd.read_csv(tmp_path / "grid" / "results.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "rte", "rte"], "--tasks needs one or more different values"),
+        (["--tasks", "trec"], "unknown task 'trec'"),
+        (["--tunings", "half"], "--tuning must be one of full"),
+        (["--seeds", "11"], "--seeds must be from 1 to 10"),
+        (["--processes", "0"], "--processes must be above 0"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    words: list[str], message: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grid", "--config", str(recipe), *words]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_tables_pair_by_seed_and_average_over_tasks() -> None:
+    points = {
+        ("cola", "keep"): [10.0, 20.0, 30.0], ("cola", "raf"): [12.0, 21.0, 36.0],
+        ("rte", "keep"): [50.0, 60.0, 55.0], ("rte", "raf"): [50.0, 58.0, 55.0],
+    }  # fmt: skip
+    rows = [
+        {"task": task, "model": "m", "activation": activation, "tuning": "full", "train_examples": "100",
+         "seed": seed, "points": value, "constant": value == 50.0}
+        for (task, activation), values in points.items()
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    table = scores_table(pd.DataFrame(rows))
+    assert table.headers == ["activation", "cola", "rte", "average"]
+    assert table.rows[0] == ["keep", "20.0 ± 10.0", "55.0 ± 5.0*", "37.5 ± 6.6*"]
+    table = differences_table(pd.DataFrame(rows), "keep")
+    ((name, cola, rte, average),) = table.rows
+    assert name == "raf"
+    assert cola.startswith("+3.0 [")
+    assert cola.endswith("p=0.250 3/0/0")
+    assert rte.startswith("−0.7 [")
+    assert rte.endswith("0/2/1")
+    assert average.startswith("+1.2 [")
+    assert "$\\pm$" in scores_table(pd.DataFrame(rows)).latex()
