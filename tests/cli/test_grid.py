@@ -90,8 +90,8 @@ def test_a_grid_searches_runs_and_compares(
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     # other options are another grid
     capsys.readouterr()
-    assert main(["grid", "--config", str(recipe), "--num_train_epochs", "3"]) == 2
-    assert "--num_train_epochs was 2 and is 3" in capsys.readouterr().err
+    assert main(["grid", "--config", str(recipe), "--num_train_epochs", "5"]) == 2
+    assert "--num_train_epochs was 2.0 and is 5.0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

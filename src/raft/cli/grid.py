@@ -20,7 +20,7 @@ from raft.data.cache import write_whole
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, results
-from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.finetuning_run import FinetuningRecipe
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
@@ -30,8 +30,8 @@ with tables, as CSV, Markdown and LaTeX too. Every option of raft finetune holds
 
 SHARED = "shared.json"
 WATCHED = {
-    "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name", "project",
-    "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
+    "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
+    "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
 }  # fmt: skip
 """Options that may differ from one command on a grid to the next: the scores stay the same."""
 
@@ -125,10 +125,9 @@ def _check_shared(grid: Grid, folder: Path) -> None:
         write_whole(file, json.dumps(now, indent=1) + "\n")
         return
     before = json.loads(file.read_text(encoding="utf-8"))
-    changed = [key for key in [*before, *now] if before.get(key) != now.get(key)]
-    if changed:
-        key = changed[0]
+    changed = difference(before, now)
+    if changed is not None:
         raise InputError(
-            f"{folder} holds a grid with other options: --{key} was {before.get(key)!r} and is "
-            f"{now.get(key)!r}; give the same, or choose another --output_dir"
+            f"{folder} holds a grid with other options: {changed}; give the same, or choose another "
+            "--output_dir"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,12 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     if arguments.use_cpu and torch.accelerator.is_available():
         changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
     return changed
+
+
+def difference(before: dict[str, Any], now: dict[str, Any], ignored: Collection[str] = ()) -> str | None:
+    """The first option that differs, in words; None where all that count are the same."""
+    for key in [*before, *(key for key in now if key not in before)]:
+        if key not in ignored and before.get(key) != now.get(key):
+            was, is_ = (repr(each[key]) if key in each else "the default" for each in (before, now))
+            return f"--{key} was {was} and is {is_}"
+    return None

@@ -19,7 +19,7 @@ from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
-from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.pretrain import Pretrained, pretrain, save
 from raft.training.processes import first_decides
 from raft.training.recipe import PretrainingRecipe
@@ -139,13 +139,11 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     if not file.is_file():
         raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
     before, now = yaml.safe_load(file.read_text(encoding="utf-8")), described(recipe, arguments)
-    keys = [*before, *(key for key in now if key not in before)]
-    changed = [key for key in keys if key not in HOW_IT_IS_WATCHED and before.get(key) != now.get(key)]
-    if changed:
-        key = changed[0]
+    changed = difference(before, now, HOW_IT_IS_WATCHED)
+    if changed is not None:
         raise InputError(
-            f"{folder} holds a run of another recipe: --{key} was {before.get(key)!r} and is "
-            f"{now.get(key)!r}; give the same options to go on, or choose another --output_dir"
+            f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
+            "another --output_dir"
         )
     return "finished" if (folder / RESULT).is_file() else "begun"
 
