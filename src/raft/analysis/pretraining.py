@@ -52,9 +52,11 @@ def console_table(comparison: PretrainingComparison) -> Table:
     """For the terminal."""
     table = Table(title="Pretraining", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.caption, table.caption_justify = note(comparison), "left"
+    rows = table_cells(comparison)
     for number, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if number == 0 else "right", no_wrap=number == 0)
-    for row in table_cells(comparison):
+        widest = max(len(row[number]) for row in rows)
+        table.add_column(header, justify="left" if number == 0 else "right", min_width=widest)
+    for row in rows:
         table.add_row(*row)
     return table
 

@@ -16,6 +16,7 @@ from transformers import (
     BertForMaskedLM,
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -156,6 +157,7 @@ def _training(
             trainer = Trainer(
                 model, TrainingArguments(**arguments), collator, train_dataset=examples, callbacks=[ends]
             )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return float(np.median(np.diff(ends.at)[SETTLING - 1 :]))
 
