@@ -146,6 +146,15 @@ def test_bad_input_is_told_in_one_line(
     assert message in err
 
 
+def test_the_recipes_of_the_project_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = sorted((Path(__file__).parents[2] / "recipes" / "grid").glob("*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        # the number of processes is looked at when all else is in order
+        assert main(["grid", "--config", str(file), "--processes", "0", "--output_dir", str(tmp_path)]) == 2
+        assert "--processes must be above 0" in capsys.readouterr().err
+
+
 def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     points = {
         ("cola", "keep"): [10.0, 20.0, 30.0], ("cola", "raf"): [12.0, 21.0, 36.0],
@@ -160,12 +169,19 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     table = scores_table(pd.DataFrame(rows))
     assert table.headers == ["activation", "cola", "rte", "average"]
     assert table.rows[0] == ["keep", "20.0 ± 10.0", "55.0 ± 5.0*", "37.5 ± 6.6*"]
-    table = differences_table(pd.DataFrame(rows), "keep")
-    ((name, cola, rte, average),) = table.rows
+    differences = differences_table(pd.DataFrame(rows))
+    assert differences is not None
+    ((name, cola, rte, average),) = differences.rows
     assert name == "raf"
     assert cola.startswith("+3.0 [")
     assert cola.endswith("p=0.250 3/0/0")
     assert rte.startswith("−0.7 [")
     assert rte.endswith("0/2/1")
     assert average.startswith("+1.2 [")
+    # of one activation, models are compared
+    models = [{**row, "model": row["activation"], "activation": "keep"} for row in rows]
+    by_model = differences_table(pd.DataFrame(models))
+    assert by_model is not None
+    assert by_model.rows == differences.rows
+    assert differences_table(pd.DataFrame(rows[:3])) is None
     assert "$\\pm$" in scores_table(pd.DataFrame(rows)).latex()

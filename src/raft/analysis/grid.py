@@ -1,4 +1,4 @@
-"""A grid's scores as tables: means over seeds, and paired differences to the first activation."""
+"""A grid's scores as tables: means over seeds, and paired differences to the first twin."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.table import Table
 
 from raft.experiments.statistics import Paired, paired
 
-SETTING = ["model", "train_examples", "tuning"]
-"""What tables have in common with the twin that a row is compared with."""
+SETTING = ["model", "train_examples", "tuning", "activation"]
+"""What a row of a table stands for."""
 
 AVERAGE = "average"
 
@@ -70,22 +70,30 @@ def scores_table(results: pd.DataFrame) -> TextTable:
         spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
         return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}"
 
-    seeds = results.groupby(["task", *SETTING, "activation"]).size()
+    seeds = results.groupby(["task", *SETTING]).size()
     title = f"Scores in points, mean ± standard deviation over {_range(seeds.min(), seeds.max())} seeds"
-    return _table(title, averages, cell)
+    return _table(title, averages, _compared(results), cell)
 
 
-def differences_table(results: pd.DataFrame, baseline: str) -> TextTable:
-    """Differences to the baseline of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+def differences_table(results: pd.DataFrame) -> TextTable | None:
+    """Differences to the twin of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+
+    The twin of a setting has the first activation; where there is but one activation, the first model.
 
     Args:
         results: as of ``scores_table``.
-        baseline: the activation that the others are compared with.
+
+    Returns:
+        None where there are no twins.
     """
+    by = _compared(results)
+    baseline = results[by].iloc[0]
+    if results[by].nunique() < 2:
+        return None
     averages = _with_averages(results)
-    keys = ["task", *SETTING, "seed"]
-    joined = averages[averages.activation != baseline].merge(
-        averages[averages.activation == baseline], on=keys, suffixes=("", "_baseline")
+    keys = ["task", "seed", *(name for name in SETTING if name != by)]
+    joined = averages[averages[by] != baseline].merge(
+        averages[averages[by] == baseline][[*keys, "points"]], on=keys, suffixes=("", "_baseline")
     )
 
     def cell(rows: pd.DataFrame) -> str:
@@ -94,7 +102,7 @@ def differences_table(results: pd.DataFrame, baseline: str) -> TextTable:
         return difference_text(paired(rows.points.tolist(), rows.points_baseline.tolist()))
 
     title = f"Differences to {baseline}, paired by seed: mean [95 % bootstrap], exact p, wins/ties/losses"
-    return _table(title, joined, cell)
+    return _table(title, joined, by, cell)
 
 
 def difference_text(found: Paired) -> str:
@@ -108,19 +116,23 @@ def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
     tasks = results.task.nunique()
     if tasks < 2:
         return results
-    groups = results.groupby([*SETTING, "activation", "seed"], sort=False)
+    groups = results.groupby([*SETTING, "seed"], sort=False)
     whole = groups.agg(points=("points", "mean"), n=("task", "nunique"), constant=("constant", "any"))
     rows = whole[whole.n == tasks].drop(columns="n").reset_index().assign(task=AVERAGE)
     return pd.concat([results, rows], ignore_index=True)
 
 
-def _table(title: str, rows: pd.DataFrame, cell: Callable[[pd.DataFrame], str]) -> TextTable:
+def _compared(results: pd.DataFrame) -> str:
+    """The column that tells twins apart."""
+    return "activation" if results.activation.nunique() > 1 else "model"
+
+
+def _table(title: str, rows: pd.DataFrame, by: str, cell: Callable[[pd.DataFrame], str]) -> TextTable:
     tasks = list(dict.fromkeys(rows.task))
-    varied = [name for name in SETTING if rows[name].nunique() > 1]
-    labels = [*varied, "activation"]
+    labels = [name for name in SETTING if rows[name].nunique() > 1 or name == by]
     lines = []
-    for key, of_row in rows.groupby([*SETTING, "activation"], sort=False):
-        named = dict(zip([*SETTING, "activation"], _tuple(key), strict=True))
+    for key, of_row in rows.groupby(SETTING, sort=False):
+        named = dict(zip(SETTING, _tuple(key), strict=True))
         cells = [cell(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
         lines.append([*(str(named[name]) for name in labels), *cells])
     headers = [{"train_examples": "examples"}.get(name, name) for name in labels]

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = results(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    for table in write_tables(rows, recipe.activations[0], training.folder):
+    for table in write_tables(rows, training.folder):
         console.print(table.console(), crop=False)
     failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
     if failed:
@@ -103,13 +103,11 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     )
 
 
-def write_tables(rows: list[dict[str, Any]], baseline: str, folder: Path) -> list[TextTable]:
+def write_tables(rows: list[dict[str, Any]], folder: Path) -> list[TextTable]:
     """Write ``results.csv`` and the tables as Markdown and LaTeX; returns the tables."""
     found = frame(rows)
     found.to_csv(folder / "results.csv", index=False)
-    tables = [scores_table(found)]
-    if found.activation.nunique() > 1:
-        tables.append(differences_table(found, baseline))
+    tables = [table for table in (scores_table(found), differences_table(found)) if table is not None]
     write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
     return tables
