@@ -179,6 +179,26 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run("--config", recipe, "--report_to", "tensorboard")[0] == 0
+    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    found = EventAccumulator(str(events))
+    found.Reload()
+    losses_by_step = {event.step: event.value for event in found.Scalars("train/loss")}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    expected = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert losses_by_step == pytest.approx(expected, rel=1e-5)
+    names = set(found.Tags()["scalars"])
+    assert {"eval/loss", "train/learning_rate"} <= names
+    coefficients = [name for name in names if "intermediate_act_fn/" in name]
+    assert len(coefficients) == 2 * 10
+    # the folder is a run's all the same
+    assert run("--config", recipe, "--report_to", "tensorboard")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
