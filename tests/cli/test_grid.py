@@ -8,15 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from transformers import AutoModel
 
+import raft
 from raft.analysis.grid import differences_table, scores_table
 from raft.cli.main import main
+from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.finetuning_run import FinetuningRecipe
 from tests.cli.test_finetune import glue, model  # noqa: F401  # fixtures
 
 RECIPE = """
@@ -153,6 +159,24 @@ def test_the_recipes_of_the_project_are_read(capsys: pytest.CaptureFixture[str],
         # the number of processes is looked at when all else is in order
         assert main(["grid", "--config", str(file), "--processes", "0", "--output_dir", str(tmp_path)]) == 2
         assert "--processes must be above 0" in capsys.readouterr().err
+
+
+def test_rates_of_rafs_are_searched_where_there_are_rafs(model: Path, tmp_path: Path) -> None:  # noqa: F811
+    raft.convert(AutoModel.from_pretrained(model)).save_pretrained(tmp_path / "raft")
+    names = [str(model), str(tmp_path / "raft")]
+    recipe = GridRecipe(
+        ["rte"], names, ["keep", "raf"], ["full", "bitfit"], search_seeds=1,
+        search_learning_rates=[1e-4, 1e-3], search_raf_learning_rates=[1e-3, 1e-2],
+    )  # fmt: skip
+    grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
+    counts = Counter(
+        (names.index(cell.options["model"]), cell.options["activation"], cell.options["tuning"])
+        for cell in grid.search_cells()
+    )
+    assert counts == {
+        (0, "keep", "full"): 2, (0, "keep", "bitfit"): 2, (0, "raf", "full"): 4, (0, "raf", "bitfit"): 2,
+        (1, "keep", "full"): 4, (1, "keep", "bitfit"): 2, (1, "raf", "full"): 4, (1, "raf", "bitfit"): 2,
+    }  # fmt: skip
 
 
 def test_tables_pair_by_seed_and_average_over_tasks() -> None:

@@ -7,15 +7,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import AutoConfig
 
 from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
+from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import KEEP
 from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, Sources, run_finetuning
@@ -152,8 +155,8 @@ class Grid:
         """What is chosen from; where no RAF is trained, its rate does not matter."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
-        _, _, activation, tuning, _ = group
-        if activation == KEEP or tuning not in WITH_RAFS:
+        _, model, activation, tuning, _ = group
+        if tuning not in WITH_RAFS or (activation == KEEP and not _is_raft(model)):
             raf_rates = raf_rates[:1]
         return list(product(rates, raf_rates))
 
@@ -172,6 +175,15 @@ class Grid:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         same = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
         return Cell(f"{readable}-{same}", options)
+
+
+@cache
+def _is_raft(model: str) -> bool:
+    """Whether a checkpoint has RAFs."""
+    try:
+        return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
+    except (OSError, ValueError):  # the cell that loads it says what is wrong
+        return False
 
 
 RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
