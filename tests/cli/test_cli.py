@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from transformers import AutoModelForMaskedLM
 
 import raft
-from raft.cli.main import main
+from raft.cli.main import COMMANDS, main
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
@@ -124,6 +125,15 @@ def test_a_corpus_too_small_leaves_nothing(tmp_path: Path, capsys: pytest.Captur
     assert main(["demo", "--corpus", str(tmp_path / "tiny"), "--out", str(tmp_path / "out")]) == 2
     assert "use a larger corpus" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["bench", "pretraining"]])
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):  # of argparse
+        assert main([*words, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "usage: raft" in printed
+    assert "%%" not in printed
 
 
 def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,9 @@ from raft.errors import InputError
 
 Settings = TypeVar("Settings")
 
-NAMED_IN_HELP = {"output_dir", "learning_rate", "max_steps", "per_device_train_batch_size", "seed"}
+NAMED_IN_HELP = {
+    "output_dir", "learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size", "seed",
+}  # fmt: skip
 """Training arguments that a command's help shows beside its own."""
 
 

@@ -85,7 +85,7 @@ class FinetuningRecipe:
     split: str = field(
         default="paper",
         metadata={
-            "help": "'paper': 75 % of the training set to train on and 25 % to choose the epoch on, the "
+            "help": "'paper': 75 %% of the training set to train on and 25 %% to choose the epoch on, the "
             "development set as test; 'official': the data set's own parts."
         },
     )
