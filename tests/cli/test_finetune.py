@@ -13,6 +13,9 @@ import yaml
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from raft.cli.main import main
+from raft.data.squad import load_squad
+from raft.data.squad_answers import read_predictions
+from raft.data.squad_scores import score
 from raft.data.tokens import train_tokenizer
 from raft.hf import rationals
 from raft.training.pretrain import build_model, save
@@ -49,6 +52,8 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = "entailment" if first == second else "not_entailment"
             rows.append(f"{i}\tanna is in the {first}\tanna sees the {second}\t{label}")
         (folder / "RTE" / f"{part}.tsv").write_text("\n".join(rows) + "\n")
+    hidden = [f"{i}\tanna is in the {place}\tanna sees the {PLACES[0]}" for i, place in enumerate(PLACES)]
+    (folder / "RTE" / "test.tsv").write_text("\n".join(["index\tsentence1\tsentence2", *hidden]) + "\n")
     (folder / "squad").mkdir()
     for part, count in (("train", 60), ("dev", 20)):
         paragraphs = []
@@ -122,6 +127,19 @@ def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Pat
     assert "exact" in printed
     result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
     assert result["tests"]["SQuAD"] == result["parts"]["SQuAD"]["f1"] > 90
+    questions = load_squad(glue / "squad", "validation").questions
+    answers = read_predictions(tmp_path / "out" / "predictions" / "squad.json")
+    assert score(answers, questions, "1.1").f1 == pytest.approx(result["tests"]["SQuAD"])
+
+
+def test_predictions_are_written_for_the_server(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
+    assert run(*words, *FAST, "--predict", "true")[0] == 0
+    lines = (tmp_path / "out" / "predictions" / "RTE.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    assert len(lines) == 1 + len(PLACES)
+    assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "not_entailment"}
+    assert list(json.loads((tmp_path / "out" / "finetuning.json").read_text())["tests"]) == ["RTE"]
 
 
 def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:

@@ -51,12 +51,15 @@ class Judged:
     Attributes:
         inputs: in the order of what is scored.
         lengths: ``[N]``, tokens of each.
-        score: gets each kind of logits as ``[N, …]``, padded with −inf where they are a token's.
+        score: gets each kind of logits as ``[N, …]``, padded with −inf where they are a token's; None where
+            nobody here knows the labels.
+        write: writes predictions into a folder, in the official format; None where there is none.
     """
 
     inputs: Inputs
     lengths: NDArray[np.int64]
-    score: Callable[[Outputs], Score]
+    score: Callable[[Outputs], Score] | None
+    write: Callable[[Outputs, Path], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class FinetuningData:
         config: what the task asks of the model's configuration, such as the number of classes.
         train: inputs with labels.
         validation: to choose the epoch on; None to keep the last one.
-        tests: what is scored at the end, by name.
+        tests: what is looked at once, at the end, by name.
         collate: makes a padded batch of inputs.
         texts: training texts that RAFs may be fitted to.
     """
@@ -193,7 +196,9 @@ def finetune(
         name: outputs_of(model, judged, data.collate, arguments.per_device_eval_batch_size)
         for name, judged in data.tests.items()
     }
-    tests = {name: judged.score(outputs[name]) for name, judged in data.tests.items()}
+    tests = {
+        name: judged.score(outputs[name]) for name, judged in data.tests.items() if judged.score is not None
+    }
     return Finetuned(
         model=model,
         validation=best.score,
@@ -299,7 +304,7 @@ class FinetuningTrainer(RaftTrainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Score the validation part; see the base class for what else happens."""
         judged = self.data.validation
-        if judged is None:
+        if judged is None or judged.score is None:
             return {}
         found = judged.score(
             outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from transformers import (
 )
 
 from raft.data.squad import Question
-from raft.data.squad_answers import find_answers
+from raft.data.squad_answers import Answers, find_answers, write_null_odds, write_predictions
 from raft.data.squad_scores import score as squad_score
 from raft.data.squad_windows import make_windows
-from raft.data.tasks import Example, Score, Task, evaluate
+from raft.data.submission import write_submission
+from raft.data.tasks import Example, Score, Sentences, Task, evaluate
 from raft.training.finetune import FinetuningData, Judged, Outputs
 
 NULL_THRESHOLD = 0.0
@@ -51,6 +53,14 @@ def sentence_data(
 
         return Judged(rows, _lengths(rows), score)
 
+    def unlabelled(file: str, sentences: Sequence[Sentences]) -> Judged:
+        rows = _encoded(sentences, tokenizer, max_length)
+
+        def write(outputs: Outputs, folder: Path) -> object:
+            return write_submission(folder, file, predictions(task, outputs))
+
+        return Judged(rows, _lengths(rows), None, write)
+
     names = task.labels or ("score",)
     config: dict[str, Any] = {
         "num_labels": len(names),
@@ -63,7 +73,10 @@ def sentence_data(
         config=config,
         train=_encoded(train, tokenizer, max_length),
         validation=None if validation is None else judged(validation),
-        tests={name: judged(examples) for name, examples in task.tests.items()},
+        tests={
+            **{name: judged(examples) for name, examples in task.tests.items()},
+            **{f"{file} (hidden)": unlabelled(file, rows) for file, rows in task.hidden.items()},
+        },
         collate=DataCollatorWithPadding(tokenizer),
         texts=[text for example in train for text in (example.first, example.second) if text],
     )
@@ -95,19 +108,28 @@ def question_data(
     """
     longest = min(max_length, tokenizer.model_max_length)
     stride = longest // 3
+    threshold = NULL_THRESHOLD if version == "2.0" else None
 
     def judged(questions: Sequence[Question]) -> Judged:
         windows = make_windows(questions, tokenizer, longest, stride)
 
-        def score(outputs: Outputs) -> Score:
+        def answers(outputs: Outputs) -> Answers:
             start, end = outputs
-            texts = find_answers(start, end, windows, questions).texts(
-                NULL_THRESHOLD if version == "2.0" else None
-            )
+            return find_answers(start, end, windows, questions)
+
+        def score(outputs: Outputs) -> Score:
+            texts = answers(outputs).texts(threshold)
             found = squad_score(texts, questions, version)  # type: ignore[arg-type]
             return Score(found.f1, {"exact": found.exact, "f1": found.f1}, len(set(texts.values())) == 1)
 
-        return Judged(windows, windows.lengths, score)
+        def write(outputs: Outputs, folder: Path) -> None:
+            found = answers(outputs)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_predictions(folder / "squad.json", found.texts(threshold))
+            if version == "2.0":
+                write_null_odds(folder / "squad-null-odds.json", found.null_odds)
+
+        return Judged(windows, windows.lengths, score, write)
 
     inputs = make_windows(train, tokenizer, longest, stride).without_offsets()
     return FinetuningData(
@@ -122,17 +144,18 @@ def question_data(
 
 
 def _encoded(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    examples: Sequence[Sentences], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[dict[str, Any]]:
     first = [example.first for example in examples]
     second = None if examples[0].second is None else [example.second for example in examples]
     longest = min(max_length, tokenizer.model_max_length)
     encoded = tokenizer(first, second, truncation=True, max_length=longest)
     keys = list(encoded)
-    return [
-        {**{key: encoded[key][number] for key in keys}, "labels": example.label}
-        for number, example in enumerate(examples)
-    ]
+    rows: list[dict[str, Any]] = []
+    for number, example in enumerate(examples):
+        labels = {"labels": example.label} if isinstance(example, Example) else {}
+        rows.append({**{key: encoded[key][number] for key in keys}, **labels})
+    return rows
 
 
 def _lengths(rows: Sequence[dict[str, Any]]) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from raft.training.tuning import TUNINGS
 from raft.training.watching import MetricsLog
 
 RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
+PREDICTIONS = "predictions"
 SQUADS = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
 SNLI = "snli"
@@ -95,6 +96,12 @@ class FinetuningRecipe:
     )
     patience: int | None = field(
         default=None, metadata={"help": "Epochs without a better validation score before the end."}
+    )
+    predict: bool = field(
+        default=False,
+        metadata={
+            "help": "Write predictions for GLUE's hidden test sets too, as its server takes them."
+        },
     )
     save_model: bool = field(default=False, metadata={"help": "Keep the tuned model in the folder."})
 
@@ -177,7 +184,8 @@ class Sources:
 
     def task(self, recipe: FinetuningRecipe) -> Task:
         """A classification or regression task."""
-        names = ("task", "data_dir", "dataset", "text", "second_text", "label", "regression", "metric")
+        names = ("task", "data_dir", "dataset", "text", "second_text", "label", "regression", "metric",
+                 "predict")  # fmt: skip
         return self._once(str([getattr(recipe, name) for name in names]), lambda: _task(recipe))
 
     def questions(self, recipe: FinetuningRecipe, split: str) -> tuple[Question, ...]:
@@ -218,7 +226,7 @@ def _task(recipe: FinetuningRecipe) -> Task:
         )  # fmt: skip
     if recipe.task == SNLI:
         return load_snli(recipe.data_dir)
-    return load_glue(recipe.data_dir, recipe.task, option="--data_dir")
+    return load_glue(recipe.data_dir, recipe.task, recipe.predict, option="--data_dir")
 
 
 def _squad_folder(folder: Path) -> Path:
@@ -268,7 +276,7 @@ def run_finetuning(
     sources: Sources,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[FinetuningResult, Finetuned]:
-    """Fine-tune, and fill a folder: ``finetuning.json``, ``recipe.yaml``, ``drawn.json``, ``metrics.jsonl``.
+    """Fine-tune, and fill a folder: ``finetuning.json``, ``drawn.json``, ``metrics.jsonl``, ``predictions/``.
 
     Args:
         recipe: checked.
@@ -301,6 +309,9 @@ def run_finetuning(
         examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
         seconds=found.seconds,
     )
+    for name, judged in data.tests.items():
+        if judged.write is not None:
+            judged.write(found.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
         found.model.save_pretrained(folder)
         sources.tokenizer(recipe.model).save_pretrained(folder)
