@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from raft.cli.main import main
 from raft.data.squad import load_squad
@@ -175,3 +175,42 @@ def test_bad_input_is_told_in_one_line(
     assert (status, err.count("\n")) == (2, 1), err
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tuned_model_is_judged_on_another_task(
+    run: Run, glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = tmp_path / "tuned"
+    common = ["--data_dir", glue, "--model", model, "--output_dir", tuned, *FAST]
+    assert run("--task", "rte", *common, "--num_train_epochs", 12, "--save_model", "true")[0] == 0
+    (tmp_path / "snli").mkdir()
+    rows = ["premise\thypothesis\tlabel"]
+    for first in PLACES:
+        for number, second in enumerate(PLACES):
+            label = "entailment" if first == second else ("neutral", "contradiction")[number % 2]
+            rows.append(f"anna is in the {first}\tanna sees the {second}\t{label}")
+    (tmp_path / "snli" / "test.tsv").write_text("\n".join(rows) + "\n")
+    words = ["transfer", "--model", str(tuned), "--task", "snli", "--data_dir", str(tmp_path / "snli")]
+    assert main([*words, "--out", str(tmp_path / "scores.json")]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    # what it says of the pairs is what it is scored by
+    tokenizer = AutoTokenizer.from_pretrained(tuned)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tuned).eval()
+    pairs = [row.split("\t") for row in rows[1:]]
+    batch = tokenizer([p[0] for p in pairs], [p[1] for p in pairs], return_tensors="pt", padding=True)
+    said = loaded(**batch).logits.argmax(-1).tolist()
+    right = sum((number == 0) == (pair[2] == "entailment") for number, pair in zip(said, pairs, strict=True))
+    (found,) = scores.values()
+    assert found["points"] == pytest.approx(100 * right / len(pairs))
+    assert f"{found['points']:.2f}" in capsys.readouterr().out
+    for wrong, message in (
+        (["--task", "stsb"], "STS-B"),
+        (["--model", str(model)], "has no tuned head"),
+        (["--labels", "entailment"], "--labels takes name=name"),
+        (["--labels", "not_entailment=odd"], "no mapping is known"),
+    ):
+        capsys.readouterr()
+        assert main([*words, *wrong]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert message in err

@@ -21,10 +21,10 @@ from raft.training.finetuning_run import (
     RESULT,
     FinetuningRecipe,
     FinetuningResult,
-    Sources,
     described,
     run_finetuning,
 )
+from raft.training.task_source import Sources
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
 of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the

@@ -21,7 +21,8 @@ from raft.experiments.comparison import SEEDS
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import KEEP
-from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, Sources, run_finetuning
+from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, run_finetuning
+from raft.training.task_source import Sources
 from raft.training.tuning import WITH_RAFS
 
 CHOICES = "learning-rates.json"

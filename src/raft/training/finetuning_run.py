@@ -3,67 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import yaml
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import TrainerCallback
 
-from raft.data.glue import GLUE, load_glue
-from raft.data.nli import load_snli
-from raft.data.squad import Question, load_squad
 from raft.data.subsets import draw_indices, select
-from raft.data.table_dataset import load_table
-from raft.data.tasks import Task
 from raft.errors import InputError
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
+from raft.training.task_source import SQUADS, Sources, TaskOptions
 from raft.training.tuning import TUNINGS
 from raft.training.watching import MetricsLog
 
 RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
 PREDICTIONS = "predictions"
-SQUADS = {"squad": "1.1", "squad_v2": "2.0"}
-HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
-SNLI = "snli"
-TASKS = (*GLUE, SNLI, *SQUADS)
 ALL = "all"
-Kept = TypeVar("Kept")
 
 
 @dataclass
-class FinetuningRecipe:
+class FinetuningRecipe(TaskOptions):
     """A pretrained model, a task, and how the one is tuned to the other."""
-
-    task: str = field(
-        default="cola",
-        metadata={"help": f"One of {', '.join(TASKS)}; any name of your own beside --dataset."},
-    )
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder in the official layout (<folder>/CoLA/train.tsv …); the hub without it."},
-    )
-    dataset: str | None = field(
-        default=None,
-        metadata={
-            "help": "Any other data set: a file or folder of csv, tsv, jsonl or parquet, or a hub name."
-        },
-    )
-    text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
-    second_text: str | None = field(
-        default=None, metadata={"help": "Column of --dataset with the second text of a pair."}
-    )
-    label: str = field(default="label", metadata={"help": "Column of --dataset with the class or score."})
-    regression: bool = field(default=False, metadata={"help": "The labels of --dataset are scores."})
-    metric: str | None = field(
-        default=None,
-        metadata={"help": "Of --dataset: accuracy, matthews, accuracy_and_f1 or pearson_and_spearman."},
-    )
 
     model: str = field(
         default="google-bert/bert-base-uncased",
@@ -91,24 +57,14 @@ class FinetuningRecipe:
         },
     )
     stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
-    max_length: int | None = field(
-        default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
-    )
     patience: int | None = field(
         default=None, metadata={"help": "Epochs without a better validation score before the end."}
-    )
-    predict: bool = field(
-        default=False,
-        metadata={
-            "help": "Write predictions for GLUE's hidden test sets too, as its server takes them."
-        },
     )
     save_model: bool = field(default=False, metadata={"help": "Keep the tuned model in the folder."})
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
-        if self.dataset is None and self.task not in TASKS:
-            raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+        self.check_task()
         for name, known in (
             ("activation", ACTIVATIONS),
             ("tuning", TUNINGS),
@@ -174,63 +130,6 @@ class FinetuningResult:
     def read(cls, folder: Path) -> FinetuningResult:
         """Of a finished run's folder."""
         return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
-
-
-class Sources:
-    """Tasks and tokenizers, read once a process."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Any] = {}
-
-    def task(self, recipe: FinetuningRecipe) -> Task:
-        """A classification or regression task."""
-        names = ("task", "data_dir", "dataset", "text", "second_text", "label", "regression", "metric",
-                 "predict")  # fmt: skip
-        return self._once(str([getattr(recipe, name) for name in names]), lambda: _task(recipe))
-
-    def questions(self, recipe: FinetuningRecipe, split: str) -> tuple[Question, ...]:
-        """Of a SQuAD."""
-        source = _squad_folder(Path(recipe.data_dir)) if recipe.data_dir else HUB_SQUADS[recipe.task]
-        version: Any = SQUADS[recipe.task]
-        which: Any = split
-        return self._once(
-            f"{recipe.task} {source} {split}", lambda: load_squad(source, which, version).questions
-        )
-
-    def tokenizer(self, name: str) -> Any:
-        """Of a model."""
-
-        def load() -> Any:
-            try:
-                return AutoTokenizer.from_pretrained(name)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}"
-                ) from error
-
-        return self._once(f"tokenizer {name}", load)
-
-    def _once(self, key: str, read: Callable[[], Kept]) -> Kept:
-        if key not in self._kept:
-            self._kept[key] = read()
-        kept: Kept = self._kept[key]
-        return kept
-
-
-def _task(recipe: FinetuningRecipe) -> Task:
-    if recipe.dataset is not None:
-        metric: Any = recipe.metric
-        return load_table(
-            recipe.dataset, recipe.text, recipe.second_text, recipe.label,
-            regression=recipe.regression, metric=metric,
-        )  # fmt: skip
-    if recipe.task == SNLI:
-        return load_snli(recipe.data_dir)
-    return load_glue(recipe.data_dir, recipe.task, recipe.predict, option="--data_dir")
-
-
-def _squad_folder(folder: Path) -> Path:
-    return folder / "squad" if (folder / "squad").is_dir() else folder
 
 
 def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:

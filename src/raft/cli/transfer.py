@@ -1,0 +1,67 @@
+"""``raft transfer``: a tuned model, judged on another task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from raft.cli.finetune import quieten
+from raft.cli.options import parse
+from raft.data.cache import write_whole
+from raft.errors import InputError
+from raft.training.task_source import Sources, TaskOptions
+from raft.training.transfer import judge
+
+DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI after
+MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, and by --labels."""
+
+
+@dataclass
+class TransferSettings(TaskOptions):
+    """``raft transfer``."""
+
+    model: str = field(
+        default="", metadata={"help": "Tuned model: a folder of raft finetune, or a hub name."}
+    )
+    labels: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Other names for labels of the model or the task, as LABEL_0=entailment."},
+    )
+    out: str | None = field(default=None, metadata={"help": "File for the scores, as JSON."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft transfer`` with the given words of the command line."""
+    settings = parse(TransferSettings, "raft transfer", DESCRIPTION, arguments)
+    settings.check_task()
+    if not settings.model:
+        raise InputError("--model must name a tuned model")
+    names = dict(pair.partition("=")[::2] for pair in settings.labels)
+    if not all(names.values()):
+        raise InputError(f"--labels takes name=name, not {' '.join(settings.labels)!r}")
+    quieten()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = judge(settings.model, settings, Sources(), names, device)
+    if settings.out is not None:
+        content = {
+            "settings": asdict(settings),
+            "scores": {name: asdict(each) for name, each in found.items()},
+        }
+        write_whole(Path(settings.out), json.dumps(content, indent=1) + "\n")
+    title = f"{settings.model} on {settings.task}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("", "points", "parts", ""):
+        table.add_column(header, justify="right" if header == "points" else "left")
+    for name, score in found.items():
+        parts = ", ".join(f"{part} {value:.2f}" for part, value in score.parts.items())
+        table.add_row(
+            name, f"{score.points:.2f}", parts, "the same for every input" if score.constant else ""
+        )
+    Console().print(table, crop=False)

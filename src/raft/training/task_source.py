@@ -1,0 +1,122 @@
+"""Where tasks come from: GLUE, SNLI, SQuAD, or a data set of the user's own; each is read once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import AutoTokenizer
+
+from raft.data.glue import GLUE, load_glue
+from raft.data.nli import load_snli
+from raft.data.squad import Question, load_squad
+from raft.data.table_dataset import load_table
+from raft.data.tasks import Task
+from raft.errors import InputError
+
+SQUADS = {"squad": "1.1", "squad_v2": "2.0"}
+HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
+SNLI = "snli"
+TASKS = (*GLUE, SNLI, *SQUADS)
+Kept = TypeVar("Kept")
+
+
+@dataclass
+class TaskOptions:
+    """Which task, and where it is read from."""
+
+    task: str = field(
+        default="cola",
+        metadata={"help": f"One of {', '.join(TASKS)}; any name of your own beside --dataset."},
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder in the official layout (<folder>/CoLA/train.tsv …); the hub without it."},
+    )
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Any other data set: a file or folder of csv, tsv, jsonl or parquet, or a hub name."
+        },
+    )
+    text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
+    second_text: str | None = field(
+        default=None, metadata={"help": "Column of --dataset with the second text of a pair."}
+    )
+    label: str = field(default="label", metadata={"help": "Column of --dataset with the class or score."})
+    regression: bool = field(default=False, metadata={"help": "The labels of --dataset are scores."})
+    metric: str | None = field(
+        default=None,
+        metadata={"help": "Of --dataset: accuracy, matthews, accuracy_and_f1 or pearson_and_spearman."},
+    )
+    predict: bool = field(
+        default=False,
+        metadata={"help": "Write predictions for GLUE's hidden test sets too, as its server takes them."},
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
+    )
+
+    def check_task(self) -> None:
+        """Raise ``InputError`` for a task that there is not, before anything is read."""
+        if self.dataset is None and self.task not in TASKS:
+            raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+
+
+class Sources:
+    """Tasks and tokenizers, read once a process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}
+
+    def task(self, options: TaskOptions) -> Task:
+        """A classification or regression task."""
+        names = ("task", "data_dir", "dataset", "text", "second_text", "label", "regression", "metric",
+                 "predict")  # fmt: skip
+        return self._once(str([getattr(options, name) for name in names]), lambda: _task(options))
+
+    def questions(self, options: TaskOptions, split: str) -> tuple[Question, ...]:
+        """Of a SQuAD."""
+        source = _squad_folder(Path(options.data_dir)) if options.data_dir else HUB_SQUADS[options.task]
+        version: Any = SQUADS[options.task]
+        which: Any = split
+        return self._once(
+            f"{options.task} {source} {split}", lambda: load_squad(source, which, version).questions
+        )
+
+    def tokenizer(self, name: str) -> Any:
+        """Of a model."""
+
+        def load() -> Any:
+            try:
+                return AutoTokenizer.from_pretrained(name)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}"
+                ) from error
+
+        return self._once(f"tokenizer {name}", load)
+
+    def _once(self, key: str, read: Callable[[], Kept]) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = read()
+        kept: Kept = self._kept[key]
+        return kept
+
+
+def _task(options: TaskOptions) -> Task:
+    if options.dataset is not None:
+        metric: Any = options.metric
+        return load_table(
+            options.dataset, options.text, options.second_text, options.label,
+            regression=options.regression, metric=metric,
+        )  # fmt: skip
+    if options.task == SNLI:
+        return load_snli(options.data_dir)
+    return load_glue(options.data_dir, options.task, options.predict, option="--data_dir")
+
+
+def _squad_folder(folder: Path) -> Path:
+    return folder / "squad" if (folder / "squad").is_dir() else folder
