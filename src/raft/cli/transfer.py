@@ -19,8 +19,8 @@ from raft.errors import InputError
 from raft.training.task_source import Sources, TaskOptions
 from raft.training.transfer import judge
 
-DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI after
-MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, and by --labels."""
+DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI
+after MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, and by --labels."""
 
 
 @dataclass
