@@ -20,7 +20,8 @@ from raft.training.task_source import Sources, TaskOptions
 from raft.training.transfer import judge
 
 DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI
-after MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, and by --labels."""
+after MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, or by
+--labels."""
 
 
 @dataclass
