@@ -138,5 +138,5 @@ def test_paired_interval_covers_about_as_often_as_it_says() -> None:
 def test_paired_scores_that_do_not_vary_have_no_width() -> None:
     assert paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == Paired(1.0, 1.0, 1.0, 0.25, 3, 0, 0)
     assert paired([2.0, 3.0], [2.0, 3.0]) == Paired(0.0, 0.0, 0.0, 1.0, 0, 2, 0)
-    with pytest.raises(ValueError, match="at least two seeds, in pairs, not 1 and 1"):
+    with pytest.raises(ValueError, match="at least two seeds are needed, not 1, 1"):
         paired([1.0], [1.0])
