@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,13 +105,27 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
         raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
-    if recipe.compare is None and recipe.seeds == 1 and training.process_index == 0:
-        run_folder_state(training.folder, recipe, training)
+    if training.process_index == 0:
+        _check_writable(training.folder)
+        if recipe.compare is None and recipe.seeds == 1:
+            run_folder_state(training.folder, recipe, training)
     try:
         for kind in get_reporting_integration_callbacks(training.report_to):
             kind()
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(f"--report_to {' '.join(training.report_to or [])}: {error}") from error
+
+
+def _check_writable(folder: Path) -> None:
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if not existed:
+            folder.rmdir()  # nothing is left of a command that is refused
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _write(comparison: PretrainingComparison, folder: Path) -> None:
