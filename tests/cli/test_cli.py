@@ -142,9 +142,7 @@ def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"raft {raft.__version__}"
     assert main(["dmeo"]) == 2
-    assert (
-        "unknown command 'dmeo'; known are demo, pretrain, finetune, grid, bench" in capsys.readouterr().err
-    )
+    assert "unknown command 'dmeo'; known are demo, pretrain" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--help"])
     assert stopped.value.code == 0
