@@ -308,7 +308,7 @@ def test_functional_call_with_other_coefficients() -> None:
 
 
 IN_TWO_PROCESSES = """
-import sys
+import gc, sys
 import torch, torch.distributed as dist, torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 from tests.kernels.test_dispatch import Block, mean_square
@@ -321,7 +321,10 @@ def gradients(rank, file):
     mean_square(model, x[4 * rank : 4 * rank + 4]).backward()
     if rank == 0:
         torch.save([p.grad for p in model.parameters()], file + ".pt")
-    dist.barrier()  # gloo's thread takes the GIL to end a reduction, for which the model's end would wait
+    dist.barrier()
+    # as the group's last owner DDP's reducer would wait, holding the GIL, for a thread that waits for the GIL
+    del model
+    gc.collect()
     dist.destroy_process_group()
 
 if __name__ == "__main__":
