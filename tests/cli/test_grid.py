@@ -23,7 +23,6 @@ from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetuning_run import FinetuningRecipe
-from tests.cli.test_finetune import glue, model  # noqa: F401  # fixtures
 
 RECIPE = """
 tasks: [rte]
@@ -44,7 +43,7 @@ output_dir: {out}
 
 
 @pytest.fixture
-def recipe(glue: Path, model: Path, tmp_path: Path) -> Path:  # noqa: F811
+def recipe(glue: Path, model: Path, tmp_path: Path) -> Path:
     file = tmp_path / "grid.yaml"
     file.write_text(RECIPE.format(model=model, glue=glue, out=tmp_path / "grid"))
     return file
@@ -161,7 +160,7 @@ def test_the_recipes_of_the_project_are_read(capsys: pytest.CaptureFixture[str],
         assert "--processes must be above 0" in capsys.readouterr().err
 
 
-def test_rates_of_rafs_are_searched_where_there_are_rafs(model: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_rates_of_rafs_are_searched_where_there_are_rafs(model: Path, tmp_path: Path) -> None:
     raft.convert(AutoModel.from_pretrained(model)).save_pretrained(tmp_path / "raft")
     names = [str(model), str(tmp_path / "raft")]
     recipe = GridRecipe(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
-import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
@@ -17,6 +15,7 @@ from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure, loss_figure
 from raft.analysis.report import console_table, html_page, markdown_table, summary
 from raft.cli.options import parse
+from raft.cli.quiet import quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
@@ -45,9 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     settings.check()
     out = Path(settings.out)
     check_free(out, settings.overwrite)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    quieten()
 
     console = Console()
     begun = time.perf_counter()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import datasets
-import transformers
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from raft.cli.options import parse_recipe
+from raft.cli.quiet import quieten
 from raft.experiments.results import Content, check_free, run_folder
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import Finetuned
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.check()
     check_free(training.folder, options.overwrite, FOLDER)
-    quieten()
+    quieten(tokenizer_threads=False)
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
         result, found = run_finetuning(recipe, training, folder, Sources())
@@ -56,14 +54,6 @@ def main(arguments: Sequence[str]) -> None:
     console.print(parts_table(found))
     console.print(scores_table(result))
     console.print(f"Everything is in {training.folder}", highlight=False)
-
-
-def quieten() -> None:
-    """Leave the talking to the command."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def parts_table(found: Finetuned) -> Table:
@@ -78,16 +68,24 @@ def parts_table(found: Finetuned) -> Table:
 
 def scores_table(result: FinetuningResult) -> Table:
     """Scores in points."""
-    title = (
-        f"{result.task}, seed {result.seed}, epoch {result.epoch} of {len(result.history) or result.epoch}"
-    )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "points", "parts", ""):
-        table.add_column(name, justify="left" if not name or name == "parts" else "right")
+    epochs = len(result.history) or result.epoch
+    table = empty_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
     if result.validation is not None:
         table.add_row("validation", f"{result.validation:.2f}", "", "")
     for name, points in result.tests.items():
-        parts = ", ".join(f"{part} {value:.2f}" for part, value in result.parts[name].items())
-        note = "the same for every input" if name in result.constant else ""
-        table.add_row(name, f"{points:.2f}", parts, note)
+        add_scores(table, name, points, result.parts[name], name in result.constant)
     return table
+
+
+def empty_scores_table(title: str) -> Table:
+    """Names, points, the numbers that these are made of, and a remark."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("", "points", "parts", ""):
+        table.add_column(header, justify="right" if header == "points" else "left")
+    return table
+
+
+def add_scores(table: Table, name: str, points: float, parts: Mapping[str, float], constant: bool) -> None:
+    """A row of ``empty_scores_table``."""
+    text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
+    table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else "")

@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from raft.analysis.grid import TextTable, differences_table, frame, scores_table
-from raft.cli.finetune import quieten
 from raft.cli.options import parse_recipe
+from raft.cli.quiet import quieten
 from raft.data.cache import write_whole
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--processes must be above 0, not {options.processes}")
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
-    quieten()
+    quieten(tokenizer_threads=False)
     if options.worker:
         grid.run(folder)
         return

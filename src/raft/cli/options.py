@@ -112,8 +112,9 @@ def _take_defaults(parser: _Parser, file: Path) -> None:
         # as a string, the value goes through the option's own conversion, which YAML's 5e-3 needs
         is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
         actions[key].default = str(value) if is_plain else value
-        if isinstance(value, list) and actions[key].type is not None:
+        convert: Any = actions[key].type
+        if isinstance(value, list) and convert is not None:
             try:
-                actions[key].default = [actions[key].type(str(each)) for each in value]  # type: ignore[misc, operator]
+                actions[key].default = [convert(str(each)) for each in value]
             except ValueError as error:
                 raise InputError(f"{key} in the recipe {file}: {error}") from error

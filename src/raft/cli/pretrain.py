@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import datasets
-import transformers
 from huggingface_hub import HfApi
 from rich.console import Console
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
@@ -16,6 +14,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import console_table, curves_figure, markdown_table
 from raft.cli.options import parse_recipe
+from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
@@ -54,9 +53,7 @@ def run_here(words: Sequence[str]) -> None:
     """Run the command in this process, one of a job's perhaps."""
     recipe, training, _ = _parsed(words)
     command = shlex.join(["raft", "pretrain", *words])
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    quieten()
     console = Console(quiet=training.process_index != 0)
 
     def say(line: str) -> None:

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from raft.cli.finetune import quieten
+from raft.cli.finetune import add_scores, empty_scores_table
 from raft.cli.options import parse
+from raft.cli.quiet import quieten
 from raft.data.cache import write_whole
 from raft.errors import InputError
 from raft.training.task_source import Sources, TaskOptions
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     names = dict(pair.partition("=")[::2] for pair in settings.labels)
     if not all(names.values()):
         raise InputError(f"--labels takes name=name, not {' '.join(settings.labels)!r}")
-    quieten()
+    quieten(tokenizer_threads=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = judge(settings.model, settings, Sources(), names, device)
     if settings.out is not None:
@@ -56,13 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             "scores": {name: asdict(each) for name, each in found.items()},
         }
         write_whole(Path(settings.out), json.dumps(content, indent=1) + "\n")
-    title = f"{settings.model} on {settings.task}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("", "points", "parts", ""):
-        table.add_column(header, justify="right" if header == "points" else "left")
+    table = empty_scores_table(f"{settings.model} on {settings.task}")
     for name, score in found.items():
-        parts = ", ".join(f"{part} {value:.2f}" for part, value in score.parts.items())
-        table.add_row(
-            name, f"{score.points:.2f}", parts, "the same for every input" if score.constant else ""
-        )
+        add_scores(table, name, score.points, score.parts, score.constant)
     Console().print(table, crop=False)

@@ -25,7 +25,6 @@ from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, run
 from raft.training.task_source import Sources
 from raft.training.tuning import WITH_RAFS
 
-CHOICES = "learning-rates.json"
 Group = tuple[str, str, str, str, str]
 """Task, model, activation, tuning mode, training examples."""
 

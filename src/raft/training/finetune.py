@@ -227,7 +227,7 @@ def outputs_of(
     """
     order = np.argsort(judged.lengths, kind="stable")[::-1]
     loader: DataLoader = DataLoader(
-        Subset(judged.inputs, order.tolist()),  # type: ignore[arg-type]
+        Subset(judged.inputs, order.tolist()),  # type: ignore[arg-type]  # lists will do
         batch_size=batch_size,
         collate_fn=collate,
     )

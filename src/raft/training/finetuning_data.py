@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from raft.data.squad import Question
+from raft.data.squad import Question, Version
 from raft.data.squad_answers import Answers, find_answers, write_null_odds, write_predictions
 from raft.data.squad_scores import score as squad_score
 from raft.data.squad_windows import make_windows
@@ -93,7 +93,7 @@ def question_data(
     validation: Sequence[Question] | None,
     tests: Mapping[str, Sequence[Question]],
     tokenizer: Any,
-    version: str,
+    version: Version,
     max_length: int = 384,
 ) -> FinetuningData:
     """Extractive question answering; points are those of F1. Windows share a third with the next one.
@@ -119,7 +119,7 @@ def question_data(
 
         def score(outputs: Outputs) -> Score:
             texts = answers(outputs).texts(threshold)
-            found = squad_score(texts, questions, version)  # type: ignore[arg-type]
+            found = squad_score(texts, questions, version)
             return Score(found.f1, {"exact": found.exact, "f1": found.f1}, len(set(texts.values())) == 1)
 
         def write(outputs: Outputs, folder: Path) -> None:

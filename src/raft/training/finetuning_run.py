@@ -83,7 +83,7 @@ class FinetuningRecipe(TaskOptions):
 
     def raf_config(self) -> RafConfig:
         """Of a converted model."""
-        return RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]
+        return RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]  # it checks them
 
     @property
     def examples(self) -> int | Any:

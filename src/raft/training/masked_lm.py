@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import PartialState  # type: ignore[import-untyped]
+from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel

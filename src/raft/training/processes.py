@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from accelerate import PartialState  # type: ignore[import-untyped]
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from raft.errors import InputError
 
@@ -43,7 +43,7 @@ def first_decides(decide: Callable[[], Decided]) -> Decided:
         broadcast_object_list(answer)
     if isinstance(answer[0], InputError):
         raise answer[0]
-    return answer[0]  # type: ignore[return-value]
+    return answer[0]  # type: ignore[return-value]  # the None that it began as is gone
 
 
 def leave() -> None:

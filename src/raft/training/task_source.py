@@ -11,12 +11,12 @@ from transformers import AutoTokenizer
 
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
-from raft.data.squad import Question, load_squad
+from raft.data.squad import Question, Split, Version, load_squad
 from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.errors import InputError
 
-SQUADS = {"squad": "1.1", "squad_v2": "2.0"}
+SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
 SNLI = "snli"
 TASKS = (*GLUE, SNLI, *SQUADS)
@@ -77,13 +77,12 @@ class Sources:
                  "predict")  # fmt: skip
         return self._once(str([getattr(options, name) for name in names]), lambda: _task(options))
 
-    def questions(self, options: TaskOptions, split: str) -> tuple[Question, ...]:
+    def questions(self, options: TaskOptions, split: Split) -> tuple[Question, ...]:
         """Of a SQuAD."""
         source = _squad_folder(Path(options.data_dir)) if options.data_dir else HUB_SQUADS[options.task]
-        version: Any = SQUADS[options.task]
-        which: Any = split
+        version = SQUADS[options.task]
         return self._once(
-            f"{options.task} {source} {split}", lambda: load_squad(source, which, version).questions
+            f"{options.task} {source} {split}", lambda: load_squad(source, split, version).questions
         )
 
     def tokenizer(self, name: str) -> Any:

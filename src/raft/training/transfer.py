@@ -13,7 +13,7 @@ from raft.data.label_maps import map_labels
 from raft.data.tasks import Score, evaluate
 from raft.errors import InputError
 from raft.training.finetune import outputs_of
-from raft.training.finetuning_data import question_data, sentence_data
+from raft.training.finetuning_data import predictions, question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
 
 BATCH = 64
@@ -69,9 +69,9 @@ def judge(
     data = sentence_data(task, task.test[:1], None, tokenizer, options.max_length or 128)
     found = {}
     for name, judged in data.tests.items():
-        (logits,) = outputs_of(tuned, judged, data.collate, BATCH)
+        said = predictions(task, outputs_of(tuned, judged, data.collate, BATCH))
         wanted = np.array([example.label for example in task.tests[name]])
-        found[name] = evaluate(task.metric, mapped.predictions(logits.argmax(axis=1)), mapped.wanted(wanted))
+        found[name] = evaluate(task.metric, mapped.predictions(said), mapped.wanted(wanted))
     return found
 
 
