@@ -57,6 +57,8 @@ class Rational(nn.Module):
     """The function that a conversion replaced, in a tuple, so that it is no part of the module."""
     trainable: bool = True
     """Whether the coefficients require gradients when a checkpoint is loaded."""
+    step_scales: tuple[Tensor, Tensor] | None = None
+    """What an optimizer divides its steps of numerator and denominator by, where a training set it."""
 
     def __init__(
         self,

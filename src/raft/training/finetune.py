@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +26,16 @@ from raft.data.tasks import Score
 from raft.errors import InputError
 from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.training.arguments import RaftTrainingArguments
+from raft.training.sensitivity import set_step_scales
 from raft.training.trainer import RaftTrainer
 from raft.training.tuning import Part, set_tuning
 
 Outputs = tuple[NDArray[np.float32], ...]
 CALIBRATION_TEXTS = 64
 """Training inputs that the RAFs of a converted model are fitted to, at most."""
+
+TOKENS_A_PART = 1024
+"""Tokens of a part of a batch on a CPU, padding included: they fit its caches."""
 
 KEEP, RAF, RESIDUAL = "keep", "raf", "raf-residual"
 ACTIVATIONS = (KEEP, RAF, RESIDUAL)
@@ -170,6 +174,8 @@ def finetune(
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
+    if rationals(model) and _is_scaled(arguments, report) and data.texts:
+        set_step_scales(model, data.texts[:CALIBRATION_TEXTS], tokenizer)
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
     best = KeepBest(patience)
@@ -210,6 +216,39 @@ def finetune(
         report=report,
         seconds={"training": trained - started, "all": time.perf_counter() - begun},
     )
+
+
+def _is_scaled(arguments: RaftTrainingArguments, report: ConversionReport | None) -> bool:
+    """The paper's rates are those of models that were pretrained with RAFs: these have small inputs."""
+    asked = arguments.raf_scaled_steps
+    return report is not None if asked is None else asked
+
+
+def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """Parts of a padded batch, the longest inputs first, each cut to the columns that its inputs use.
+
+    Args:
+        batch: tensors ``[B, …]``; those of the shape ``[B, L]`` of ``attention_mask`` are cut.
+        tokens: that a part holds at most, unless one input alone has more.
+
+    Yields:
+        A part, and its share of the inputs; the shares sum to one.
+    """
+    mask = batch["attention_mask"].bool()
+    lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(int(lengths[start]), 1))
+        rows = order[start : start + size]
+        columns = mask[rows].any(dim=0)
+        yield (
+            {
+                name: tensor[rows][:, columns] if tensor.shape == mask.shape else tensor[rows]
+                for name, tensor in batch.items()
+            },
+            len(rows) / len(order),
+        )
+        start += size
 
 
 @torch.no_grad()
@@ -297,18 +336,38 @@ class KeepBest(TrainerCallback):
 
 
 class FinetuningTrainer(RaftTrainer):
-    """Validates by the task's own score."""
+    """Validates by the task's own score; on a CPU, runs a batch in parts of like lengths.
+
+    Such parts need little padding, and their mean loss, weighted by their inputs, is the batch's: the
+    gradient is the same, but for what dropout draws. Extractive question answering looks for answers in the
+    padding, too: here, in less of it.
+    """
 
     data: FinetuningData
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        if return_outputs or model is not self.model or self.args.device.type != "cpu":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        losses = [
+            share * super(FinetuningTrainer, self).compute_loss(model, part, False, num_items_in_batch)
+            for part, share in parts_of(inputs, TOKENS_A_PART)
+        ]
+        return torch.stack(losses).sum()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Score the validation part; see the base class for what else happens."""
         judged = self.data.validation
         if judged is None or judged.score is None:
             return {}
-        found = judged.score(
-            outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)
-        )
+        with self.accelerator.autocast():
+            outputs = outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)
+        found = judged.score(outputs)
         self.log({"eval_points": found.points})
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, {"score": found, "eval_points": found.points}

@@ -1,0 +1,192 @@
+"""A batch in parts gives the gradient of the whole; steps of coefficients are scaled as they say."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerBase,
+)
+
+import raft
+from raft.data.tokens import train_tokenizer
+from raft.hf import rationals
+from raft.hf.sites import sites
+from raft.modules import ResidualRational
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.finetune import FinetuningTrainer, parts_of
+from raft.training.optimizer import adamw, param_groups
+from raft.training.sensitivity import scale_steps, sensitivities, set_step_scales
+
+LENGTHS = [3, 17, 9, 20, 5, 5, 12]
+
+
+def batch(side: str = "right") -> dict[str, Tensor]:
+    """Seven inputs of their own lengths, padded to the longest; every token tells whose it is."""
+    mask = torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.int64)
+    for row, length in enumerate(LENGTHS):
+        mask[row, slice(0, length) if side == "right" else slice(-length, None)] = 1
+    owner = torch.arange(1, len(LENGTHS) + 1)
+    return {"input_ids": mask * owner[:, None], "attention_mask": mask, "labels": owner % 2}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("tokens", [1, 24, 1000])
+def test_parts_hold_every_input_once_and_little_padding(side: str, tokens: int) -> None:
+    whole = batch(side)
+    seen: list[int] = []
+    shares = []
+    for part, share in parts_of(whole, tokens):
+        rows, longest = part["input_ids"].shape
+        lengths = part["attention_mask"].sum(dim=1)
+        assert longest == lengths.max()
+        assert rows * longest <= tokens or rows == 1
+        owners = part["input_ids"].amax(dim=1)
+        assert torch.equal(part["labels"], owners % 2)
+        assert [LENGTHS[owner - 1] for owner in owners.tolist()] == lengths.tolist()
+        seen += owners.tolist()
+        shares.append(share)
+    assert sorted(seen) == list(range(1, len(LENGTHS) + 1))
+    assert sum(shares) == pytest.approx(1)
+
+
+def config(**values: Any) -> BertConfig:
+    return BertConfig(
+        vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **values,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["classes", "scores"])
+def test_the_gradient_is_the_whole_batchs(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    inputs = batch()
+    if kind == "scores":
+        inputs["labels"] = torch.rand(len(LENGTHS))
+    head = {"num_labels": 1, "problem_type": "regression"} if kind == "scores" else {"num_labels": 2}
+    model = BertForSequenceClassification(config(**head))
+    model(**inputs).loss.backward()
+    expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    sizes = []
+    model.register_forward_pre_hook(
+        lambda module, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    monkeypatch.setattr("raft.training.finetune.TOKENS_A_PART", 24)
+    model.zero_grad()
+    trainer(model, tmp_path).compute_loss(model, inputs).backward()
+    assert len(sizes) > 3
+    assert sum(sizes) < inputs["input_ids"].numel()
+    for gradient, parameter in zip(expected, model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_an_answer_is_not_looked_for_in_the_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    inputs = batch()
+    del inputs["labels"]
+    inputs["start_positions"] = torch.tensor([0, 1, 8, 19, 0, 2, 3])
+    inputs["end_positions"] = torch.tensor([2, 16, 8, 19, 0, 4, 11])
+    model = BertForQuestionAnswering(config())
+    alone = []
+    for row, length in enumerate(LENGTHS):
+        one = {name: tensor[row : row + 1] for name, tensor in inputs.items()}
+        alone.append(model(**{k: t[:, :length] if t.dim() == 2 else t for k, t in one.items()}).loss)
+    monkeypatch.setattr("raft.training.finetune.TOKENS_A_PART", 1)
+    loss = trainer(model, tmp_path).compute_loss(model, inputs)
+    torch.testing.assert_close(loss, torch.stack(alone).mean())
+    assert float(model(**inputs).loss) > float(loss) + 0.1
+
+
+def trainer(model: Any, folder: Path) -> FinetuningTrainer:
+    return FinetuningTrainer(
+        model=model, args=RaftTrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True)
+    )
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "N"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sensitivities_are_those_of_small_changes(version: str, groups: int) -> None:
+    torch.manual_seed(1)
+    act = raft.Rational("gelu", (3, 2), version, groups)
+    x = 3 * torch.randn(400, dtype=torch.float64)
+    with torch.no_grad():
+        act.numerator.add_(0.01 * torch.rand_like(act.numerator))
+        act.denominator.copy_(0.1 + 0.1 * torch.rand_like(act.denominator))  # where Q has derivatives
+    x = x if version == "A" else x.abs()
+    wide = x[:, None].expand(-1, groups)
+    for which, found in enumerate(sensitivities(act, x)):
+        assert found.shape == (act.numerator, act.denominator)[which].shape
+        for place in range(found.numel()):
+            higher, lower = (_moved(act, which, place, by)(wide) for by in (1e-3, -1e-3))
+            slope = ((higher - lower)[:, place // found.shape[-1]] / 2e-3).square().mean().sqrt()
+            assert float(found.flatten()[place]) == pytest.approx(float(slope), rel=1e-2)
+
+
+@torch.no_grad()
+def _moved(act: raft.Rational, which: int, place: int, by: float) -> raft.Rational:
+    """A copy with one coefficient moved."""
+    found = copy.deepcopy(act)
+    (found.numerator, found.denominator)[which].view(-1)[place] += by
+    return found.requires_grad_(False)
+
+
+def test_a_raf_beside_a_function_counts_its_denominator_by_the_whole_value() -> None:
+    act = ResidualRational(torch.nn.GELU(), raft.named_fit("gelu"))
+    plain = raft.Rational("gelu")
+    x = torch.linspace(-4, 4, 500)
+    for found, expected in zip(sensitivities(act, x), sensitivities(plain, x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return train_tokenizer(["anna sees a friend in the garden"] * 50, 100, max_length=20)
+
+
+def test_steps_are_divided_by_powers_of_two(tokenizer: PreTrainedTokenizerBase) -> None:
+    torch.manual_seed(2)
+    model = raft.convert(BertModel(config(initializer_range=2.0)), {"shared": {"both": "0-1"}})
+    scales = set_step_scales(model, ["anna sees a friend", "in the garden"], tokenizer)
+    assert list(scales) == list(rationals(model))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = adamw(param_groups(model, 1e-3, 1e-2, raf_weight_decay=0.0))
+    scale_steps(optimizer, model)
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.randn_like(parameter)
+        gradients[name] = parameter.grad.clone()
+    optimizer.step()
+    largest = 1.0
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=0)
+    for site, (numerator, denominator) in scales.items():
+        for name, scale in (("numerator", numerator), ("denominator", denominator)):
+            moved = (model.get_parameter(f"{site}.{name}") - before[f"{site}.{name}"]).abs() * scale
+            torch.testing.assert_close(moved, torch.full_like(moved, 1e-2), rtol=2e-2, atol=1e-5)
+            assert torch.equal(scale.log2(), scale.log2().round())
+            assert (scale >= 1).all()
+            largest = max(largest, float(scale.max()))
+    assert largest > 100
+    others = [p for name, p in model.named_parameters() if "numerator" not in name and "denom" not in name]
+    assert all(p.requires_grad for p in others)
+    bias = "encoder.layer.0.output.dense.bias"
+    torch.testing.assert_close(
+        (model.get_parameter(bias) - before[bias]).abs(), torch.full((16,), 1e-3), rtol=1e-3, atol=0
+    )
+
+
+def test_models_without_scales_have_no_hooks() -> None:
+    model = raft.convert(BertModel(config()))
+    optimizer = adamw(param_groups(model, 1e-3))
+    scale_steps(optimizer, model)
+    assert not optimizer._optimizer_step_pre_hooks
+    assert all(site.activation is not None for site in sites(model))
