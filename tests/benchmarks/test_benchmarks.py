@@ -126,7 +126,7 @@ def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "raft bench measures kernel, step or pretraining"),
+        ([], "raft bench measures kernel, step, pretraining or finetuning"),
         (["kernel", "--device", "tpu"], "--device must be cpu, cuda or auto, not 'tpu'"),
         (["kernel", "--dtypes", "int8"], "dtypes are float32, bfloat16, float16, not 'int8'"),
         (["kernel", "--shapes", "x3"], "a shape is written as 4096x3072, not 'x3'"),

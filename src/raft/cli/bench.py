@@ -17,14 +17,18 @@ from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig
 
+from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure
 from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.options import parse
+from raft.cli.quiet import quieten
 from raft.data.corpora import open_corpus
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
 from raft.experiments.results import RESULTS, check_free, machine, run_folder
+from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.task_source import SQUADS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,10 +50,13 @@ STEP = """Time a whole training step of a BERT with learned activations (RAFT) b
 PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM and
 DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
 
+FINETUNING = """Time a fine-tuning on few examples, from loading the model to the test score: a plain script
+with transformers.Trainer beside 'raft finetune', with the model as it is and converted to a RAFT."""
+
 
 @dataclass
 class BenchSettings:
-    """What both benchmarks take."""
+    """What all benchmarks take."""
 
     device: str = field(default="auto", metadata={"help": "cpu, cuda, or auto: a GPU where there is one."})
     seconds: float = field(default=10.0, metadata={"help": "Time for each line of comparisons."})
@@ -112,17 +119,52 @@ class PretrainingSettings(StepSettings):
     )
 
 
+@dataclass
+class FinetuningSettings(BenchSettings):
+    """``raft bench finetuning``."""
+
+    dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16 (autocast)."})
+    model: str = field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        metadata={"help": "Pretrained encoder with fixed activations: a folder or hub name."},
+    )
+    task: str = field(default="mrpc", metadata={"help": "Task of GLUE."})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder in GLUE's official layout; the hub without it."}
+    )
+    train_examples: str = field(default="100", metadata={"help": "Training examples."})
+    epochs: int = field(default=20, metadata={"help": "Epochs of a fine-tuning."})
+    batch_size: int = field(default=32, metadata={"help": "Inputs of a step."})
+
+    def recipe(self) -> FinetuningRecipe:
+        """Of a fine-tuning; ``InputError`` for what is none of sentences."""
+        if self.task in SQUADS:
+            raise InputError(f"--task must be one of sentences, not {self.task!r}")
+        recipe = FinetuningRecipe(
+            task=self.task, data_dir=self.data_dir, model=self.model, train_examples=self.train_examples
+        )
+        recipe.check()
+        return recipe
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft bench`` with the given words of the command line."""
-    commands = {"kernel": bench_kernel, "step": bench_step, "pretraining": bench_pretraining}
+    commands = {
+        "kernel": bench_kernel,
+        "step": bench_step,
+        "pretraining": bench_pretraining,
+        "finetuning": bench_finetuning,
+    }
     if list(arguments) in (["-h"], ["--help"]):
-        texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING}
-        print("usage: raft bench kernel|step|pretraining [options]")
+        texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING,
+                 "finetuning": FINETUNING}  # fmt: skip
+        print("usage: raft bench kernel|step|pretraining|finetuning [options]")
         print("".join(f"\n{name}: {text}\n" for name, text in texts.items()), end="")
         return
     if not arguments or arguments[0] not in commands:
         raise InputError(
-            "raft bench measures kernel, step or pretraining; 'raft bench kernel --help' lists the options"
+            "raft bench measures kernel, step, pretraining or finetuning; 'raft bench kernel --help' lists "
+            "the options"
         )
     commands[arguments[0]](arguments[1:])
 
@@ -184,6 +226,30 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
         rows += [each.row() for each in found]
         columns = ("way", "milliseconds", "tokens_per_second")
         _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+
+
+def bench_finetuning(arguments: Sequence[str]) -> None:
+    """``raft bench finetuning``."""
+    settings = parse(FinetuningSettings, "raft bench finetuning", FINETUNING, arguments)
+    recipe, device, dtype = settings.recipe(), settings.torch_device(), _dtype(settings.dtype)
+    quieten(tokenizer_threads=False)
+    options = {
+        "use_cpu": device.type == "cpu",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "torch_compile": settings.compile,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.batch_size,
+        "learning_rate": 1e-4,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+    }
+    with _results(settings, "raft bench finetuning") as rows:
+        rows += [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
+        columns = ("way", "seconds", "points")
+        _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 @contextmanager
