@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 from transformers import AutoModel
 
 import raft
-from raft.analysis.grid import differences_table, scores_table
+from raft.analysis.grid import differences_table, rates_table, scores_table
+from raft.cli import slurm
 from raft.cli.main import main
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
@@ -88,6 +90,16 @@ def test_a_grid_searches_runs_and_compares(
     assert f"p={paired(raf, keep).p_value:.3f}" in printed
     assert "\\toprule" in (folder / "tables.tex").read_text()
     assert "| raf |" in (folder / "tables.md").read_text()
+    # the report of it is the same, also where the cells are gone
+    written = (folder / "tables.md").read_text()
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(folder / "results.csv", tmp_path)
+    for place in (tmp_path / "copy", tmp_path):
+        (place / "tables.md").unlink(missing_ok=True)
+        capsys.readouterr()
+        assert main(["report", str(place)]) == 0
+        assert capsys.readouterr().out in printed
+        assert (place / "tables.md").read_text() == written
     # given again, with a seed more, only what is new is run
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
     assert main(["grid", "--config", str(recipe), "--seeds", "3"]) == 0
@@ -132,6 +144,43 @@ def test_a_failed_cell_is_told_and_spoils_no_other(
     assert len(pd.read_csv(tmp_path / "grid" / "results.csv")) == 2
 
 
+@pytest.mark.parametrize("what", ["nothing", "cells"])
+def test_a_folder_without_results_is_told_in_one_line(
+    what: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if what == "cells":
+        (tmp_path / "recipe.yaml").write_bytes(recipe.read_bytes())
+    assert main(["report", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert {"nothing": "holds no grid", "cells": "no cell of the grid"}[what] in err
+
+
+@pytest.mark.slow
+def test_jobs_of_a_cluster_share_the_cells(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="needs submitit")
+    jobs = []
+
+    def submit(*arguments: Any) -> Any:
+        jobs.append(slurm.submit(*arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(slurm, "CLUSTER", "local")
+    monkeypatch.setattr("raft.cli.grid.submit", submit)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main(["grid", "--config", str(recipe), "--slurm", "--processes", "2"]) == 0
+    out = capsys.readouterr().out
+    assert all(job.job_id in out for job in jobs)
+    for job in jobs:
+        job.result()
+    assert len(jobs) == 2
+    assert len(cells(tmp_path / "grid")) == 6
+    assert main(["report", str(tmp_path / "grid")]) == 0
+    assert "Differences to keep" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -140,6 +189,7 @@ def test_a_failed_cell_is_told_and_spoils_no_other(
         (["--tunings", "half"], "--tuning must be one of full"),
         (["--seeds", "11"], "--seeds must be from 1 to 10"),
         (["--processes", "0"], "--processes must be above 0"),
+        (["--slurm", "--slurm_nodes", "2"], "a grid's jobs have one GPU each"),
     ],
 )
 def test_bad_input_is_told_in_one_line(
@@ -183,9 +233,11 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
         ("cola", "keep"): [10.0, 20.0, 30.0], ("cola", "raf"): [12.0, 21.0, 36.0],
         ("rte", "keep"): [50.0, 60.0, 55.0], ("rte", "raf"): [50.0, 58.0, 55.0],
     }  # fmt: skip
+    rates = {"keep": None, "raf": 5e-3}
     rows = [
         {"task": task, "model": "m", "activation": activation, "tuning": "full", "train_examples": "100",
-         "seed": seed, "points": value, "constant": value == 50.0}
+         "seed": seed, "points": value, "constant": value == 50.0,
+         "learning_rate": 1e-4 if task == "cola" else 2e-4, "raf_learning_rate": rates[activation]}
         for (task, activation), values in points.items()
         for seed, value in enumerate(values)
     ]  # fmt: skip
@@ -201,6 +253,9 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     assert rte.startswith("−0.7 [")
     assert rte.endswith("0/2/1")
     assert average.startswith("+1.2 [")
+    chosen = rates_table(pd.DataFrame(rows))
+    assert chosen is not None
+    assert chosen.rows == [["keep", "0.0001", "0.0002"], ["raf", "0.0001 / 0.005", "0.0002 / 0.005"]]
     # of one activation, models are compared
     models = [{**row, "model": row["activation"], "activation": "keep"} for row in rows]
     by_model = differences_table(pd.DataFrame(models))

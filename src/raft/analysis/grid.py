@@ -105,6 +105,30 @@ def differences_table(results: pd.DataFrame) -> TextTable | None:
     return _table(title, joined, by, cell)
 
 
+def rates_table(results: pd.DataFrame) -> TextTable | None:
+    """Learning rates that validation chose: that of the model and, after a stroke, that of the RAFs.
+
+    Args:
+        results: as of ``scores_table``.
+
+    Returns:
+        None where all settings have the same.
+    """
+    rates = results[["learning_rate", "raf_learning_rate"]]
+    if len(rates.drop_duplicates()) == 1:
+        return None
+
+    def cell(rows: pd.DataFrame) -> str:
+        chosen = rows[["learning_rate", "raf_learning_rate"]].drop_duplicates()
+        return ", ".join(
+            f"{rate:g}" if pd.isna(raf_rate) else f"{rate:g} / {raf_rate:g}"
+            for rate, raf_rate in chosen.itertuples(index=False)
+        )
+
+    title = "Learning rates / rates of the RAFs, chosen by validation scores"
+    return _table(title, results, _compared(results), cell)
+
+
 def difference_text(found: Paired) -> str:
     """A paired difference in a table's cell."""
     numbers = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+import pandas as pd
+import yaml
 from rich.console import Console
 
-from raft.analysis.grid import TextTable, differences_table, frame, scores_table
+from raft.analysis.grid import TextTable, differences_table, frame, rates_table, scores_table
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
+from raft.cli.slurm import ResumableJob, SlurmOptions, submit
 from raft.data.cache import write_whole
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
@@ -26,9 +28,10 @@ from raft.training.finetuning_run import FinetuningRecipe
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
 chosen on validation where some are given to search. Cells that are done are left, those that died or failed
 are repeated; the same command in another process, or on another machine that sees the folder, helps. Ends
-with tables, as CSV, Markdown and LaTeX too. Every option of raft finetune holds for all cells."""
+with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
+finetune holds for all cells."""
 
-SHARED = "shared.json"
+SHARED, RECIPE, RESULTS = "shared.json", "recipe.yaml", "results.csv"
 WATCHED = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
@@ -40,24 +43,32 @@ WATCHED = {
 class GridOptions:
     """Who works on it."""
 
-    processes: int = field(default=1, metadata={"help": "Processes that work on the grid here."})
+    processes: int = field(
+        default=1, metadata={"help": "Processes that work on the grid here; with --slurm, jobs of one GPU."}
+    )
     worker: bool = field(default=False, metadata={"help": "Work on it and say nothing."})
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft grid`` with the given words of the command line."""
-    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions)
-    recipe, cell, training, options = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments)
-    grid = Grid(recipe, cell, training)
-    grid.check()
-    if options.processes < 1:
-        raise InputError(f"--processes must be above 0, not {options.processes}")
+    grid, options, slurm = parsed(arguments)
+    training = grid.arguments
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
-    quieten(tokenizer_threads=False)
     if options.worker:
-        grid.run(folder)
+        work(arguments)
         return
+    write_whole(training.folder / RECIPE, described(grid))
+    if slurm.slurm:
+        logs = training.folder.with_name(f"{training.folder.name}-jobs")
+        jobs = [
+            submit(slurm, ResumableJob(work, arguments), training.folder.name, logs)
+            for _ in range(options.processes)
+        ]
+        print(f"Submitted jobs {', '.join(job.job_id for job in jobs)}; their output is in {logs}")
+        print(f"'raft report {training.folder}' shows what is done")
+        return
+    quieten(tokenizer_threads=False)
     console = Console()
     words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
     workers = [subprocess.Popen(words) for _ in range(options.processes - 1)]
@@ -79,12 +90,44 @@ def main(arguments: Sequence[str]) -> None:
     rows = results(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    for table in write_tables(rows, training.folder):
+    for table in write_tables(frame(rows), training.folder):
         console.print(table.console(), crop=False)
     failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
     if failed:
         raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
                             f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
+
+
+def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
+    """The grid, checked, and who works on it.
+
+    Raises:
+        InputError: for an option or a value that cannot work.
+    """
+    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions, SlurmOptions)
+    recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments)
+    grid = Grid(recipe, cell, training)
+    grid.check()
+    if options.processes < 1:
+        raise InputError(f"--processes must be above 0, not {options.processes}")
+    if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
+        raise InputError("a grid's jobs have one GPU each: --processes says how many there are")
+    return grid, options, slurm
+
+
+def work(arguments: Sequence[str]) -> None:
+    """Run cells until none is left, and say nothing."""
+    grid, _, _ = parsed(arguments)
+    quieten(tokenizer_threads=False)
+    grid.run(CellFolder(grid.arguments.folder))
+
+
+def described(grid: Grid) -> str:
+    """What a grid is, as a recipe that repeats it."""
+    varied = {*RECIPE_KEYS, "seed", "output_dir"}
+    options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
+    shared = {key: value for key, value in options.items() if key not in varied and value is not None}
+    return yaml.safe_dump({**asdict(grid.recipe), **shared}, sort_keys=False)
 
 
 def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
@@ -103,11 +146,16 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     )
 
 
-def write_tables(rows: list[dict[str, Any]], folder: Path) -> list[TextTable]:
-    """Write ``results.csv`` and the tables as Markdown and LaTeX; returns the tables."""
-    found = frame(rows)
-    found.to_csv(folder / "results.csv", index=False)
-    tables = [table for table in (scores_table(found), differences_table(found)) if table is not None]
+def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write ``results.csv`` and the tables as Markdown and LaTeX; returns the tables.
+
+    Args:
+        found: of ``raft.analysis.grid.frame``.
+        folder: of the grid.
+    """
+    found.to_csv(folder / RESULTS, index=False)
+    made = (scores_table(found), differences_table(found), rates_table(found))
+    tables = [table for table in made if table is not None]
     write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
     return tables

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 import raft
-from raft.cli import bench, convert, demo, finetune, grid, inspect, pretrain, transfer
+from raft.cli import bench, convert, demo, finetune, grid, inspect, pretrain, report, transfer
 from raft.errors import InputError, TrainingError
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -16,8 +16,9 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "pretrain": (pretrain.main, "pretrain a RAFT or its FAFT from a recipe, or compare several"),
     "finetune": (finetune.main, "fine-tune a pretrained model on a task of GLUE, SNLI, SQuAD or your own"),
     "grid": (grid.main, "fine-tune tasks x models x activations x seeds, each once, and compare them"),
+    "report": (report.main, "show the tables of a grid, finished or at work"),
     "transfer": (transfer.main, "judge a tuned model on another task, without training"),
-    "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel|step|pretraining'"),
+    "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'"),
     "convert": (convert.main, "make a RAFT of a model with fixed activations"),
     "inspect": (inspect.main, "show the RAFs of a RAFT, and what they began as"),
 }

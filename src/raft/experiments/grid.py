@@ -191,15 +191,17 @@ ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
 
 def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row a finished cell: its options, and what it found out."""
+    """One row a finished cell: its options and scores; no rate of RAFs where none were trained."""
     rows = []
     for cell in cells:
         if folder.state(cell) != "done":
             continue
         found = FinetuningResult.read(folder.path(cell))
+        raf_rate = cell.options["raf_learning_rate"] if found.trained.get("RAFs") else None
         rows.append(
             {
                 **cell.options,
+                "raf_learning_rate": raf_rate,
                 "points": found.points,
                 "validation": found.validation,
                 "epoch": found.epoch,
