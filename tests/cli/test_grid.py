@@ -222,6 +222,10 @@ def test_rates_of_rafs_are_searched_where_there_are_rafs(model: Path, tmp_path: 
         (names.index(cell.options["model"]), cell.options["activation"], cell.options["tuning"])
         for cell in grid.search_cells()
     )
+    without = [cell for cell in grid.search_cells() if cell.options["raf_learning_rate"] == 0]
+    assert {(cell.options["model"] == names[1], cell.options["tuning"]) for cell in without} == {
+        (False, "full"), (False, "bitfit"), (True, "bitfit"),
+    }  # fmt: skip
     assert counts == {
         (0, "keep", "full"): 2, (0, "keep", "bitfit"): 2, (0, "raf", "full"): 4, (0, "raf", "bitfit"): 2,
         (1, "keep", "full"): 4, (1, "keep", "bitfit"): 2, (1, "raf", "full"): 4, (1, "raf", "bitfit"): 2,

@@ -152,12 +152,12 @@ class Grid:
         return bool(self.recipe.search_learning_rates or self.recipe.search_raf_learning_rates)
 
     def _rates(self, group: Group) -> list[tuple[float, float]]:
-        """What is chosen from; where no RAF is trained, its rate does not matter."""
+        """What is chosen from; where no RAF is trained, its rate is 0, whatever others have."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
         _, model, activation, tuning, _ = group
         if tuning not in WITH_RAFS or (activation == KEEP and not _is_raft(model)):
-            raf_rates = raf_rates[:1]
+            raf_rates = [0.0]
         return list(product(rates, raf_rates))
 
     def _of(self, group: Group) -> FinetuningRecipe:

@@ -104,7 +104,7 @@ def scale_steps(optimizer: Optimizer, model: nn.Module) -> None:
         model: whose RAFs are looked at now.
     """
     pairs = [
-        (parameter, scale)
+        (parameter, scale.to(parameter))
         for act in model.modules()
         if isinstance(act, Rational) and act.step_scales is not None
         for parameter, scale in zip((act.numerator, act.denominator), act.step_scales, strict=True)
@@ -116,7 +116,6 @@ def scale_steps(optimizer: Optimizer, model: nn.Module) -> None:
     @torch.no_grad()
     def change(coefficients: int, gradients: int) -> None:
         for parameter, scale in pairs:
-            scale = scale.to(parameter)
             parameter.mul_(scale**coefficients)
             if parameter.grad is not None:
                 parameter.grad.mul_(scale**gradients)
