@@ -74,6 +74,11 @@ def test_reported_error_is_the_modules(version: str, low: float, width: float, n
     assert error <= found.max_error + 1e-5
 
 
+def test_the_error_at_a_kink_is_not_missed() -> None:
+    found = raft.fit("relu", interval=(-0.8758493332781336, 3.6241506667218664))
+    assert found.max_error >= abs(float(found(np.zeros(1))[0]))
+
+
 def test_samples_pull_the_fit_to_where_they_are() -> None:
     samples = torch.cat(
         [torch.randn(20_000, generator=torch.Generator().manual_seed(0)), torch.tensor([-17.0, 25.0])]

@@ -38,7 +38,7 @@ class Fit:
         denominator: b_1 … b_n.
         version: form of the denominator.
         interval: where the fit was made and its errors measured.
-        max_error: largest absolute error, on 20,001 points of the interval.
+        max_error: largest absolute error, on 20,001 points of the interval and its whole numbers.
         rms_error: root mean square error, over the interval, or over the samples where these were given.
     """
 
@@ -127,10 +127,10 @@ def fit(
     )
     check = np.linspace(x[0], x[-1], CHECK_POINTS)
     error = best(check) - target(check)
+    kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
+    largest = max(np.abs(error).max(), np.abs(best(kinks) - target(kinks)).max(initial=0.0))
     seen = error if inside is None else best(inside) - target(inside)
-    return replace(
-        best, max_error=float(np.abs(error).max()), rms_error=float(np.sqrt(np.mean(np.square(seen))))
-    )
+    return replace(best, max_error=float(largest), rms_error=float(np.sqrt(np.mean(np.square(seen)))))
 
 
 def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
