@@ -28,7 +28,7 @@ from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.sensitivity import set_step_scales
 from raft.training.trainer import RaftTrainer
-from raft.training.tuning import Part, set_tuning
+from raft.training.tuning import WITH_RAFS, Part, set_tuning
 
 Outputs = tuple[NDArray[np.float32], ...]
 CALIBRATION_TEXTS = 64
@@ -174,7 +174,7 @@ def finetune(
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
-    if rationals(model) and _is_scaled(arguments, report) and data.texts:
+    if tuning in WITH_RAFS and rationals(model) and _is_scaled(arguments, report) and data.texts:
         set_step_scales(model, data.texts[:CALIBRATION_TEXTS], tokenizer)
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
