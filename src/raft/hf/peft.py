@@ -7,6 +7,7 @@ ends of their names, dots or not: ``act`` is found in ``layer.0.my_act`` too. Th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from torch import nn
@@ -55,6 +56,15 @@ def peft_modules(model: nn.Module) -> list[str]:
     found = {f"{path}.{attribute}".lstrip(".") for path, _, attribute in places}
     ends = dict.fromkeys(_shortest_end(name, found, names) for name in names if name in found)
     return [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
+
+
+def name_without_adapter(name: str) -> str | None:
+    """The name that a RAF has in the model that an adapter was put around; None for one that the adapter has
+    replaced by a copy. Other names stay as they are."""
+    inner = name.removeprefix("base_model.model.")
+    if inner.endswith(".original_module"):
+        return None
+    return re.sub(r"\.modules_to_save\.[^.]+$", "", inner)
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:

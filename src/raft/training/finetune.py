@@ -25,10 +25,12 @@ from transformers import (
 from raft.data.tasks import Score
 from raft.errors import InputError
 from raft.hf import ConversionReport, RafConfig, convert, rationals
+from raft.hf.inputs import InputHistogram, recorded_inputs
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.sensitivity import set_step_scales
 from raft.training.trainer import RaftTrainer
 from raft.training.tuning import WITH_RAFS, Part, set_tuning
+from raft.training.watching import coefficients
 
 Outputs = tuple[NDArray[np.float32], ...]
 CALIBRATION_TEXTS = 64
@@ -101,6 +103,9 @@ class Finetuned:
         epoch: that was kept.
         history: validation points after each epoch.
         parts: what was trained.
+        rafs: coefficients by the step after which they were so, where there are RAFs: those that the training
+            began with, and those that are kept.
+        inputs: of the RAFs that are kept, over training inputs.
         report: of the conversion, where there was one.
         seconds: of training and validation, and of all of it.
     """
@@ -112,6 +117,8 @@ class Finetuned:
     epoch: int
     history: list[float]
     parts: list[Part]
+    rafs: dict[int, dict[str, Tensor]]
+    inputs: dict[str, InputHistogram]
     report: ConversionReport | None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -178,6 +185,7 @@ def finetune(
         set_step_scales(model, data.texts[:CALIBRATION_TEXTS], tokenizer)
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
+    rafs = {0: coefficients(model)} if rationals(model) else {}
     best = KeepBest(patience)
     arguments = replace(
         arguments,
@@ -198,6 +206,10 @@ def finetune(
     trainer.train()
     best.restore(model)
     trained = time.perf_counter()
+    inputs = {}
+    if rafs:
+        rafs[best.step] = coefficients(model)
+        inputs = _inputs(model, data, arguments.per_device_eval_batch_size)
     outputs = {
         name: outputs_of(model, judged, data.collate, arguments.per_device_eval_batch_size)
         for name, judged in data.tests.items()
@@ -213,9 +225,24 @@ def finetune(
         epoch=best.epoch,
         history=best.history,
         parts=parts,
+        rafs=rafs,
+        inputs=inputs,
         report=report,
         seconds={"training": trained - started, "all": time.perf_counter() - begun},
     )
+
+
+@torch.no_grad()
+def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
+    """What the RAFs get of the first training inputs."""
+    was_training = model.training
+    model.eval()
+    rows = range(min(len(data.train), CALIBRATION_TEXTS))
+    with recorded_inputs(model) as found:
+        for batch in DataLoader(Subset(data.train, rows), batch_size=batch_size, collate_fn=data.collate):  # type: ignore[arg-type]
+            model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+    model.train(was_training)
+    return found
 
 
 def _is_scaled(arguments: RaftTrainingArguments, report: ConversionReport | None) -> bool:
@@ -298,13 +325,14 @@ class KeepBest(TrainerCallback):
     Attributes:
         score: the best one.
         epoch: of that, from 1.
+        step: after which it was validated.
         history: points of all validations.
     """
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
         self.score: Score | None = None
-        self.epoch = 0
+        self.epoch, self.step = 0, 0
         self.history: list[float] = []
         self._weights: dict[str, Tensor] = {}
 
@@ -313,7 +341,7 @@ class KeepBest(TrainerCallback):
         score: Score = kwargs["metrics"]["score"]
         self.history.append(score.points)
         if self.score is None or score.points > self.score.points:
-            self.score, self.epoch = score, len(self.history)
+            self.score, self.epoch, self.step = score, len(self.history), state.global_step
             self._weights = {
                 name: parameter.detach().cpu().clone()
                 for name, parameter in kwargs["model"].named_parameters()
@@ -325,7 +353,7 @@ class KeepBest(TrainerCallback):
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Without validations the last epoch is the one that is kept."""
         if self.score is None:
-            self.epoch = round(state.epoch or 0)
+            self.epoch, self.step = round(state.epoch or 0), state.global_step
 
     @torch.no_grad()
     def restore(self, model: Any) -> None:

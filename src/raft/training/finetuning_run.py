@@ -20,7 +20,7 @@ from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData,
 from raft.training.finetuning_data import question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
 from raft.training.tuning import TUNINGS
-from raft.training.watching import MetricsLog
+from raft.training.watching import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
 
 RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
 PREDICTIONS = "predictions"
@@ -175,7 +175,8 @@ def run_finetuning(
     sources: Sources,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[FinetuningResult, Finetuned]:
-    """Fine-tune, and fill a folder: ``finetuning.json``, ``drawn.json``, ``metrics.jsonl``, ``predictions/``.
+    """Fine-tune, and fill a folder: ``finetuning.json``, ``drawn.json``, ``metrics.jsonl``, ``predictions/``,
+    and ``rafs/`` where the model has any: their coefficients before and after, and the inputs they get.
 
     Args:
         recipe: checked.
@@ -208,6 +209,10 @@ def run_finetuning(
         examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
         seconds=found.seconds,
     )
+    for step, rafs in found.rafs.items():
+        write_snapshot(folder / SNAPSHOTS, step, rafs, forms(found.model))
+    if found.inputs:
+        write_inputs(folder / SNAPSHOTS, found.inputs)
     for name, judged in data.tests.items():
         if judged.write is not None:
             judged.write(found.outputs[name], folder / PREDICTIONS)

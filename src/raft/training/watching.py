@@ -14,13 +14,19 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
+from raft.data.cache import write_whole
+from raft.hf.conversion import activation_name
+from raft.hf.inputs import InputHistogram
+from raft.hf.peft import name_without_adapter
 from raft.hf.sites import rationals
+from raft.modules import Rational, ResidualRational
 
 METRICS = "metrics.jsonl"
 SNAPSHOTS = "rafs"
+INPUTS = "inputs.json"
 
 
 class MetricsLog(TrainerCallback):
@@ -94,27 +100,55 @@ class RafSnapshots(TrainerCallback):
 
     def _keep(self, state: TrainerState, model: PreTrainedModel) -> None:
         found = coefficients(model)
-        if not found or not state.is_world_process_zero:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / f"step-{state.global_step:08d}.safetensors"
-        unfinished = self.folder / f".{file.name}.{os.getpid()}"
-        save_file(found, unfinished, metadata=forms(model) | {"step": str(state.global_step)})
-        unfinished.replace(file)
+        if found and state.is_world_process_zero:
+            write_snapshot(self.folder, state.global_step, found, forms(model))
+
+
+def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict[str, str]) -> None:
+    """Write ``step-00000250.safetensors``.
+
+    Args:
+        folder: made where it does not exist.
+        step: after which the coefficients were these.
+        found: of :func:`coefficients`.
+        form: of :func:`forms`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"step-{step:08d}.safetensors"
+    unfinished = folder / f".{file.name}.{os.getpid()}"
+    save_file(found, unfinished, metadata=form | {"step": str(step)})
+    unfinished.replace(file)
+
+
+def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
+    """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {name_without_adapter(site): histogram for site, histogram in found.items()}
+    records = {site: histogram.record() for site, histogram in named.items() if site and histogram.total}
+    write_whole(folder / INPUTS, json.dumps(records) + "\n")
 
 
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     """All RAF coefficients by name, ``<site>.numerator`` and ``<site>.denominator``, on the CPU."""
     return {
         f"{site}.{name}": _whole(parameter).detach().cpu().clone()
-        for site, act in rationals(model).items()
+        for site, act in _rationals(model).items()
         for name, parameter in act.named_parameters()
     }
 
 
 def forms(model: PreTrainedModel) -> dict[str, str]:
-    """The version of each RAF, ``<site>.version``, as metadata of a file of coefficients."""
-    return {f"{site}.version": act.version for site, act in rationals(model).items()}
+    """Metadata of a file of coefficients: each RAF's ``<site>.version``, and ``<site>.beside``, the fixed
+    function that a residual one is added to."""
+    found = _rationals(model).items()
+    residual = {f"{s}.beside": activation_name(act) for s, act in found if isinstance(act, ResidualRational)}
+    return {f"{site}.version": act.version for site, act in found} | residual
+
+
+def _rationals(model: nn.Module) -> dict[str, Rational]:
+    """By the names that they have without an adapter around the model."""
+    named = {name_without_adapter(site): act for site, act in rationals(model).items()}
+    return {site: act for site, act in named.items() if site is not None}
 
 
 def _whole(parameter: Tensor) -> Tensor:

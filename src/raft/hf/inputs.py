@@ -1,0 +1,136 @@
+"""The inputs that RAFs get, counted as they stream by: quantiles and densities of any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raft.hf.sites import rationals
+
+Array = NDArray[np.float64]
+
+BINS = 2048
+FARTHEST = float(np.arcsinh(1e6))
+EDGES: Array = np.sinh(np.linspace(-FARTHEST, FARTHEST, BINS + 1))
+"""Evenly spaced in arsinh(x): 0.014 wide around zero, 1.4 % of x far from it, whatever the inputs will be."""
+SMOOTHING = 100
+"""A density is read over windows of this part of the range of most inputs."""
+
+
+@dataclass
+class InputHistogram:
+    """How often which inputs were seen, by bins that are the same for all RAFs, so that counts can be added.
+
+    Attributes:
+        counts: ``[BINS]``, of the bins between ``EDGES``; those beyond ±1e6 are in the outermost.
+        low: the smallest input.
+        high: the largest.
+    """
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    @property
+    def total(self) -> int:
+        """Inputs that were seen."""
+        return int(self.counts.sum())
+
+    @torch.no_grad()
+    def add(self, values: Tensor) -> None:
+        """Count values of any shape, wherever they lie; those that are not finite are left out."""
+        values = values.detach().flatten().float()
+        values = values[torch.isfinite(values)]
+        if not values.numel():
+            return
+        places = values.asinh().clamp(-FARTHEST, FARTHEST)
+        for part in places.split(1 << 24):  # histc counts in float32, whose whole numbers end there
+            self.counts += torch.histc(part, BINS, -FARTHEST, FARTHEST).cpu().numpy().astype(np.int64)
+        self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
+
+    def share(self, x: Any) -> Array:
+        """The share of inputs below ``x``, of any shape; linear in arsinh(x) within a bin."""
+        cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / max(self.total, 1)
+        places = np.arcsinh(np.clip(np.asarray(x, np.float64), self.low, self.high))
+        shares = np.interp(places, np.arcsinh(EDGES), cumulative)
+        return np.where(np.asarray(x) >= self.high, 1.0, np.where(np.asarray(x) <= self.low, 0.0, shares))
+
+    def quantile(self, share: float) -> float:
+        """The input below which a share of them lies, to within a bin."""
+        if not self.total:
+            raise ValueError("no inputs were seen")
+        cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / self.total
+        # of the places with the same share the last one: empty bins hold no quantile
+        first = int(np.searchsorted(cumulative, share, side="right")) - 1
+        if first >= BINS:
+            return self.high
+        fraction = (share - cumulative[first]) / (cumulative[first + 1] - cumulative[first])
+        edges = np.arcsinh(EDGES[first : first + 2])
+        return float(np.clip(np.sinh(edges[0] + fraction * (edges[1] - edges[0])), self.low, self.high))
+
+    def density(self, x: Array) -> Array:
+        """Of the inputs at ``x``, smoothed over a window."""
+        half = max((self.quantile(0.999) - self.quantile(0.001)) / SMOOTHING, 1e-9) / 2
+        return (self.share(x + half) - self.share(x - half)) / (2 * half)
+
+    def record(self) -> dict[str, Any]:
+        """For a JSON file: the counts between the first bin and the last that hold any."""
+        filled = np.flatnonzero(self.counts)
+        first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+        return {"low": self.low, "high": self.high, "first": first, "counts": self.counts[first:end].tolist()}
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> InputHistogram:
+        """What :meth:`record` gave."""
+        found = cls(low=record["low"], high=record["high"])
+        found.counts[record["first"] : record["first"] + len(record["counts"])] = record["counts"]
+        return found
+
+
+@contextmanager
+def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
+    """Count the inputs of a model's RAFs while the block runs it, padding left out.
+
+    Padding is told by the ``attention_mask`` (in a decoder the ``decoder_attention_mask``) with which the
+    model is called by name. A RAF that stands at several places counts the inputs of all.
+
+    Yields:
+        Histograms by name of the RAF, in the order of the model.
+    """
+    found = {site: InputHistogram() for site in rationals(model)}
+    masks: dict[str, Any] = {}
+    decoder = model.get_decoder() if _has_encoder_and_decoder(model) else None  # type: ignore[operator]
+    in_decoder = set() if decoder is None else {id(module) for module in decoder.modules()}
+
+    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        masks.clear()
+        masks.update(kwargs)
+
+    def count(site: str, mask_name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            x, mask = args[0], masks.get(mask_name)
+            is_padded = isinstance(mask, Tensor) and x.dim() == 3 and mask.shape == x.shape[:2]
+            found[site].add(x[mask.bool()] if is_padded else x)  # type: ignore[union-attr]
+
+        return hook
+
+    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
+    for site, act in rationals(model).items():
+        name = "decoder_attention_mask" if id(act) in in_decoder else "attention_mask"
+        handles.append(act.register_forward_pre_hook(count(site, name)))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _has_encoder_and_decoder(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))

@@ -1,0 +1,92 @@
+"""Streamed histograms of what RAFs get, against numpy on all values at once."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
+
+import raft
+from raft.hf.inputs import InputHistogram, recorded_inputs
+
+
+def histogram(*parts: torch.Tensor) -> InputHistogram:
+    found = InputHistogram()
+    for part in parts:
+        found.add(part)
+    return found
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 300.0])
+def test_quantiles_and_shares_are_those_of_all_values_within_a_bin(scale: float) -> None:
+    values = torch.randn(200_000, generator=torch.Generator().manual_seed(0)) * scale
+    found = histogram(*values.split(7001))
+    for share in (0.0005, 0.1, 0.5, 0.9, 0.9995):
+        expected = torch.quantile(values[:], share).item()
+        assert found.quantile(share) == pytest.approx(expected, rel=0.015, abs=0.015)
+    assert (found.low, found.high, found.total) == (values.min().item(), values.max().item(), len(values))
+    for x in (-scale, 0.0, scale):
+        # the values of a bin are spread over it evenly
+        near = ((values - x).abs() < 0.015 * max(1.0, abs(x))).double().mean().item()
+        assert abs(found.share(x) - (values < x).double().mean().item()) <= near
+
+
+def test_density_is_that_of_the_normal_distribution() -> None:
+    values = torch.randn(2_000_000, generator=torch.Generator().manual_seed(0))
+    x = np.linspace(-2, 2, 9)
+    expected = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(histogram(values).density(x), expected, rtol=0.03)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-1e8, 1e8, width=32), min_size=1, max_size=30))
+def test_shares_rise_from_zero_to_one(values: list[float]) -> None:
+    found = histogram(torch.tensor(values))
+    x = np.linspace(found.low - 1, found.high + 1, 101)
+    shares = found.share(x)
+    assert (np.diff(shares) >= 0).all()
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert found.low <= found.quantile(0.5) <= found.high
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    found = histogram(torch.tensor([1.0, float("nan"), float("inf"), -float("inf")]))
+    assert (found.total, found.low, found.high) == (1, 1.0, 1.0)
+    with pytest.raises(ValueError, match="no inputs"):
+        InputHistogram().quantile(0.5)
+
+
+def test_a_record_goes_through_json() -> None:
+    found = histogram(torch.tensor([-3.0, 0.5, 0.5, 70.0]))
+    read = InputHistogram.of_record(json.loads(json.dumps(found.record())))
+    assert (read.counts == found.counts).all()
+    assert (read.low, read.high) == (found.low, found.high)
+
+
+def test_counts_what_raf_layers_get_without_padding() -> None:
+    config = BertConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+    )
+    model = raft.convert(BertModel(config)).eval()
+    ids = torch.randint(0, 50, (3, 10), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    seen: list[torch.Tensor] = []
+    act = model.encoder.layer[1].intermediate.intermediate_act_fn
+    handle = act.register_forward_pre_hook(lambda module, args: seen.append(args[0][mask.bool()]))
+    with recorded_inputs(model) as found, torch.no_grad():
+        model(input_ids=ids, attention_mask=mask)
+    handle.remove()
+    site = "encoder.layer.1.intermediate.intermediate_act_fn"
+    assert found[site].total == 24 * 16
+    assert found[site].high == seen[0].max().item()
+    assert not act._forward_pre_hooks
+    with torch.no_grad():
+        model(input_ids=ids)
+    assert found[site].total == 24 * 16
