@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,13 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raft.coefficients import Fit, named_fit
+from raft.coefficients import Fit, drawing, named_fit
+from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
+from raft.coefficients.functions import FUNCTIONS, name_of
 from raft.functional import check_version, rational
 
 NOISE = 0.1
 """Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
 step."""
+
+TORCH_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": nn.GELU(),
+    "gelu_tanh": nn.GELU("tanh"),
+    "relu": nn.ReLU(),
+    "leaky_relu": nn.LeakyReLU(),
+    "silu": nn.SiLU(),
+    "mish": nn.Mish(),
+    "softplus": nn.Softplus(),
+    "tanh": nn.Tanh(),
+    "sigmoid": nn.Sigmoid(),
+    "elu": nn.ELU(),
+    "identity": nn.Identity(),
+}
+"""The classical activations by name, for tensors."""
 
 
 class Rational(nn.Module):
@@ -114,6 +133,88 @@ class Rational(nn.Module):
 
         return super()._apply(keep_float32, recurse)
 
+    def functions(
+        self, site: str = "", interval: tuple[float, float] | None = None
+    ) -> list[RationalFunction]:
+        """Its formulas, one a group, as they are now: in numpy, LaTeX, JSON and plain Python.
+
+        Args:
+            site: where it stands in its model.
+            interval: between which most of its inputs lie.
+
+        Raises:
+            ValueError: where a coefficient is not finite, or a residual RAF stands beside a function that
+                has no name.
+        """
+        rows = zip(
+            self.numerator.detach().cpu().reshape(self.groups, -1).tolist(),
+            self.denominator.detach().cpu().reshape(self.groups, -1).tolist(),
+            strict=True,
+        )
+        return [
+            RationalFunction(tuple(a), tuple(b), self.version, self._beside(), site, interval)
+            for a, b in rows
+        ]
+
+    def _beside(self) -> str | None:
+        return None
+
+    def to_json(self, site: str = "") -> str:
+        """Its coefficients and form as JSON, which :meth:`from_json` reads: one object, or a list of one a
+        group."""
+        records = [each.record() for each in self.functions(site)]
+        return json.dumps(records[0] if self.groups == 1 else records)
+
+    @staticmethod
+    def from_json(text: str) -> Rational:
+        """A module with the coefficients that :meth:`to_json` wrote; a residual one where it says so.
+
+        Raises:
+            ValueError: for text that is no such JSON, naming what is wrong with it.
+
+        Example::
+
+            >>> import torch, raft
+            >>> act = raft.Rational("silu", degrees=(3, 2))
+            >>> again = raft.Rational.from_json(act.to_json())
+            >>> torch.equal(act.numerator, again.numerator)
+            True
+        """
+        try:
+            records = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"no rational activation as JSON: {error}") from error
+        read = [RationalFunction.from_json(r) for r in (records if isinstance(records, list) else [records])]
+        if len({(each.degrees, each.version, each.beside) for each in read}) != 1:
+            raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
+        first = read[0]
+        # it is a fit of itself
+        start = Fit(
+            first.numerator, first.denominator, first.version, first.interval or (-5.0, 5.0), 0.0, 0.0
+        )
+        found: Rational
+        if first.beside is None:
+            found = Rational(start, start.degrees, start.version, len(read))
+        else:
+            found = ResidualRational(TORCH_FUNCTIONS[first.beside], start, len(read))
+        with torch.no_grad():
+            for name, parameter in found.named_parameters():
+                rows = torch.tensor([getattr(each, name) for each in read], dtype=torch.float32)
+                parameter.copy_(rows.reshape(parameter.shape))
+        return found
+
+    def _repr_html_(self) -> str:
+        """The curve, over the one that it began as, for notebooks."""
+        try:
+            if self.numerator.is_meta:
+                raise ValueError("its coefficients are not loaded")
+            functions = self.functions()
+        except ValueError as error:
+            return f"<code>{html.escape(repr(self))}</code> <em>{html.escape(str(error))}</em>"
+        beside = functions[0].beside
+        beginning = self.start if beside is None else FUNCTIONS[beside]
+        return drawing.figure(functions, beginning, self.start.interval, repr(self))
+
     def extra_repr(self) -> str:
         """Degrees, version and groups, as printed in a model's summary."""
         groups = f", groups={self.groups}" if self.groups > 1 else ""
@@ -144,6 +245,12 @@ class ResidualRational(Rational):
         start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
         super().__init__(start, start.degrees, start.version, groups)
         self.replaced = (base,)
+
+    def _beside(self) -> str | None:
+        name = name_of(self.replaced[0])
+        if name is None:
+            raise ValueError(f"{self.replaced[0]} is none of the functions that have a name here")
+        return name
 
     def forward(self, x: Tensor) -> Tensor:
         """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""

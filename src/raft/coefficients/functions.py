@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import erf, expit, softplus
 
@@ -43,3 +44,15 @@ def canonical_name(name: str) -> str:
     if name not in FUNCTIONS:
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(FUNCTIONS)}")
     return name
+
+
+@torch.no_grad()
+def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
+    """The table's name of a function of tensors, told by its values; None where it has none."""
+    x = torch.linspace(-8, 8, 257, dtype=torch.float64)
+    found = function(x)
+    if not isinstance(found, torch.Tensor) or found.shape != x.shape:
+        return None
+    values = found.double().numpy()
+    close = (name for name, known in FUNCTIONS.items() if np.abs(known(x.numpy()) - values).max() < 1e-9)
+    return next(close, None)

@@ -1,0 +1,258 @@
+"""A rational activation as a formula: numbers, derivative and limits in numpy; JSON, LaTeX, plain Python.
+
+Needs no model. What other tools read: a JSON object with the fields of :class:`RationalFunction`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import polynomial
+from numpy.typing import ArrayLike, NDArray
+
+from raft.coefficients.functions import FUNCTIONS, canonical_name
+from raft.kernels.reference import CONSTANT_TERM, VERSIONS
+
+Array = NDArray[np.float64]
+
+FORMAT = "rational activation, 1"
+STEP = 1e-5
+"""Of the central difference that is the derivative of a fixed function."""
+
+PYTHON = {
+    "gelu": "0.5 * x * (1 + math.erf(x / math.sqrt(2)))",
+    "gelu_tanh": "0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))",
+    "relu": "max(x, 0.0)",
+    "leaky_relu": "(x if x > 0 else 0.01 * x)",
+    "silu": "x * 0.5 * (1 + math.tanh(0.5 * x))",
+    "mish": "x * math.tanh(max(x, 0.0) + math.log1p(math.exp(-abs(x))))",
+    "softplus": "max(x, 0.0) + math.log1p(math.exp(-abs(x)))",
+    "tanh": "math.tanh(x)",
+    "sigmoid": "0.5 * (1 + math.tanh(0.5 * x))",
+    "elu": "(x if x > 0 else math.expm1(x))",
+    "identity": "x",
+}
+LATEX = {
+    "gelu": r"x\,\Phi(x)",
+    "gelu_tanh": r"\tfrac{x}{2}\left(1+\tanh\left(\sqrt{2/\pi}\,(x+0.044715\,x^{3})\right)\right)",
+    "relu": r"\max(x, 0)",
+    "leaky_relu": r"\max(x, 0.01\,x)",
+    "silu": r"x\,\sigma(x)",
+    "mish": r"x\tanh\left(\ln(1+e^{x})\right)",
+    "softplus": r"\ln(1+e^{x})",
+    "tanh": r"\tanh(x)",
+    "sigmoid": r"\sigma(x)",
+    "elu": r"\left(x\;[x>0] + (e^{x}-1)\;[x\le 0]\right)",
+    "identity": "x",
+}
+
+
+@dataclass(frozen=True)
+class RationalFunction:
+    r"""One RAF, :math:`f(x) = P(x)/Q(x)`, beside a fixed function where it is a residual one.
+
+    Attributes:
+        numerator: a_0 … a_m.
+        denominator: b_1 … b_n.
+        version: form of the denominator, see :func:`raft.rational`.
+        beside: name of the function that P/Q is added to.
+        site: where it stands in its model.
+        interval: between which most of its inputs lie, where that is known.
+    """
+
+    numerator: tuple[float, ...]
+    denominator: tuple[float, ...]
+    version: str = "A"
+    beside: str | None = None
+    site: str = ""
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise ValueError(f"version must be one of {', '.join(VERSIONS)}, not {self.version!r}")
+        if not self.numerator:
+            raise ValueError("a rational function needs at least the constant of its numerator")
+        if not np.isfinite([*self.numerator, *self.denominator]).all():
+            raise ValueError(f"the coefficients of {self.site or 'a RAF'} are not all finite")
+        if self.beside is not None:
+            object.__setattr__(self, "beside", canonical_name(self.beside))
+
+    @property
+    def degrees(self) -> tuple[int, int]:
+        """Degrees (m, n) of numerator and denominator."""
+        return len(self.numerator) - 1, len(self.denominator)
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Values in float64, of the shape of ``x``."""
+        points = np.asarray(x, np.float64)
+        value = self._p(points) / self._q(points)[0]
+        found: Array = value if self.beside is None else value + FUNCTIONS[self.beside](points)
+        return found
+
+    def derivative(self, x: ArrayLike) -> Array:
+        """f′ in float64; at a kink of an absolute value the mean of both sides, as the operator's."""
+        points = np.asarray(x, np.float64)
+        p, (q, slope) = self._p(points), self._q(points)
+        p_slope = polynomial.polyval(points, polynomial.polyder(np.array(self.numerator)))
+        value: Array = (p_slope - p / q * slope) / q
+        if self.beside is None:
+            return value
+        fixed = FUNCTIONS[self.beside]
+        return value + (fixed(points + STEP) - fixed(points - STEP)) / (2 * STEP)
+
+    def asymptote(self, side: int) -> Array:
+        """The polynomial that P/Q comes to at −∞ (``side`` −1) or ∞ (1), lowest power of x first.
+
+        ``[0.1, 0.98]`` is the line 0.1 + 0.98 x; ``[0.0]`` is a function that dies out. What stands beside a
+        residual RAF is left out.
+        """
+        if side not in (-1, 1):
+            raise ValueError(f"side must be -1 or 1, not {side!r}")
+        b = np.array([0.0, *self.denominator])
+        signs = np.array([float(side) ** k for k in range(len(b))])
+        if self.version == "A":
+            b = np.abs(b) * signs  # |x|^k is (side x)^k on this side
+        elif self.version != "N":
+            leading = np.flatnonzero(b)
+            # far out the sum has the sign of its highest power
+            b = b * np.sign(b[leading[-1]] * signs[leading[-1]]) if len(leading) else b
+        b[0] += CONSTANT_TERM[self.version]
+        quotient, _ = polynomial.polydiv(np.array(self.numerator), np.trim_zeros(b, "b"))
+        found: Array = np.trim_zeros(quotient, "b") if quotient.any() else np.zeros(1)
+        return found
+
+    def to_json(self) -> str:
+        """As one JSON object, which :meth:`from_json` and :meth:`raft.Rational.from_json` read."""
+        return json.dumps(self.record())
+
+    def record(self) -> dict[str, Any]:
+        """What :meth:`to_json` writes."""
+        return {
+            "format": FORMAT,
+            "site": self.site,
+            "version": self.version,
+            "degrees": list(self.degrees),
+            "numerator": list(self.numerator),
+            "denominator": list(self.denominator),
+            "beside": self.beside,
+            "interval": None if self.interval is None else list(self.interval),
+        }
+
+    @classmethod
+    def from_json(cls, text: str | Mapping[str, Any]) -> RationalFunction:
+        """Read what :meth:`to_json` wrote, as a string or already parsed.
+
+        Raises:
+            ValueError: for text that is not such an object, naming what is wrong with it.
+        """
+        try:
+            record = json.loads(text) if isinstance(text, str) else dict(text)
+            if record["format"] != FORMAT:
+                raise ValueError(f"its format is {record['format']!r}, not {FORMAT!r}")
+            interval = record.get("interval")
+            found = cls(
+                tuple(float(value) for value in record["numerator"]),
+                tuple(float(value) for value in record["denominator"]),
+                record["version"],
+                record.get("beside"),
+                record.get("site", ""),
+                None if interval is None else (float(interval[0]), float(interval[1])),
+            )
+            degrees = record.get("degrees")
+            if degrees is not None and tuple(degrees) != found.degrees:
+                raise ValueError(f"its degrees are {degrees}, but it has coefficients for {found.degrees}")
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            wrong = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"no rational activation as JSON: {wrong}") from error
+        return found
+
+    def latex(self, digits: int = 4) -> str:
+        """The formula for a paper, without dollar signs.
+
+        Args:
+            digits: significant, of each coefficient.
+        """
+        constant = _number(CONSTANT_TERM[self.version], digits, latex=True)
+        terms = [_term(value, k + 1, digits) for k, value in enumerate(self.denominator)]
+        if self.version == "A":
+            inner = [f"|{term}|" for value, term in zip(self.denominator, terms, strict=True) if value]
+            q = " + ".join([constant, *(term.replace("|-", "|") for term in inner)])
+        else:
+            total = _sum([term for value, term in zip(self.denominator, terms, strict=True) if value])
+            bars = ("", "") if self.version == "N" else (r"\left|", r"\right|")
+            q = constant if not total else _sum([constant, f"{bars[0]}{total}{bars[1]}"])
+        numerator = [_term(value, k, digits) for k, value in enumerate(self.numerator) if value]
+        ratio = rf"\frac{{{_sum(numerator) or '0'}}}{{{q}}}"
+        return f"f(x) = {ratio}" if self.beside is None else f"f(x) = {LATEX[self.beside]} + {ratio}"
+
+    def python(self, name: str = "raf") -> str:
+        """Source of a Python function of a number (and of a numpy array, where nothing stands beside it) that
+        needs no torch.
+
+        Args:
+            name: of the function.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name for a Python function")
+        p = _horner(self.numerator)
+        if self.version == "A":
+            q = f"{CONSTANT_TERM['A']} + {_horner([0.0, *map(abs, self.denominator)], 'abs(x)')}"
+        elif self.version == "N":
+            q = f"{CONSTANT_TERM['N']} + {_horner([0.0, *self.denominator])}"
+        else:
+            q = f"{CONSTANT_TERM[self.version]} + abs({_horner([0.0, *self.denominator])})"
+        value = "p / q" if self.beside is None else f"{PYTHON[self.beside]} + p / q"
+        lines = [f"def {name}(x):", f'    """{self._described()}"""', f"    p = {p}", f"    q = {q}"]
+        head = ["import math", "", ""] if "math." in value else []
+        return "\n".join([*head, *lines, f"    return {value}", ""])
+
+    def _described(self) -> str:
+        place = self.site.replace("\\", "").replace('"', "")
+        return f"Rational activation{f' of {place}' if place else ''}, version {self.version}."
+
+    def _p(self, x: Array) -> Array:
+        found: Array = polynomial.polyval(x, np.array(self.numerator))
+        return found
+
+    def _q(self, x: Array) -> tuple[Any, Any]:
+        """Q and its derivative."""
+        b = np.array([0.0, *self.denominator])
+        if self.version == "A":
+            base, b = np.abs(x), np.abs(b)
+            slope = np.sign(x) * polynomial.polyval(base, polynomial.polyder(b))
+            return CONSTANT_TERM["A"] + polynomial.polyval(base, b), slope
+        total, slope = polynomial.polyval(x, b), polynomial.polyval(x, polynomial.polyder(b))
+        if self.version != "N":
+            total, slope = np.abs(total), np.sign(total) * slope
+        return CONSTANT_TERM[self.version] + total, slope
+
+
+def _horner(coefficients: Any, x: str = "x") -> str:
+    first, *rest = (repr(float(value)) for value in coefficients)
+    if not rest:
+        return first
+    text = rest[-1]
+    for value in reversed(rest[:-1]):
+        text = f"({value} + {x} * {text})"
+    return f"({first} + {x} * {text})"
+
+
+def _number(value: float, digits: int, *, latex: bool = False) -> str:
+    text = f"{value:.{digits}g}"
+    if latex and "e" in text:
+        mantissa, exponent = text.split("e")
+        return rf"{mantissa}\cdot 10^{{{int(exponent)}}}"
+    return text
+
+
+def _term(value: float, power: int, digits: int) -> str:
+    x = {0: "", 1: r"\,x"}.get(power, rf"\,x^{{{power}}}")
+    return _number(value, digits, latex=True) + x
+
+
+def _sum(terms: list[str]) -> str:
+    return " + ".join(terms).replace("+ -", "- ")
