@@ -1,0 +1,76 @@
+"""How alike learned functions are: between layers, tasks, seeds; before and after a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from raft.analysis.measures import Domain, distance
+from raft.coefficients.functions import Array, Function
+
+
+def distance_matrix(functions: Mapping[str, Function], domain: Domain) -> pd.DataFrame:
+    """L2 distances of each function to each, over one domain; labels are the keys."""
+    values = np.stack([function(domain.x) for function in functions.values()])
+    differences = values[:, None] - values[None]
+    squares = np.einsum("ijx,x->ij", differences**2, domain.weights)
+    labels = list(functions)
+    return pd.DataFrame(np.sqrt(squares), index=labels, columns=labels)
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """A hierarchy of functions by average linkage.
+
+    Attributes:
+        labels: such that neighbours are alike.
+        merges: of ``scipy.cluster.hierarchy.linkage``, over the matrix as it was given.
+    """
+
+    labels: list[str]
+    merges: Array
+
+    def groups(self, count: int, labels: Sequence[str]) -> list[list[str]]:
+        """At most ``count`` clusters of the matrix's ``labels``."""
+        numbers = fcluster(self.merges, count, criterion="maxclust")
+        return [
+            [label for label, own in zip(labels, numbers, strict=True) if own == number]
+            for number in sorted(set(numbers))
+        ]
+
+
+def clustered(matrix: pd.DataFrame) -> Clustering:
+    """Order a matrix of distances so that what is alike stands together.
+
+    Raises:
+        ValueError: for fewer than two functions.
+    """
+    if len(matrix) < 2:
+        raise ValueError("clustering needs two or more functions")
+    merges = linkage(squareform(matrix.to_numpy(), checks=False), method="average", optimal_ordering=True)
+    return Clustering([str(matrix.index[place]) for place in leaves_list(merges)], merges)
+
+
+def moved(
+    before: Mapping[str, Function], after: Mapping[str, Function], domains: Mapping[str, Domain]
+) -> pd.DataFrame:
+    """How far a training moved each RAF, over the inputs that it gets.
+
+    Args:
+        before: functions by site.
+        after: of the same sites.
+        domains: of each site.
+
+    Returns:
+        One row a site: ``site``, ``l2``, ``max``, ``at``.
+    """
+    rows = []
+    for site, function in after.items():
+        found = distance(function, before[site], domains[site])
+        rows.append({"site": site, "l2": found.l2, "max": found.max, "at": found.at})
+    return pd.DataFrame(rows, columns=["site", "l2", "max", "at"])

@@ -1,0 +1,270 @@
+"""What a learned function is like where its inputs lie: distances, resemblances, pieces, zeros, extrema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from scipy.optimize import brentq, least_squares
+
+from raft.coefficients.closed_form import RationalFunction
+from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
+from raft.hf.inputs import InputHistogram
+
+TAIL = 0.0005
+"""The share of inputs that may lie beyond either end of what is looked at."""
+POINTS = 2001
+FLAT = 1e-6
+"""A slope below this, measured by the function's own height over the width, is no rise or fall."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where functions are looked at.
+
+    Attributes:
+        x: points in rising order.
+        weights: of the points; they sum to one.
+        inputs: what the weights were counted from; None where all points weigh the same.
+    """
+
+    x: Array
+    weights: Array
+    inputs: InputHistogram | None = None
+
+    @classmethod
+    def interval(cls, low: float, high: float, points: int = POINTS) -> Domain:
+        """Evenly spaced points from ``low`` to ``high``, which weigh the same."""
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise ValueError(f"an interval goes from a smaller number to a larger, not {low:g} to {high:g}")
+        return cls(np.linspace(low, high, points), np.full(points, 1 / points))
+
+    @classmethod
+    def of(cls, inputs: InputHistogram, points: int = POINTS) -> Domain:
+        """From the 0.05 % to the 99.95 % quantile of inputs; points weigh what the inputs beside them do."""
+        low, high = inputs.quantile(TAIL), inputs.quantile(1 - TAIL)
+        if low == high:
+            raise ValueError(f"all inputs are {low:g}")
+        x = np.linspace(low, high, points)
+        borders = np.concatenate([[low], (x[1:] + x[:-1]) / 2, [high]])
+        shares = np.diff(inputs.share(borders))
+        return cls(x, shares / shares.sum(), inputs)
+
+    def share(self, low: float, high: float) -> float:
+        """The share of inputs (of the width, where none were counted) between two numbers."""
+        if self.inputs is not None:
+            return float(self.inputs.share(high) - self.inputs.share(low))
+        ends = np.clip([low, high], self.x[0], self.x[-1])
+        return float((ends[1] - ends[0]) / (self.x[-1] - self.x[0]))
+
+
+def domain_of_all(inputs: Sequence[InputHistogram]) -> Domain:
+    """The inputs of several RAFs as one, each with the same weight."""
+    shares = np.mean([each.counts / each.total for each in inputs], axis=0)
+    counts = np.rint(shares * 1e9).astype(np.int64)
+    together = InputHistogram(counts, min(each.low for each in inputs), max(each.high for each in inputs))
+    return Domain.of(together)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Between two functions.
+
+    Attributes:
+        l2: root of the mean squared difference over the inputs.
+        max: largest difference.
+        at: the input of that.
+    """
+
+    l2: float
+    max: float
+    at: float
+
+
+def distance(f: Function, g: Function, domain: Domain) -> Distance:
+    """How far two functions are from each other on a domain."""
+    difference = np.abs(f(domain.x) - g(domain.x))
+    worst = int(np.argmax(difference))
+    return Distance(
+        float(np.sqrt(np.sum(domain.weights * difference**2))),
+        float(difference[worst]),
+        float(domain.x[worst]),
+    )
+
+
+def nearest(f: Function, domain: Domain) -> list[tuple[str, Distance]]:
+    """The classical activations and their distances to ``f``, the nearest (by L2) first."""
+    found = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
+    return sorted(found, key=lambda pair: pair[1].l2)
+
+
+@dataclass(frozen=True)
+class AffineMatch:
+    r"""The best :math:`c\,g(s x + t) + d` for a function.
+
+    Attributes:
+        name: of g.
+        scale: s.
+        shift: t.
+        factor: c.
+        offset: d.
+        distance: what is left.
+    """
+
+    name: str
+    scale: float
+    shift: float
+    factor: float
+    offset: float
+    distance: Distance
+
+    def __call__(self, x: Array) -> Array:
+        """Its values."""
+        found: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
+        return found
+
+
+def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
+    """Fit a classical activation to ``f``, its input and output each scaled and moved, in least squares.
+
+    Factor and offset are solved for within a search over scale and shift, begun at several places; for the
+    identity, where the latter say nothing new, they stay 1 and 0.
+    """
+    name = canonical_name(name)
+    g, y, root = FUNCTIONS[name], f(domain.x), np.sqrt(domain.weights)
+
+    def outer(inner: Array) -> tuple[Array, Array]:
+        """Factor and offset for a scale and a shift, and what they leave."""
+        columns = np.stack([g(inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
+        solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
+        return solution, root * (columns @ solution - y)
+
+    if name == "identity":
+        best = np.array([1.0, 0.0])
+    else:
+        span = max(abs(domain.x[0]), abs(domain.x[-1]))
+        starts = [(scale, shift) for scale in (1.0, -1.0, 3 / span) for shift in (0.0, 1.0, -1.0)]
+        searches = [least_squares(lambda inner: outer(inner)[1], start, max_nfev=200) for start in starts]
+        best = min(searches, key=lambda search: float(search.cost)).x
+    (factor, offset), _ = outer(best)
+    scale, shift = (float(value) for value in best)
+    match = AffineMatch(name, scale, shift, float(factor), float(offset), Distance(0, 0, 0))
+    return AffineMatch(name, scale, shift, float(factor), float(offset), distance(f, match, domain))
+
+
+def nearest_affine(f: Function, domain: Domain, names: Sequence[str] = tuple(FUNCTIONS)) -> AffineMatch:
+    """Of the classical activations, scaled and moved, the one that comes nearest (by L2)."""
+    matches = [affine_match(f, name, domain) for name in names]
+    least = min(match.distance.l2 for match in matches)
+    # of those that are equal but for rounding the first, as named ones come in the order of their use
+    return next(match for match in matches if match.distance.l2 <= least * 1.001 + 1e-9)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An interval on which a function only rises (1), only falls (−1), or does neither (0).
+
+    Attributes:
+        low: where it begins.
+        high: where it ends.
+        direction: 1, −1 or 0.
+        share: of the inputs that lie in it.
+    """
+
+    low: float
+    high: float
+    direction: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A function's features within a domain.
+
+    Attributes:
+        pieces: from left to right.
+        zeros: inputs at which it is zero.
+        minima: (x, f(x)) of its local minima inside the domain.
+        maxima: of its local maxima.
+        negative: share of inputs whose output is below zero.
+    """
+
+    pieces: tuple[Piece, ...]
+    zeros: tuple[float, ...]
+    minima: tuple[tuple[float, float], ...]
+    maxima: tuple[tuple[float, float], ...]
+    negative: float
+
+
+def shape(f: RationalFunction, domain: Domain) -> Shape:
+    """Pieces, isolated zeros and extrema of a RAF; they are found where they are more than a point apart, and
+    located to rounding."""
+    x, y = domain.x, f(domain.x)
+    runs = _runs(f, x, y)
+    borders = [
+        float(x[0]),
+        *(_turn(f, x[end - 1], x[end]) for _, end in runs[:-1]),
+        float(x[-1]),
+    ]
+    kinds = [kind for kind, _ in runs]
+    pieces = tuple(
+        Piece(low, high, kind, domain.share(low, high))
+        for kind, low, high in zip(kinds, borders[:-1], borders[1:], strict=True)
+    )
+    turns = {
+        kind: tuple(
+            (border, float(f(border)))
+            for border, before, after in zip(borders[1:-1], kinds[:-1], kinds[1:], strict=True)
+            if (before, after) == (-kind, kind)
+        )
+        for kind in (1, -1)
+    }
+    negative = float(domain.weights[y < 0].sum())
+    return Shape(pieces, _zeros(f, x, y, [*turns[1], *turns[-1]]), turns[1], turns[-1], negative)
+
+
+def _runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
+    """Directions in turn, each with the index behind its last point."""
+    steepness = f.derivative(x)
+    flat = FLAT * float(np.ptp(y)) / (x[-1] - x[0])
+    directions = np.where(np.abs(steepness) <= flat, 0, np.sign(steepness)).astype(int)
+    lengths = [(kind, len(list(group))) for kind, group in groupby(directions.tolist())]
+    # a flat point or two are a turn, or a touch as of x^3, and no piece; the whole may still be flat
+    kept = [(kind, length) for kind, length in lengths if kind or length > 2] or lengths
+    runs: list[tuple[int, int]] = []
+    place = 0
+    for kind, length in lengths:
+        place += length
+        if (kind, length) in kept and not (runs and runs[-1][0] == kind):
+            runs.append((kind, place))
+        elif runs:
+            runs[-1] = (runs[-1][0], place)
+    return runs
+
+
+def _turn(f: RationalFunction, low: float, high: float) -> float:
+    def steepness(x: float) -> float:
+        return float(f.derivative(x))
+
+    if steepness(low) * steepness(high) < 0:
+        return float(brentq(steepness, low, high, xtol=1e-13))
+    return float(low if abs(steepness(low)) <= abs(steepness(high)) else high)
+
+
+def _zeros(
+    f: RationalFunction, x: Array, y: Array, turns: Sequence[tuple[float, float]]
+) -> tuple[float, ...]:
+    tiny = 1e-12 * float(np.abs(y).max())
+    is_zero = np.abs(y) <= tiny
+    beside = np.concatenate([[False], is_zero[:-1]]) | np.concatenate([is_zero[1:], [False]])
+    found = [float(place) for place in x[is_zero & ~beside]]
+    signs = np.where(is_zero, 0, np.sign(y))
+    for left in np.flatnonzero(signs[:-1] * signs[1:] < 0):
+        found.append(float(brentq(lambda value: float(f(value)), x[left], x[left + 1], xtol=1e-13)))
+    # where it turns at zero, its sign does not change
+    near = 1e-6 * (x[1] - x[0])
+    touching = [place for place, value in turns if abs(value) <= 10 * tiny]
+    found += [place for place in touching if all(abs(place - other) > near for other in found)]
+    return tuple(sorted(found))

@@ -1,0 +1,84 @@
+"""Put back to a fixed function, a RAF does what that function does, and only while it is asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+import raft
+from raft.analysis.ablation import ablation, replaced
+from raft.hf import rationals
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+IDS = torch.arange(24).reshape(2, 12)
+
+
+def twins() -> tuple[BertModel, BertModel]:
+    torch.manual_seed(0)
+    faft = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
+    model = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
+    model.load_state_dict(faft.state_dict())
+    raft.convert(model)
+    with torch.no_grad():
+        for number, act in enumerate(rationals(model).values()):
+            act.numerator[0] += 0.5 * (number + 1)
+    return faft, model
+
+
+@torch.no_grad()
+def test_all_put_back_is_the_faft() -> None:
+    faft, model = twins()
+    expected = faft(IDS).last_hidden_state
+    before = model(IDS).last_hidden_state
+    assert (before - expected).abs().max() > 0.01
+    with replaced(model, dict.fromkeys(rationals(model), torch.nn.GELU())):
+        assert torch.equal(model(IDS).last_hidden_state, expected)
+    assert torch.equal(model(IDS).last_hidden_state, before)
+
+
+def test_the_table_holds_each_case() -> None:
+    faft, model = twins()
+    target = faft(IDS).last_hidden_state.detach()
+
+    def loss() -> float:
+        return float((model(IDS).last_hidden_state.detach() - target).square().mean())
+
+    table = ablation(model, loss)
+    sites = list(rationals(model))
+    assert list(table["replaced"]) == ["as it is", *sites, "all", "all by their mean"]
+    losses = dict(zip(table["replaced"], table["loss"], strict=True))
+    assert losses["all"] == 0
+    assert losses["as it is"] > losses[sites[1]] > 0
+    assert list(table["change"]) == [value - losses["as it is"] for value in table["loss"]]
+    assert loss() == losses["as it is"]
+
+
+def test_alike_rafs_lose_nothing_by_their_mean() -> None:
+    _, model = twins()
+    first, second = rationals(model).values()
+    second.load_state_dict(first.state_dict())
+    ids = IDS.clone()
+    table = ablation(model, lambda: float(model(ids).last_hidden_state.detach().square().sum()))
+    assert table["change"].iloc[-1] == pytest.approx(0, abs=1e-4)
+
+
+def test_what_cannot_be_replaced_is_refused() -> None:
+    faft, model = twins()
+    with (
+        pytest.raises(ValueError, match="'layer' is no RAF of the model; they are encoder"),
+        replaced(model, {"layer": torch.sin}),
+    ):
+        pass
+    with pytest.raises(ValueError, match="has no rational activation"):
+        ablation(faft, lambda: 0.0)
+    with pytest.raises(ValueError, match="unknown activation"):
+        ablation(model, lambda: 0.0, "cosine")

@@ -1,0 +1,44 @@
+"""Distances between functions that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raft.analysis.distances import clustered, distance_matrix, moved
+from raft.analysis.measures import Domain
+from raft.coefficients.closed_form import RationalFunction
+
+
+def constant(value: float) -> RationalFunction:
+    return RationalFunction((value,), ())
+
+
+def test_the_matrix_of_constants_holds_their_differences() -> None:
+    matrix = distance_matrix({"a": constant(0), "b": constant(3), "c": constant(1)}, Domain.interval(0, 1))
+    np.testing.assert_allclose(matrix.to_numpy(), [[0, 3, 1], [3, 0, 2], [1, 2, 0]], atol=1e-12)
+    assert list(matrix.index) == list(matrix.columns) == ["a", "b", "c"]
+
+
+def test_what_is_alike_stands_together() -> None:
+    values = {"a": 0.0, "b": 9.0, "c": 0.2, "d": 9.3, "e": 0.1}
+    matrix = distance_matrix({name: constant(value) for name, value in values.items()}, Domain.interval(0, 1))
+    found = clustered(matrix)
+    order = [values[label] for label in found.labels]
+    assert order in (sorted(order), sorted(order, reverse=True))
+    assert found.groups(2, list(matrix.index)) == [["a", "c", "e"], ["b", "d"]]
+    with pytest.raises(ValueError, match="two or more"):
+        clustered(matrix.iloc[:1, :1])
+
+
+def test_how_far_a_training_moved_each() -> None:
+    line, steeper = RationalFunction((0.0, 1.0), ()), RationalFunction((0.0, 3.0), ())
+    table = moved(
+        {"first": line, "second": constant(1)},
+        {"first": steeper, "second": constant(-1)},
+        {"first": Domain.interval(-1, 1), "second": Domain.interval(0, 5)},
+    )
+    assert list(table["site"]) == ["first", "second"]
+    # 2x over [-1, 1]: root of the mean of 4 x^2
+    np.testing.assert_allclose(table["l2"], [2 / np.sqrt(3), 2], rtol=2e-3)
+    np.testing.assert_allclose(table["max"], [2, 2])

@@ -1,0 +1,155 @@
+"""Measures of functions that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import raft
+from raft.analysis.measures import (
+    Domain,
+    Piece,
+    affine_match,
+    distance,
+    domain_of_all,
+    nearest,
+    nearest_affine,
+    shape,
+)
+from raft.coefficients.closed_form import RationalFunction
+from raft.coefficients.functions import FUNCTIONS
+from raft.hf.inputs import InputHistogram
+
+GELU = FUNCTIONS["gelu"]
+NOTHING = RationalFunction((0.0,), (), beside="gelu")
+"""A residual RAF at its start: GELU exactly."""
+
+
+def normal(mean: float = 0.0, std: float = 1.0) -> InputHistogram:
+    found = InputHistogram()
+    found.add(torch.randn(1_000_000, generator=torch.Generator().manual_seed(0)) * std + mean)
+    return found
+
+
+def test_a_raf_that_is_gelu_is_at_distance_zero() -> None:
+    domain = Domain.of(normal())
+    found = distance(NOTHING, GELU, domain)
+    assert (found.l2, found.max) == (0, 0)
+    assert nearest(NOTHING, domain)[0][0] == "gelu"
+    match = nearest_affine(NOTHING, domain)
+    assert match.name == "gelu"
+    assert (match.scale, match.shift) == pytest.approx((1, 0), abs=1e-4)
+    assert (match.factor, match.offset) == pytest.approx((1, 0), abs=1e-4)
+    assert match.distance.max < 1e-5
+
+
+def test_a_fit_of_gelu_is_at_the_distance_that_the_fit_reports() -> None:
+    fit = raft.fit("gelu", interval=(-4, 4))
+    found = distance(RationalFunction(fit.numerator, fit.denominator), GELU, Domain.interval(-4, 4))
+    assert found.max == pytest.approx(fit.max_error, rel=1e-3)
+    assert found.l2 == pytest.approx(fit.rms_error, rel=1e-2)
+
+
+def test_a_raised_gelu_is_as_far_as_it_is_raised() -> None:
+    raised = RationalFunction((0.25,), (), beside="gelu")
+    for domain in (Domain.of(normal()), Domain.interval(-3, 2)):
+        found = distance(raised, GELU, domain)
+        assert (found.l2, found.max) == pytest.approx((0.25, 0.25))
+        match = affine_match(raised, "gelu", domain)
+        assert match.offset == pytest.approx(0.25, abs=1e-4)
+        assert match.distance.l2 < 1e-6
+
+
+def test_a_gelu_that_is_scaled_and_moved_is_found() -> None:
+    def moved(x: np.ndarray) -> np.ndarray:
+        return 1.5 * GELU(0.8 * x - 0.6) - 0.3
+
+    match = nearest_affine(moved, Domain.of(normal(std=2)))
+    assert match.name == "gelu"
+    assert (match.scale, match.shift) == pytest.approx((0.8, -0.6), abs=1e-4)
+    assert (match.factor, match.offset) == pytest.approx((1.5, -0.3), abs=1e-4)
+
+
+def test_the_l2_distance_is_weighted_by_the_inputs() -> None:
+    # |x - (-x)| = 2|x|, whose mean square is 4 E[x^2]
+    line, down = (RationalFunction((0.0, slope), ()) for slope in (1.0, -1.0))
+    assert distance(line, down, Domain.of(normal(std=0.5))).l2 == pytest.approx(1.0, rel=0.01)
+    assert distance(line, down, Domain.interval(-3, 3)).l2 == pytest.approx(2 * np.sqrt(3), rel=2e-3)
+    found = distance(line, down, Domain.interval(-1, 3))
+    assert (found.max, found.at) == (6, 3)
+
+
+def test_a_line() -> None:
+    line = RationalFunction((1.0, -2.0), ())
+    domain = Domain.interval(-1, 3)
+    found = shape(line, domain)
+    assert found.pieces == (Piece(-1, 3, -1, 1.0),)
+    assert found.zeros == pytest.approx((0.5,))
+    assert (found.minima, found.maxima) == ((), ())
+    assert found.negative == pytest.approx(2.5 / 4, abs=1e-3)
+    match = nearest_affine(line, domain, ["identity", "tanh", "gelu"])
+    assert (match.name, match.factor, match.offset) == ("identity", pytest.approx(-2), pytest.approx(1))
+
+
+def test_a_constant() -> None:
+    found = shape(RationalFunction((3.0,), ()), Domain.interval(-1, 1))
+    assert found.pieces == (Piece(-1, 1, 0, 1.0),)
+    assert found.zeros == ()
+    assert shape(RationalFunction((0.0,), ()), Domain.interval(-1, 1)).zeros == ()
+
+
+def test_a_parabola_turns_and_touches_zero() -> None:
+    # (x - 1)^2 over inputs of a normal distribution around 1: one half on each side
+    found = shape(RationalFunction((1.0, -2.0, 1.0), ()), Domain.of(normal(mean=1)))
+    assert [(piece.direction, round(piece.share, 2)) for piece in found.pieces] == [(-1, 0.5), (1, 0.5)]
+    assert found.pieces[0].high == pytest.approx(1, abs=1e-9)
+    assert found.minima == (pytest.approx((1, 0), abs=1e-9),)
+    assert found.zeros == pytest.approx((1,), abs=1e-9)
+    assert found.negative == 0
+
+
+def test_a_cubic_has_three_pieces_and_three_zeros() -> None:
+    # x^3 - 3x: zeros 0, ±√3; maximum 2 at -1, minimum -2 at 1
+    found = shape(RationalFunction((0.0, -3.0, 0.0, 1.0), ()), Domain.interval(-3, 5))
+    assert [piece.direction for piece in found.pieces] == [1, -1, 1]
+    assert found.zeros == pytest.approx((-np.sqrt(3), 0, np.sqrt(3)), abs=1e-9)
+    assert found.minima[0] == pytest.approx((1, -2))
+    assert found.maxima[0] == pytest.approx((-1, 2))
+    assert [piece.share for piece in found.pieces] == pytest.approx([2 / 8, 2 / 8, 4 / 8])
+
+
+def test_a_flat_touch_is_no_turn() -> None:
+    found = shape(RationalFunction((0.0, 0.0, 0.0, 1.0), ()), Domain.interval(-2, 2))
+    assert [piece.direction for piece in found.pieces] == [1]
+    assert found.zeros == pytest.approx((0,), abs=1e-12)
+
+
+def test_a_kink_of_the_denominator_is_found() -> None:
+    # 1 / (1 + |x|) turns at 0 without a derivative of zero
+    found = shape(RationalFunction((1.0,), (1.0,)), Domain.interval(-1, 2.5))
+    assert found.maxima == (pytest.approx((0, 1), abs=1e-9),)
+
+
+def test_gelus_minimum_is_where_it_is_known_to_be() -> None:
+    found = shape(NOTHING, Domain.interval(-4, 4))
+    assert found.minima[0] == pytest.approx((-0.7517916, -0.1699707), abs=1e-5)
+    assert found.zeros == pytest.approx((0,), abs=1e-12)
+    assert found.negative == pytest.approx(0.5, abs=1e-3)
+
+
+def test_domains() -> None:
+    domain = Domain.of(normal())
+    assert (domain.x[0], domain.x[-1]) == pytest.approx((-3.29, 3.29), abs=0.1)
+    assert domain.share(-1, 1) == pytest.approx(0.6827, abs=2e-3)
+    # a seldom used RAF counts as much as a busy one
+    few, many = normal(mean=-5), normal(mean=5)
+    many.counts *= 50
+    both = domain_of_all([few, many])
+    assert both.share(-10, 0) == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(ValueError, match="from a smaller number to a larger, not 1 to 1"):
+        Domain.interval(1, 1)
+    same = InputHistogram()
+    same.add(torch.full((5,), 2.0))
+    with pytest.raises(ValueError, match="all inputs are 2"):
+        Domain.of(same)
