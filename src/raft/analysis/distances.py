@@ -53,7 +53,7 @@ def clustered(matrix: pd.DataFrame) -> Clustering:
     if len(matrix) < 2:
         raise ValueError("clustering needs two or more functions")
     merges = linkage(squareform(matrix.to_numpy(), checks=False), method="average", optimal_ordering=True)
-    return Clustering([str(matrix.index[place]) for place in leaves_list(merges)], merges)
+    return Clustering([str(matrix.index[int(place)]) for place in leaves_list(merges)], merges)
 
 
 def moved(

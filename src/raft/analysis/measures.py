@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq, least_squares
@@ -135,18 +136,21 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     name = canonical_name(name)
     g, y, root = FUNCTIONS[name], f(domain.x), np.sqrt(domain.weights)
 
-    def outer(inner: Array) -> tuple[Array, Array]:
+    def outer(inner: Any) -> tuple[Any, Any]:
         """Factor and offset for a scale and a shift, and what they leave."""
         columns = np.stack([g(inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
         solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
         return solution, root * (columns @ solution - y)
+
+    def left(inner: Any) -> Any:
+        return outer(inner)[1]
 
     if name == "identity":
         best = np.array([1.0, 0.0])
     else:
         span = max(abs(domain.x[0]), abs(domain.x[-1]))
         starts = [(scale, shift) for scale in (1.0, -1.0, 3 / span) for shift in (0.0, 1.0, -1.0)]
-        searches = [least_squares(lambda inner: outer(inner)[1], start, max_nfev=200) for start in starts]
+        searches = [least_squares(left, start, max_nfev=200) for start in starts]
         best = min(searches, key=lambda search: float(search.cost)).x
     (factor, offset), _ = outer(best)
     scale, shift = (float(value) for value in best)
