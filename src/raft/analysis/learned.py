@@ -188,3 +188,15 @@ def short_name(site: str) -> str:
     """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``."""
     numbered = re.match(r"(.*\.(?:\d+|\{[^}]*\}))\.", site)
     return numbered.group(1) if numbered else site.rpartition(".")[0] or site
+
+
+def short_names(sites: Sequence[str]) -> dict[str, str]:
+    """Short names of sites, without the words that all begin with: ``layer.0``; whole where these collide."""
+    short = [short_name(site).split(".") for site in sites]
+    columns = list(zip(*short, strict=False))
+    alike = [len(set(column)) == 1 for column in columns]
+    shared = alike.index(False) if False in alike and len(short) > 1 else 0
+    if shared and all(word.isdigit() for word in columns[shared]):
+        shared -= 1  # the word before a number tells what is counted
+    names = [".".join(words[shared:]) for words in short]
+    return dict(zip(sites, names if len(set(names)) == len(names) else sites, strict=True))

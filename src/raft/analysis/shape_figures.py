@@ -1,0 +1,209 @@
+"""Figures of learned functions beside each other: tasks, seeds, before and after, steps, distances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.learned import short_names
+from raft.analysis.measures import Domain
+from raft.coefficients.functions import FUNCTIONS, Function, canonical_name
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, in the order of their contrast to each other."""
+STYLES = ("-", "--", "-.", ":")
+COLUMNS = 4
+WRITTEN = 12
+"""A heat map of more functions than this has no numbers in its fields."""
+
+Functions = Mapping[str, Function]
+
+
+def panels_figure(
+    panels: Mapping[str, Functions],
+    domains: Mapping[str, Domain],
+    fixed: str | None = "gelu",
+    less: Functions | None = None,
+) -> Figure:
+    """Small multiples: in each panel several functions over one domain, its inputs' density behind them.
+
+    One layer a panel and one task a line; or a line each for before and after a fine-tuning.
+
+    Args:
+        panels: by site, functions by label; labels that several panels share look the same in all.
+        domains: by site.
+        fixed: name of a function that is drawn in all, dotted.
+        less: by site, a function that is subtracted from all, to show what hardly differs.
+    """
+    names = short_names(list(panels))
+    labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.0 + 2.9 * columns, 0.8 + 2.3 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        for number, (title, functions) in enumerate(panels.items()):
+            axes = figure.add_subplot(rows, columns, number + 1)
+            domain = domains[title]
+            draw_density(axes, domain)
+            subtracted = 0.0 if less is None else less[title](domain.x)
+            for label, function in functions.items():
+                place = labels.index(label)
+                axes.plot(
+                    domain.x, function(domain.x) - subtracted, label=label, linewidth=1.5,
+                    color=COLOURS[place % len(COLOURS)],
+                    linestyle=STYLES[place // len(COLOURS) % len(STYLES)],
+                )  # fmt: skip
+            if fixed is not None:
+                known = FUNCTIONS[canonical_name(fixed)](domain.x) - subtracted
+                axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
+            axes.set_title(names[title])
+            if number >= len(panels) - columns:
+                axes.set_xlabel("input")
+            if number % columns == 0:
+                axes.set_ylabel("output" if less is None else "difference")
+        handles = {
+            label: line
+            for axes in figure.axes
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", frameon=False,
+            ncols=min(6, len(handles)),
+        )  # fmt: skip
+    return figure
+
+
+def draw_density(axes: Axes, domain: Domain) -> None:
+    """The density of a domain's inputs behind what is drawn on ``axes``; nothing where none were counted."""
+    if domain.inputs is None:
+        return
+    density = domain.inputs.density(domain.x)
+    behind = axes.twinx()
+    behind.fill_between(domain.x, density, color=QUIET, alpha=0.25, linewidth=0)
+    behind.set_ylim(0, 1.6 * max(float(density.max()), 1e-12))
+    behind.set_yticks([])
+    behind.spines[:].set_visible(False)
+    axes.set_zorder(behind.get_zorder() + 1)
+    axes.patch.set_visible(False)
+
+
+def distances_figure(matrix: pd.DataFrame, title: str = "L2 distance") -> Figure:
+    """A heat map of :func:`raft.analysis.distances.distance_matrix`, in the order of its rows."""
+    labels = list(short_names([str(label) for label in matrix.index]).values())
+    values = matrix.to_numpy()
+    side = 1.6 + 0.42 * len(labels) + 0.06 * max(map(len, labels))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        image = axes.imshow(values, cmap="cividis", vmin=0)
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if len(labels) <= WRITTEN:
+            middle = float(values.max()) / 2
+            for row, column in np.ndindex(values.shape):
+                colour = "white" if values[row, column] < middle else "black"
+                axes.text(
+                    column,
+                    row,
+                    f"{values[row, column]:.2f}",
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    fontsize=7,
+                )
+        figure.colorbar(image, ax=axes, shrink=0.8, label=title)
+    return figure
+
+
+class Evolution:
+    """RAFs along a training, one panel a RAF, as an animation or as a strip of frames.
+
+    Args:
+        steps: in rising order, functions by site; the same sites at each.
+        domains: by site.
+        fixed: name of the function that is drawn beside them.
+    """
+
+    def __init__(
+        self, steps: Mapping[int, Functions], domains: Mapping[str, Domain], fixed: str = "gelu"
+    ) -> None:
+        if not steps:
+            raise ValueError("no snapshots to show")
+        self.steps, self.domains, self.fixed = steps, domains, canonical_name(fixed)
+        self.sites = [site for site in next(iter(steps.values())) if site in domains]
+        self.names = short_names(self.sites)
+        self._limits = {site: self._heights(site) for site in self.sites}
+
+    def _heights(self, site: str) -> tuple[float, float]:
+        """What a panel has to show of nearly all steps, so that it stays still; a few may leave it."""
+        x = self.domains[site].x
+        values = np.stack([functions[site](x) for functions in self.steps.values()])
+        fixed = FUNCTIONS[self.fixed](x)
+        low = min(float(np.quantile(values.min(axis=1), 0.1)), float(fixed.min()))
+        high = max(float(np.quantile(values.max(axis=1), 0.9)), float(fixed.max()))
+        margin = 0.05 * max(high - low, 1e-9)
+        return low - margin, high + margin
+
+    def strip(self, frames: int = 6) -> Figure:
+        """Rows of RAFs, columns of steps evenly spaced among the snapshots."""
+        shown = list(self.steps)
+        places = sorted({round(place) for place in np.linspace(0, len(shown) - 1, frames)})
+        with mpl.rc_context(STYLE):
+            size = (0.9 + 1.6 * len(places), 0.6 + 1.35 * len(self.sites))
+            figure = Figure(figsize=size, layout="constrained")
+            FigureCanvasAgg(figure)
+            grid = figure.subplots(len(self.sites), len(places), squeeze=False, sharex="row", sharey="row")
+            for row, site in enumerate(self.sites):
+                for column, place in enumerate(places):
+                    axes = grid[row][column]
+                    self._draw(axes, site, shown[place])
+                    if row == 0:
+                        axes.set_title(f"step {shown[place]:,}")
+                    if column == 0:
+                        axes.set_ylabel(self.names[site])
+        return figure
+
+    def write_gif(self, file: Path, frames: int = 60, seconds: float = 6.0) -> None:
+        """An animation that runs through the snapshots, at most ``frames`` of them, and rests at the end."""
+        shown = list(self.steps)
+        places = sorted({round(place) for place in np.linspace(0, len(shown) - 1, frames)})
+        rate = max(1.0, len(places) / seconds)
+        rest = [places[-1]] * round(rate)
+        columns = min(COLUMNS, len(self.sites))
+        rows = math.ceil(len(self.sites) / columns)
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=(0.6 + 2.3 * columns, 0.6 + 1.9 * rows), dpi=90, layout="constrained")
+            FigureCanvasAgg(figure)
+            panels = [figure.add_subplot(rows, columns, place + 1) for place in range(len(self.sites))]
+
+            def draw(place: int) -> Sequence[Axes]:
+                for axes, site in zip(panels, self.sites, strict=True):
+                    axes.clear()
+                    self._draw(axes, site, shown[place])
+                    axes.set_title(self.names[site])
+                figure.suptitle(f"step {shown[place]:,}", fontsize=9)
+                return panels
+
+            animation = FuncAnimation(figure, draw, frames=[*places, *rest])
+            animation.save(str(file), writer=PillowWriter(fps=round(rate)))
+
+    def _draw(self, axes: Axes, site: str, step: int) -> None:
+        x = self.domains[site].x
+        axes.plot(x, FUNCTIONS[self.fixed](x), color=FAFT_COLOUR, linestyle="--", linewidth=1.1)
+        axes.plot(x, self.steps[step][site](x), color=RAFT_COLOUR, linewidth=1.6)
+        axes.axhline(0, color=QUIET, linewidth=0.5)
+        axes.set_ylim(*self._limits[site])
