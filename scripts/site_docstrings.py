@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from typing import Any
@@ -53,5 +54,15 @@ def _reference(name: str, module: str) -> str:
 
 def _code(found: re.Match[str]) -> str:
     code = textwrap.dedent(found[2])
-    language = "pycon" if code.lstrip().startswith(">>>") else "python"
-    return f"**{found[1]}:**\n\n```{language}\n{code}\n```"
+    title = f"**{found[1]}:**" if found[1].startswith("Example") else f"{found[1]}:"
+    return f"{title}\n\n```{_language(code)}\n{code}\n```"
+
+
+def _language(code: str) -> str:
+    if code.lstrip().startswith(">>>"):
+        return "pycon"
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return "text"
+    return "python"

@@ -148,7 +148,8 @@ def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
     found = as_markdown(
         "Do :math:`x^2`.\n\n.. math:: y = x,\n   z\n\nSee :func:`raft.fit` and :class:`Fit`.\n\n"
         "Shape:\n    Any.\n\nSource: someone.\n\n"
-        "Example::\n\n    >>> 1\n    1\n\nWith PEFT::\n\n    f(\n\n    )\n",
+        "Example::\n\n    >>> 1\n    1\n\n"
+        "With PEFT::\n\n    f(\n\n    )\n\nWhere::\n\n    y = P / Q   y = 1\n",
         "raft.place",
     )
     assert found == (
@@ -156,7 +157,7 @@ def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
         'See <autoref identifier="raft.fit" optional><code>raft.fit</code></autoref> and '
         '<autoref identifier="raft.place.Fit" optional><code>Fit</code></autoref>.\n\n'
         "**Shape:**\n\nAny.\n\n**Source:** someone.\n\n**Example:**\n\n```pycon\n>>> 1\n1\n```\n\n"
-        "**With PEFT:**\n\n```python\nf(\n\n)\n```\n"
+        "With PEFT:\n\n```python\nf(\n\n)\n```\n\nWhere:\n\n```text\ny = P / Q   y = 1\n```\n"
     )
 
 
