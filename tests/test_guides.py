@@ -1,15 +1,24 @@
-"""The code on the pages runs as it stands, offline: hub names lead to tiny models of the same class."""
+"""The code on the pages runs as it stands, offline: hub names lead to tiny models of the same class.
+
+Python is run (``pycon`` with its outputs), command lines are read by the commands' own parsers. ``text`` is
+for outputs and drawings; any other kind of block is an error: nothing on the pages is left untested.
+"""
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 import pytest
 import torch
 import transformers
@@ -18,10 +27,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertTokenizer
 
 import raft
+from raft.cli.main import COMMANDS
+from raft.errors import InputError
+from raft.kernels import dispatch
 
 pytest.importorskip("peft")
 
 ROOT = Path(__file__).parents[1]
+RUN = ROOT / "results" / "cpu-pretraining-15min" / "raf-2022"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house", "of", "cards", "falls", "slowly"]
 TINY: dict[str, Any] = {
     "vocab_size": len(WORDS),
@@ -34,6 +47,47 @@ TINY: dict[str, Any] = {
 IDS = torch.tensor([[2, 5, 6, 7, 8, 3], [2, 5, 6, 9, 10, 3]])
 
 Namespace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        page: path in the repository.
+        heading: that it stands under.
+        line: of its first line of code, from 1 on.
+        language: after the fence; empty where there is none.
+        code: as it stands.
+    """
+
+    page: str
+    heading: str
+    line: int
+    language: str
+    code: str
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """All fenced blocks of a page, those within lists too."""
+    text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()
+    assert len(re.findall(r"^ *```", text, re.MULTILINE)) % 2 == 0, f"{name} has a block that does not end"
+    found = []
+    for match in re.finditer(r"^( *)```(.*)\n((?:.*\n)*?)\1```$", text, re.MULTILINE):
+        before = text[: match.start(3)]
+        heading = ["", *re.findall(r"^##? (.*)$", before, re.MULTILINE)][-1]
+        code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
+        found.append(Block(name, heading, before.count("\n") + 1, match[2].strip(), code))
+    return found
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def sst2(*_: str, split: str) -> datasets.Dataset:
@@ -59,9 +113,32 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         {**theirs.state_dict(), "bert.embeddings.position_ids": torch.arange(40)},
         "their-model/model.safetensors",
     )
+    Path("runs").mkdir()
+    Path("runs/raf").symlink_to(RUN, target_is_directory=True)
+    Path("runs/convert-low-data").mkdir()
+    grid_results().to_csv("runs/convert-low-data/results.csv", index=False)
     monkeypatch.setattr(datasets, "load_dataset", sst2)
+    monkeypatch.setattr(dispatch, "BACKENDS", dict(dispatch.BACKENDS))
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    monkeypatch.setenv("RAFT_KERNEL", "put back at the end")
+    monkeypatch.delenv("RAFT_KERNEL")
     # importing peft can put another module object there than the one imported above
     monkeypatch.setattr(sys.modules["transformers"], "BertConfig", TinyConfig)
+
+
+def grid_results() -> pd.DataFrame:
+    """What ``raft grid`` leaves: two tasks, three seeds, and the RAFT two points better."""
+    rows = [
+        {
+            "task": task, "model": "minilm", "activation": activation, "tuning": "full",
+            "train_examples": "100", "learning_rate": 5e-5, "raf_learning_rate": 5e-3, "seed": seed,
+            "points": points + seed + 2 * (activation == "raf"), "constant": False,
+        }
+        for task, points in (("rte", 50.0), ("mrpc", 70.0))
+        for activation in ("keep", "raf")
+        for seed in range(3)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 class TinyConfig:
@@ -72,16 +149,6 @@ class TinyConfig:
     def __new__(cls, **values: Any) -> Any:
         """A plain ``BertConfig``."""
         return BertConfig(**{**TINY, **values})
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Heading and code of each Python block; the code stands at its own lines, for tracebacks."""
-    text = page.read_text(encoding="utf-8")
-    found = []
-    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        heading = re.findall(r"^## (.*)$", text[: match.start()], re.MULTILINE)[-1]
-        found.append((heading, "\n" * text[: match.start(1)].count("\n") + match[1]))
-    return found
 
 
 def scores(model: Any) -> Tensor:
@@ -150,7 +217,49 @@ def check_readme(found: Namespace) -> None:
     assert len(raft.hf.rationals(found["model"])) == 3
 
 
-PAGES: dict[str, dict[str, Callable[[Namespace], None]]] = {
+def check_activation(found: Namespace) -> None:
+    assert found["act"].numerator.grad.abs().min() > 0
+
+
+def check_new(found: Namespace) -> None:
+    assert len(found["optimizer"].param_groups) == 3
+    assert len(raft.hf.rationals(found["model"])) == 3
+
+
+def check_pretrained(found: Namespace) -> None:
+    assert [site.inputs > 0 for site in found["model"].conversion_report] == [True, True]
+
+
+def check_learned(found: Namespace) -> None:
+    assert [each.began_as for each in found["found"]] == ["gelu", "gelu"]
+    assert Path("curves.pdf").stat().st_size > 0
+
+
+def check_history(found: Namespace) -> None:
+    assert list(found["history"])[:2] == [0, 500]
+    assert not torch.equal(found["history"][0], found["history"][found["last"]])
+
+
+def check_grid(found: Namespace) -> None:
+    assert len(found["results"]) == 12
+
+
+def check_backend(found: Namespace) -> None:
+    with pytest.raises(NotImplementedError):
+        found["forward"](torch.zeros(1), torch.ones(2), torch.ones(1), "B")
+
+
+def check_plugged(found: Namespace) -> None:
+    assert dispatch.backend_of("cpu") is found["backend"]
+
+
+CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {
+    "README.md": {"Use it": check_readme},
+    "docs/analysing.md": {
+        "One model": check_learned,
+        "Over the training": check_history,
+        "A grid": check_grid,
+    },
     "docs/converting.md": {
         "With transformers.Trainer": check_trainer,
         "With PEFT LoRA": check_peft,
@@ -160,16 +269,147 @@ PAGES: dict[str, dict[str, Callable[[Namespace], None]]] = {
         "Half precision": check_half,
         "Others' checkpoints": check_foreign,
     },
-    "README.md": {"Use it": check_readme},
+    "docs/index.md": {
+        "An activation": check_activation,
+        "A new RAFT": check_new,
+        "A pretrained model": check_pretrained,
+    },
+    "docs/kernels.md": {"A minimal backend": check_backend, "Plug it in": check_plugged},
 }
+"""What is looked at after a block has run, beyond that it ran."""
+
+
+def run_python(block: Block, names: Namespace) -> None:
+    """Execute a block at its own lines, for tracebacks."""
+    exec(compile("\n" * (block.line - 1) + block.code, str(ROOT / block.page), "exec"), names)
+
+
+def run_session(block: Block, names: Namespace) -> None:
+    """Run a session of the interpreter and compare what it prints."""
+    test = doctest.DocTestParser().get_doctest(block.code, names, block.place, block.page, block.line - 1)
+    assert test.examples, f"{block.place} has no prompt"
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False)
+    assert runner.run(test, out=said.append, clear_globs=False).failed == 0, "".join(said)
+    names.update(test.globs)
+
+
+RUNNERS = {"python": run_python, "pycon": run_session}
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.language in RUNNERS}))
 def test_every_block_does_what_the_page_says(page: str) -> None:
-    found = blocks(ROOT / page)
-    assert [heading for heading, _ in found] == list(PAGES[page])
+    checks = dict(CHECKS.get(page, {}))
     names: Namespace = {}
-    for heading, code in found:
-        exec(compile(code, str(ROOT / page), "exec"), names)
-        PAGES[page][heading](names)
+    for block in BLOCKS:
+        if block.page == page and block.language in RUNNERS:
+            RUNNERS[block.language](block, names)
+            checks.pop(block.heading, lambda _: None)(names)
+    assert not checks, f"{page} has no code under {', '.join(checks)}"
+
+
+class Parsed(Exception):  # noqa: N818 (it is no error)
+    """A command has read its words, and would begin to work."""
+
+
+@pytest.fixture
+def only_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands stop when their parser has taken all words, in the folder of the repository."""
+    monkeypatch.chdir(ROOT)
+    for name in COMMANDS:
+        module = import_module(f"raft.cli.{name.replace('-', '_')}")
+        for parser in ("parse", "parse_recipe"):
+            if hasattr(module, parser):
+                monkeypatch.setattr(module, parser, stopping(getattr(module, parser)))
+
+
+def stopping(parser: Callable[..., Any]) -> Callable[..., Any]:
+    """A parser that ends the command when it is done."""
+
+    def parse(*arguments: Any) -> None:
+        raise Parsed(parser(*arguments))
+
+    return parse
+
+
+def command_lines(code: str) -> Iterator[list[str]]:
+    """The words of each line of a shell block, comments and variables before the command left out."""
+    for line in code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        if words:
+            yield words
+
+
+def check_command(words: list[str]) -> None:
+    """Raise unless each of its options, recipes, targets and extras exists."""
+    program = words[0]
+    if program in ("torchrun", "accelerate") and "raft.cli.main" in words:
+        words = words[words.index("raft.cli.main") :]
+        program = "raft"
+    if program == "raft":
+        assert words[1] in COMMANDS, f"there is no command {words[1]}"
+        with pytest.raises(Parsed):
+            COMMANDS[words[1]][0](words[2:])
+    elif program == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(words[1:]) <= set(targets), f"the Makefile has no {words[1:]}"
+    elif words[:2] == ["pip", "install"]:
+        check_installation(words[2:])
+    elif words[:3] == ["python", "-m", "http.server"]:
+        assert len(words) == 5, "python -m http.server --directory FOLDER"
+        assert words[3] == "--directory"
+    else:
+        raise AssertionError(f"nobody reads {program!r}: teach this test, or call the block text")
+
+
+def check_installation(words: list[str]) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    known = re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2], re.MULTILINE)
+    for word in words:
+        if word in ("-e", "-c"):
+            continue
+        name, _, extras = word.partition("[")
+        assert f'name = "{name}"' in project or (ROOT / name).exists(), f"pip cannot install {word}"
+        assert all(each in known for each in extras.rstrip("]").split(",") if each), f"no such extra: {word}"
+
+
+@pytest.mark.usefixtures("only_parsing")
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "sh"], ids=lambda block: block.place
+)
+def test_every_command_line_is_one(block: Block) -> None:
+    lines = list(command_lines(block.code))
+    assert lines
+    for words in lines:
+        check_command(words)
+
+
+@pytest.mark.usefixtures("only_parsing")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "raft finetune --task rte --no_such_option 1",
+        "raft pretrain --config recipes/pretrain/none.yaml",
+        "raft bench nothing",
+        "make nothing",
+        "pip install raft-transformers[nothing]",
+        "curl https://example.org",
+    ],
+)
+def test_a_line_that_would_not_work_is_found(line: str) -> None:
+    with pytest.raises((AssertionError, InputError)):
+        check_command(shlex.split(line))
+
+
+def test_no_block_is_left_untested() -> None:
+    known = {*RUNNERS, "sh", "text"}
+    wrong = [f"{block.place} ({block.language})" for block in BLOCKS if block.language not in known]
+    assert not wrong, f"neither run nor parsed: {', '.join(wrong)}"
+    code = re.compile(r"^(>>>|\$ |raft [a-z]+ |import |from \S+ import )", re.MULTILINE)
+    hidden = [block.place for block in BLOCKS if block.language == "text" and code.search(block.code)]
+    assert not hidden, f"code that is called text: {', '.join(hidden)}"
+    total = sum(len(re.findall(r"^ *```\S", page.read_text("utf-8"), re.MULTILINE)) for page in PAGES)
+    assert len(BLOCKS) == total

@@ -1,18 +1,16 @@
-r"""The rational function and its gradient in plain torch: any device, any floating dtype, the oracle of the
+"""The rational function and its gradient in plain torch: any device, any floating dtype, the oracle of the
 faster kernels.
 
-======= =============================== ==================================================
-version  denominator Q(x), k = 1 … n     source
-======= =============================== ==================================================
-A        1 + Σ_k \|b_k x^k\|              Molina et al. 2020 (safe PAU)
-B        1 + \|Σ_k b_k x^k\|              rational_activations
-C        0.1 + \|Σ_k b_k x^k\|            rational_activations
-D        B, coefficients noisy in training rational_activations; the noise is the module's
-N        1 + Σ_k b_k x^k                 unsafe: may have poles
-======= =============================== ==================================================
+The versions of the denominator Q(x), k = 1 … n, and where they come from::
+
+    A  1 + Σ_k |b_k x^k|    Molina et al. 2020 (safe PAU)
+    B  1 + |Σ_k b_k x^k|    rational_activations
+    C  0.1 + |Σ_k b_k x^k|  rational_activations
+    D  B, coefficients noisy in training; the noise is the module's
+    N  1 + Σ_k b_k x^k      unsafe: may have poles
 
 Everything is evaluated in float64 (float32 on devices without it) and rounded once. Far from zero a power of
-x overflows where P/Q is of moderate size; there the polynomials are evaluated in 1/x: with B = \|x\| in
+x overflows where P/Q is of moderate size; there the polynomials are evaluated in 1/x: with B = |x| in
 version A and B = x elsewhere, P = x^m p(1/x) and Q = B^n q(1/B).
 
 The gradient is written out rather than traced: autograd would keep dozens of intermediate tensors of the
@@ -59,7 +57,7 @@ def forward(
         denominator: ``[n]`` or ``[groups, n]``, the powers 1 … n.
         version: one of ``VERSIONS``; D is B here.
         up: of the shape and dtype of ``x``.
-        is_near: the caller knows that no \\|x\\| is above ``NEAR``, which saves half of the work.
+        is_near: the caller knows that no |x| is above ``NEAR``, which saves half of the work.
     """
     f = _Fraction.of(x, numerator, denominator, version, is_near)
     y = f.value() if up is None else f.value() * up.to(f.x.dtype).reshape(f.x.shape)
@@ -116,7 +114,7 @@ class _Fraction:
     Attributes:
         x: ``[rows, groups, channels]``.
         base: B, of its shape.
-        far: where \\|x\\| is too large for P and Q; None where it is known to be so nowhere.
+        far: where |x| is too large for P and Q; None where it is known to be so nowhere.
         m: degree of P without leading zeros, ``[groups, 1]``.
         n: that of Q.
         p: and the following, of the shape of ``x``.

@@ -1,0 +1,121 @@
+"""Hook of mkdocs: what the pages show or link to outside of ``docs/`` becomes part of the site.
+
+Pages link to ``../results/…`` as files lie in the repository. In the site, files of ``results/`` lie under
+the same name beside the pages, and a folder is its section of the page of results. No number is typed twice:
+
+``<!-- include: wiki-demo/table.md -->``
+    the text of a file of ``results/``;
+``<!-- table: cpu-step/results.csv: model, milliseconds, ratio -->``
+    columns of a file there; ``ratio`` is a value with its interval;
+``<!-- options: raft.cli.convert.ConvertSettings -->``
+    the options of a command, out of the dataclass that they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, Field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+RESULTS = "results"
+SHOWN = {".csv", ".json", ".png"}
+"""Kinds of files that are copied; models and logs stay in the repository."""
+
+INCLUDE = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
+OPTIONS = re.compile(r"^<!-- options: (\S+)\.(\w+) -->$", re.MULTILINE)
+TABLE = re.compile(r"^<!-- table: (\S+): (.+?) -->$", re.MULTILINE)
+LINK = re.compile(r"\]\((?:\.\./)+results/([^)#\s]+?)/?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
+    """Add the files of ``results/``."""
+    folder = _results(config)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in SHOWN and path.is_file():
+            name = f"{RESULTS}/{path.relative_to(folder).as_posix()}"
+            files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Put in what is included, and lead links to ``results/`` to where its files lie in the site.
+
+    Raises:
+        PluginError: for a file or column that is not there.
+    """
+    folder = _results(config)
+
+    def text(name: str) -> str:
+        try:
+            return (folder / name).read_text(encoding="utf-8").rstrip()
+        except OSError as error:
+            raise PluginError(f"{page.file.src_uri} includes {name}: {error.strerror}") from error
+
+    def target(match: re.Match[str]) -> str:
+        up = "../" * page.file.src_uri.count("/")
+        is_folder = (folder / match[1]).is_dir()
+        return f"]({up}{RESULTS}.md#{match[1]})" if is_folder else f"]({up}{RESULTS}/{match[1]})"
+
+    markdown = INCLUDE.sub(lambda match: text(match[1]), markdown)
+    markdown = TABLE.sub(lambda match: table(folder / match[1], match[2].split(", ")), markdown)
+    markdown = OPTIONS.sub(lambda match: options(match[1], match[2]), markdown)
+    return LINK.sub(target, markdown)
+
+
+def table(file: Path, columns: list[str]) -> str:
+    """Columns of a CSV file as a Markdown table; numbers to the right, with four digits that count."""
+    try:
+        rows = pd.read_csv(file)
+        if "ratio" in columns:
+            intervals = zip(rows.ratio_value, rows.ratio_low, rows.ratio_high, strict=True)
+            rows["ratio"] = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in intervals]
+        rows = rows[columns]
+    except (OSError, KeyError, AttributeError) as error:
+        raise PluginError(f"a page shows {', '.join(columns)} of {file}: {error}") from error
+    rules = ["---:" if pd.api.types.is_numeric_dtype(rows[name]) else "---" for name in columns]
+    heads = [name.replace("_", " ") for name in columns]
+    lines = [heads, rules, *([_cell(value) for value in row] for row in rows.itertuples(index=False))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def options(module: str, name: str) -> str:
+    """The options of a settings class as a Markdown table, without those of ``transformers``."""
+    from transformers import TrainingArguments  # slow to import, and few pages need it
+
+    inherited = {each.name for each in fields(TrainingArguments)}
+    own = [each for each in fields(getattr(import_module(module), name)) if each.name not in inherited]
+    lines = ["| option | default | |", "| --- | --- | --- |"]
+    for each in own:
+        is_flag = not each.metadata.get("positional")
+        shown = f"--{each.name}" if is_flag else each.metadata.get("metavar", each.name)
+        text = each.metadata.get("help", "").replace("%%", "%").replace("|", "\\|")
+        lines.append(f"| `{shown}` | {_default(each)} | {text} |")
+    return "\n".join(lines)
+
+
+def _default(option: Field[Any]) -> str:
+    value = option.default if option.default_factory is MISSING else option.default_factory()
+    if value is MISSING or value is None or value in ("", []) or option.metadata.get("positional"):
+        return ""
+    return f"`{' '.join(map(str, value)) if isinstance(value, list) else value}`"
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if not isinstance(value, float):
+        return str(value) if isinstance(value, str) else f"{value:,}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return text.replace("-", "−")
+
+
+def _results(config: MkDocsConfig) -> Path:
+    return Path(config.config_file_path).parent / RESULTS

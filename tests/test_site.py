@@ -1,0 +1,181 @@
+"""The site is built without warnings and network, loads nothing from elsewhere, and has all public names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import socket
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+
+NEEDED = "the site is built with: pip install 'raft-transformers[docs]'"
+for _package in ("mkdocs", "material", "mkdocstrings", "griffe", "l2m4m"):
+    pytest.importorskip(_package, reason=NEEDED)
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "use": "href"}
+"""What a browser fetches by itself."""
+
+
+def load(name: str) -> ModuleType:
+    """A file of ``scripts/``, as mkdocs loads it."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a connection, or a warning, ends the test."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("building the site opens a connection")
+
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
+        config.plugins.on_startup(command="build", dirty=False)
+        build(config)
+    return folder
+
+
+class Fetched(HTMLParser):
+    """Addresses that a page makes a browser fetch."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        address = values.get(SOURCES.get(tag, ""))
+        if address is not None and values.get("rel") not in ("prev", "next", "canonical"):
+            self.found.append(address)
+
+
+@pytest.mark.slow
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        found = Fetched(page).found
+        assert found
+        outside = [address for address in found if re.match(r"(?:[a-z]+:)?//", address)]
+        assert not outside, f"{page.relative_to(site)} fetches {outside}"
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"@import|url\([\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def canonical(module: ModuleType, name: str) -> str:
+    """The path of a public object where it is defined, under which mkdocstrings lists it too."""
+    found = getattr(module, name)
+    return f"{found.__module__}.{name}" if hasattr(found, "__module__") else f"{module.__name__}.{name}"
+
+
+@pytest.mark.slow
+def test_every_public_name_is_documented(site: Path) -> None:
+    from mkdocstrings import Inventory
+
+    with (site / "objects.inv").open("rb") as file:
+        documented = set(Inventory.parse_sphinx(file))
+    names = {
+        canonical(importlib.import_module(module), name)
+        for module in ("raft", "raft.hf", "raft.models", "raft.coefficients")
+        for name in importlib.import_module(module).__all__
+        if name not in ("hf", "models")
+    }
+    assert names - documented == set()
+    modules = {f"raft.analysis.{file.stem}" for file in (ROOT / "src/raft/analysis").glob("[a-z]*.py")}
+    assert modules - documented == set()
+    assert "raft.training.optimizer.schedule" in documented
+
+
+@pytest.mark.slow
+def test_formulas_and_docstrings_are_rendered(site: Path) -> None:
+    assert "<mfrac>" in (site / "concepts.html").read_text(encoding="utf-8")
+    assert "<munderover>" in (site / "api" / "raft.html").read_text(encoding="utf-8")
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<pre.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for left in (":math:", ":func:", ":class:", ".. math", "$$", "<merror", "Example::", "<!-- table"):
+            assert left not in text, f"{page.relative_to(site)} shows {left}"
+
+
+@pytest.mark.slow
+def test_results_are_those_of_the_files(site: Path) -> None:
+    page = (site / "results.html").read_text(encoding="utf-8")
+    step = pd.read_csv(ROOT / "results" / "cpu-step" / "results.csv").set_index("model").loc["RAFT"]
+    assert f"{step.ratio_value:.2f} [{step.ratio_low:.2f}, {step.ratio_high:.2f}]" in page
+    for folder in (ROOT / "results").iterdir():
+        assert f'href="results.html#{folder.name}"' not in page or f'id="{folder.name}"' in page
+    assert (site / "results" / "wiki-demo" / "activations.png").stat().st_size > 0
+    assert not list(site.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_options_are_those_of_the_commands(site: Path) -> None:
+    page = (site / "api" / "commands.html").read_text(encoding="utf-8")
+    for option in (
+        "--global_batch_size",
+        "--raf_learning_rate",
+        "--tuning",
+        "--calibration",
+        "--slurm_nodes",
+    ):
+        assert f"<code>{option}</code>" in page
+    assert "<code>SRC</code>" in page
+    assert "--adam_beta1" not in page
+
+
+def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
+    as_markdown = load("site_docstrings").as_markdown
+    found = as_markdown(
+        "Do :math:`x^2`.\n\n.. math:: y = x,\n   z\n\nSee :func:`raft.fit` and :class:`Fit`.\n\n"
+        "Shape:\n    Any.\n\nSource: someone.\n\n"
+        "Example::\n\n    >>> 1\n    1\n\n"
+        "With PEFT::\n\n    f(\n\n    )\n\nWhere::\n\n    y = P / Q   y = 1\n",
+        "raft.place",
+    )
+    assert found == (
+        "Do $x^2$.\n\n$$\ny = x, z\n$$\n\n"
+        'See <autoref identifier="raft.fit" optional><code>raft.fit</code></autoref> and '
+        '<autoref identifier="raft.place.Fit" optional><code>Fit</code></autoref>.\n\n'
+        "**Shape:**\n\nAny.\n\n**Source:** someone.\n\n**Example:**\n\n```pycon\n>>> 1\n1\n```\n\n"
+        "With PEFT:\n\n```python\nf(\n\n)\n```\n\nWhere:\n\n```text\ny = P / Q   y = 1\n```\n"
+    )
+
+
+def test_tables_show_numbers_and_refuse_what_is_not_there(tmp_path: Path) -> None:
+    from mkdocs.exceptions import PluginError
+
+    table = load("site_files").table
+    file = tmp_path / "results.csv"
+    file.write_text(
+        "way,tokens_per_second,points,ratio_value,ratio_low,ratio_high\n"
+        "a,12345.6,-0.12345,1,0.9,1.1\nb,7,,2,1.5,2.5\n"
+    )
+    assert table(file, ["way", "tokens_per_second", "points", "ratio"]).splitlines() == [
+        "| way | tokens per second | points | ratio |",
+        "| --- | ---: | ---: | --- |",
+        "| a | 12,346 | −0.1235 | 1.00 [0.90, 1.10] |",
+        "| b | 7 |  | 2.00 [1.50, 2.50] |",
+    ]
+    for name, columns in (("results.csv", ["none"]), ("none.csv", ["way"])):
+        with pytest.raises(PluginError, match="none"):
+            table(tmp_path / name, columns)
