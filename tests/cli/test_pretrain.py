@@ -179,16 +179,26 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert run("--config", recipe, "--report_to", "tensorboard")[0] == 0
-    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    every = list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    (shown,) = (file for file in every if file.parent.name == "rafs")
+    (events,) = (file for file in every if file != shown)
+    figures = EventAccumulator(str(shown))
+    figures.Reload()
+    # of the snapshots at 4, 8 and 12: so short a training has no time for one in the middle
+    assert [image.step for image in figures.Images("raf/functions")] == [4, 12]
     found = EventAccumulator(str(events))
     found.Reload()
     losses_by_step = {event.step: event.value for event in found.Scalars("train/loss")}
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = lines_of(tmp_path / "run")
     expected = {line["step"]: line["loss"] for line in lines if "loss" in line}
     assert losses_by_step == pytest.approx(expected, rel=1e-5)
     names = set(found.Tags()["scalars"])

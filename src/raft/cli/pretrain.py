@@ -9,8 +9,10 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from rich.console import Console
+from transformers import TrainerCallback
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
+from raft.analysis.callback import RafCallback
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import console_table, curves_figure, markdown_table
 from raft.cli.options import parse_recipe
@@ -80,7 +82,9 @@ def run_here(words: Sequence[str]) -> None:
             write_card(folder, recipe, text, result)
         say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
 
-    callbacks = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
+    callbacks: list[TrainerCallback] = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
+    if training.report_to:
+        callbacks.append(RafCallback(recipe.snapshot_steps))
     if recipe.compare is None and recipe.seeds == 1:
         result = run(recipe, training, text, callbacks)
         finished(result, training.folder)
