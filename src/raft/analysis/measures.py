@@ -126,6 +126,11 @@ class AffineMatch:
         found: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
         return found
 
+    def text(self) -> str:
+        """As a formula to two digits."""
+        inner = f"{self.scale:.2f} x {self.shift:+.2f}"
+        return f"{self.factor:.2f} {self.name}({inner}) {self.offset:+.2f}"
+
 
 def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     """Fit a classical activation to ``f``, its input and output each scaled and moved, in least squares.

@@ -121,7 +121,7 @@ def observe(
     model.eval()
     try:
         with _recording(model, found, current) as seen, torch.no_grad():
-            for batch in _batches(model, calibration, tokenizer):
+            for batch in batches(model, calibration, tokenizer):
                 current.clear()
                 current.update(batch)
                 first = batch.pop("", None)
@@ -135,9 +135,11 @@ def observe(
     return seen
 
 
-def _batches(
+def batches(
     model: PreTrainedModel, calibration: Calibration, tokenizer: PreTrainedTokenizerBase | None
 ) -> Iterator[dict[str, Any]]:
+    """Texts or batches as a model's arguments, on its device, without labels; the first argument, where it
+    has no name, stands at ``""``."""
     if isinstance(calibration, (str, Mapping, Tensor)):  # one text or batch
         calibration = [calibration]
     parts = iter(calibration)

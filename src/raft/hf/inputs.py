@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from raft.hf.calibration import Calibration, batches
 from raft.hf.sites import rationals
 
 Array = NDArray[np.float64]
@@ -130,6 +132,38 @@ def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def count_inputs(
+    model: PreTrainedModel, texts: Calibration, tokenizer: PreTrainedTokenizerBase | None = None
+) -> dict[str, InputHistogram]:
+    """Run a model over texts or batches, and count what its RAFs get.
+
+    Args:
+        model: in any mode; it runs in evaluation mode on the device it is on.
+        texts: texts, or batches: mappings of the model's arguments, or tensors that are its first one.
+        tokenizer: for texts; the model's own where it is None.
+
+    Returns:
+        By name of the RAF; those that were not reached (a pooler's) have no inputs.
+
+    Raises:
+        ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
+    """
+    modes, ran = {module: module.training for module in model.modules()}, False
+    model.eval()
+    try:
+        with recorded_inputs(model) as found, torch.no_grad():
+            for batch in batches(model, texts, tokenizer):
+                first = batch.pop("", None)
+                model(*([] if first is None else [first]), **batch)
+                ran = True
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
+    if not ran:
+        raise ValueError("there is nothing to count inputs of: give at least one batch or text")
+    return found
 
 
 def _has_encoder_and_decoder(model: nn.Module) -> bool:

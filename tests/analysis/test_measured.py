@@ -1,0 +1,69 @@
+"""All measures of a model's RAFs, of models whose RAFs are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+import raft
+from raft.analysis.measured import functions_of, measure_model, measures_frame
+from raft.hf import rationals
+from raft.hf.inputs import count_inputs
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+IDS = torch.randint(0, 50, (8, 30), generator=torch.Generator().manual_seed(0))
+
+
+def model(**raf: Any) -> Any:
+    torch.manual_seed(0)
+    made = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
+    for layer in made.encoder.layer:  # inputs as wide as a trained model's
+        layer.intermediate.dense.weight.data.mul_(30)
+    return raft.convert(made, raf)
+
+
+def test_a_raft_at_its_start_is_near_gelu_and_where_it_began() -> None:
+    found = measures_frame(measure_model(model(), [IDS]))
+    assert list(found["site"]) == list(rationals(model()))
+    # the tanh approximation is nearer to GELU than the fit is to either
+    assert set(found["nearest"]) <= {"gelu", "gelu_tanh"}
+    assert (found["max_to_start"] < 1e-6).all()  # but for float32
+    assert ((found["l2"] > 0) & (found["l2"] <= found["max"]) & (found["max"] < 0.01)).all()
+    assert (found["low"] < -0.5).all()
+
+
+def test_what_was_changed_is_seen() -> None:
+    changed = model(residual=True)
+    with torch.no_grad():
+        next(iter(rationals(changed).values())).numerator[0] = 0.5
+    one, two = measure_model(changed, {"input_ids": IDS})
+    assert (one.to_fixed.l2, one.to_fixed.max) != (two.to_fixed.l2, two.to_fixed.max) == (0, 0)
+    assert one.to_start is not None
+    # 0.5 / Q is at its largest where Q is 1
+    assert one.to_start.max == pytest.approx(0.5, abs=1e-3)
+    assert two.row()["pieces"] == "↘↗"
+    assert two.row()["minima"] == [pytest.approx((-0.7518, -0.17), abs=1e-3)]
+
+
+def test_formulas_know_the_interval_of_their_inputs() -> None:
+    made = model(groups=2)
+    seen = count_inputs(made, [IDS])
+    functions = functions_of(made, seen)
+    assert len(functions) == 2 * len(rationals(made))
+    site = next(iter(rationals(made)))
+    low, high = functions[f"{site}#1"].interval or (0, 0)
+    assert seen[site].low <= low < high <= seen[site].high
+    assert functions[f"{site}#0"].site == site
+    with pytest.raises(ValueError, match="nothing to count inputs of"):
+        count_inputs(made, [])
+    with pytest.raises(ValueError, match="has no rational activation"):
+        measure_model(BertModel(BertConfig(**SIZE)), [IDS])
