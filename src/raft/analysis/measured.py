@@ -145,7 +145,7 @@ def measure_model(
         >>> from raft.analysis.measured import measure_model
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
-        >>> found = measure_model(raft.convert(BertModel(tiny)), [torch.arange(9)[None]])
+        >>> found = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
         >>> all(each.to_fixed.max < 0.01 for each in found)
         True
     """
