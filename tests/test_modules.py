@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable
-from types import ModuleType
 
 import pytest
 import torch
@@ -80,10 +78,3 @@ def test_a_shared_raf_serves_places_on_other_devices() -> None:
     torch.testing.assert_close(y.cpu(), owner(x.cpu()))
     assert owner.numerator.grad is not None
     assert owner.numerator.grad.device.type == "cpu"
-
-
-@pytest.mark.parametrize("module", [raft.functional, raft.modules, raft.coefficients.fitting])
-def test_docstring_examples_run(module: ModuleType) -> None:
-    result = doctest.testmod(module)
-    assert result.attempted > 0
-    assert result.failed == 0
