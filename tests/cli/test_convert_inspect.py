@@ -325,6 +325,33 @@ def test_inspect_shared_and_grouped_rafs(run: Run, tmp_path: Path, monkeypatch: 
     assert (row["rms"], row["max"]) == pytest.approx((1, 1))  # 1 beside gelu
 
 
+def test_inspect_measures_over_the_inputs_of_texts(
+    run: Run, bert: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run("convert", bert, tmp_path / "raft", "--calibration", texts, "--residual", "true")[0] == 0
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "raft")
+    with torch.no_grad():
+        model.get_submodule(FFN.format(1)).numerator[0] = 0.25
+    model.save_pretrained(tmp_path / "raft")
+    files = ("--json", tmp_path / "rafs.json", "--formulas", tmp_path / "rafs.py")
+    status, printed, error = run("inspect", tmp_path / "raft", "--texts", texts, *files)
+    assert (status, error) == (0, "")
+    first, second = json.loads((tmp_path / "rafs.json").read_text())["measures"]
+    assert (first["site"], second["site"]) == (FFN.format(0), FFN.format(1))
+    assert (first["l2"], first["l2_to_start"], first["nearest"]) == (0, 0, "gelu")
+    assert second["max"] <= 0.25
+    assert second["l2"] > 0
+    assert f"{first['low']:.1f}…{first['high']:.1f}" in printed
+    assert f"{second['l2']:.3f}" in printed
+    assert f"Over the inputs of {len(TEXTS)} texts" in printed
+    made: dict[str, Any] = {}
+    exec((tmp_path / "rafs.py").read_text(), made)
+    x = torch.tensor([-1.3, 0.4])
+    expected = model.get_submodule(FFN.format(1))(x).tolist()
+    assert [made["RAFS"][FFN.format(1)](value) for value in x.tolist()] == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize(("name", "begins"), [("c.png", b"\x89PNG"), ("c.pdf", b"%PDF"), ("c.SVG", b"<?xml")])
 def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
     folder, _ = saved(tmp_path / "raft", groups=2)
@@ -349,14 +376,19 @@ def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
         (["{raft}", "--json", "{tmp}"], "is a folder, not a file"),
         (["{raft}", "--interval", "3", "-2"], "--interval must be two numbers, the smaller first, not 3 -2"),
         (["{raft}", "--interval", "3"], "--interval must be two numbers"),
+        (["{raft}", "--formulas", "{tmp}/c.txt"], "--formulas must end with .json, .tex, .py, not 'c.txt'"),
+        (["{raft}", "--texts", "{tmp}/none.txt"], "none.txt"),
+        (["{raft}", "--texts", "{texts}"], "has no tokenizer, so it cannot read --texts"),
+        (["{raft}", "--texts_read", "0"], "--texts_read must be at least 1, not 0"),
+        (["{raft}", "--fixed", "cosine"], "--fixed: unknown activation 'cosine'"),
     ],
 )
 def test_inspect_tells_bad_input_in_one_line(
-    words: list[str], message: str, run: Run, llama: Path, tmp_path: Path
+    words: list[str], message: str, run: Run, llama: Path, texts: Path, tmp_path: Path
 ) -> None:
     folder, _ = saved(tmp_path / "raft")
     before = sorted(tmp_path.rglob("*"))
-    places = {"tmp": tmp_path, "llama": llama, "raft": folder}
+    places = {"tmp": tmp_path, "llama": llama, "raft": folder, "texts": texts}
     status, printed, error = run("inspect", *[word.format(**places) for word in words])
     assert status == 2
     assert message in error

@@ -149,11 +149,16 @@ def measure_model(
         >>> all(each.to_fixed.max < 0.01 for each in found)
         True
     """
-    acts = rationals(model)
-    if not acts:
+    if not rationals(model):
         raise ValueError(f"{type(model).__name__} has no rational activation")
-    inputs = count_inputs(model, texts, tokenizer)
-    found = []
+    return measured_functions(model, count_inputs(model, texts, tokenizer), fixed)
+
+
+def measured_functions(
+    model: PreTrainedModel, inputs: Mapping[str, InputHistogram], fixed: str = "gelu"
+) -> list[Measured]:
+    """Measure the RAFs of a model that got inputs; arguments as above."""
+    acts, found = rationals(model), []
     for function in functions_of(model, inputs).values():
         seen, act = inputs[function.site], acts[function.site]
         if seen.total:

@@ -17,6 +17,8 @@ from raft.hf.inputs import InputHistogram
 TAIL = 0.0005
 """The share of inputs that may lie beyond either end of what is looked at."""
 POINTS = 2001
+SCALES, SHIFTS = (0.2, 5.0), (-5.0, 5.0)
+"""Between which an affine match scales (either way round) and moves inputs."""
 FLAT = 1e-6
 """A slope below this, measured by the function's own height over the width, is no rise or fall."""
 
@@ -135,8 +137,9 @@ class AffineMatch:
 def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     """Fit a classical activation to ``f``, its input and output each scaled and moved, in least squares.
 
-    Factor and offset are solved for within a search over scale and shift, begun at several places; for the
-    identity, where the latter say nothing new, they stay 1 and 0.
+    Factor and offset are solved for within a search over scale and shift, begun at several places and held to
+    ``SCALES`` and ``SHIFTS``: a tiny part of any curve is a parabola, and would resemble all others. For the
+    identity, where scale and shift say nothing new, they stay 1 and 0.
     """
     name = canonical_name(name)
     g, y, root = FUNCTIONS[name], f(domain.x), np.sqrt(domain.weights)
@@ -147,15 +150,21 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
         solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
         return solution, root * (columns @ solution - y)
 
+    def bounds_of(sign: float) -> tuple[list[float], list[float]]:
+        low, high = sorted(sign * scale for scale in SCALES)
+        return [low, SHIFTS[0]], [high, SHIFTS[1]]
+
     def left(inner: Any) -> Any:
         return outer(inner)[1]
 
     if name == "identity":
         best = np.array([1.0, 0.0])
     else:
-        span = max(abs(domain.x[0]), abs(domain.x[-1]))
-        starts = [(scale, shift) for scale in (1.0, -1.0, 3 / span) for shift in (0.0, 1.0, -1.0)]
-        searches = [least_squares(left, start, max_nfev=200) for start in starts]
+        searches = [
+            least_squares(left, (sign, shift), max_nfev=200, bounds=bounds_of(sign))
+            for sign in (1.0, -1.0)
+            for shift in (0.0, 1.0, -1.0)
+        ]
         best = min(searches, key=lambda search: float(search.cost)).x
     (factor, offset), _ = outer(best)
     scale, shift = (float(value) for value in best)

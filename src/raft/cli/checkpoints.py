@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from raft import models
 from raft.errors import InputError
 
 TASKS = {
@@ -55,9 +56,10 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     """The tokenizer beside a model, or None where there is none."""
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+        # or makes one that knows no words
+        return found if len(found) > len(set(found.all_special_ids)) else None
     except Exception:  # without files, each tokenizer class fails in its own way
         return None
-    return found
 
 
 def _check_path(source: str) -> None:
@@ -72,7 +74,7 @@ def _check_path(source: str) -> None:
 
 def _architecture(config: PreTrainedConfig) -> type:
     names = config.architectures or []
-    found = getattr(transformers, names[0], None) if names else None
+    found = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
     return found if isinstance(found, type) else transformers.AutoModel
 
 

@@ -10,19 +10,27 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from raft.analysis.figures import functions_figure
-from raft.analysis.learned import LearnedFunction, learned_functions, ranged
+from raft.analysis.formulas import KINDS, written
+from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
+from raft.analysis.measured import Measured, functions_of, measured_functions
 from raft.analysis.sketch import sketch
-from raft.cli.checkpoints import load_model
+from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.tables import NARROW, folded, name_width, sites_table
+from raft.coefficients.functions import canonical_name
+from raft.data.corpora import first_texts
 from raft.errors import InputError
+from raft.hf.inputs import count_inputs
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
-its curve and of its difference to that function, each scaled to its own height."""
+its curve and of its difference to that function, each scaled to its own height. With --texts the model reads
+them, and each RAF is measured where its inputs lie: how far it is from GELU and from its start, which
+classical function it resembles, where it rises and falls."""
 
 PLOTS = (".png", ".pdf", ".svg")
 SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
@@ -40,6 +48,23 @@ class InspectSettings:
     interval: list[float] = field(
         default_factory=lambda: [-5.0, 5.0], metadata={"help": "Inputs to look at, from LOW to HIGH."}
     )
+    formulas: str | None = field(
+        default=None,
+        metadata={
+            "help": "Write the RAFs to a file: json, tex (formulas for a paper), or py (needs no torch)."
+        },
+    )
+    texts: str | None = field(
+        default=None,
+        metadata={
+            "help": "File or folder of texts that the model reads, to measure each RAF where its inputs "
+            "lie: txt (one a line), jsonl or parquet, compressed or not.",
+            "metavar": "PATH",
+        },
+    )
+    texts_read: int = field(default=256, metadata={"help": "How many texts it reads."})
+    text_column: str = field(default="text", metadata={"help": "Column of jsonl and parquet."})
+    fixed: str = field(default="gelu", metadata={"help": "Function that the RAFs are measured against."})
 
     def check(self) -> None:
         """``InputError`` for what can be refused before a model is loaded."""
@@ -49,7 +74,15 @@ class InspectSettings:
             raise InputError(f"--interval must be two numbers, the smaller first, not {given}")
         if self.plot is not None and Path(self.plot).suffix.lower() not in PLOTS:
             raise InputError(f"--plot must end with {', '.join(PLOTS)}, not {Path(self.plot).name!r}")
-        for name, file in (("--plot", self.plot), ("--json", self.json)):
+        if self.formulas is not None and Path(self.formulas).suffix.lower() not in KINDS:
+            raise InputError(f"--formulas must end with {', '.join(KINDS)}, not {Path(self.formulas).name!r}")
+        if self.texts_read < 1:
+            raise InputError(f"--texts_read must be at least 1, not {self.texts_read}")
+        try:
+            canonical_name(self.fixed)
+        except ValueError as error:
+            raise InputError(f"--fixed: {error}") from error
+        for name, file in (("--plot", self.plot), ("--json", self.json), ("--formulas", self.formulas)):
             if file is not None and not Path(file).absolute().parent.is_dir():
                 raise InputError(f"{name} {file}: there is no folder {Path(file).parent}")
             if file is not None and Path(file).is_dir():
@@ -60,6 +93,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft inspect`` with the given words of the command line."""
     settings = parse(InspectSettings, "raft inspect", DESCRIPTION, arguments)
     settings.check()
+    texts = None
+    if settings.texts is not None:
+        texts = first_texts(settings.texts, settings.texts_read, settings.text_column)
     console = Console()
     with console.status("loading"):
         model, _ = load_model(settings.model)
@@ -70,7 +106,16 @@ def main(arguments: Sequence[str]) -> None:
             f"{settings.model} ({type(model).__name__}) has no rational activation; "
             f"'raft convert {settings.model} DST' makes a RAFT of it"
         )
+    tokenizer = load_tokenizer(settings.model) if texts is not None else None
+    if texts is not None and tokenizer is None:
+        raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
     show(console, type(model).__name__, found)
+    inputs, measured = None, []
+    if texts is not None:
+        with console.status("reading and measuring"):
+            inputs = count_inputs(model, texts, tokenizer)
+            measured = measured_functions(model, inputs, settings.fixed)
+        console.print(measures_table(measured, len(texts), settings.fixed), crop=False)
     if settings.plot is not None:
         kind = Path(settings.plot).suffix.lower()[1:]
         figure = functions_figure(found)
@@ -83,10 +128,16 @@ def main(arguments: Sequence[str]) -> None:
             "model": settings.model,
             "interval": settings.interval,
             "rafs": [each.row() for each in found],
+            **({"measures": [each.row() for each in measured]} if measured else {}),
         }
         with _Replacing(settings.json) as file:
             file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
+    if settings.formulas is not None:
+        with _Replacing(settings.formulas) as file:
+            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+            file.write_text(text, encoding="utf-8")
+        console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
 
 
 def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
@@ -122,6 +173,33 @@ def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
         if each is not found[-1]:
             table.add_row()
     console.print(table, crop=False)
+
+
+def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
+    """Each RAF over the inputs that it gets, in 80 columns where names are short."""
+    table = sites_table(
+        f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
+        "scaled and moved"
+    )
+    table.add_column("RAF")
+    for head in ("inputs", f"L2 to {fixed}", "L2 moved"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("resembles, L2", no_wrap=True)
+    table.add_column("turns")
+    names = short_names([each.function.site for each in found])
+    for each in found:
+        turns = [f"{x:.2f}" for x, _ in sorted([*each.shape.minima, *each.shape.maxima])]
+        pieces = each.row()["pieces"]
+        shape = pieces[0] + "".join(f" {x} {piece}" for x, piece in zip(turns, pieces[1:], strict=False))
+        table.add_row(
+            names[each.function.site],
+            f"{each.domain.x[0]:.1f}…{each.domain.x[-1]:.1f}",
+            f"{each.to_fixed.l2:.3f}",
+            "" if each.to_start is None else f"{each.to_start.l2:.3f}",
+            f"{each.match.name} {each.match.distance.l2:.3f}",
+            shape,
+        )
+    return table
 
 
 def _form(each: LearnedFunction) -> str:

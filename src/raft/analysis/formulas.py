@@ -1,0 +1,51 @@
+"""The RAFs of a model as one file for other tools: JSON, LaTeX, Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from raft.analysis.learned import short_names
+from raft.coefficients.closed_form import RationalFunction
+
+KINDS = (".json", ".tex", ".py")
+
+
+def as_json(functions: Mapping[str, RationalFunction]) -> str:
+    """A list of the objects that :meth:`raft.Rational.from_json` reads."""
+    return json.dumps([each.record() for each in functions.values()], indent=1) + "\n"
+
+
+def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
+    """An ``align*`` of one line a RAF; needs amsmath.
+
+    Args:
+        functions: by site.
+        digits: significant, of each coefficient.
+    """
+    lines = []
+    for name, function in zip(short_names(list(functions)).values(), functions.values(), strict=True):
+        escaped = re.sub(r"([_#&%$])", r"\\\1", name)
+        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{escaped}}}}}(x) &=", 1)
+        lines.append(formula)
+    return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}\n"
+
+
+def as_python(functions: Mapping[str, RationalFunction]) -> str:
+    """A module of one function a RAF, and ``RAFS``, which has them by site. It needs no other package."""
+    parts, names = [], {}
+    for site, short in short_names(list(functions)).items():
+        name = re.sub(r"\W", "_", short)
+        name = f"raf_{name}" if name[0].isdigit() else name
+        names[site] = name
+        parts.append(functions[site].python(name).removeprefix("import math\n\n\n"))
+    table = "RAFS = {\n" + "".join(f"    {site!r}: {name},\n" for site, name in names.items()) + "}\n"
+    text = "\n\n".join([*parts, table])
+    return ("import math\n\n\n" if "math." in text else "") + text
+
+
+def written(functions: Mapping[str, RationalFunction], kind: str) -> str:
+    """The text of a file that ends with ``kind``, one of ``KINDS``."""
+    makers = dict(zip(KINDS, (as_json, as_latex, as_python), strict=True))
+    return makers[kind](functions)
