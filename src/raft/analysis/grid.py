@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 
 from raft.experiments.statistics import Paired, paired
@@ -36,12 +37,23 @@ class TextTable:
     labels: int
 
     def console(self) -> Table:
-        """For a terminal."""
+        """For a terminal: with a column a setting where there are fewer settings than tasks; never cut."""
+        labels = self.labels
+        lines = [self.headers, *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
+        if len(self.rows) < len(self.headers) - labels:
+            named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
+            lines, labels = [list(column) for column in zip(*named, strict=True)], 1
         table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for number, header in enumerate(self.headers):
-            table.add_column(header, justify="left" if number < self.labels else "right", no_wrap=True)
-        for row in self.rows:
+        headers, *rows = lines
+        for number, header in enumerate(headers):
+            table.add_column(header, justify="left" if number < labels else "right", no_wrap=True)
+        for row in rows:
             table.add_row(*row)
+        widest = [
+            max(cell_len(part) for line in column for part in line.split("\n"))
+            for column in zip(*lines, strict=True)
+        ]
+        table.width = sum(widest) + 3 * len(widest) + 1  # padding and lines
         return table
 
     def markdown(self) -> str:
@@ -68,7 +80,7 @@ def scores_table(results: pd.DataFrame) -> TextTable:
 
     def cell(rows: pd.DataFrame) -> str:
         spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
-        return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}"
+        return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}".replace("-", "−")
 
     seeds = results.groupby(["task", *SETTING]).size()
     title = f"Scores in points, mean ± standard deviation over {_range(seeds.min(), seeds.max())} seeds"
