@@ -86,12 +86,12 @@ def test_figures_are_logged_beside_their_steps(
 ) -> None:
     library = Recorder(name)
     monkeypatch.setitem(sys.modules, name, library)
-    callback = RafCallback(every=3, share=1.0)
+    callback = RafCallback(every=4, share=1.0)
     with monkeypatch.context() as patch:
         # transformers' own callback would begin a run
         patch.setattr("transformers.trainer.get_reporting_integration_callbacks", lambda report_to: [])
         train(tmp_path, [callback], [name])
-    assert [entry["train/global_step"] for entry in library.logged] == [3, 6]
+    assert [entry["train/global_step"] for entry in library.logged] == [4, 6]
     first, last = (entry[NAME] for entry in library.logged)
     assert first.dtype == np.uint8
     assert first.shape == last.shape
@@ -108,8 +108,8 @@ def test_figures_that_take_too_long_are_left_out_but_for_the_last(
     monkeypatch.setattr("raft.analysis.callback.time.perf_counter", lambda: next(clock))
     callback = RafCallback(every=1, share=0.2)
     train(tmp_path, [callback], ["wandb"])
-    # drawing takes 10 s; the first is drawn at step 1, and 10 s are 20 % of no time before 50 s
-    assert [entry["train/global_step"] for entry in library.logged] == [1, 4, 6]
+    # 10 s each: the first at step 1, from 10 s to 20 s; 10 s are less than a fifth from 60 s on, at step 5
+    assert [entry["train/global_step"] for entry in library.logged] == [1, 5, 6]
     assert callback.spent == 30
 
 

@@ -52,13 +52,13 @@ class RafCallback(TrainerCallback):
             raise ValueError(f"every must be at least 1, not {every}")
         self.every, self.folder, self.share = every, folder, share
         self.spent = 0.0
-        self._begun, self._drawn = 0.0, -1
+        self._begun = 0.0
         self._snapshots: RafSnapshots | None = None
         self._trackers: list[Any] = []
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep and draw what the training starts from."""
-        self.spent, self._begun, self._drawn = 0.0, time.perf_counter(), -1
+        self.spent, self._begun = 0.0, time.perf_counter()
         self._snapshots = RafSnapshots(Path(self.folder or args.output_dir), self.every)
         self._snapshots.on_train_begin(args, state, control, **kwargs)
         if state.is_world_process_zero and rationals(kwargs["model"]):
@@ -67,31 +67,33 @@ class RafCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep, and draw where there is time for it."""
-        if state.global_step % self.every or self._snapshots is None:
+        if self._snapshots is None:
             return
         self._snapshots.on_step_end(args, state, control, **kwargs)
-        elapsed = time.perf_counter() - self._begun
-        # the first one costs what is not known yet
-        if self.spent < self.share * elapsed or not self.spent:
+        # a tracker's run may be over when the training's end is told
+        is_last = state.global_step >= state.max_steps or control.should_training_stop
+        if is_last or (state.global_step % self.every == 0 and self._has_time()):
             self._draw(state, kwargs["model"])
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep and draw what the training ends with."""
+        """Keep what the training ends with; the last step has drawn it."""
         if self._snapshots is not None:
             self._snapshots.on_train_end(args, state, control, **kwargs)
-            self._draw(state, kwargs["model"])
         for tracker in self._trackers:
             tracker.close()
         self._trackers = []
 
+    def _has_time(self) -> bool:
+        # what the first one costs is not known before it
+        return not self.spent or self.spent < self.share * (time.perf_counter() - self._begun)
+
     def _draw(self, state: TrainerState, model: Any) -> None:
-        if not self._trackers or self._drawn == state.global_step:
+        if not self._trackers:
             return
         begun = time.perf_counter()
         image = pixels(functions_figure(learned_functions(model)))
         for tracker in self._trackers:
             tracker.show(image, state.global_step)
-        self._drawn = state.global_step
         self.spent += time.perf_counter() - begun
 
 
