@@ -66,7 +66,7 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
     files = {path.name for path in out.iterdir()}
     assert files == {
         "results.json", "results.csv", "table.md", "rafs.safetensors", "activations.png", "activations.svg",
-        "losses.png", "losses.svg", "report.html", "raft", "faft",
+        "losses.png", "losses.svg", "report.html", "raft", "faft", "inputs.json",
     }  # fmt: skip
     results = json.loads((out / "results.json").read_text())
     rows = {row["measure"]: row for row in results["rows"]}
