@@ -74,14 +74,20 @@ def read_rafs(file: Path) -> dict[str, Raf]:
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
-    """What a run's ``rafs/`` holds, by step; nothing where it has none."""
-    found = []
+    """What a run's ``rafs/`` holds, by step; nothing where it has none.
+
+    Raises:
+        InputError: for files that cannot be read, or hold RAFs of different models.
+    """
+    found: list[Snapshot] = []
     for file in sorted((run / SNAPSHOTS).glob("step-*.safetensors")):
         rafs, metadata = _read(file)
         named = STEP.fullmatch(file.name)
         step = metadata.get("step") or (named.group(1) if named else "")
         if not step.isdigit():
             raise InputError(f"{file} does not say after which step its coefficients were so")
+        if found and rafs.keys() != found[0].rafs.keys():
+            raise InputError(f"{file} holds other RAFs than the first snapshot beside it")
         found.append(Snapshot(int(step), rafs))
     return sorted(found, key=lambda snapshot: snapshot.step)
 

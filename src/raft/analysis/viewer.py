@@ -56,7 +56,7 @@ class ViewerRun:
 
     def _raf(self, site: str, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         raf = self.last.rafs[site]
-        steps = [snapshot.rafs[site] for snapshot in snapshots if site in snapshot.rafs]
+        steps = [snapshot.rafs[site] for snapshot in snapshots]
         inputs = self.inputs.get(site)
         return {
             "site": site,

@@ -105,7 +105,11 @@ class Results:
                 Row(**{**row, "difference": row["difference"] and Difference(**row["difference"])})
                 for row in values["rows"]
             ]
-            return cls(**{**values, "rows": rows})
+            found = cls(**{**values, "rows": rows})
+            missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
+            if missing or not rows:
+                raise ValueError(f"it has no {min(missing, default='rows')}")
+            return found
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file} holds no comparison of 'raft demo': {error}") from error
 
