@@ -206,6 +206,8 @@ def inline_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> 
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2).replace("xlink:href", "href")
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    # a hundredth of a point is finer than any screen
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     if not on_card:
         for colour, of_page in PAGE_COLOURS.items():
             text = text.replace(f": {colour}", f": {of_page}")

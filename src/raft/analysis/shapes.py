@@ -17,7 +17,11 @@ from raft.analysis.snapshots import in_order, known_name, labels
 from raft.analysis.viewer import ViewerRun
 from raft.coefficients.functions import FUNCTIONS
 
-POINTS = 241
+POINTS = 121
+MOST_LINES = 240
+"""In all figures together; each is some thousand characters of the page."""
+PLAIN_STYLE = {**STYLE, "text.parse_math": False}
+"""Names of sites and tasks are not formulas."""
 RANGE = (-3.0, 3.0)
 """Where the inputs are not known."""
 OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F6BD0", "#A08A00", "#7F7F7F", "#D4526E")
@@ -28,10 +32,15 @@ def shapes(runs: Sequence[ViewerRun], kind: str | None = None, caption: str = ""
     """Each site's RAFs at the end of all runs over the function that the first run's is compared with.
 
     Args:
-        runs: at least one.
+        runs: at least one, those of most interest first; as many are drawn as make ``MOST_LINES``.
         kind: the setting by which lines are coloured; None for one colour.
         caption: below the figures.
     """
+    lines = np.cumsum([sum(len(raf.numerator) for raf in run.last.rafs.values()) for run in runs])
+    drawn = max(1, int(np.searchsorted(lines, MOST_LINES, side="right")))
+    if drawn < len(runs):
+        caption += f" Drawn are {drawn} of the {len(runs)} runs."
+        runs = runs[:drawn]
     kinds = list(dict.fromkeys(run.settings.get(kind, "") if kind else "" for run in runs))
     colours = dict(zip(kinds, (RAFT_COLOUR, *OTHER_COLOURS * len(kinds)), strict=False))
     sites = in_order(site for run in runs for site in run.last.rafs)
@@ -39,7 +48,7 @@ def shapes(runs: Sequence[ViewerRun], kind: str | None = None, caption: str = ""
     drawings = []
     for number, site in enumerate(sites):
         having = [run for run in runs if site in run.last.rafs]
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(PLAIN_STYLE):
             figure = Figure(figsize=(3.3, 2.5), layout="constrained")
             FigureCanvasAgg(figure)
             _draw(figure.add_subplot(), site, having, kind, colours)

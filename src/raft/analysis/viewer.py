@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from string import Template
 from typing import Any
@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raft.analysis.blocks import Block
 from raft.analysis.curves import most_inputs
-from raft.analysis.page import asset
+from raft.analysis.page import Section, asset
 from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
 from raft.hf.inputs import InputHistogram
 
 MOST_STEPS = 61
 """Snapshots of a run that are shown; more are thinned out evenly."""
-BUDGET = 2_500_000
-"""Characters of data in one viewer: a page of several runs stays below 5 MB."""
+BUDGET = 2_000_000
+"""Characters of data on a page, which stays below 5 MB with its figures."""
 DENSITY_POINTS = 121
 
 
@@ -74,16 +75,18 @@ class Viewer:
     """The block that shows them.
 
     Attributes:
-        runs: those of most interest first; as many as fit into ``BUDGET`` are shown.
+        runs: those of most interest first; as many as fit into ``budget`` are shown.
         note: below it.
+        budget: characters of data.
     """
 
     runs: Sequence[ViewerRun]
     note: str = ""
+    budget: int = BUDGET
 
     def html(self, name: str) -> str:
         """The controls, and the data beside them."""
-        texts, left_out = _fitting([json.dumps(run.record(), separators=(",", ":")) for run in self.runs])
+        texts, left_out = _fitting(self.runs, self.budget)
         shown = self.runs[: len(texts)]
         choices = _choices([run.settings for run in shown])
         sites = labels(in_order(site for run in shown for site in run.last.rafs))
@@ -114,11 +117,27 @@ def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return names
 
 
-def _fitting(texts: Sequence[str]) -> tuple[list[str], int]:
-    """As many as fit, at least one; and how many do not."""
-    ends = np.cumsum([len(text) for text in texts])
-    count = max(1, int(np.searchsorted(ends, BUDGET, side="right")))
-    return list(texts[:count]), len(texts) - count
+def sharing(sections: Sequence[Section]) -> list[Section]:
+    """The sections of one page, whose viewers share its budget."""
+    viewers = sum(isinstance(block, Viewer) for section in sections for block in section.blocks)
+    budget = BUDGET // max(viewers, 1)
+
+    def limited(block: Block) -> Block:
+        return replace(block, budget=budget) if isinstance(block, Viewer) else block
+
+    return [replace(section, blocks=[limited(block) for block in section.blocks]) for section in sections]
+
+
+def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[str], int]:
+    """The data of as many runs as fit, of at least one; and how many do not."""
+    texts: list[str] = []
+    for run in runs:
+        text = json.dumps(run.record(), separators=(",", ":"))
+        budget -= len(text)
+        if texts and budget < 0:
+            break
+        texts.append(text)
+    return texts, len(runs) - len(texts)
 
 
 def _numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:

@@ -12,6 +12,7 @@ from raft.analysis import comparison, pretraining
 from raft.analysis.grid import RESULTS, TextTable, frame, read_results
 from raft.analysis.page import REPORT, page
 from raft.analysis.runs import kind, section
+from raft.analysis.viewer import sharing
 from raft.cli.grid import RECIPE, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.data.cache import write_whole
@@ -44,15 +45,13 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft report`` with the given words of the command line."""
     settings = parse(ReportSettings, "raft report", DESCRIPTION, arguments)
     folders = [Path(name) for name in settings.run]
-    if not folders:
-        raise InputError("give the folder of at least one run")
     console = Console()
     sections = []
     for folder in folders:
         show(folder, console)
         sections.append(section(folder))
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
-    write_whole(out, page(sections))
+    write_whole(out, page(sharing(sections)))
     console.print(f"Open {out}", highlight=False, soft_wrap=True)
 
 
