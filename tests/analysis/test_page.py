@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from raft.analysis.blocks import Drawing
+from raft.analysis.figures import RAFT_COLOUR, loss_figure
 from raft.analysis.runs import section
 from tests.analysis import run_folders
 from tests.analysis.conftest import WIDTHS, Browser
@@ -101,3 +104,23 @@ def test_what_files_say_stays_text(browser: Browser, tmp_path: Path) -> None:
     assert f"{HOSTILE}.0.act" in options
     assert HOSTILE in browser.script("return document.body.textContent")
     assert browser.messages() == []
+
+
+def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> None:
+    figure = loss_figure({"faft": [(1, 6.0), (2, 5.0)], "raft": [(1, 6.0), (2, 4.0)]}, 6.5)
+    adapted = Drawing(figure, 'losses of "both"').html("first")
+    assert "var(--raf)" in adapted
+    assert "var(--twin)" in adapted
+    assert RAFT_COLOUR.lower() not in adapted
+    assert "#ffffff" not in adapted
+    assert 'aria-label="losses of &quot;both&quot;"' in adapted
+    kept = Drawing(figure, "losses", on_card=True).html("second")
+    assert RAFT_COLOUR.lower() in kept
+    assert "var(--" not in kept
+    # made again it is the same, and its names are nobody else's
+    assert Drawing(figure, 'losses of "both"').html("first") == adapted
+    names = [set(re.findall(r'\bid="([^"]+)"', html)) for html in (adapted, kept)]
+    assert names[0]
+    assert not names[0] & names[1]
+    for html, found in zip((adapted, kept), names, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= found

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from html import escape
 from typing import Protocol
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR
+from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.analysis.grid import TextTable
 
 LONG = 26
 """Characters of a table's cell beyond which it takes two lines."""
+
+
+READABLE = 6.0
+"""Inches of a figure that may shrink to the width of a phone; broader ones scroll there."""
 
 
 class Block(Protocol):
@@ -173,7 +178,11 @@ class Drawing:
         kinds = [kind for kind, holds in (("card", self.on_card), ("narrow", self.narrow)) if holds]
         caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
         drawn = inline_svg(self.figure, self.label, name, self.on_card)
-        return f'<figure class="{" ".join(kinds)}"><div class="wide">{drawn}</div>{caption}</figure>'
+        if self.figure.get_figwidth() > READABLE:
+            kinds.append("broad")
+            region = f'role="region" tabindex="0" aria-label="{escape(self.label)}"'
+            drawn = f'<div class="wide" {region}>{drawn}</div>'
+        return f'<figure class="{" ".join(kinds)}">{drawn}{caption}</figure>'
 
 
 @dataclass(frozen=True)
@@ -201,7 +210,8 @@ PAGE_COLOURS = {
 def inline_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> str:
     """A figure as an element of a page: no metadata, no namespaces, ids that begin with ``name``."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=not on_card)
+    with mpl.rc_context(STYLE):  # ids that are the same each time
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=not on_card)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2).replace("xlink:href", "href")

@@ -51,8 +51,12 @@ def grid_section(folder: Path) -> Section:
         told = (
             "" if are_final else "The RAFs are those of the search for learning rates: others are not kept."
         )
-        kinds = [key for key in ("task", "activation") if len({run.settings.get(key) for run in runs}) > 1]
-        blocks += learned_blocks(runs, kinds[0] if kinds else None, told)
+        varied = [
+            name
+            for name in ("task", "model", "activation")
+            if len({run.settings.get(name) for run in runs}) > 1
+        ]
+        blocks += learned_blocks(runs, next(iter(varied), None), varied[1:], told)
     command = f"raft grid --config {RECIPE}" if recipe else ""
     blocks += repeat_blocks(command, {}, recipe)
     return Section(

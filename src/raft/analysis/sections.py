@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from raft.analysis.blocks import Block, Fact, Folded, Heading, Listing, Tabular
 from raft.analysis.grid import TextTable
-from raft.analysis.shapes import shapes
+from raft.analysis.shapes import MOST_LINES, shapes
 from raft.analysis.snapshots import Snapshot
 from raft.analysis.viewer import Viewer, ViewerRun
 from raft.errors import InputError
@@ -18,20 +19,30 @@ from raft.experiments.statistics import Difference
 from raft.training.pretraining_run import RECIPE
 
 
-def learned_blocks(runs: Sequence[ViewerRun], kind: str | None = None, note: str = "") -> list[Block]:
+def learned_blocks(
+    runs: Sequence[ViewerRun], kind: str | None = None, by: Sequence[str] = (), note: str = ""
+) -> list[Block]:
     """The viewer and the final shapes; nothing where there are no RAFs.
 
     Args:
         runs: with RAFs, those of most interest first.
         kind: the setting by which the shapes are coloured.
+        by: settings of which each has figures of its own.
         note: below the viewer.
     """
     if not runs:
         return []
-    many = f"the RAFs of {len(runs)} runs" if len(runs) > 1 else "the RAFs"
-    drawn = "where their inputs lie" if any(run.inputs for run in runs) else "on [−3, 3]"
-    caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
-    return [Heading("What was learned"), Viewer(runs, note), shapes(runs, kind, caption)]
+    apart: dict[str, list[ViewerRun]] = defaultdict(list)
+    for run in runs:
+        apart[", ".join(run.settings.get(name, "") for name in by)].append(run)
+    galleries = []
+    for name, alike in apart.items():
+        many = f"the RAFs of {len(alike)} runs" if len(alike) > 1 else "the RAFs"
+        drawn = "where their inputs lie" if any(run.inputs for run in alike) else "on [−3, 3]"
+        caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
+        caption = f"{name}. {caption}" if name else caption
+        galleries.append(shapes(alike, kind, caption, MOST_LINES // len(apart)))
+    return [Heading("What was learned"), Viewer(runs, note), *galleries]
 
 
 def repeat_blocks(

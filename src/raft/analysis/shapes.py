@@ -28,20 +28,23 @@ OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F6BD0", "#A08A00
 """Of the kinds after the first."""
 
 
-def shapes(runs: Sequence[ViewerRun], kind: str | None = None, caption: str = "") -> Gallery:
+def shapes(
+    runs: Sequence[ViewerRun], kind: str | None = None, caption: str = "", most_lines: int = MOST_LINES
+) -> Gallery:
     """Each site's RAFs at the end of all runs over the function that the first run's is compared with.
 
     Args:
-        runs: at least one, those of most interest first; as many are drawn as make ``MOST_LINES``.
+        runs: at least one, those of most interest first; as many are drawn as make ``most_lines``.
         kind: the setting by which lines are coloured; None for one colour.
         caption: below the figures.
+        most_lines: in all figures together.
     """
     lines = np.cumsum([sum(len(raf.numerator) for raf in run.last.rafs.values()) for run in runs])
-    drawn = max(1, int(np.searchsorted(lines, MOST_LINES, side="right")))
+    drawn = max(1, int(np.searchsorted(lines, most_lines, side="right")))
     if drawn < len(runs):
         caption += f" Drawn are {drawn} of the {len(runs)} runs."
         runs = runs[:drawn]
-    kinds = list(dict.fromkeys(run.settings.get(kind, "") if kind else "" for run in runs))
+    kinds = sorted({run.settings.get(kind, "") if kind else "" for run in runs})
     colours = dict(zip(kinds, (RAFT_COLOUR, *OTHER_COLOURS * len(kinds)), strict=False))
     sites = in_order(site for run in runs for site in run.last.rafs)
     named = labels(sites)

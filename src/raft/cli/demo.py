@@ -81,9 +81,9 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
         raise InputError("the model has no rational activation to show")
     activations = activations_figure(found, fixed)
     losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
-    for name, figure in (("activations", activations), ("losses", losses)):
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    for kind, figure in (("activations", activations), ("losses", losses)):
+        figure.savefig(folder / f"{kind}.png", dpi=160)
+        figure.savefig(folder / f"{kind}.svg", metadata={"Date": None})
     save_file(coefficients(raft_model), folder / RAFS, metadata=forms(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():

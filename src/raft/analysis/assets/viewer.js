@@ -88,7 +88,7 @@ class Viewer {
     const others = Object.keys(FIXED).filter((name) => name !== this.raf.twin).map((name) => [name, NAMES[name]]);
     const first = this.run.steps.length > 1 ? [["first", `this RAF at step ${count(this.run.steps[0])}`]] : [];
     offer(this.of("beside"), [...twin, ...first, ...others, ["none", "nothing"]]);
-    const inputs = this.raf.density ? [["seen", "those it gets"]] : [];
+    const inputs = this.raf.density ? [["seen", "its inputs"]] : [];
     // a range that was chosen is kept, one that is there for want of inputs is not
     const wanted = this.of("range").value;
     const isChosen = this.rangeIsChosen && (wanted !== "seen" || this.raf.density);
