@@ -66,7 +66,7 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
     files = {path.name for path in out.iterdir()}
     assert files == {
         "results.json", "results.csv", "table.md", "rafs.safetensors", "activations.png", "activations.svg",
-        "losses.png", "losses.svg", "report.html", "raft", "faft",
+        "losses.png", "losses.svg", "report.html", "raft", "faft", "inputs.json",
     }  # fmt: skip
     results = json.loads((out / "results.json").read_text())
     rows = {row["measure"]: row for row in results["rows"]}
@@ -76,6 +76,13 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
         assert rows[task]["raft"] == pytest.approx(sum(scores["raft"]) / 2)
         difference = sum(scores["raft"]) / 2 - sum(scores["faft"]) / 2
         assert rows[task]["difference"]["mean"] == pytest.approx(difference)
+    # the page is that of 'raft report', and of no other folder than where the run ends up
+    assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    (tmp_path / "page.html").unlink()
+    assert (out / "report.html").read_text() == page
+    assert "<span>run</span> A RAFT beside its FAFT" in page
+    assert '"density":{' in page
     learned = raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(out / "raft"))
     with safe_open(out / "rafs.safetensors", "pt") as file:
         for site, act in learned.items():

@@ -98,7 +98,9 @@ def test_a_grid_searches_runs_and_compares(
         (place / "tables.md").unlink(missing_ok=True)
         capsys.readouterr()
         assert main(["report", str(place)]) == 0
-        assert capsys.readouterr().out in printed
+        tables, _, opened = capsys.readouterr().out.rpartition("Open ")
+        assert tables in printed
+        assert Path(opened.strip()) == place / "report.html"
         assert (place / "tables.md").read_text() == written
     # given again, with a seed more, only what is new is run
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
@@ -153,7 +155,7 @@ def test_a_folder_without_results_is_told_in_one_line(
     assert main(["report", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert {"nothing": "holds no grid", "cells": "no cell of the grid"}[what] in err
+    assert {"nothing": "holds no run", "cells": "no cell of the grid"}[what] in err
 
 
 @pytest.mark.slow

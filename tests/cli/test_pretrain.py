@@ -99,12 +99,13 @@ def test_a_run_leaves_a_model_that_others_can_use(run: Run, recipe: Path, tmp_pa
     assert result["tokens"] == 12 * 8 * 16
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10, 12]
-    snapshots = sorted(path.name for path in (folder / "rafs").iterdir())
+    snapshots = sorted(path.name for path in (folder / "rafs").glob("*.safetensors"))
     assert snapshots == [f"step-{step:08d}.safetensors" for step in (0, 4, 8, 12)]
     first, last = (load_file(folder / "rafs" / name) for name in (snapshots[0], snapshots[-1]))
     name = next(iter(rationals(model)))
     torch.testing.assert_close(first[f"{name}.numerator"], torch.tensor(raft.named_fit("gelu").numerator))
     assert torch.equal(last[f"{name}.numerator"], rationals(model)[name].numerator)
+    assert set(json.loads((folder / "rafs" / "inputs.json").read_text())) == set(rationals(model))
     card = (folder / "README.md").read_text()
     assert "RAFT" in card
     assert f"{result['loss']:.4f}" in card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from rich import box
 from rich.cells import cell_len
 from rich.table import Table
 
+from raft.errors import InputError
 from raft.experiments.statistics import Paired, paired
 
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
 
 AVERAGE = "average"
+RESULTS = "results.csv"
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,32 @@ def rates_table(results: pd.DataFrame) -> TextTable | None:
 
     title = "Learning rates / rates of the RAFs, chosen by validation scores"
     return _table(title, results, _compared(results), cell)
+
+
+def grid_tables(results: pd.DataFrame) -> list[TextTable]:
+    """All tables that there are for a grid.
+
+    Args:
+        results: as of ``scores_table``.
+    """
+    made = (scores_table(results), differences_table(results), rates_table(results))
+    return [table for table in made if table is not None]
+
+
+def read_results(file: Path) -> pd.DataFrame:
+    """A grid's ``results.csv``.
+
+    Raises:
+        InputError: for a file that is none.
+    """
+    try:
+        found = pd.read_csv(file, dtype={"train_examples": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file}: {error}") from error
+    missing = {"task", *SETTING, "learning_rate", "raf_learning_rate", "seed", "points"} - {*found.columns}
+    if missing:
+        raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
+    return found
 
 
 def difference_text(found: Paired) -> str:

@@ -14,6 +14,7 @@ from raft.analysis.figures import activations_figure
 from raft.analysis.pretraining import curves_figure
 from raft.training.pretraining_run import RECIPE, PretrainingResult, PretrainingText
 from raft.training.recipe import RAF, PretrainingRecipe
+from raft.training.watching import SNAPSHOTS, write_inputs
 
 CARD = "README.md"
 PACKAGES = ("raft-transformers", "torch", "transformers")
@@ -64,13 +65,15 @@ Made with {versions}.
 def write_card(
     folder: Path, recipe: PretrainingRecipe, text: PretrainingText, result: PretrainingResult
 ) -> None:
-    """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` beside a run's model."""
+    """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``rafs/inputs.json``
+    beside a run's model."""
     curves_figure([result]).savefig(folder / "curves.png", dpi=150)
     rafs = ""
     if result.activation == RAF:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
         found = curves(model, text.validation, recipe.raf_init)
         if found:
+            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
             activations_figure(found, recipe.raf_init).savefig(folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     is_raft = result.activation == RAF

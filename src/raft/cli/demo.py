@@ -11,16 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
+from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
+from raft.analysis.demo_section import RAFS, demo_section
 from raft.analysis.figures import activations_figure, loss_figure
-from raft.analysis.report import console_table, html_page, markdown_table, summary
+from raft.analysis.page import REPORT, page
 from raft.cli.options import parse
 from raft.cli.quiet import quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
-from raft.hf.sites import rationals
 from raft.training.pretrain import save
+from raft.training.watching import coefficients, forms, write_inputs
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
 activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
@@ -64,33 +66,29 @@ def main(arguments: Sequence[str]) -> None:
                 bar.stop()
 
         comparison = compare(settings, say, advance)
-        write(comparison, folder, settings.activation)
+        write(comparison, folder, settings.activation, out.resolve().name)
     console.print(console_table(comparison.results), crop=False)
     console.print(summary(comparison.results), highlight=False)
-    say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / 'report.html'}")
+    say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
     say(f"To repeat it exactly: {comparison.results.command}")
 
 
-def write(comparison: Comparison, folder: Path, fixed: str) -> None:
-    """Fill a run folder."""
+def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
+    """Fill a run folder, whose name will be ``name``."""
     raft_model = comparison.pretrained["raft"].model
     found = curves(raft_model, comparison.validation, fixed)
     if not found:
         raise InputError("the model has no rational activation to show")
     activations = activations_figure(found, fixed)
     losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
-    for name, figure in (("activations", activations), ("losses", losses)):
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    coefficients = {
-        f"{site}.{name}": parameter.detach().clone()
-        for site, act in rationals(raft_model).items()
-        for name, parameter in act.named_parameters()
-    }
-    versions = {f"{site}.version": act.version for site, act in rationals(raft_model).items()}
-    save_file(coefficients, folder / "rafs.safetensors", metadata=versions)
+    for kind, figure in (("activations", activations), ("losses", losses)):
+        figure.savefig(folder / f"{kind}.png", dpi=160)
+        figure.savefig(folder / f"{kind}.svg", metadata={"Date": None})
+    save_file(coefficients(raft_model), folder / RAFS, metadata=forms(raft_model))
+    write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
     (folder / "table.md").write_text(markdown_table(comparison.results), encoding="utf-8")
-    (folder / "report.html").write_text(html_page(comparison.results, activations, losses), encoding="utf-8")
     comparison.results.write(folder)
+    report = page([demo_section(folder, name)])
+    (folder / REPORT).write_text(report, encoding="utf-8")

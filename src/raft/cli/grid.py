@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
-from raft.analysis.grid import TextTable, differences_table, frame, rates_table, scores_table
+from raft.analysis.grid import RESULTS, TextTable, frame, grid_tables
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
@@ -31,7 +31,7 @@ are repeated; the same command in another process, or on another machine that se
 with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
 finetune holds for all cells."""
 
-SHARED, RECIPE, RESULTS = "shared.json", "recipe.yaml", "results.csv"
+SHARED, RECIPE = "shared.json", "recipe.yaml"
 WATCHED = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = results(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    for table in write_tables(frame(rows), training.folder):
+    for table in write_results(frame(rows), training.folder):
         console.print(table.console(), crop=False)
     failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
     if failed:
@@ -146,16 +146,20 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     )
 
 
-def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
-    """Write ``results.csv`` and the tables as Markdown and LaTeX; returns the tables.
+def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write ``results.csv`` and the tables; returns the tables.
 
     Args:
         found: of ``raft.analysis.grid.frame``.
         folder: of the grid.
     """
     found.to_csv(folder / RESULTS, index=False)
-    made = (scores_table(found), differences_table(found), rates_table(found))
-    tables = [table for table in made if table is not None]
+    return write_tables(found, folder)
+
+
+def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write the tables as Markdown and LaTeX; returns them."""
+    tables = grid_tables(found)
     write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
     return tables

@@ -16,7 +16,10 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "pretrain": (pretrain.main, "pretrain a RAFT or its FAFT from a recipe, or compare several"),
     "finetune": (finetune.main, "fine-tune a pretrained model on a task of GLUE, SNLI, SQuAD or your own"),
     "grid": (grid.main, "fine-tune tasks x models x activations x seeds, each once, and compare them"),
-    "report": (report.main, "show the tables of a grid, finished or at work"),
+    "report": (
+        report.main,
+        "show runs of demo, pretrain and grid: tables, and a page with the learned curves",
+    ),
     "transfer": (transfer.main, "judge a tuned model on another task, without training"),
     "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'"),
     "convert": (convert.main, "make a RAFT of a model with fixed activations"),

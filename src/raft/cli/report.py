@@ -1,4 +1,4 @@
-"""``raft report``: what a run found out."""
+"""``raft report``: what runs found out, as tables here and as a page to show around."""
 
 from __future__ import annotations
 
@@ -6,33 +6,71 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
-from raft.analysis.grid import TextTable, frame
-from raft.cli.grid import RECIPE, RESULTS, parsed, write_tables
+from raft.analysis import comparison, pretraining
+from raft.analysis.grid import RESULTS, TextTable, frame, read_results
+from raft.analysis.page import REPORT, page
+from raft.analysis.runs import kind, section
+from raft.analysis.viewer import sharing
+from raft.cli.grid import RECIPE, parsed, write_results, write_tables
 from raft.cli.options import parse
+from raft.data.cache import write_whole
 from raft.errors import InputError
-from raft.experiments.cells import CellFolder
+from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import results
+from raft.experiments.pretraining import PretrainingComparison
+from raft.experiments.results import Results
 
-DESCRIPTION = """Show the tables of a grid, finished or still at work, and write them beside its cells:
-results.csv, tables.md and tables.tex. A folder that holds results.csv alone will do."""
+DESCRIPTION = """Show what runs found out: folders of raft demo, raft pretrain and raft grid, the last also
+while it is at work. Prints their tables, and writes one HTML page (--out) with tables, figures and the
+learned curves to look into; it needs nothing beside it and no network. A grid's tables are written into its
+folder too, as results.csv, tables.md and tables.tex; a folder with a grid's results.csv alone will do."""
 
 
 @dataclass
 class ReportSettings:
     """``raft report``."""
 
-    folder: str = field(default="", metadata={"help": "Folder of a grid.", "positional": True})
+    run: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Folders of runs; a section of the page each.", "positional": True},
+    )
+    out: str | None = field(
+        default=None, metadata={"help": f"The page; {REPORT} in the first folder where it is not given."}
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft report`` with the given words of the command line."""
     settings = parse(ReportSettings, "raft report", DESCRIPTION, arguments)
+    folders = [Path(name) for name in settings.run]
     console = Console()
-    for table in grid_tables(Path(settings.folder)):
-        console.print(table.console(), crop=False)
+    sections = []
+    for folder in folders:
+        show(folder, console)
+        sections.append(section(folder))
+    out = folders[0] / REPORT if settings.out is None else Path(settings.out)
+    write_whole(out, page(sharing(sections)))
+    console.print(f"Open {out}", highlight=False, soft_wrap=True)
+
+
+def show(folder: Path, console: Console) -> None:
+    """Print the tables of a run.
+
+    Raises:
+        InputError: where the folder holds none, or is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    found = kind(folder)
+    if found == "comparison":
+        console.print(pretraining.console_table(PretrainingComparison.read(folder)), crop=False)
+    elif found == "demo":
+        console.print(comparison.console_table(Results.read(folder)), crop=False)
+    elif found != "pretraining" and any((folder / name).is_file() for name in (RECIPE, RESULTS)):
+        for table in grid_tables(folder):
+            console.print(table.console(), crop=False)
 
 
 def grid_tables(folder: Path) -> list[TextTable]:
@@ -41,14 +79,14 @@ def grid_tables(folder: Path) -> list[TextTable]:
     Raises:
         InputError: where there is no grid, or none of its cells is done.
     """
-    if (folder / RECIPE).is_file():
+    # what is kept of a grid has no locks: its few cells are not those that its results rest on
+    is_kept = (folder / RESULTS).is_file() and not (folder / LOCKS).is_dir()
+    if (folder / RECIPE).is_file() and not is_kept:
         grid = parsed(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
         cells = CellFolder(folder)
         rows = results(cells, grid.final_cells(cells))
         if rows:
-            return write_tables(frame(rows), folder)
+            return write_results(frame(rows), folder)
         if not (folder / RESULTS).is_file():
             raise InputError(f"no cell of the grid in {folder} counts yet")
-    if not (folder / RESULTS).is_file():
-        raise InputError(f"{folder} holds no grid: neither {RECIPE} nor {RESULTS} is in it")
-    return write_tables(pd.read_csv(folder / RESULTS, dtype={"train_examples": str}), folder)
+    return write_tables(read_results(folder / RESULTS), folder)

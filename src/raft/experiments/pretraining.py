@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from transformers import TrainerCallback
 
+from raft.errors import InputError
 from raft.experiments.results import machine
 from raft.experiments.statistics import Difference, over_seeds
 from raft.training.arguments import RaftTrainingArguments
@@ -81,6 +82,28 @@ class PretrainingComparison:
                 }
             )
         return rows
+
+    @classmethod
+    def read(cls, folder: Path) -> PretrainingComparison:
+        """Of a comparison's folder.
+
+        Raises:
+            InputError: where ``comparison.json`` is none.
+        """
+        file = folder / COMPARISON
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            variants = [
+                Variant(
+                    each["activation"],
+                    [PretrainingResult.of_record(result) for result in each["results"]],
+                    each["difference"] and Difference(**each["difference"]),
+                )
+                for each in values["variants"]
+            ]
+            return cls(**{**values, "variants": variants})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file} holds no comparison of 'raft pretrain': {error}") from error
 
     def write(self, folder: Path) -> None:
         """Write ``comparison.json`` and ``comparison.csv``."""

@@ -91,6 +91,28 @@ class Results:
     scores: dict[str, dict[str, list[float]]]
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Of a run's folder.
+
+        Raises:
+            InputError: where ``results.json`` is not such a run's.
+        """
+        file = folder / RESULTS
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            rows = [
+                Row(**{**row, "difference": row["difference"] and Difference(**row["difference"])})
+                for row in values["rows"]
+            ]
+            found = cls(**{**values, "rows": rows})
+            missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
+            if missing or not rows:
+                raise ValueError(f"it has no {min(missing, default='rows')}")
+            return found
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file} holds no comparison of 'raft demo': {error}") from error
+
     def write(self, folder: Path) -> None:
         """Write ``results.json`` and ``results.csv``."""
         (folder / RESULTS).write_text(json.dumps(asdict(self), indent=2) + "\n")

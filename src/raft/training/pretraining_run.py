@@ -122,7 +122,11 @@ class PretrainingResult:
     @classmethod
     def read(cls, folder: Path) -> PretrainingResult:
         """Of a finished run's folder."""
-        values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return cls.of_record(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+    @classmethod
+    def of_record(cls, values: dict[str, Any]) -> PretrainingResult:
+        """Of what a file holds."""
         return cls(**{**values, "history": [tuple(each) for each in values["history"]]})
 
 

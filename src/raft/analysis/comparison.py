@@ -1,13 +1,7 @@
-"""A comparison as a console table, as Markdown, and as one self-contained HTML page."""
+"""A demo's comparison as a table, for the terminal and as Markdown, and in a sentence."""
 
 from __future__ import annotations
 
-import html
-import io
-from pathlib import Path
-from string import Template
-
-from matplotlib.figure import Figure
 from rich import box
 from rich.cells import cell_len
 from rich.table import Table
@@ -105,47 +99,4 @@ def note(results: Results) -> str:
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
         "sequences. Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning "
         "seeds; intervals are Student's, over paired seeds."
-    )
-
-
-def html_page(results: Results, activations: Figure, losses: Figure) -> str:
-    """One page that loads nothing."""
-    template = Template(Path(__file__).with_name("report.html.template").read_text(encoding="utf-8"))
-    setup = {
-        **results.setup,
-        **{f"seconds of {stage}": round(value) for stage, value in results.seconds.items()},
-    }
-    return template.substitute(
-        title="A RAFT and its FAFT",
-        summary=html.escape(summary(results)),
-        note=html.escape(note(results)),
-        table=_html_table([list(HEADERS), *table_cells(results)]),
-        activations=_svg(activations, "Learned activation of each layer over the fixed one"),
-        losses=_svg(losses, "Validation loss of both twins over the pretraining"),
-        command=html.escape(results.command),
-        setup=_html_table(
-            [["setting", "value"], *([key.replace("_", " "), _plain(value)] for key, value in setup.items())]
-        ),
-    )
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _html_table(rows: list[list[str]]) -> str:
-    head, *body = rows
-    cells = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
-    lines = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in body]
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _svg(figure: Figure, label: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(
-        "<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1
     )

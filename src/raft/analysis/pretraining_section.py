@@ -1,0 +1,93 @@
+"""What the page shows of a pretraining, or of several side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raft.analysis import pretraining
+from raft.analysis.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
+from raft.analysis.grid import TextTable
+from raft.analysis.page import Section
+from raft.analysis.sections import difference_fact, learned_blocks, read_recipe, repeat_blocks, twins
+from raft.analysis.snapshots import read_inputs, read_snapshots
+from raft.analysis.viewer import ViewerRun
+from raft.experiments.pretraining import PretrainingComparison, run_name
+from raft.training.recipe import RAF
+from raft.training.watching import SNAPSHOTS
+
+
+def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
+    """Of a pretraining, or several, and the folders of its runs where they are kept.
+
+    Raises:
+        InputError: for files that cannot be read.
+    """
+    alone = len(found.variants) == 1 and len(found.variants[0].results) == 1
+    folders = {
+        (result.activation, result.seed): folder
+        if alone
+        else folder / run_name(result.activation, result.seed)
+        for variant in found.variants
+        for result in variant.results
+    }
+    recipes = [recipe for each in folders.values() if (recipe := read_recipe(each))]
+    recipe = recipes[0] if recipes else {}
+    fixed = next((each.activation for each in found.variants if each.activation != RAF), None)
+    twin = str(recipe.get("raf_init") or fixed or "gelu")
+    runs = [
+        ViewerRun({"seed": str(seed)}, snapshots, twins(snapshots, twin), read_inputs(each / SNAPSHOTS))
+        for (_, seed), each in folders.items()
+        if (snapshots := read_snapshots(each))
+    ]
+    table = TextTable("Pretraining", list(pretraining.HEADERS), pretraining.table_cells(found), labels=1)
+    names = " and ".join(variant.activation for variant in found.variants)
+    results = [result for variant in found.variants for result in variant.results]
+    losses = pretraining.curves_figure(results)
+    blocks: list[Block] = [
+        Prose(_pretraining_sentence(found, recipe), "lead"),
+        Facts(_pretraining_facts(found, fixed)),
+        Tabular(table, pretraining.note(found)),
+        Drawing(
+            losses, f"Validation losses of {names} against steps and against seconds",
+            "Validation loss against steps and against seconds of training, a line a run.",
+        ),
+        *learned_blocks(runs),
+        *repeat_blocks(found.command, found.setup, recipe),
+    ]  # fmt: skip
+    return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
+
+
+def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
+    first = found.variants[0].results[0]
+    runs = sum(len(variant.results) for variant in found.variants)
+    text = f"{runs} {'run' if runs == 1 else 'runs'}"
+    if runs > 1:
+        kinds = " and ".join(f"{len(each.results)} with {each.activation}" for each in found.variants)
+        text += f" ({kinds})"
+    text += f" of {first.steps:,} steps, {first.tokens / 1e6:,.1f} M tokens each"
+    if recipe:
+        get = defaultdict(lambda: "?", recipe)
+        text += (
+            f": a BERT encoder{' with DeepNorm' if recipe.get('deepnorm') else ''} of "
+            f"{get['num_hidden_layers']} layers, hidden size {get['hidden_size']}, {first.parameters:,} "
+            f"parameters, on {get['corpus']}, {get['global_batch_size']} sequences of "
+            f"{get['sequence_length']} tokens a step"
+        )
+    documents = found.setup.get("documents", {}).get("train")
+    return text + (f", {documents:,} documents." if documents else ".")
+
+
+def _pretraining_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:
+    facts = []
+    for row, variant in zip(found.rows(), found.variants, strict=True):
+        spread = "" if row["loss_std"] is None else f"± {row['loss_std']:.3f} over {row['seeds']} seeds"
+        facts.append(Fact(f"validation loss, {variant.activation}", f"{row['loss']:.3f} nats", spread))
+        if variant.difference is not None:
+            facts.append(
+                difference_fact(variant.difference.mean, variant.difference, f"to {fixed}, paired by seed")
+            )
+    unigram = found.variants[0].results[0].unigram_loss
+    return [*facts, Fact("unigram model", f"{unigram:.3f} nats")]

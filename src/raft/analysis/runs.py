@@ -1,0 +1,52 @@
+"""Which kind of run a folder holds, and what the page shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raft.analysis.demo_section import demo_section
+from raft.analysis.grid import RESULTS as GRID_RESULTS
+from raft.analysis.grid_section import grid_section
+from raft.analysis.page import Section
+from raft.analysis.pretraining_section import pretraining_section
+from raft.errors import InputError
+from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
+from raft.experiments.results import RESULTS
+from raft.training.pretraining_run import RESULT, PretrainingResult
+
+
+def kind(folder: Path) -> str | None:
+    """``"comparison"``, ``"pretraining"``, ``"demo"`` or ``"grid"``; None for a folder of anything else."""
+    marks = {"comparison": COMPARISON, "pretraining": RESULT, "demo": RESULTS, "grid": GRID_RESULTS}
+    return next((name for name, file in marks.items() if (folder / file).is_file()), None)
+
+
+def section(folder: Path) -> Section:
+    """What the page shows of a run's folder.
+
+    Raises:
+        InputError: where it holds no run, or its files cannot be read.
+    """
+    found = kind(folder)
+    if found == "comparison":
+        return pretraining_section(folder, PretrainingComparison.read(folder))
+    if found == "pretraining":
+        return pretraining_section(folder, _alone(folder))
+    if found == "demo":
+        return demo_section(folder)
+    if found == "grid":
+        return grid_section(folder)
+    raise InputError(
+        f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "
+        f"nor {GRID_RESULTS} of 'raft grid'"
+    )
+
+
+def _alone(folder: Path) -> PretrainingComparison:
+    try:
+        result = PretrainingResult.read(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / RESULT} holds no result of 'raft pretrain': {error}") from error
+    return PretrainingComparison(
+        [Variant(result.activation, [result])], "raft pretrain --config recipe.yaml", {}
+    )

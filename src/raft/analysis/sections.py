@@ -1,0 +1,107 @@
+"""What the sections of all runs have in common: learned curves, and how to repeat a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raft.analysis.blocks import Block, Fact, Folded, Heading, Listing, Tabular
+from raft.analysis.grid import TextTable
+from raft.analysis.shapes import MOST_LINES, shapes
+from raft.analysis.snapshots import Snapshot
+from raft.analysis.viewer import Viewer, ViewerRun
+from raft.errors import InputError
+from raft.experiments.statistics import Difference
+from raft.training.pretraining_run import RECIPE
+
+
+def learned_blocks(
+    runs: Sequence[ViewerRun], kind: str | None = None, by: Sequence[str] = (), note: str = ""
+) -> list[Block]:
+    """The viewer and the final shapes; nothing where there are no RAFs.
+
+    Args:
+        runs: with RAFs, those of most interest first.
+        kind: the setting by which the shapes are coloured.
+        by: settings of which each has figures of its own.
+        note: below the viewer.
+    """
+    if not runs:
+        return []
+    apart: dict[str, list[ViewerRun]] = defaultdict(list)
+    for run in runs:
+        apart[", ".join(run.settings.get(name, "") for name in by)].append(run)
+    galleries = []
+    for name, alike in apart.items():
+        many = f"the RAFs of {len(alike)} runs" if len(alike) > 1 else "the RAFs"
+        drawn = "where their inputs lie" if any(run.inputs for run in alike) else "on [−3, 3]"
+        caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
+        caption = f"{name}. {caption}" if name else caption
+        galleries.append(shapes(alike, kind, caption, MOST_LINES // len(apart)))
+    return [Heading("What was learned"), Viewer(runs, note), *galleries]
+
+
+def repeat_blocks(
+    command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None
+) -> list[Block]:
+    """How to repeat a run: command, recipe, versions and machine."""
+    blocks: list[Block] = [Heading("How to repeat it")]
+    if command:
+        blocks.append(Listing(command, "Command"))
+    if recipe:
+        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+        blocks.append(Folded("Recipe", [Listing(text, "Recipe")]))
+    if setup:
+        rows = [[key.replace("_", " "), plain(value)] for key, value in setup.items()]
+        table = TextTable("What it was made with", ["setting", "value"], rows, labels=1)
+        blocks.append(Folded("Versions, sizes and machine", [Tabular(table)]))
+    return blocks
+
+
+def plain(value: object) -> str:
+    """A setting's value as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def twins(snapshots: Sequence[Snapshot], fixed: str) -> dict[str, str]:
+    """The fixed function of each site: BERT's pooler has a hyperbolic tangent, whatever the layers have; a
+    residual RAF has its own beside it."""
+    return {
+        site: raf.beside or ("tanh" if "pooler" in site else fixed)
+        for snapshot in snapshots
+        for site, raf in snapshot.rafs.items()
+    }
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """A folder's ``recipe.yaml``; empty where there is none.
+
+    Raises:
+        InputError: for a file that cannot be read.
+    """
+    file = folder / RECIPE
+    if not file.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read the recipe {file}: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
+    """A difference in loss, with its interval and what it is over."""
+
+    def signed(value: float) -> str:
+        return f"{value:+.3f}".replace("-", "−")
+
+    text = f"95 %: {signed(interval.low)} to {signed(interval.high)} {note}" if interval else ""
+    return Fact("difference in loss", signed(mean), text)

@@ -1,0 +1,169 @@
+"""RAFs as run folders keep them: coefficients along a training, and the inputs that they got."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from raft.analysis.learned import short_name
+from raft.coefficients.functions import ALIASES, FUNCTIONS
+from raft.errors import InputError
+from raft.functional import rational
+from raft.hf.inputs import InputHistogram
+from raft.kernels.reference import VERSIONS
+from raft.training.watching import INPUTS, SNAPSHOTS
+
+Array = NDArray[np.float64]
+
+STEP = re.compile(r"step-(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Raf:
+    """One RAF's coefficients.
+
+    Attributes:
+        numerator: ``[groups, m + 1]``.
+        denominator: ``[groups, n]``.
+        version: form of the denominator.
+        beside: name of the fixed function that P/Q is added to; None for none.
+    """
+
+    numerator: NDArray[np.float32]
+    denominator: NDArray[np.float32]
+    version: str = "A"
+    beside: str | None = None
+
+    def values(self, x: Array) -> Array:
+        """At ``x``, ``[points]``, of each group: ``[groups, points]``.
+
+        Beside a function that has no name in the table it is P/Q alone.
+        """
+        points = torch.from_numpy(np.asarray(x, np.float64))
+        rows = [
+            rational(points, torch.from_numpy(a), torch.from_numpy(b), self.version).numpy()
+            for a, b in zip(self.numerator, self.denominator, strict=True)
+        ]
+        name = known_name(self.beside)
+        return np.stack(rows) + (FUNCTIONS[name](x) if name else 0.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All RAFs of a model after a step, by site."""
+
+    step: int
+    rafs: dict[str, Raf]
+
+
+def read_rafs(file: Path) -> dict[str, Raf]:
+    """The RAFs of a file of coefficients by site, in the order of their layers.
+
+    Raises:
+        InputError: for a file that cannot be read, or holds other things.
+    """
+    return _read(file)[0]
+
+
+def read_snapshots(run: Path) -> list[Snapshot]:
+    """What a run's ``rafs/`` holds, by step; nothing where it has none.
+
+    Raises:
+        InputError: for files that cannot be read, or hold RAFs of different models.
+    """
+    found: list[Snapshot] = []
+    for file in sorted((run / SNAPSHOTS).glob("step-*.safetensors")):
+        rafs, metadata = _read(file)
+        named = STEP.fullmatch(file.name)
+        step = metadata.get("step") or (named.group(1) if named else "")
+        if not step.isdigit():
+            raise InputError(f"{file} does not say after which step its coefficients were so")
+        if found and rafs.keys() != found[0].rafs.keys():
+            raise InputError(f"{file} holds other RAFs than the first snapshot beside it")
+        found.append(Snapshot(int(step), rafs))
+    return sorted(found, key=lambda snapshot: snapshot.step)
+
+
+def read_inputs(folder: Path) -> dict[str, InputHistogram]:
+    """The histograms in a folder's ``inputs.json`` by site; none where there is no such file.
+
+    Raises:
+        InputError: for a file that holds other things.
+    """
+    file = folder / INPUTS
+    if not file.is_file():
+        return {}
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        return {site: InputHistogram.of_record(record) for site, record in records.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} holds no histograms of inputs: {error}") from error
+
+
+def thinned(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
+    """Not more than ``most`` of them, evenly, the first and the last among them."""
+    if len(snapshots) <= most:
+        return list(snapshots)
+    places = np.linspace(0, len(snapshots) - 1, most).round().astype(int)
+    return [snapshots[place] for place in places]
+
+
+def known_name(function: str | None) -> str | None:
+    """The table's name of a fixed function, None where the table has none."""
+    name = ALIASES.get(function or "", function)
+    return name if name in FUNCTIONS else None
+
+
+def in_order(sites: Iterable[str]) -> list[str]:
+    """Sites by their names, numbers in them by size: layer 10 comes after layer 9."""
+    return sorted(
+        set(sites), key=lambda site: [part.zfill(9) if part.isdigit() else part for part in site.split(".")]
+    )
+
+
+def labels(sites: Sequence[str]) -> dict[str, str]:
+    """A short name of each site: its layer, or the module that holds it; longer ones where these are not
+    enough to tell sites apart."""
+    for name in (_layer, short_name):
+        found = {site: name(site) for site in sites}
+        if len(set(found.values())) == len(found):
+            return found
+    return {site: site for site in sites}
+
+
+def _layer(site: str) -> str:
+    numbers = re.findall(r"\.(\d+)(?=\.)", site)
+    return f"layer {'.'.join(numbers)}" if numbers else site.rpartition(".")[0].rpartition(".")[2] or site
+
+
+def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
+    try:
+        with safe_open(file, "numpy") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {file}: {error}") from error
+    sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
+    rafs = {}
+    for site in in_order(sites):
+        version = metadata.get(f"{site}.version", "A")
+        if version not in VERSIONS or f"{site}.denominator" not in tensors:
+            raise InputError(f"{file} holds no whole RAF {site}")
+        a, b = (
+            np.atleast_2d(tensors[f"{site}.{name}"]).astype(np.float32)
+            for name in ("numerator", "denominator")
+        )
+        groups = max(len(a), len(b))
+        a, b = (np.broadcast_to(rows, (groups, rows.shape[1])).copy() for rows in (a, b))
+        rafs[site] = Raf(a, b, version, metadata.get(f"{site}.beside"))
+    if not rafs:
+        raise InputError(f"{file} holds no coefficients of RAFs")
+    return rafs, metadata

@@ -1,0 +1,115 @@
+"""Small folders of every kind of run, as the commands would write them, in no time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import raft
+from raft.analysis.grid import frame
+from raft.analysis.page import Section, page
+from raft.cli.grid import write_results
+from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.experiments.statistics import over_seeds
+from raft.hf.inputs import InputHistogram
+from raft.training.pretraining_run import PretrainingResult
+from raft.training.watching import write_inputs, write_snapshot
+from tests.experiments.test_experiments import results
+
+LAYERS = [f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(11)]
+SITES = [LAYERS[0], LAYERS[2], LAYERS[10], "bert.pooler.activation"]
+
+
+def coefficients(sites: list[str], moved: float, version: str = "A") -> dict[str, torch.Tensor]:
+    """RAFs that are GELU's fit, and differ from it, and from one another, the more they have moved."""
+    found = {}
+    for number, site in enumerate(sites):
+        fit = raft.named_fit("gelu", version=version)
+        found[f"{site}.numerator"] = torch.tensor(fit.numerator) + 0.01 * moved * (number + 1)
+        found[f"{site}.denominator"] = torch.tensor(fit.denominator) * (1 + 0.1 * moved)
+    return found
+
+
+def snapshots(run: Path, steps: list[int], sites: list[str] = SITES, beside: str | None = None) -> None:
+    """Fill a run's ``rafs/``, with inputs."""
+    form = {f"{site}.version": "A" for site in sites}
+    form |= {f"{site}.beside": beside for site in sites if beside}
+    for number, step in enumerate(steps):
+        write_snapshot(run / "rafs", step, coefficients(sites, number), form)
+    histogram = InputHistogram()
+    histogram.add(torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 1.5 - 1)
+    write_inputs(run / "rafs", dict.fromkeys(sites, histogram))
+
+
+def demo(folder: Path, **changes: Any) -> Path:
+    """Of ``raft demo``, but for its models."""
+    folder.mkdir(parents=True)
+    found = replace(results(), **changes)
+    found.write(folder)
+    sites = LAYERS[:2]
+    save_file(coefficients(sites, 1.0), folder / "rafs.safetensors", {f"{s}.version": "A" for s in sites})
+    return folder
+
+
+def pretraining(folder: Path, command: str = "raft pretrain --compare raf,gelu --seeds 2") -> Path:
+    """Of ``raft pretrain --compare raf,gelu``."""
+    seeds = {2022: 0.0, 2023: 0.25}
+    found: dict[str, list[PretrainingResult]] = {"raf": [], "gelu": []}
+    for activation, gained in (("raf", 0.5), ("gelu", 0.0)):
+        for seed, spread in seeds.items():
+            loss = 4.0 + spread - gained * (1 + spread)
+            history = [(50, 1.0, 6.0), (100, 2.0, loss)]
+            result = PretrainingResult(activation, seed, 100, loss, 6.5, 2.0, 6400, 1234, history)
+            found[activation].append(result)
+            run = folder / f"{activation}-{seed}"
+            run.mkdir(parents=True)
+            (run / "pretraining.json").write_text(json.dumps({**vars(result)}))
+            (run / "recipe.yaml").write_text(f"activation: {activation}\nraf_init: gelu\nhidden_size: 64\n")
+        if activation == "raf":
+            for seed in seeds:
+                snapshots(folder / f"raf-{seed}", [0, 50, 100])
+    losses = {name: [result.loss for result in of_it] for name, of_it in found.items()}
+    variants = [
+        Variant("raf", found["raf"], over_seeds(losses["raf"], losses["gelu"])),
+        Variant("gelu", found["gelu"]),
+    ]
+    PretrainingComparison(variants, command, {"documents": {"train": 321}, "torch": "2"}).write(folder)
+    return folder
+
+
+def grid(folder: Path, task: str = "rte", seeds: int = 3) -> Path:
+    """What is kept of a grid: its tables, and cells with RAFs, one of them of the search for rates."""
+    folder.mkdir(parents=True)
+    rows = []
+    for activation, points in (("keep", 50.0), ("raf", 52.0), ("raf-residual", 51.0)):
+        for seed in range(seeds):
+            options = {
+                "task": task, "model": "runs/minilm", "activation": activation, "tuning": "full",
+                "train_examples": "100", "learning_rate": 1e-4,
+                "raf_learning_rate": 0.0 if activation == "keep" else 1e-3, "seed": seed,
+            }  # fmt: skip
+            if activation != "keep":
+                cell(folder, f"{activation}-{seed}", options)
+            rate = None if activation == "keep" else 1e-3
+            rows.append({**options, "raf_learning_rate": rate, "points": points + seed, "constant": False})
+    cell(folder, "searched", {**options, "learning_rate": 7e-7})
+    write_results(frame(rows), folder)
+    return folder
+
+
+def cell(folder: Path, name: str, options: dict[str, Any]) -> None:
+    """A fine-tuning's folder, as far as the page reads it."""
+    snapshots(folder / name, [0, 40], beside="gelu" if options["activation"] == "raf-residual" else None)
+    (folder / name / "cell.json").write_text(json.dumps(options))
+
+
+def written(tmp_path: Path, *sections: Section) -> Path:
+    """A page of these sections as a file."""
+    file = tmp_path / "report.html"
+    file.write_text(page(sections), encoding="utf-8")
+    return file

@@ -1,0 +1,185 @@
+"""``raft report`` as a user types it: every kind of run, alone and together, and folders that hold none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from raft.cli.main import main
+from tests.analysis import run_folders
+
+
+def text(page: Path) -> str:
+    """What is read of it, without data, styles and scripts."""
+    html = page.read_text(encoding="utf-8")
+    return re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL))
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [
+        run_folders.demo(tmp_path / "a-demo"),
+        run_folders.pretraining(tmp_path / "pretrained"),
+        run_folders.grid(tmp_path / "a-grid"),
+    ]
+    assert main(["report", *map(str, made), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    printed = capsys.readouterr().out
+    assert "RAFT and its FAFT" in printed
+    assert "perplexity" in printed
+    assert "Differences to keep" in printed
+    page = tmp_path / "new" / "page.html"
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<section") == html.count('class="viewer"') == 3
+    assert len(html.encode()) < 1_000_000
+    # it needs nothing beside it: no address but within the page, and a name that looks like one
+    html = html.replace('"http://www.w3.org/2000/svg"', "")
+    assert "http:" not in html
+    assert "https:" not in html
+    assert set(re.findall(r'\b(?:src|href)="([^"#]*)', html)) == {"", "data:,"}
+    assert not re.search(r"@import|url\((?!#)|<(?:img|iframe|object|embed|base)\b", html)
+    found = text(page)
+    for needed in (
+        "−0.250 [−0.300,\u00a0−0.200]", "raft demo --steps 100",  # of the demo
+        "4 runs", "of 100 steps", "−0.562", "321 documents", "raft pretrain --compare raf,gelu",
+        "9 fine-tunings of 1 model", "+2.0 [+2.0,\u00a0+2.0] p=0.250 3/0/0",
+    ):  # fmt: skip
+        assert needed in found
+    assert sorted(path.name for path in page.parent.iterdir()) == ["page.html"]
+
+
+def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_folders.pretraining(tmp_path / "pretrained")
+    assert main(["report", str(folder)]) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+    alone = folder / "raf-2022"
+    assert main(["report", str(alone)]) == 0
+    found = text(alone / "report.html")
+    assert "1 run of 100 steps" in found
+    assert "hidden_size: 64" in found
+    # a twin with a fixed activation has nothing to look into
+    assert main(["report", str(folder / "gelu-2022")]) == 0
+    assert (
+        "viewer"
+        not in (folder / "gelu-2022" / "report.html").read_text().split("</style>")[1].split("<script")[0]
+    )
+
+
+def test_the_results_that_are_kept_of_a_grid_are_left_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_folders.grid(tmp_path / "grid")
+    (folder / "recipe.yaml").write_text(
+        "tasks: [rte]\nmodels: [runs/minilm]\nactivations: [keep, raf]\nseeds: 9\n"
+    )
+    rows = (folder / "results.csv").read_bytes()
+    tables = (folder / "tables.md").read_bytes()
+    for name in ("tables.md", "tables.tex"):
+        (folder / name).unlink()
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "results.csv").read_bytes() == rows
+    assert (folder / "tables.md").read_bytes() == tables
+    assert (folder / "tables.tex").is_file()
+    assert "The grid is not finished: it will be" not in text(folder / "report.html")
+    # the cells of the search are no result
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "7e-07" not in html
+    for name in ("raf-0", "raf-1", "raf-2", "raf-residual-0", "raf-residual-1", "raf-residual-2"):
+        shutil.rmtree(folder / name)
+    assert main(["report", str(folder)]) == 0
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "7e-07" in html
+    assert "search for learning rates" in html
+    shutil.rmtree(folder / "searched")
+    assert main(["report", str(folder)]) == 0
+    assert "What was learned" not in text(folder / "report.html")
+
+
+def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
+    folder = run_folders.grid(tmp_path / "grid", seeds=2)
+    options = json.loads((folder / "raf-1" / "cell.json").read_text())
+    run_folders.snapshots(folder / "raf-1", list(range(0, 400, 5)), run_folders.LAYERS)
+    seeds = range(100, 140)
+    for seed in seeds:
+        shutil.copytree(folder / "raf-1", folder / f"raf-{seed}")
+        (folder / f"raf-{seed}" / "cell.json").write_text(json.dumps({**options, "seed": seed}))
+    with (folder / "results.csv").open("a") as file:
+        header, *rows = (folder / "results.csv").read_text().splitlines()
+        place = header.split(",").index("seed")
+        (row,) = [row.split(",") for row in rows if ",raf," in row and row.split(",")[place] == "1"]
+        for seed in seeds:
+            file.write(",".join([*row[:place], str(seed), *row[place + 1 :]]) + "\n")
+    assert main(["report", str(folder)]) == 0
+    page = folder / "report.html"
+    assert 1_000_000 < page.stat().st_size < 5_000_000
+    (left_out,) = re.findall(r"(\d+) more runs with RAFs are left out", text(page))
+    assert "Drawn are" in text(page)
+    shown = page.read_text().count('"settings":')
+    assert shown + int(left_out) == len(list(folder.glob("raf*/cell.json")))
+    # and so does one of several of them
+    assert main(["report", *[str(folder)] * 3]) == 0
+    assert page.stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: run"),
+        (["nowhere"], "there is no folder nowhere"),
+        (["empty"], "empty holds no run: no results.json of 'raft demo'"),
+        (["demo", "empty"], "empty holds no run"),
+        (["bench"], "bench/results.json holds no comparison of 'raft demo'"),
+        (["demo", "--pdf"], "unknown option '--pdf'"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "results.json").write_text('{"rows": [{"kernel": "raft"}]}')
+    run_folders.demo(tmp_path / "demo")
+    assert main(["report", *words]) == 2
+    assert message in one_line(capsys)
+    assert not list(tmp_path.rglob("report.html"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("demo/results.json", '{"rows": []', "demo/results.json holds no comparison of 'raft demo'"),
+        ("demo/rafs.safetensors", "torn", "cannot read"),
+        ("pretrained/comparison.json", "[]", "holds no comparison of 'raft pretrain'"),
+        ("pretrained/raf-2022/recipe.yaml", "a: [", "cannot read the recipe"),
+        ("pretrained/raf-2022/rafs/step-00000050.safetensors", "", "cannot read"),
+        ("pretrained/raf-2022/rafs/inputs.json", '{"a": 1}', "holds no histograms of inputs"),
+        ("grid/results.csv", "task,points\nrte,1\n", "holds no results of a grid: it has no column"),
+        ("grid/results.csv", "", "cannot read"),
+        ("grid/raf-0/cell.json", "{", "holds no options of a cell"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    file: str, content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folders.demo(tmp_path / "demo")
+    run_folders.pretraining(tmp_path / "pretrained")
+    run_folders.grid(tmp_path / "grid")
+    (tmp_path / file).write_text(content)
+    assert main(["report", str(tmp_path / file.partition("/")[0])]) == 2
+    err = one_line(capsys)
+    assert message in err
+    assert Path(file).name in err
+    assert not list(tmp_path.rglob("report.html"))
