@@ -45,7 +45,7 @@ def test_a_heat_map_shows_the_matrix() -> None:
     constants = {site: RationalFunction((float(number),), ()) for number, site in enumerate(SITES)}
     matrix = distance_matrix(constants, Domain.interval(0, 1))
     axes = distances_figure(matrix).axes[0]
-    np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), matrix.to_numpy())
+    np.testing.assert_allclose(np.asarray(axes.collections[0].get_array()), matrix.to_numpy())
     assert [label.get_text() for label in axes.get_yticklabels()] == ["layer.0", "layer.1"]
     assert [text.get_text() for text in axes.texts] == ["0.00", "1.00", "1.00", "0.00"]
 

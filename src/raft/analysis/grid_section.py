@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.blocks import Block, Prose, Tabular
+from raft.analysis.blocks import Block, Drawing, Prose, Tabular
 from raft.analysis.grid import RESULTS, grid_tables, read_results
 from raft.analysis.page import Section
+from raft.analysis.score_figures import scores_figure
 from raft.analysis.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.analysis.viewer import ViewerRun
@@ -45,7 +46,11 @@ def grid_section(folder: Path) -> Section:
         Prose(_sentence(results, recipe), "lead"),
         *(Tabular(table) for table in grid_tables(results)),
         Prose(note, "quiet"),
-    ]
+        Drawing(
+            scores_figure(results), "Scores of each task, with their means and intervals",
+            "A dot a seed; the marker is their mean, the bar Student's 95 % interval of that mean.",
+        ),
+    ]  # fmt: skip
     runs, are_final = _runs(folder, results)
     if runs:
         told = (

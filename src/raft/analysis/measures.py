@@ -17,6 +17,8 @@ from raft.hf.inputs import InputHistogram
 TAIL = 0.0005
 """The share of inputs that may lie beyond either end of what is looked at."""
 POINTS = 2001
+UNKNOWN = (-3.0, 3.0)
+"""Where functions are looked at whose inputs are not known."""
 SCALES, SHIFTS = (0.2, 5.0), (-5.0, 5.0)
 """Between which an affine match scales (either way round) and moves inputs."""
 FLAT = 1e-6
@@ -61,6 +63,11 @@ class Domain:
             return float(self.inputs.share(high) - self.inputs.share(low))
         ends = np.clip([low, high], self.x[0], self.x[-1])
         return float((ends[1] - ends[0]) / (self.x[-1] - self.x[0]))
+
+
+def domain_of(inputs: InputHistogram | None) -> Domain:
+    """Of inputs, where there are any; else ``UNKNOWN``."""
+    return Domain.of(inputs) if inputs is not None and inputs.total else Domain.interval(*UNKNOWN)
 
 
 def domain_of_all(inputs: Sequence[InputHistogram]) -> Domain:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raft.analysis import pretraining
 from raft.analysis.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.analysis.grid import TextTable
+from raft.analysis.measures import domain_of
 from raft.analysis.page import Section
 from raft.analysis.sections import difference_fact, learned_blocks, read_recipe, repeat_blocks, twins
+from raft.analysis.shape_figures import Evolution
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.analysis.viewer import ViewerRun
 from raft.experiments.pretraining import PretrainingComparison, run_name
 from raft.training.recipe import RAF
 from raft.training.watching import SNAPSHOTS
+
+FRAMES, MOST_ROWS = 6, 12
+"""Of a strip of learned functions."""
 
 
 def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
@@ -55,9 +60,28 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
         *learned_blocks(runs),
+        *_evolution(runs),
         *repeat_blocks(found.command, found.setup, recipe),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
+
+
+def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
+    """Frames of the first run's RAFs."""
+    if not runs or len(runs[0].snapshots) < FRAMES:
+        return []
+    run = runs[0]
+    sites = [site for site, raf in run.last.rafs.items() if len(raf.numerator) == 1][:MOST_ROWS]
+    if not sites:
+        return []
+    evolution = Evolution(
+        {each.step: {site: each.rafs[site].first for site in sites} for each in run.snapshots},
+        {site: domain_of(run.inputs.get(site)) for site in sites},
+        run.twins[sites[0]],
+    )
+    of = ", ".join(f"{name} {value}" for name, value in run.settings.items())
+    caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."
+    return [Drawing(evolution.strip(FRAMES), "RAFs at steps of the pretraining", caption)]
 
 
 def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any]) -> str:

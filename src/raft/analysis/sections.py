@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from raft.analysis.blocks import Block, Fact, Folded, Heading, Listing, Tabular
+from raft.analysis.distance_blocks import distance_blocks
 from raft.analysis.grid import TextTable
 from raft.analysis.shapes import MOST_LINES, shapes
 from raft.analysis.snapshots import Snapshot
@@ -22,7 +23,7 @@ from raft.training.pretraining_run import RECIPE
 def learned_blocks(
     runs: Sequence[ViewerRun], kind: str | None = None, by: Sequence[str] = (), note: str = ""
 ) -> list[Block]:
-    """The viewer and the final shapes; nothing where there are no RAFs.
+    """The viewer, the final shapes and their distances; nothing where there are no RAFs.
 
     Args:
         runs: with RAFs, those of most interest first.
@@ -42,7 +43,10 @@ def learned_blocks(
         caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
         caption = f"{name}. {caption}" if name else caption
         galleries.append(shapes(alike, kind, caption, MOST_LINES // len(apart)))
-    return [Heading("What was learned"), Viewer(runs, note), *galleries]
+    along = next((name for name in (kind, "seed") if name and name in runs[0].settings), "run")
+    first, alike = next(iter(apart.items()))
+    distances = distance_blocks(alike, along, first if len(apart) > 1 else "")
+    return [Heading("What was learned"), Viewer(runs, note), *galleries, *distances]
 
 
 def repeat_blocks(

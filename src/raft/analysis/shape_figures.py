@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -102,12 +103,16 @@ def distances_figure(matrix: pd.DataFrame, title: str = "L2 distance") -> Figure
     """A heat map of :func:`raft.analysis.distances.distance_matrix`, in the order of its rows."""
     labels = list(short_names([str(label) for label in matrix.index]).values())
     values = matrix.to_numpy()
-    side = 1.6 + 0.42 * len(labels) + 0.06 * max(map(len, labels))
+    side = 1.6 + (0.42 if len(labels) <= WRITTEN else 0.22) * len(labels) + 0.06 * max(map(len, labels))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        image = axes.imshow(values, cmap="cividis", vmin=0)
+        # not an image: pages that hold the figure allow none
+        edges = np.arange(len(labels) + 1) - 0.5
+        mesh = axes.pcolormesh(edges, edges, values, cmap="cividis", vmin=0)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
         axes.set_xticks(range(len(labels)), labels, rotation=90)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)
@@ -125,7 +130,8 @@ def distances_figure(matrix: pd.DataFrame, title: str = "L2 distance") -> Figure
                     color=colour,
                     fontsize=7,
                 )
-        figure.colorbar(image, ax=axes, shrink=0.8, label=title)
+        solids: Any = figure.colorbar(mesh, ax=axes, shrink=0.8, label=title).solids
+        solids.set_rasterized(False)
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from raft.analysis.blocks import Drawing, Gallery
 from raft.analysis.curves import most_inputs
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.measures import UNKNOWN
 from raft.analysis.snapshots import in_order, known_name, labels
 from raft.analysis.viewer import ViewerRun
 from raft.coefficients.functions import FUNCTIONS
@@ -22,8 +23,6 @@ MOST_LINES = 240
 """In all figures together; each is some thousand characters of the page."""
 PLAIN_STYLE = {**STYLE, "text.parse_math": False}
 """Names of sites and tasks are not formulas."""
-RANGE = (-3.0, 3.0)
-"""Where the inputs are not known."""
 OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F6BD0", "#A08A00", "#7F7F7F", "#D4526E")
 """Of the kinds after the first."""
 
@@ -88,6 +87,6 @@ def _draw(
 def _range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:
     known = [run.inputs[site] for run in runs if site in run.inputs and run.inputs[site].total]
     if not known:
-        return RANGE
+        return UNKNOWN
     ranges = [most_inputs(inputs) for inputs in known]
     return min(low for low, _ in ranges), max(high for _, high in ranges)

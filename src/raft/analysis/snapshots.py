@@ -55,6 +55,11 @@ class Raf:
         name = known_name(self.beside)
         return np.stack(rows) + (FUNCTIONS[name](x) if name else 0.0)
 
+    def first(self, x: Array) -> Array:
+        """At ``x``, of the first group."""
+        found: Array = self.values(x)[0]
+        return found
+
 
 @dataclass(frozen=True)
 class Snapshot:

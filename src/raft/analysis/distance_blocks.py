@@ -1,0 +1,105 @@
+"""What a page says of how far RAFs are from the fixed function, from their start, and from each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from raft.analysis.blocks import Block, Drawing, Heading, Tabular
+from raft.analysis.distances import clustered, distance_matrix
+from raft.analysis.grid import TextTable
+from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
+from raft.analysis.shape_figures import distances_figure
+from raft.analysis.snapshots import in_order, known_name, labels
+from raft.analysis.viewer import ViewerRun
+from raft.coefficients.functions import FUNCTIONS, Array
+
+MOST = 30
+"""Functions of a heat map."""
+
+
+def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[Block]:
+    """A table of distances to the fixed function and to the start, and a heat map of those among each other.
+
+    Args:
+        runs: at least one, those of most interest first.
+        kind: the setting whose values have columns of their own, such as the task or the seed.
+        of: what the runs have in common, where it is not all that the page shows.
+    """
+    by_kind: dict[str, list[ViewerRun]] = defaultdict(list)
+    for run in runs:
+        by_kind[run.settings.get(kind, "")].append(run)
+    sites = in_order(site for run in runs for site in run.last.rafs)
+    named = labels(sites)
+    table = _table(by_kind, sites, named, f"Distances by {kind}{f', {of}' if of else ''}")
+    where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_interval()}"
+    note = (
+        f"Root mean square distances {where}: to the fixed function, and after a stroke to what the RAF was "
+        "before this training; means over runs where there are several."
+    )
+    blocks: list[Block] = [Heading("How far they are, and how alike"), Tabular(table, note)]
+    firsts = {name: alike[0] for name, alike in by_kind.items()}
+    # a pooler, whose twin has another function, would be far from all others
+    common = Counter(run.twins.get(site) for run in firsts.values() for site in sites).most_common(1)[0][0]
+    functions = {
+        " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
+        for name, run in firsts.items()
+        for site in sites
+        if site in run.last.rafs and len(run.last.rafs[site].numerator) == 1
+        if run.twins.get(site) == common
+    }
+    if 2 < len(functions) <= MOST:
+        known = [
+            each
+            for run in firsts.values()
+            for site, each in run.inputs.items()
+            if each.total and run.twins.get(site) == common
+        ]
+        domain = domain_of_all(known) if known else domain_of(None)
+        matrix = distance_matrix({name: raf.first for name, raf in functions.items()}, domain)
+        order = clustered(matrix).labels
+        figure = distances_figure(matrix.loc[order, order])
+        first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""
+        over = "over the inputs of all" if known else where
+        caption = (
+            f"Root mean square distances between the RAFs, {over}; what is alike stands together (average "
+            f"linkage).{first}"
+        )
+        blocks.append(Drawing(figure, "Distances between the learned functions", caption, on_card=True))
+    return blocks
+
+
+def _table(
+    by_kind: Mapping[str, Sequence[ViewerRun]], sites: Sequence[str], named: Mapping[str, str], title: str
+) -> TextTable:
+    rows = []
+    for site in sites:
+        cells = []
+        for alike in by_kind.values():
+            having = [run for run in alike if site in run.last.rafs]
+            found = [_distances(run, site) for run in having]
+            to_fixed, moved = (np.mean([pair[i] for pair in found]) if found else np.nan for i in range(2))
+            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
+        rows.append([named[site], *cells])
+    heads = [name or "distance" for name in by_kind]
+    return TextTable(title, ["RAF", *heads], rows, labels=1)
+
+
+def _distances(run: ViewerRun, site: str) -> tuple[float, float]:
+    """To the twin's function and to the first snapshot, over the inputs of this run."""
+    domain = domain_of(run.inputs.get(site))
+    y = run.last.rafs[site].values(domain.x)
+    twin = known_name(run.twins.get(site))
+    fixed = FUNCTIONS[twin](domain.x) if twin else np.full_like(domain.x, np.nan)
+    start = run.snapshots[0].rafs[site].values(domain.x)
+
+    def l2(other: Array) -> float:
+        return float(np.sqrt(np.mean(((y - other) ** 2) @ domain.weights)))
+
+    return l2(fixed), l2(start)
+
+
+def _interval() -> str:
+    return f"[{UNKNOWN[0]:g}, {UNKNOWN[1]:g}]".replace("-", "−")
