@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.analysis.learned import short_names
 from raft.analysis.measures import Domain
-from raft.coefficients.functions import FUNCTIONS, Function, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, in the order of their contrast to each other."""
@@ -68,6 +68,7 @@ def panels_figure(
             if fixed is not None:
                 known = FUNCTIONS[canonical_name(fixed)](domain.x) - subtracted
                 axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
+            _show_whole(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
             if number >= len(panels) - columns:
                 axes.set_xlabel("input")
@@ -83,6 +84,14 @@ def panels_figure(
             ncols=min(6, len(handles)),
         )  # fmt: skip
     return figure
+
+
+def _show_whole(axes: Axes, values: Sequence[Array]) -> None:
+    """Show all of these, and of what lies outside as much again as half their height."""
+    low, high = min(each.min() for each in values), max(each.max() for each in values)
+    height = max(float(high - low), 1e-9)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, low - 0.5 * height), min(top, high + 0.5 * height))
 
 
 def draw_density(axes: Axes, domain: Domain) -> None:
@@ -132,6 +141,8 @@ def distances_figure(matrix: pd.DataFrame, title: str = "L2 distance") -> Figure
                 )
         solids: Any = figure.colorbar(mesh, ax=axes, shrink=0.8, label=title).solids
         solids.set_rasterized(False)
+        for each in (mesh, solids):
+            each.set_edgecolor("face")  # no gaps between the fields
     return figure
 
 
