@@ -19,6 +19,7 @@ from raft.analysis.measured import functions_of, measured_functions, measures_fr
 from raft.analysis.measures import Domain, domain_of_all
 from raft.analysis.shape_figures import Evolution, distances_figure, panels_figure
 from raft.analysis.snapshots import read_snapshots
+from raft.coefficients.closed_form import RationalFunction
 from raft.data.corpora import first_texts
 from raft.hf.inputs import InputHistogram, count_inputs
 
@@ -30,7 +31,7 @@ MASKED = 0.15
 
 def loss(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean loss at the masked tokens, of all sequences."""
-    losses = [
+    losses: list[float] = [
         model(input_ids=ids, labels=of).loss.item() * (of != -100).sum().item()
         for ids, of in zip(input_ids.split(500), labels.split(500), strict=True)
     ]
@@ -47,7 +48,10 @@ def main() -> None:
     arguments = parser.parse_args()
     texts = first_texts(arguments.texts, arguments.count)
     RESULTS.mkdir(exist_ok=True)
-    measures, ablations, panels, counted, everything = [], [], {}, {}, {}
+    measures, ablations = [], []
+    panels: dict[str, dict[str, RationalFunction]] = {}
+    counted: dict[str, InputHistogram] = {}
+    everything: dict[str, RationalFunction] = {}
     for run in sorted(RUNS.glob("raf-*")):
         seed = f"seed {run.name.partition('-')[2]}"
         tokenizer = AutoTokenizer.from_pretrained(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from raft.cli.grid import write_results
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import over_seeds
 from raft.hf.inputs import InputHistogram
+from raft.training.finetuning_run import FinetuningResult
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.watching import write_inputs, write_snapshot
 from tests.experiments.test_experiments import results
@@ -99,6 +100,20 @@ def grid(folder: Path, task: str = "rte", seeds: int = 3) -> Path:
             rows.append({**options, "raf_learning_rate": rate, "points": points + seed, "constant": False})
     cell(folder, "searched", {**options, "learning_rate": 7e-7})
     write_results(frame(rows), folder)
+    return folder
+
+
+def finetuning(folder: Path) -> Path:
+    """What ``raft finetune`` leaves."""
+    snapshots(folder, [0, 40])
+    result = FinetuningResult(
+        task="mrpc", seed=7, validation=78.5, tests={"MRPC": 80.1},
+        parts={"MRPC": {"accuracy": 78.95, "f1": 81.25}}, constant=["MRPC"], epoch=2,
+        history=[70.0, 78.5, 78.0], trained={"RAFs": 20, "head": 99, "weights": 0},
+        examples={"train": 100, "validation": 100}, seconds={"training": 9.0, "all": 12.0},
+    )  # fmt: skip
+    (folder / "finetuning.json").write_text(json.dumps(asdict(result)))
+    (folder / "recipe.yaml").write_text("model: google-bert/bert-base-uncased\nactivation: raf\n")
     return folder
 
 

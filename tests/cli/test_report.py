@@ -73,6 +73,22 @@ def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.Captur
     )
 
 
+def test_a_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_folders.finetuning(tmp_path / "tuned")
+    assert main(["report", str(folder)]) == 0
+    assert re.search(r"MRPC +f1 +81\.25", capsys.readouterr().out)
+    found = text(folder / "report.html")
+    for needed in (
+        "bert-base-uncased, converted (raf), tuned on 100 examples of mrpc (seed 7)", "80.10 points",
+        "best of 3 epochs: the 2.", "The model says the same of every input of MRPC.",
+        "raft finetune --config recipe.yaml", "to the fixed function / moved",
+    ):  # fmt: skip
+        assert needed in found
+    (folder / "finetuning.json").write_text('{"task": "mrpc"}')
+    assert main(["report", str(folder)]) == 2
+    assert "holds no result of 'raft finetune'" in one_line(capsys)
+
+
 def test_the_results_that_are_kept_of_a_grid_are_left_as_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,8 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
         by_kind[run.settings.get(kind, "")].append(run)
     sites = in_order(site for run in runs for site in run.last.rafs)
     named = labels(sites)
-    table = _table(by_kind, sites, named, f"Distances by {kind}{f', {of}' if of else ''}")
+    title = f"Distances by {kind}" if len(by_kind) > 1 else "Distances"
+    table = _table(by_kind, sites, named, ", ".join(filter(None, (title, of))))
     where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_interval()}"
     note = (
         f"Root mean square distances {where}: to the fixed function, and after a stroke to what the RAF was "
@@ -83,7 +84,7 @@ def _table(
             to_fixed, moved = (np.mean([pair[i] for pair in found]) if found else np.nan for i in range(2))
             cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
         rows.append([named[site], *cells])
-    heads = [name or "distance" for name in by_kind]
+    heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
     return TextTable(title, ["RAF", *heads], rows, labels=1)
 
 

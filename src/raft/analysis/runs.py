@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raft.analysis.demo_section import demo_section
+from raft.analysis.finetuning_section import finetuning_section
 from raft.analysis.grid import RESULTS as GRID_RESULTS
 from raft.analysis.grid_section import grid_section
 from raft.analysis.page import Section
@@ -12,12 +13,17 @@ from raft.analysis.pretraining_section import pretraining_section
 from raft.errors import InputError
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
 from raft.experiments.results import RESULTS
+from raft.training.finetuning_run import RESULT as FINETUNING
 from raft.training.pretraining_run import RESULT, PretrainingResult
 
 
 def kind(folder: Path) -> str | None:
-    """``"comparison"``, ``"pretraining"``, ``"demo"`` or ``"grid"``; None for a folder of anything else."""
-    marks = {"comparison": COMPARISON, "pretraining": RESULT, "demo": RESULTS, "grid": GRID_RESULTS}
+    """``"comparison"``, ``"pretraining"``, ``"finetuning"``, ``"demo"`` or ``"grid"``; None for a folder of
+    anything else."""
+    marks = {
+        "comparison": COMPARISON, "pretraining": RESULT, "finetuning": FINETUNING, "demo": RESULTS,
+        "grid": GRID_RESULTS,
+    }  # fmt: skip
     return next((name for name, file in marks.items() if (folder / file).is_file()), None)
 
 
@@ -32,13 +38,15 @@ def section(folder: Path) -> Section:
         return pretraining_section(folder, PretrainingComparison.read(folder))
     if found == "pretraining":
         return pretraining_section(folder, _alone(folder))
+    if found == "finetuning":
+        return finetuning_section(folder)
     if found == "demo":
         return demo_section(folder)
     if found == "grid":
         return grid_section(folder)
     raise InputError(
         f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "
-        f"nor {GRID_RESULTS} of 'raft grid'"
+        f"{FINETUNING} of 'raft finetune', nor {GRID_RESULTS} of 'raft grid'"
     )
 
 

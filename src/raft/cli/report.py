@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raft.analysis import comparison, pretraining
+from raft.analysis.finetuning_section import scores
 from raft.analysis.grid import RESULTS, TextTable, frame, read_results
 from raft.analysis.page import REPORT, page
 from raft.analysis.runs import kind, section
@@ -21,8 +22,9 @@ from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import results
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
+from raft.training.finetuning_run import FinetuningResult
 
-DESCRIPTION = """Show what runs found out: folders of raft demo, raft pretrain and raft grid, the last also
+DESCRIPTION = """Show what runs found out: folders of raft demo, pretrain, finetune and grid, the last also
 while it is at work. Prints their tables, and writes one HTML page (--out) with tables, figures and the
 learned curves to look into; it needs nothing beside it and no network. A grid's tables are written into its
 folder too, as results.csv, tables.md and tables.tex; a folder with a grid's results.csv alone will do."""
@@ -68,6 +70,8 @@ def show(folder: Path, console: Console) -> None:
         console.print(pretraining.console_table(PretrainingComparison.read(folder)), crop=False)
     elif found == "demo":
         console.print(comparison.console_table(Results.read(folder)), crop=False)
+    elif found == "finetuning":
+        console.print(scores(FinetuningResult.read(folder)).console(), crop=False)
     elif found != "pretraining" and any((folder / name).is_file() for name in (RECIPE, RESULTS)):
         for table in grid_tables(folder):
             console.print(table.console(), crop=False)

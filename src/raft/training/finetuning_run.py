@@ -128,8 +128,15 @@ class FinetuningResult:
 
     @classmethod
     def read(cls, folder: Path) -> FinetuningResult:
-        """Of a finished run's folder."""
-        return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        """Of a finished run's folder.
+
+        Raises:
+            InputError: for a file that holds other things.
+        """
+        try:
+            return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{folder / RESULT} holds no result of 'raft finetune': {error}") from error
 
 
 def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:
