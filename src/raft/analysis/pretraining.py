@@ -93,6 +93,14 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
         _draw(right, runs, colours, 1, "seconds of training")
         left.set_ylabel("validation loss (nats)")
         left.legend(frameon=False)
+        perplexity = right.twinx()
+        low, high = right.get_ylim()
+        round_numbers = [digit * 10.0**power for power in range(7) for digit in (1, 2, 5)]
+        ticks = [number for number in round_numbers if low <= np.log(number) <= high]
+        perplexity.set_ylim(low, high)
+        perplexity.set_yticks(np.log(ticks), [f"{tick:,.0f}" for tick in ticks])
+        perplexity.set_ylabel("perplexity")
+        perplexity.spines["right"].set_visible(True)
     return figure
 
 
