@@ -1,0 +1,62 @@
+"""Copy what is worth keeping of a grid: results, tables, recipe, and the RAFs of some seeds' cells.
+
+python scripts/keep_grid.py runs/convert-low-data results/convert-low-data
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from raft.analysis.grid import RESULTS
+from raft.training.watching import SNAPSHOTS
+
+SETTING = ("task", "activation", "tuning", "train_examples")
+RUN = ("learning_rate", "raf_learning_rate", "seed")
+FILES = (RESULTS, "tables.md", "tables.tex")
+RECIPE = "recipe.yaml"
+
+
+def main() -> None:
+    """Copy; a folder that is there is replaced."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("grid", type=Path)
+    parser.add_argument("kept", type=Path)
+    parser.add_argument("--models", nargs="+", help="Names of the models on the hub, for the recipe.")
+    parser.add_argument("--seeds", type=int, default=3, help="Seeds whose RAFs are kept, of each setting.")
+    arguments = parser.parse_args()
+    results = pd.read_csv(arguments.grid / RESULTS)
+    shutil.rmtree(arguments.kept, ignore_errors=True)
+    arguments.kept.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(arguments.grid / name, arguments.kept / name)
+    recipe = yaml.safe_load((arguments.grid / RECIPE).read_text(encoding="utf-8"))
+    recipe.pop("data_dir", None)  # where the data lay says nothing to others
+    recipe["models"] = arguments.models or recipe["models"]
+    text = yaml.safe_dump(recipe, sort_keys=False)
+    (arguments.kept / RECIPE).write_text(text, encoding="utf-8")
+    kept: Counter[tuple[str, ...]] = Counter()
+    cells = {}
+    for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
+        options = json.loads((folder.parent / "cell.json").read_text())
+        cells[tuple(str(options[name]) for name in (*SETTING, *RUN))] = folder.parent
+    for row in results.to_dict("records"):
+        setting = tuple(str(row[name]) for name in SETTING)
+        cell = cells.get((*setting, *(str(row[name]) for name in RUN)))
+        if cell is None or kept[setting] == arguments.seeds:
+            continue
+        kept[setting] += 1
+        place = arguments.kept / cell.name
+        place.mkdir()
+        shutil.copyfile(cell / "cell.json", place / "cell.json")
+        shutil.copytree(cell / SNAPSHOTS, place / SNAPSHOTS)
+
+
+if __name__ == "__main__":
+    main()
