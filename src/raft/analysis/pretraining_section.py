@@ -97,11 +97,16 @@ def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any
         text += (
             f": a BERT encoder{' with DeepNorm' if recipe.get('deepnorm') else ''} of "
             f"{get['num_hidden_layers']} layers, hidden size {get['hidden_size']}, {first.parameters:,} "
-            f"parameters, on {get['corpus']}, {get['global_batch_size']} sequences of "
+            f"parameters, on {_corpus(str(get['corpus']))}, {get['global_batch_size']} sequences of "
             f"{get['sequence_length']} tokens a step"
         )
     documents = found.setup.get("documents", {}).get("train")
     return text + (f", {documents:,} documents." if documents else ".")
+
+
+def _corpus(name: str) -> str:
+    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
+    return Path(name).name if name.startswith((".", "/", "~")) else name
 
 
 def _pretraining_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:
