@@ -5,7 +5,7 @@ from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
 from raft.hf import RafConfig, convert, freeze, peft_modules, revert, unfreeze
 from raft.modules import Rational, ResidualRational
-from raft.training.optimizer import param_groups
+from raft.training.optimizer import clip_grad_norm_, param_groups
 
 hf.install()
 
@@ -15,6 +15,7 @@ __all__ = [
     "RafConfig",
     "Rational",
     "ResidualRational",
+    "clip_grad_norm_",
     "convert",
     "fit",
     "freeze",

@@ -1,4 +1,4 @@
-"""Parameter groups and their schedules: RAF coefficients have a rate of their own, by default constant."""
+"""Parameter groups, schedules and norms: RAF coefficients have a rate of their own, by default constant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -83,6 +83,34 @@ def adamw(groups: list[dict[str, Any]], **options: Any) -> AdamW:
     parameters = [parameter for group in groups for parameter in group["params"]]
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
     return AdamW(groups, fused=fused or None, **options)
+
+
+def clip_grad_norm_(model: nn.Module, max_norm: float) -> Tensor:
+    """Clip the gradients of a model, those of its RAFs by themselves.
+
+    The gradient of a RAF's coefficient is a sum over all tokens and channels: under a common norm the ten
+    numbers of each layer would take nearly all of it, and leave hardly a step to the other weights.
+
+    Args:
+        model: after its backward pass.
+        max_norm: of the RAFs' gradients together, and of all others together.
+
+    Returns:
+        The norm of all others before they were clipped, a scalar.
+
+    Example::
+
+        >>> import torch, raft
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), raft.Rational())
+        >>> model(torch.full((1000, 4), 9.0)).sum().backward()
+        >>> norm = raft.clip_grad_norm_(model, 1.0)
+        >>> round(model[0].weight.grad.norm().item() ** 2 + model[0].bias.grad.norm().item() ** 2, 3)
+        1.0
+    """
+    rafs = [p for module in model.modules() if isinstance(module, Rational) for p in module.parameters()]
+    known = {id(parameter) for parameter in rafs}
+    nn.utils.clip_grad_norm_(rafs, max_norm)
+    return nn.utils.clip_grad_norm_([p for p in model.parameters() if id(p) not in known], max_norm)
 
 
 def schedule(

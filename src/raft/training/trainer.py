@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -27,7 +28,7 @@ from raft.errors import InputError, TrainingError, TrainingStopped
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
-from raft.training.optimizer import adamw, param_groups, schedule
+from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
 from raft.training.processes import first_decides, largest
 from raft.training.sensitivity import scale_steps
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
@@ -170,6 +171,14 @@ class RaftTrainer(Trainer):
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """The RAFs' by themselves, but where gradients are sharded or not torch's."""
+        kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.XLA)
+        if self.accelerator.distributed_type in kinds:
+            return super()._clip_grad_norm(model)
+        self.accelerator.unscale_gradients()
+        return clip_grad_norm_(model, self.args.max_grad_norm)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.is_masked_lm:
