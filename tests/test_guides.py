@@ -166,7 +166,7 @@ def assert_trained(model: nn.Module) -> None:
 def check_trainer(found: Namespace) -> None:
     assert_trained(found["model"])
     rates = {group["name"]: group["initial_lr"] for group in found["trainer"].optimizer.param_groups}
-    assert rates == {"decay": 2e-5, "no_decay": 2e-5, "raf": 5e-3}
+    assert rates == {"decay": 2e-5, "no_decay": 2e-5, "raf": 5e-4}
     again = AutoModelForSequenceClassification.from_pretrained("sst2-raft")
     assert torch.equal(scores(again), scores(found["model"]))
     assert all(site.inputs > 0 for site in found["model"].conversion_report)
