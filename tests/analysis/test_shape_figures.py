@@ -14,7 +14,7 @@ from raft.analysis.distances import distance_matrix
 from raft.analysis.learned import short_names
 from raft.analysis.measures import Domain
 from raft.analysis.score_figures import scores_figure
-from raft.analysis.shape_figures import Evolution, distances_figure, panels_figure
+from raft.analysis.shape_figures import Evolution, difference, distances_figure, panels_figure
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
 
@@ -35,10 +35,11 @@ def test_panels_hold_each_function_over_its_own_domain() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cola", "rte", "gelu"]
 
 
-def test_panels_show_differences_to_what_is_subtracted() -> None:
-    figure = panels_figure({SITES[0]: {"after": DOUBLE}}, DOMAINS, fixed=None, less={SITES[0]: LINE})
+def test_panels_show_differences() -> None:
+    figure = panels_figure({SITES[0]: {"moved": difference(DOUBLE, LINE)}}, DOMAINS, None, "difference")
     (line,) = figure.axes[0].lines
     np.testing.assert_allclose(np.asarray(line.get_ydata()), DOMAINS[SITES[0]].x)
+    assert figure.axes[0].get_ylabel() == "difference"
 
 
 def test_a_heat_map_shows_the_matrix() -> None:

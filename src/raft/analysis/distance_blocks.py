@@ -11,11 +11,13 @@ from raft.analysis.blocks import Block, Drawing, Heading, Tabular
 from raft.analysis.distances import clustered, distance_matrix
 from raft.analysis.grid import TextTable
 from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
-from raft.analysis.shape_figures import distances_figure
+from raft.analysis.shape_figures import difference, distances_figure, panels_figure
 from raft.analysis.snapshots import in_order, known_name, labels
 from raft.analysis.viewer import ViewerRun
-from raft.coefficients.functions import FUNCTIONS, Array
+from raft.coefficients.functions import FUNCTIONS, Array, Function
 
+MOST_PANELS, MOST_LINES, DRAWN = 16, 9, 101
+"""Panels of a figure, lines of a panel, points of a line: each point is some bytes of the page."""
 MOST = 30
 """Functions of a heat map."""
 
@@ -44,6 +46,7 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
     firsts = {name: alike[0] for name, alike in by_kind.items()}
     # a pooler, whose twin has another function, would be far from all others
     common = Counter(run.twins.get(site) for run in firsts.values() for site in sites).most_common(1)[0][0]
+    blocks += _moved(firsts, sites, named, kind)
     functions = {
         " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
         for name, run in firsts.items()
@@ -70,6 +73,27 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
         )
         blocks.append(Drawing(figure, "Distances between the learned functions", caption, on_card=True))
     return blocks
+
+
+def _moved(
+    firsts: Mapping[str, ViewerRun], sites: Sequence[str], named: Mapping[str, str], kind: str
+) -> list[Block]:
+    """What the training changed, a panel a RAF; nothing where all began as one function and went far."""
+    panels: dict[str, dict[str, Function]] = {}
+    for site in sites[:MOST_PANELS]:
+        for name, run in list(firsts.items())[:MOST_LINES]:
+            before, after = run.snapshots[0].rafs.get(site), run.last.rafs.get(site)
+            if before is not None and after is not None and len(after.numerator) == 1:
+                panels.setdefault(named[site], {})[name] = difference(after.first, before.first)
+    if not panels or all(len(run.snapshots) < 2 for run in firsts.values()):
+        return []
+    domains = {}
+    for site in sites:
+        inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
+        domains[named[site]] = domain_of(inputs, DRAWN)
+    figure = panels_figure(panels, domains, None, "difference")
+    caption = f"What the training changed: each RAF less what it was before, by {kind}."
+    return [Drawing(figure, "Differences between the RAFs after and before the training", caption)]
 
 
 def _table(

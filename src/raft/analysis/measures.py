@@ -65,9 +65,11 @@ class Domain:
         return float((ends[1] - ends[0]) / (self.x[-1] - self.x[0]))
 
 
-def domain_of(inputs: InputHistogram | None) -> Domain:
+def domain_of(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
     """Of inputs, where there are any; else ``UNKNOWN``."""
-    return Domain.of(inputs) if inputs is not None and inputs.total else Domain.interval(*UNKNOWN)
+    if inputs is not None and inputs.total:
+        return Domain.of(inputs, points)
+    return Domain.interval(*UNKNOWN, points)
 
 
 def domain_of_all(inputs: Sequence[InputHistogram]) -> Domain:

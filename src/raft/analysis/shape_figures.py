@@ -34,7 +34,7 @@ def panels_figure(
     panels: Mapping[str, Functions],
     domains: Mapping[str, Domain],
     fixed: str | None = "gelu",
-    less: Functions | None = None,
+    ylabel: str = "output",
 ) -> Figure:
     """Small multiples: in each panel several functions over one domain, its inputs' density behind them.
 
@@ -44,7 +44,7 @@ def panels_figure(
         panels: by site, functions by label; labels that several panels share look the same in all.
         domains: by site.
         fixed: name of a function that is drawn in all, dotted.
-        less: by site, a function that is subtracted from all, to show what hardly differs.
+        ylabel: what the functions' values are.
     """
     names = short_names(list(panels))
     labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
@@ -57,23 +57,22 @@ def panels_figure(
             axes = figure.add_subplot(rows, columns, number + 1)
             domain = domains[title]
             draw_density(axes, domain)
-            subtracted = 0.0 if less is None else less[title](domain.x)
             for label, function in functions.items():
                 place = labels.index(label)
                 axes.plot(
-                    domain.x, function(domain.x) - subtracted, label=label, linewidth=1.5,
+                    domain.x, function(domain.x), label=label, linewidth=1.5,
                     color=COLOURS[place % len(COLOURS)],
                     linestyle=STYLES[place // len(COLOURS) % len(STYLES)],
                 )  # fmt: skip
             if fixed is not None:
-                known = FUNCTIONS[canonical_name(fixed)](domain.x) - subtracted
+                known = FUNCTIONS[canonical_name(fixed)](domain.x)
                 axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
             _show_whole(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
             if number >= len(panels) - columns:
                 axes.set_xlabel("input")
             if number % columns == 0:
-                axes.set_ylabel("output" if less is None else "difference")
+                axes.set_ylabel(ylabel)
         handles = {
             label: line
             for axes in figure.axes
@@ -92,6 +91,11 @@ def _show_whole(axes: Axes, values: Sequence[Array]) -> None:
     height = max(float(high - low), 1e-9)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, low - 0.5 * height), min(top, high + 0.5 * height))
+
+
+def difference(f: Function, g: Function) -> Function:
+    """f − g, to be drawn where the two hardly differ."""
+    return lambda x: f(x) - g(x)
 
 
 def draw_density(axes: Axes, domain: Domain) -> None:
