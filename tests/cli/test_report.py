@@ -56,6 +56,40 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html"]
 
 
+def test_figures_for_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [
+        run_folders.pretraining(tmp_path / "pretrained"),
+        run_folders.grid(tmp_path / "grid"),
+        run_folders.grid(tmp_path / "other" / "grid"),
+    ]
+    figures = tmp_path / "figures"
+    assert main(["report", *map(str, made), "--figures", str(figures)]) == 0
+    files = {file.name: file.read_bytes() for file in figures.iterdir()}
+    beginnings = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG", ".gif": b"GIF8"}
+    assert all(content.startswith(beginnings[Path(name).suffix]) for name, content in files.items())
+    stems = {Path(name).stem for name in files}
+    assert f"{len(stems)} figures are in {figures}" in capsys.readouterr().out
+    assert all({f"{stem}.pdf", f"{stem}.svg", f"{stem}.png"} <= set(files) for stem in stems)
+    for needed in (
+        "grid-scores-of-each-task",
+        "pretrained-validation-losses",
+        "grid-layer-0",
+        "-distances-between",
+    ):
+        assert any(needed in stem for stem in stems)
+    # two folders have the same name
+    assert {"grid-layer-0-6-learned-rafs", "grid-layer-0-6-learned-rafs-2"} <= stems
+    # the same again, to the byte
+    again = tmp_path / "again"
+    assert main(["report", *map(str, made), "--figures", str(again)]) == 0
+    assert {file.name: file.read_bytes() for file in again.iterdir()} == files
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    capsys.readouterr()
+    assert main(["report", str(made[0]), "--figures", str(blocked)]) == 2
+    assert "cannot write to" in one_line(capsys)
+
+
 def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_folders.pretraining(tmp_path / "pretrained")
     assert main(["report", str(folder)]) == 0

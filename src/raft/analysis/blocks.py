@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Protocol
 
 import matplotlib as mpl
@@ -165,6 +166,7 @@ class Drawing:
         on_card: keeps the figure's own colours, on white, also where the page is dark; else its black lines
             and text and the twins' colours are the page's.
         narrow: no wider than a column of text.
+        animate: writes it as a GIF that moves, where it has one.
     """
 
     figure: Figure
@@ -172,6 +174,7 @@ class Drawing:
     caption: str = ""
     on_card: bool = False
     narrow: bool = False
+    animate: Callable[[Path], None] | None = None
 
     def html(self, name: str) -> str:
         """``<figure>``."""

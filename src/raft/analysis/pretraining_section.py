@@ -81,7 +81,8 @@ def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())
     caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."
-    return [Drawing(evolution.strip(FRAMES), "RAFs at steps of the pretraining", caption)]
+    label = "RAFs at steps of the pretraining"
+    return [Drawing(evolution.strip(FRAMES), label, caption, animate=evolution.write_gif)]
 
 
 def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any]) -> str:

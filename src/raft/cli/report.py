@@ -12,6 +12,7 @@ from raft.analysis import comparison, pretraining
 from raft.analysis.finetuning_section import scores
 from raft.analysis.grid import RESULTS, TextTable, frame, read_results
 from raft.analysis.page import REPORT, page
+from raft.analysis.paper_figures import write_figures
 from raft.analysis.runs import kind, section
 from raft.analysis.viewer import sharing
 from raft.cli.grid import RECIPE, parsed, write_results, write_tables
@@ -41,6 +42,13 @@ class ReportSettings:
     out: str | None = field(
         default=None, metadata={"help": f"The page; {REPORT} in the first folder where it is not given."}
     )
+    figures: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder: write each figure of the page there too, as pdf, svg and png for papers.",
+            "metavar": "DIR",
+        },
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -55,6 +63,13 @@ def main(arguments: Sequence[str]) -> None:
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
     write_whole(out, page(sharing(sections)))
     console.print(f"Open {out}", highlight=False, soft_wrap=True)
+    if settings.figures is not None:
+        try:
+            files = write_figures(sections, Path(settings.figures))
+        except OSError as error:
+            raise InputError(f"cannot write to {settings.figures}: {error.strerror}") from error
+        figures = len({file.stem for file in files})
+        console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
 
 
 def show(folder: Path, console: Console) -> None:

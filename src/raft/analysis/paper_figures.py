@@ -1,0 +1,67 @@
+"""The figures of a page as files, for papers and slides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+from raft.analysis.blocks import Block, Drawing, Gallery
+from raft.analysis.figures import STYLE
+from raft.analysis.page import Section
+
+KINDS = ("pdf", "svg", "png")
+DPI = 200
+LONGEST = 60
+"""Characters of a file's name that say what the figure shows."""
+
+
+def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Write each figure as PDF, SVG and PNG, and animations as GIF.
+
+    Args:
+        sections: of a page.
+        folder: made where it does not exist; files of the same names are replaced.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for section in sections:
+        for drawing in _drawings(section.blocks):
+            stem = _free(folder, f"{section.name}-{_plain(drawing.label)}", written)
+            for kind in KINDS:
+                file = folder / f"{stem}.{kind}"
+                # a date would make two writings of the same figure differ
+                metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+                with mpl.rc_context(STYLE):
+                    drawing.figure.savefig(file, dpi=DPI, metadata=metadata)
+                written.append(file)
+            if drawing.animate is not None:
+                drawing.animate(folder / f"{stem}.gif")
+                written.append(folder / f"{stem}.gif")
+    return written
+
+
+def _drawings(blocks: Sequence[Block]) -> Iterator[Drawing]:
+    for block in blocks:
+        if isinstance(block, Drawing):
+            yield block
+        elif isinstance(block, Gallery):
+            yield from block.drawings
+
+
+def _plain(label: str) -> str:
+    """Words of a label as part of a file's name."""
+    words = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return words if len(words) <= LONGEST else words[:LONGEST].rpartition("-")[0]
+
+
+def _free(folder: Path, stem: str, written: Sequence[Path]) -> str:
+    """A name that no figure before it has."""
+    taken = {file.stem for file in written}
+    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
