@@ -14,7 +14,7 @@ from raft.analysis.blocks import Block, Drawing, Fact, Facts, Heading, Prose, Ta
 from raft.analysis.figures import loss_figure
 from raft.analysis.grid import TextTable
 from raft.analysis.page import Section
-from raft.analysis.sections import difference_fact, learned_blocks, plain, repeat_blocks
+from raft.analysis.sections import corpus_name, difference_fact, learned_blocks, plain, repeat_blocks
 from raft.analysis.snapshots import Raf, Snapshot, read_inputs, read_rafs
 from raft.analysis.viewer import ViewerRun
 from raft.coefficients import named_fit
@@ -86,7 +86,8 @@ def _demo_sentence(settings: Mapping[str, Any], setup: Mapping[str, Any]) -> str
         f"A transformer of {get['layers']} layers, hidden size {get['hidden_size']}, once with learned "
         f"activations (RAFT{_of(parameters, 'raft')}) and once with {get['activation']} "
         f"(FAFT{_of(parameters, 'faft')}): pretrained for {plain(get['steps'])} steps of "
-        f"{get['batch_size']} sequences of {get['sequence_length']} tokens from {get['corpus']}"
+        f"{get['batch_size']} sequences of {get['sequence_length']} tokens from "
+        f"{corpus_name(str(get['corpus']))}"
     )
     if "train_documents" in setup:
         text += f" ({setup['train_documents']:,} documents)"

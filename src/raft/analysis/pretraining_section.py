@@ -12,7 +12,14 @@ from raft.analysis.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.analysis.grid import TextTable
 from raft.analysis.measures import domain_of
 from raft.analysis.page import Section
-from raft.analysis.sections import difference_fact, learned_blocks, read_recipe, repeat_blocks, twins
+from raft.analysis.sections import (
+    corpus_name,
+    difference_fact,
+    learned_blocks,
+    read_recipe,
+    repeat_blocks,
+    twins,
+)
 from raft.analysis.shape_figures import Evolution
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.analysis.viewer import ViewerRun
@@ -98,16 +105,11 @@ def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any
         text += (
             f": a BERT encoder{' with DeepNorm' if recipe.get('deepnorm') else ''} of "
             f"{get['num_hidden_layers']} layers, hidden size {get['hidden_size']}, {first.parameters:,} "
-            f"parameters, on {_corpus(str(get['corpus']))}, {get['global_batch_size']} sequences of "
+            f"parameters, on {corpus_name(str(get['corpus']))}, {get['global_batch_size']} sequences of "
             f"{get['sequence_length']} tokens a step"
         )
     documents = found.setup.get("documents", {}).get("train")
     return text + (f", {documents:,} documents." if documents else ".")
-
-
-def _corpus(name: str) -> str:
-    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
-    return Path(name).name if name.startswith((".", "/", "~")) else name
 
 
 def _pretraining_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:

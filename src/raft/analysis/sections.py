@@ -75,6 +75,11 @@ def plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def corpus_name(corpus: str) -> str:
+    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
+    return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
+
+
 def twins(snapshots: Sequence[Snapshot], fixed: str) -> dict[str, str]:
     """The fixed function of each site: BERT's pooler has a hyperbolic tangent, whatever the layers have; a
     residual RAF has its own beside it."""
