@@ -63,7 +63,7 @@ def test_formulas_know_the_interval_of_their_inputs() -> None:
     low, high = functions[f"{site}#1"].interval or (0, 0)
     assert seen[site].low <= low < high <= seen[site].high
     assert functions[f"{site}#0"].site == site
-    with pytest.raises(ValueError, match="nothing to count inputs of"):
+    with pytest.raises(ValueError, match="texts is empty"):
         count_inputs(made, [])
     with pytest.raises(ValueError, match="has no rational activation"):
         measure_model(BertModel(BertConfig(**SIZE)), [IDS])

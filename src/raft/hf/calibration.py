@@ -117,13 +117,41 @@ def observe(
         TypeError: for a batch of another kind.
     """
     current: dict[str, Any] = {}
+
+    def tell(batch: Mapping[str, Any]) -> None:
+        current.clear()
+        current.update(batch)
+
+    with _recording(model, found, current) as seen:
+        run_over(model, calibration, tokenizer, tell, "calibration")
+    return seen
+
+
+def run_over(
+    model: PreTrainedModel,
+    texts: Calibration,
+    tokenizer: PreTrainedTokenizerBase | None,
+    tell: Callable[[Mapping[str, Any]], None] = lambda batch: None,
+    name: str = "texts",
+) -> None:
+    """Run a model over texts or batches, in evaluation mode and without gradients; its modes are as before.
+
+    Args:
+        model: on the device where it runs.
+        texts: see :func:`observe`.
+        tokenizer: for texts; the model's own where it is None.
+        tell: is given each batch before the model.
+        name: of ``texts``, for the message.
+
+    Raises:
+        ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
+    """
     modes, ran = {module: module.training for module in model.modules()}, False
     model.eval()
     try:
-        with _recording(model, found, current) as seen, torch.no_grad():
-            for batch in batches(model, calibration, tokenizer):
-                current.clear()
-                current.update(batch)
+        with torch.no_grad():
+            for batch in batches(model, texts, tokenizer):
+                tell(batch)
                 first = batch.pop("", None)
                 model(*([] if first is None else [first]), **batch)
                 ran = True
@@ -131,8 +159,7 @@ def observe(
         for module, is_training in modes.items():
             module.training = is_training
     if not ran:
-        raise ValueError("calibration is empty: give at least one batch or text")
-    return seen
+        raise ValueError(f"{name} is empty: give at least one batch or text")
 
 
 def batches(

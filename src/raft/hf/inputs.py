@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.hf.calibration import Calibration, batches
+from raft.hf.calibration import Calibration, run_over
 from raft.hf.sites import rationals
 
 Array = NDArray[np.float64]
@@ -150,19 +150,8 @@ def count_inputs(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    modes, ran = {module: module.training for module in model.modules()}, False
-    model.eval()
-    try:
-        with recorded_inputs(model) as found, torch.no_grad():
-            for batch in batches(model, texts, tokenizer):
-                first = batch.pop("", None)
-                model(*([] if first is None else [first]), **batch)
-                ran = True
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
-    if not ran:
-        raise ValueError("there is nothing to count inputs of: give at least one batch or text")
+    with recorded_inputs(model) as found:
+        run_over(model, texts, tokenizer)
     return found
 
 
