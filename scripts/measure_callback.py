@@ -63,7 +63,7 @@ def main() -> None:
         result = run(recipe, arguments, read_text(recipe), [timed])
         all_seconds = time.perf_counter() - begun
     found = {
-        "command": "python scripts/measure_callback.py --corpus WIKIPEDIA",
+        "command": f"python scripts/measure_callback.py --corpus WIKIPEDIA --steps {given.steps}",
         "steps": result.steps,
         "every": recipe.snapshot_steps,
         "training_seconds": result.seconds,
