@@ -53,7 +53,10 @@ def main(arguments: Sequence[str]) -> None:
         print(found.report)
     console.print(parts_table(found))
     console.print(scores_table(result))
-    console.print(f"Everything is in {training.folder}", highlight=False)
+    folder = training.folder
+    console.print(
+        f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
+    )
 
 
 def parts_table(found: Finetuned) -> Table:

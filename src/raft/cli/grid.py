@@ -92,6 +92,8 @@ def main(arguments: Sequence[str]) -> None:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
     for table in write_results(frame(rows), training.folder):
         console.print(table.console(), crop=False)
+    look = f"To look into it: raft report {training.folder}"
+    console.print(look, highlight=False, soft_wrap=True)
     failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
     if failed:
         raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "

@@ -88,6 +88,7 @@ def run_here(words: Sequence[str]) -> None:
     if recipe.compare is None and recipe.seeds == 1:
         result = run(recipe, training, text, callbacks)
         finished(result, training.folder)
+        say(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
             say(f"Pushed to {_push(training)}")
         leave()
@@ -96,6 +97,7 @@ def run_here(words: Sequence[str]) -> None:
     if training.process_index == 0:
         _write(comparison, training.folder)
     console.print(console_table(comparison), crop=False)
+    say(f"To look into it: raft report {training.folder}")
     leave()
 
 
