@@ -146,6 +146,8 @@ class Rational(nn.Module):
             ValueError: where a coefficient is not finite, or a residual RAF stands beside a function that
                 has no name.
         """
+        if self.numerator.is_meta:
+            raise ValueError("its coefficients are not loaded")
         rows = zip(
             self.numerator.detach().cpu().reshape(self.groups, -1).tolist(),
             self.denominator.detach().cpu().reshape(self.groups, -1).tolist(),
@@ -187,6 +189,9 @@ class Rational(nn.Module):
         read = [RationalFunction.from_json(r) for r in (records if isinstance(records, list) else [records])]
         if len({(each.degrees, each.version, each.beside) for each in read}) != 1:
             raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
+        sites = {each.site for each in read}
+        if len(sites) != 1:
+            raise ValueError(f"this JSON holds RAFs of {len(sites)} sites; give the record of one")
         first = read[0]
         # it is a fit of itself
         start = Fit(
@@ -206,8 +211,6 @@ class Rational(nn.Module):
     def _repr_html_(self) -> str:
         """The curve, over the one that it began as, for notebooks."""
         try:
-            if self.numerator.is_meta:
-                raise ValueError("its coefficients are not loaded")
             functions = self.functions()
         except ValueError as error:
             return f"<code>{html.escape(repr(self))}</code> <em>{html.escape(str(error))}</em>"

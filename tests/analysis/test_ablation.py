@@ -62,6 +62,17 @@ def test_the_table_holds_each_case() -> None:
     assert loss() == losses["as it is"]
 
 
+def test_each_is_put_back_to_what_it_replaced_and_what_is_not_reached_is_left_out() -> None:
+    torch.manual_seed(0)
+    model: Any = raft.convert(BertModel(BertConfig(**SIZE)).eval(), {"residual": True})
+    pooled = ablation(model, lambda: float(model(IDS).pooler_output.square().sum()))
+    # residual RAFs that begin at zero: the pooler's tanh, the layers' GELU, nothing changes
+    assert list(pooled["by"]) == ["", "gelu", "gelu", "tanh", "gelu, tanh", "mean"]
+    assert pooled["change"].abs().max() < 1e-6
+    encoder = ablation(model, lambda: float(model.encoder.layer[0](torch.ones(1, 2, 8))[0].sum()))
+    assert list(encoder["replaced"])[1:] == ["encoder.layer.0.intermediate.intermediate_act_fn", "all"]
+
+
 def test_alike_rafs_lose_nothing_by_their_mean() -> None:
     _, model = twins()
     first, second = rationals(model).values()

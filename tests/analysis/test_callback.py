@@ -65,6 +65,25 @@ def test_snapshots_and_a_tensorboard_hold_the_training(tmp_path: Path) -> None:
     assert shown[0].width > 200
 
 
+def test_the_last_snapshot_is_of_the_last_step_and_others_runs_are_dropped(tmp_path: Path) -> None:
+    train(tmp_path, [RafCallback(every=1)], [])
+    whole = {file.name: load_file(file) for file in (tmp_path / "rafs").glob("*.safetensors")}
+    assert len(whole) == 7
+
+    class PutBack(TrainerCallback):
+        """As ``load_best_model_at_end`` does."""
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            for act in rationals(kwargs["model"]).values():
+                torch.nn.init.zeros_(act.numerator)
+
+    train(tmp_path, [PutBack(), RafCallback(every=4)], [])
+    again = {file.name: load_file(file) for file in (tmp_path / "rafs").glob("*.safetensors")}
+    assert sorted(again) == [f"step-{step:08d}.safetensors" for step in (0, 4, 6)]
+    for name, found in again.items():
+        assert all(torch.equal(found[key], whole[name][key]) for key in found)
+
+
 class Recorder(ModuleType):
     """Stands for wandb or trackio, both of which have log() and Image."""
 

@@ -26,7 +26,7 @@ def test_what_is_alike_stands_together() -> None:
     found = clustered(matrix)
     order = [values[label] for label in found.labels]
     assert order in (sorted(order), sorted(order, reverse=True))
-    assert found.groups(2, list(matrix.index)) == [["a", "c", "e"], ["b", "d"]]
+    assert found.groups(2) == [["a", "c", "e"], ["b", "d"]]
     with pytest.raises(ValueError, match="two or more"):
         clustered(matrix.iloc[:1, :1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ def test_a_raft_at_its_start_is_near_gelu_and_where_it_began() -> None:
     assert list(found["site"]) == list(rationals(model()))
     # the tanh approximation is nearer to GELU than the fit is to either
     assert set(found["nearest"]) <= {"gelu", "gelu_tanh"}
-    assert (found["max_to_start"] < 1e-6).all()  # but for float32
+    # they began as a fit of GELU, which is at its distance to GELU
+    assert list(found["max_to_start"]) == pytest.approx(list(found["max"]), abs=1e-12)
     assert ((found["l2"] > 0) & (found["l2"] <= found["max"]) & (found["max"] < 0.01)).all()
     assert (found["low"] < -0.5).all()
 
@@ -52,6 +54,31 @@ def test_what_was_changed_is_seen() -> None:
     assert one.to_start.max == pytest.approx(0.5, abs=1e-3)
     assert two.row()["pieces"] == "↘↗"
     assert two.row()["minima"] == [pytest.approx((-0.7518, -0.17), abs=1e-3)]
+
+
+def test_a_calibrated_model_that_was_loaded_has_not_moved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    faft = BertModel(BertConfig(**SIZE)).eval()
+    for layer in faft.encoder.layer:
+        layer.intermediate.dense.weight.data.mul_(60)
+    made = raft.convert(faft, calibration=[IDS])
+    made.save_pretrained(tmp_path)
+    for each in (made, BertModel.from_pretrained(tmp_path)):
+        first, second, pooler = measure_model(each, [IDS])
+        for found in (first, second, pooler):
+            assert found.to_start is not None
+            # both are the distance of the fit to the function
+            assert found.to_start.max == pytest.approx(found.to_fixed.max, abs=1e-12)
+            assert found.to_start.l2 < 0.05
+        assert pooler.nearest[0] == "tanh"
+
+
+def test_groups_and_constant_inputs() -> None:
+    made = model(groups=2)
+    assert [each.row()["site"][-2:] for each in measure_model(made, [IDS])] == ["#0", "#1"] * 2
+    made.encoder.layer[0].intermediate.dense.weight.data.zero_()
+    assert len(measure_model(made, [IDS])) == 2  # the first layer's RAF sees nothing but zeros
+    assert functions_of(made, count_inputs(made, [IDS]))[f"{next(iter(rationals(made)))}#0"].interval is None
 
 
 def test_formulas_know_the_interval_of_their_inputs() -> None:

@@ -127,6 +127,17 @@ def test_a_flat_touch_is_no_turn() -> None:
     assert found.zeros == pytest.approx((0,), abs=1e-12)
 
 
+def test_a_pole_is_no_zero() -> None:
+    found = shape(RationalFunction((1.0,), (-0.7,), "N"), Domain.interval(-3, 3))
+    assert found.zeros == ()
+
+
+@pytest.mark.parametrize("denominator", [(), (0.0, 0.0, 0.0, 1.0)])
+def test_a_flat_crossing_is_a_zero(denominator: tuple[float, ...]) -> None:
+    power = RationalFunction((0.0,) * 5 + (1.0,), denominator)
+    assert shape(power, Domain.interval(-5, 5)).zeros == pytest.approx((0,), abs=1e-9)
+
+
 def test_a_kink_of_the_denominator_is_found() -> None:
     # 1 / (1 + |x|) turns at 0 without a derivative of zero
     found = shape(RationalFunction((1.0,), (1.0,)), Domain.interval(-1, 2.5))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertModel
+from transformers import BartConfig, BartModel, BertConfig, BertModel
 
 import raft
 from raft.hf.inputs import InputHistogram, recorded_inputs
@@ -53,6 +53,31 @@ def test_shares_rise_from_zero_to_one(values: list[float]) -> None:
     assert shares[0] == 0
     assert shares[-1] == 1
     assert found.low <= found.quantile(0.5) <= found.high
+
+
+def test_ends_of_a_narrow_range_are_no_spikes() -> None:
+    values = torch.linspace(0.002, 0.012, 20_001)
+    found = histogram(values)
+    # of evenly spread values the share rises evenly, within a bin as well
+    x = np.linspace(0.002, 0.012, 11)
+    np.testing.assert_allclose(found.share(x), np.linspace(0, 1, 11), atol=0.01)
+    assert found.quantile(0.25) == pytest.approx(0.0045, abs=2e-4)
+
+
+def test_an_encoder_of_two_stacks_alone_leaves_its_padding_out() -> None:
+    config = BartConfig(
+        vocab_size=50, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=20,
+    )  # fmt: skip
+    whole = raft.convert(BartModel(config)).eval()
+    ids, mask = torch.full((2, 8), 7), torch.ones(2, 8, dtype=torch.long)
+    mask[0, 2:] = 0
+    with recorded_inputs(whole.encoder) as found, torch.no_grad():
+        whole.encoder(input_ids=ids, attention_mask=mask)
+    assert [each.total for each in found.values()] == [10 * 16]
+    with recorded_inputs(whole) as found, torch.no_grad():
+        whole(input_ids=ids, attention_mask=mask, decoder_input_ids=ids, decoder_attention_mask=1 - mask)
+    assert [each.total for each in found.values()] == [10 * 16, 6 * 16]
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raft.coefficients.functions import canonical_name
+from raft.coefficients.functions import canonical_name, name_of
 from raft.hf.sites import rationals
-from raft.modules import TORCH_FUNCTIONS
+from raft.modules import TORCH_FUNCTIONS, Rational
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"
 
@@ -44,9 +45,8 @@ def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor
             handle.remove()
 
 
-def mean_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The mean of all RAFs of a model, as a function."""
-    acts = list(rationals(model).values())
+def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
+    """The mean of RAFs, as a function."""
     if any(act.groups > 1 for act in acts):
         raise ValueError("RAFs of several groups of channels have no mean that all layers could use")
 
@@ -57,35 +57,61 @@ def mean_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return mean
 
 
-def ablation(model: nn.Module, loss: Callable[[], float], fixed: str = "gelu") -> pd.DataFrame:
+def ablation(model: nn.Module, loss: Callable[[], float], fixed: str | None = None) -> pd.DataFrame:
     """The loss when RAFs are put back to a fixed function: each alone, all, and all by their mean shape.
 
     Args:
         model: with RAFs, in evaluation mode.
         loss: runs the model over the same data at each call.
-        fixed: name of the function.
+        fixed: name of the function; None for what each RAF replaced, and GELU where that is not known.
 
     Returns:
         Rows ``replaced`` (``"as it is"``, a site, ``"all"``, ``"all by their mean"``), ``by``, ``loss``, and
-        ``change``, the loss less that of the model as it is.
+        ``change``, the loss less that of the model as it is. Sites that the data do not reach are left out;
+        the mean is of those, and put in place of those, whose fixed function is the commonest.
 
     Raises:
         ValueError: for a model without RAFs, or an unknown function.
     """
-    function = TORCH_FUNCTIONS[canonical_name(fixed)]
-    sites = list(rationals(model))
-    if not sites:
+    acts = rationals(model)
+    if not acts:
         raise ValueError(f"{type(model).__name__} has no rational activation")
-    cases: list[tuple[str, str, dict[str, Callable[[Tensor], Tensor]]]] = [(AS_IT_IS, "", {})]
-    cases += [(site, fixed, {site: function}) for site in sites]
-    cases += [(ALL, fixed, dict.fromkeys(sites, function))]
-    if len(sites) > 1 and all(act.groups == 1 for act in rationals(model).values()):
-        cases.append((MEAN, "mean", dict.fromkeys(sites, mean_of(model))))
-    rows = []
-    with torch.no_grad():
-        for name, by, functions in cases:
-            with replaced(model, functions):
-                rows.append({"replaced": name, "by": by, "loss": loss()})
+    named = None if fixed is None else canonical_name(fixed)
+    twins = {site: named or _replaced_name(act) for site, act in acts.items()}
+    with torch.no_grad(), _reached(model) as reached:
+        rows = [{"replaced": AS_IT_IS, "by": "", "loss": loss()}]
+    sites = [site for site in acts if site in reached]
+    functions = {site: TORCH_FUNCTIONS[twins[site]] for site in sites}
+    cases: list[tuple[str, str, dict[str, Callable[[Tensor], Tensor]]]]
+    cases = [(site, twins[site], {site: functions[site]}) for site in sites]
+    cases.append((ALL, ", ".join(dict.fromkeys(twins[site] for site in sites)), functions))
+    common = Counter(twins[site] for site in sites).most_common(1)[0][0] if sites else ""
+    alike = [site for site in sites if twins[site] == common]
+    if len(alike) > 1 and all(acts[site].groups == 1 for site in alike):
+        cases.append((MEAN, "mean", dict.fromkeys(alike, mean_of([acts[site] for site in alike]))))
+    for name, by, instead in cases:
+        with torch.no_grad(), replaced(model, instead):
+            rows.append({"replaced": name, "by": by, "loss": loss()})
     table = pd.DataFrame(rows)
     table["change"] = table["loss"] - table["loss"][0]
     return table
+
+
+def _replaced_name(act: Rational) -> str:
+    return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
+
+
+@contextmanager
+def _reached(model: nn.Module) -> Iterator[set[str]]:
+    """The RAFs that are called while the block runs."""
+    found: set[str] = set()
+
+    def note(site: str) -> Any:
+        return lambda module, args: found.add(site)
+
+    handles = [act.register_forward_pre_hook(note(site)) for site, act in rationals(model).items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

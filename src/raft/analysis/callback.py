@@ -30,7 +30,7 @@ class RafCallback(TrainerCallback):
     Every ``every`` steps the coefficients are written to ``rafs/step-….safetensors`` in the training's output
     folder, and a figure of the functions goes to the trackers of ``report_to``. Figures take a third of a
     second or so: they are left out as long as all of them would take more than ``share`` of the training's
-    time. The last state is always kept, and always drawn.
+    time. The last state is always kept, and drawn unless a later callback ended the training.
 
     Args:
         every: steps.
@@ -57,7 +57,7 @@ class RafCallback(TrainerCallback):
         self._trackers: list[Any] = []
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep and draw what the training starts from."""
+        """Keep what the training starts from."""
         self.spent, self._begun = 0.0, time.perf_counter()
         self._snapshots = RafSnapshots(Path(self.folder or args.output_dir), self.every)
         self._snapshots.on_train_begin(args, state, control, **kwargs)

@@ -62,7 +62,10 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
             if each.total and run.twins.get(site) == common
         ]
         domain = domain_of_all(known) if known else domain_of(None)
-        matrix = distance_matrix({name: raf.first for name, raf in functions.items()}, domain)
+        shown = {n: raf.first for n, raf in functions.items() if np.isfinite(raf.first(domain.x)).all()}
+        if len(shown) < 2:
+            return blocks
+        matrix = distance_matrix(shown, domain)
         order = clustered(matrix).labels
         figure = distances_figure(matrix.loc[order, order])
         first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""

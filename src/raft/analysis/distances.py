@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,16 +30,18 @@ class Clustering:
     Attributes:
         labels: such that neighbours are alike.
         merges: of ``scipy.cluster.hierarchy.linkage``, over the matrix as it was given.
+        given: labels in the order of the matrix.
     """
 
     labels: list[str]
     merges: Array
+    given: list[str]
 
-    def groups(self, count: int, labels: Sequence[str]) -> list[list[str]]:
-        """At most ``count`` clusters of the matrix's ``labels``."""
+    def groups(self, count: int) -> list[list[str]]:
+        """At most ``count`` clusters."""
         numbers = fcluster(self.merges, count, criterion="maxclust")
         return [
-            [label for label, own in zip(labels, numbers, strict=True) if own == number]
+            [label for label, own in zip(self.given, numbers, strict=True) if own == number]
             for number in sorted(set(numbers))
         ]
 
@@ -53,7 +55,8 @@ def clustered(matrix: pd.DataFrame) -> Clustering:
     if len(matrix) < 2:
         raise ValueError("clustering needs two or more functions")
     merges = linkage(squareform(matrix.to_numpy(), checks=False), method="average", optimal_ordering=True)
-    return Clustering([str(matrix.index[int(place)]) for place in leaves_list(merges)], merges)
+    given = [str(label) for label in matrix.index]
+    return Clustering([given[int(place)] for place in leaves_list(merges)], merges, given)
 
 
 def moved(

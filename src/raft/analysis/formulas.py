@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from keyword import iskeyword
 
 from raft.analysis.learned import short_names
 from raft.coefficients.closed_form import RationalFunction
@@ -13,7 +14,8 @@ KINDS = (".json", ".tex", ".py")
 
 
 def as_json(functions: Mapping[str, RationalFunction]) -> str:
-    """A list of the objects that :meth:`raft.Rational.from_json` reads."""
+    """A list of records, one a RAF (one a group, with the same site); those of one site, as JSON, are what
+    :meth:`raft.Rational.from_json` reads."""
     return json.dumps([each.record() for each in functions.values()], indent=1) + "\n"
 
 
@@ -34,10 +36,13 @@ def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
 
 def as_python(functions: Mapping[str, RationalFunction]) -> str:
     """A module of one function a RAF, and ``RAFS``, which has them by site. It needs no other package."""
-    parts, names = [], {}
+    parts: list[str] = []
+    names: dict[str, str] = {}
     for site, short in short_names(list(functions)).items():
         name = re.sub(r"\W", "_", short)
-        name = f"raf_{name}" if name[0].isdigit() else name
+        name = f"raf_{name}" if name[0].isdigit() or iskeyword(name) else name
+        while name in names.values():
+            name += "_"
         names[site] = name
         parts.append(functions[site].python(name).removeprefix("import math\n\n\n"))
     table = "RAFS = {\n" + "".join(f"    {site!r}: {name},\n" for site, name in names.items()) + "}\n"

@@ -110,8 +110,8 @@ def learned_functions(
             for coefficients in (act.numerator, act.denominator)
         )
         y = torch.stack([rational(x, a, b, act.version) for a, b in zip(numerator, denominator, strict=True)])
-        name, function = _beginning(model, act, places[0])
-        beginning = function(x)
+        name, function = beginning(model, act, places[0])
+        began = function(x)
         found.append(
             LearnedFunction(
                 site=places[0],
@@ -123,8 +123,8 @@ def learned_functions(
                 numerator=numerator.double().numpy(),
                 denominator=denominator.double().numpy(),
                 x=x.numpy(),
-                y=(y + beginning if isinstance(act, ResidualRational) else y).numpy(),
-                beginning=beginning.numpy(),
+                y=(y + began if isinstance(act, ResidualRational) else y).numpy(),
+                beginning=began.numpy(),
             )
         )
     return found
@@ -140,7 +140,11 @@ def _places(model: nn.Module) -> dict[Rational, list[str]]:
     return found
 
 
-def _beginning(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+def beginning(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """What a RAF was fitted to, or stands beside, and its name; where nobody knows any more, its fit.
+
+    A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
+    """
     config = _config(model, site)
     if config is not None and config.init != "auto" and not isinstance(act, ResidualRational):
         name = canonical_name(config.init)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from raft.analysis.learned import beginning
 from raft.analysis.measures import (
     AffineMatch,
     Distance,
@@ -21,10 +23,14 @@ from raft.analysis.measures import (
     shape,
 )
 from raft.coefficients.closed_form import RationalFunction
-from raft.coefficients.functions import FUNCTIONS, Function, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Function, canonical_name, name_of
 from raft.hf import rationals
 from raft.hf.calibration import Calibration
 from raft.hf.inputs import InputHistogram, count_inputs
+from raft.modules import Rational
+
+ARROWS = {1: "↗", -1: "↘", 0: "→"}
+"""Of the direction of a piece."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Measured:
         function: with its site, and the interval of its inputs.
         domain: where it was measured.
         to_fixed: distance to the twin's activation.
-        to_start: distance to what it began as; None where that is not known.
+        to_start: distance to the function that it was fitted to, or stands beside.
         nearest: the classical activation that is nearest as it stands, and its distance.
         match: that which comes nearest when its input and output are scaled and moved.
         shape: pieces, zeros, extrema.
@@ -52,10 +58,10 @@ class Measured:
     asymptotes: tuple[list[float], list[float]]
 
     def row(self) -> dict[str, Any]:
-        """Numbers and short texts, for a table or a file."""
+        """Numbers and short texts, for a table or a file; None for a number that is not finite."""
         name, to_nearest = self.nearest
         match = self.match
-        return {
+        row = {
             "site": self.function.site,
             "low": float(self.domain.x[0]),
             "high": float(self.domain.x[-1]),
@@ -67,12 +73,16 @@ class Measured:
             "l2_to_nearest": to_nearest.l2,
             "affine": match.text(),
             "l2_to_affine": match.distance.l2,
-            "pieces": "".join({1: "↗", -1: "↘", 0: "→"}[piece.direction] for piece in self.shape.pieces),
+            "pieces": "".join(ARROWS[piece.direction] for piece in self.shape.pieces),
             "zeros": [round(zero, 4) for zero in self.shape.zeros],
             "minima": [(round(x, 4), round(y, 4)) for x, y in self.shape.minima],
             "negative_outputs": self.shape.negative,
             "asymptote_below": self.asymptotes[0],
             "asymptote_above": self.asymptotes[1],
+        }
+        return {
+            name: None if isinstance(value, float) and not np.isfinite(value) else value
+            for name, value in row.items()
         }
 
 
@@ -113,7 +123,7 @@ def functions_of(
     for site, act in rationals(model).items():
         seen = None if inputs is None else inputs.get(site)
         interval = None
-        if seen is not None and seen.total:
+        if seen is not None and seen.total and seen.low < seen.high:
             ends = Domain.of(seen).x[[0, -1]]
             interval = (float(ends[0]), float(ends[1]))
         functions = act.functions(site, interval)
@@ -126,7 +136,7 @@ def measure_model(
     model: PreTrainedModel,
     texts: Calibration,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    fixed: str = "gelu",
+    fixed: str | None = None,
 ) -> list[Measured]:
     """Measure every RAF of a model over the inputs that it gets from texts.
 
@@ -134,7 +144,8 @@ def measure_model(
         model: with RAFs.
         texts: texts or batches, see :func:`raft.hf.inputs.count_inputs`.
         tokenizer: for texts; the model's own where it is None.
-        fixed: name of the activation that the twin has.
+        fixed: name of the activation that the twin has; None for what each RAF replaced (a pooler's is
+            another than a layer's), and GELU where that is not known.
 
     Raises:
         ValueError: for a model without RAFs, or texts that cannot be run.
@@ -155,16 +166,33 @@ def measure_model(
 
 
 def measured_functions(
-    model: PreTrainedModel, inputs: Mapping[str, InputHistogram], fixed: str = "gelu"
+    model: PreTrainedModel, inputs: Mapping[str, InputHistogram], fixed: str | None = None
 ) -> list[Measured]:
-    """Measure the RAFs of a model that got inputs; arguments as above."""
+    """Measure the RAFs of a model that got inputs; arguments as above.
+
+    Groups of one RAF are measured over the inputs of all channels. A RAF whose inputs are all the same is
+    left out, as one without inputs is.
+    """
     acts, found = rationals(model), []
-    for function in functions_of(model, inputs).values():
-        seen, act = inputs[function.site], acts[function.site]
-        if seen.total:
-            start = act.start if function.beside is None else FUNCTIONS[function.beside]
-            found.append(measure(function, Domain.of(seen), fixed, start))
+    for name, function in functions_of(model, inputs).items():
+        act, seen = acts[function.site], inputs[function.site]
+        if not seen.total or seen.low == seen.high:
+            continue
+        began_as = beginning(model, act, function.site)[1]
+        twin = fixed or twin_of(act) or "gelu"
+        named = replace(function, site=name)
+        found.append(measure(named, Domain.of(seen), twin, as_numpy(began_as)))
     return found
+
+
+def twin_of(act: Rational) -> str | None:
+    """The name of the function that a RAF replaced; None where it is not known, or has none."""
+    return name_of(act.replaced[0]) if act.replaced else None
+
+
+def as_numpy(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+    """A function of tensors as one of arrays."""
+    return lambda x: function(torch.from_numpy(x)).detach().numpy()
 
 
 def measures_frame(found: list[Measured]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -284,12 +284,19 @@ def _zeros(
     f: RationalFunction, x: Array, y: Array, turns: Sequence[tuple[float, float]]
 ) -> tuple[float, ...]:
     tiny = 1e-12 * float(np.abs(y).max())
-    is_zero = np.abs(y) <= tiny
-    beside = np.concatenate([[False], is_zero[:-1]]) | np.concatenate([is_zero[1:], [False]])
-    found = [float(place) for place in x[is_zero & ~beside]]
-    signs = np.where(is_zero, 0, np.sign(y))
-    for left in np.flatnonzero(signs[:-1] * signs[1:] < 0):
-        found.append(float(brentq(lambda value: float(f(value)), x[left], x[left + 1], xtol=1e-13)))
+    signs = np.where(np.abs(y) <= tiny, 0, np.sign(y)).astype(int)
+    found: list[float] = []
+    places = [0, *(np.flatnonzero(np.diff(signs)) + 1), len(signs)]
+    for begin, end in pairwise(places):
+        before, after = signs[max(begin - 1, 0)], signs[min(end, len(signs) - 1)]
+        if signs[begin] == 0:
+            crosses = begin > 0 and end < len(signs) and before * after < 0
+            if end - begin == 1 or crosses:  # isolated, or as flat as x^5
+                found.append(float((x[begin] + x[end - 1]) / 2))
+        elif begin and before * signs[begin] < 0:
+            zero = float(brentq(lambda value: float(f(value)), x[begin - 1], x[begin], xtol=1e-13))
+            if abs(f(zero)) <= max(abs(y[begin - 1]), abs(y[begin])):  # and no pole of version N
+                found.append(zero)
     # where it turns at zero, its sign does not change
     near = 1e-6 * (x[1] - x[0])
     touching = [place for place, value in turns if abs(value) <= 10 * tiny]

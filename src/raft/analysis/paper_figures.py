@@ -32,7 +32,7 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     written: list[Path] = []
     for section in sections:
         for drawing in _drawings(section.blocks):
-            stem = _free(folder, f"{section.name}-{_plain(drawing.label)}", written)
+            stem = _free(f"{section.name}-{_plain(drawing.label)}", written)
             for kind in KINDS:
                 file = folder / f"{stem}.{kind}"
                 # a date would make two writings of the same figure differ
@@ -60,7 +60,7 @@ def _plain(label: str) -> str:
     return words if len(words) <= LONGEST else words[:LONGEST].rpartition("-")[0]
 
 
-def _free(folder: Path, stem: str, written: Sequence[Path]) -> str:
+def _free(stem: str, written: Sequence[Path]) -> str:
     """A name that no figure before it has."""
     taken = {file.stem for file in written}
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]

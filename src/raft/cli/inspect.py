@@ -16,7 +16,7 @@ from rich.text import Text
 from raft.analysis.figures import functions_figure
 from raft.analysis.formulas import KINDS, written
 from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
-from raft.analysis.measured import Measured, functions_of, measured_functions
+from raft.analysis.measured import ARROWS, Measured, functions_of, measured_functions
 from raft.analysis.sketch import sketch
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
@@ -64,7 +64,12 @@ class InspectSettings:
     )
     texts_read: int = field(default=256, metadata={"help": "How many texts it reads."})
     text_column: str = field(default="text", metadata={"help": "Column of jsonl and parquet."})
-    fixed: str = field(default="gelu", metadata={"help": "Function that the RAFs are measured against."})
+    fixed: str | None = field(
+        default=None,
+        metadata={
+            "help": "Function that the RAFs are measured against, instead of that which each replaced."
+        },
+    )
 
     def check(self) -> None:
         """``InputError`` for what can be refused before a model is loaded."""
@@ -79,7 +84,7 @@ class InspectSettings:
         if self.texts_read < 1:
             raise InputError(f"--texts_read must be at least 1, not {self.texts_read}")
         try:
-            canonical_name(self.fixed)
+            canonical_name(self.fixed or "gelu")
         except ValueError as error:
             raise InputError(f"--fixed: {error}") from error
         for name, file in (("--plot", self.plot), ("--json", self.json), ("--formulas", self.formulas)):
@@ -113,9 +118,12 @@ def main(arguments: Sequence[str]) -> None:
     inputs, measured = None, []
     if texts is not None:
         with console.status("reading and measuring"):
-            inputs = count_inputs(model, texts, tokenizer)
-            measured = measured_functions(model, inputs, settings.fixed)
-        console.print(measures_table(measured, len(texts), settings.fixed), crop=False)
+            try:
+                inputs = count_inputs(model, texts, tokenizer)
+                measured = measured_functions(model, inputs, settings.fixed)
+            except ValueError as error:
+                raise InputError(f"{settings.model} cannot be measured: {error}") from error
+        console.print(measures_table(measured, len(texts), settings.fixed or "fixed"), crop=False)
     if settings.plot is not None:
         kind = Path(settings.plot).suffix.lower()[1:]
         figure = functions_figure(found)
@@ -135,7 +143,10 @@ def main(arguments: Sequence[str]) -> None:
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
     if settings.formulas is not None:
         with _Replacing(settings.formulas) as file:
-            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+            try:
+                text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+            except ValueError as error:
+                raise InputError(f"{settings.model} has no formulas: {error}") from error
             file.write_text(text, encoding="utf-8")
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
 
@@ -188,9 +199,8 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
     table.add_column("turns")
     names = short_names([each.function.site for each in found])
     for each in found:
-        turns = [f"{x:.2f}" for x, _ in sorted([*each.shape.minima, *each.shape.maxima])]
-        pieces = each.row()["pieces"]
-        shape = pieces[0] + "".join(f" {x} {piece}" for x, piece in zip(turns, pieces[1:], strict=False))
+        first, *rest = each.shape.pieces
+        shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)
         table.add_row(
             names[each.function.site],
             f"{each.domain.x[0]:.1f}…{each.domain.x[-1]:.1f}",

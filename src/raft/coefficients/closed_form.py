@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,10 @@ class RationalFunction:
             raise ValueError(f"version must be one of {', '.join(VERSIONS)}, not {self.version!r}")
         if not self.numerator:
             raise ValueError("a rational function needs at least the constant of its numerator")
-        if not np.isfinite([*self.numerator, *self.denominator]).all():
-            raise ValueError(f"the coefficients of {self.site or 'a RAF'} are not all finite")
+        if not (np.abs([*self.numerator, *self.denominator]) <= np.finfo(np.float32).max).all():
+            raise ValueError(f"the coefficients of {self.site or 'a RAF'} are not all finite in float32")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError(f"an interval goes from a smaller number to a larger, not {self.interval}")
         if self.beside is not None:
             object.__setattr__(self, "beside", canonical_name(self.beside))
 
@@ -154,6 +157,9 @@ class RationalFunction:
             if record["format"] != FORMAT:
                 raise ValueError(f"its format is {record['format']!r}, not {FORMAT!r}")
             interval = record.get("interval")
+            for name in ("numerator", "denominator"):
+                if not isinstance(record[name], list):
+                    raise ValueError(f"its {name} is no list of numbers")
             found = cls(
                 tuple(float(value) for value in record["numerator"]),
                 tuple(float(value) for value in record["denominator"]),
@@ -165,7 +171,7 @@ class RationalFunction:
             degrees = record.get("degrees")
             if degrees is not None and tuple(degrees) != found.degrees:
                 raise ValueError(f"its degrees are {degrees}, but it has coefficients for {found.degrees}")
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             wrong = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"no rational activation as JSON: {wrong}") from error
         return found
@@ -196,7 +202,7 @@ class RationalFunction:
         Args:
             name: of the function.
         """
-        if not name.isidentifier():
+        if not name.isidentifier() or iskeyword(name):
             raise ValueError(f"{name!r} is no name for a Python function")
         p = _horner(self.numerator)
         if self.version == "A":

@@ -49,8 +49,11 @@ def canonical_name(name: str) -> str:
 @torch.no_grad()
 def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
     """The table's name of a function of tensors, told by its values; None where it has none."""
-    x = torch.linspace(-8, 8, 257, dtype=torch.float64)
-    found = function(x)
+    x = torch.linspace(-8, 8, 257, dtype=torch.float64, device="cpu")
+    try:
+        found = function(x.clone())  # it may work in place
+    except (RuntimeError, TypeError):  # it has parameters of another type or on another device
+        return None
     if not isinstance(found, torch.Tensor) or found.shape != x.shape:
         return None
     values = found.double().numpy()

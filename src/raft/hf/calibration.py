@@ -90,9 +90,9 @@ def _recording(
 
 
 def _is_in_decoder(model: PreTrainedModel, site: Site) -> bool:
-    return bool(model.config.is_encoder_decoder) and any(
-        module is site.parent for module in model.get_decoder().modules()
-    )
+    if not model.config.is_encoder_decoder or (decoder := model.get_decoder()) is model:
+        return False  # an encoder alone says of itself that it is its decoder
+    return any(module is site.parent for module in decoder.modules())
 
 
 def observe(

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 BINS = 2048
 FARTHEST = float(np.arcsinh(1e6))
 EDGES: Array = np.sinh(np.linspace(-FARTHEST, FARTHEST, BINS + 1))
-"""Evenly spaced in arsinh(x): 0.014 wide around zero, 1.4 % of x far from it, whatever the inputs will be."""
+"""Evenly spaced in arsinh(x): 0.014 wide around zero, 1.4 % of x far from it. Inputs that lie within a few
+hundredths of zero, or within a few per cent of another number, are told apart no better than that."""
 SMOOTHING = 50
 """A density is read over windows of this part of the range of most inputs."""
 
@@ -61,7 +62,7 @@ class InputHistogram:
         """The share of inputs below ``x``, of any shape; linear in arsinh(x) within a bin."""
         cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / max(self.total, 1)
         places = np.arcsinh(np.clip(np.asarray(x, np.float64), self.low, self.high))
-        shares = np.interp(places, np.arcsinh(EDGES), cumulative)
+        shares = np.interp(places, self._edges(), cumulative)
         return np.where(np.asarray(x) >= self.high, 1.0, np.where(np.asarray(x) <= self.low, 0.0, shares))
 
     def quantile(self, share: float) -> float:
@@ -74,8 +75,13 @@ class InputHistogram:
         if first >= BINS:
             return self.high
         fraction = (share - cumulative[first]) / (cumulative[first + 1] - cumulative[first])
-        edges = np.arcsinh(EDGES[first : first + 2])
+        edges = self._edges()[first : first + 2]
         return float(np.clip(np.sinh(edges[0] + fraction * (edges[1] - edges[0])), self.low, self.high))
+
+    def _edges(self) -> Array:
+        """Of the bins in arsinh(x); the first and the last that hold any end at the extremes."""
+        found: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
+        return found
 
     def density(self, x: Array) -> Array:
         """Of the inputs at ``x``, smoothed over a window."""
@@ -109,7 +115,8 @@ def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
     found = {site: InputHistogram() for site in rationals(model)}
     masks: dict[str, Any] = {}
     decoder = model.get_decoder() if _has_encoder_and_decoder(model) else None  # type: ignore[operator]
-    in_decoder = set() if decoder is None else {id(module) for module in decoder.modules()}
+    # an encoder alone says of itself that it is its decoder
+    in_decoder = set() if decoder is None or decoder is model else {id(m) for m in decoder.modules()}
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         masks.clear()

@@ -7,8 +7,7 @@ ends of their names, dots or not: ``act`` is found in ``layer.0.my_act`` too. Th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -58,13 +57,27 @@ def peft_modules(model: nn.Module) -> list[str]:
     return [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
 
 
-def name_without_adapter(name: str) -> str | None:
-    """The name that a RAF has in the model that an adapter was put around; None for one that the adapter has
-    replaced by a copy. Other names stay as they are."""
-    inner = name.removeprefix("base_model.model.")
-    if inner.endswith(".original_module"):
-        return None
-    return re.sub(r"\.modules_to_save\.[^.]+$", "", inner)
+def names_without_adapter(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """The names that RAFs have in the model that adapters were put around, by their names here.
+
+    Those that an adapter has replaced by a copy of its own are left out, and the copies of adapters that are
+    not active.
+    """
+    found = {}
+    for name in names:
+        holder, is_copy, rest = name.partition(".modules_to_save.")
+        if is_copy:
+            adapter, _, inner = rest.partition(".")
+            active = getattr(model.get_submodule(holder), "active_adapters", [])
+            if adapter not in active:
+                continue
+            plain = f"{holder}.{inner}" if inner else holder
+        elif ".original_module" in name:
+            continue
+        else:
+            plain = name
+        found[name] = plain.removeprefix("base_model.model.")
+    return found
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:

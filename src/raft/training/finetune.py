@@ -26,6 +26,7 @@ from raft.data.tasks import Score
 from raft.errors import InputError
 from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf.peft import names_without_adapter
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.sensitivity import set_step_scales
 from raft.training.trainer import RaftTrainer
@@ -242,7 +243,7 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
         for batch in DataLoader(Subset(data.train, rows), batch_size=batch_size, collate_fn=data.collate):  # type: ignore[arg-type]
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
     model.train(was_training)
-    return found
+    return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
 
 
 def _is_scaled(arguments: RaftTrainingArguments, report: ConversionReport | None) -> bool:

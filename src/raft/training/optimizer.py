@@ -108,8 +108,8 @@ def clip_grad_norm_(model: nn.Module, max_norm: float) -> Tensor:
         1.0
     """
     rafs = [p for module in model.modules() if isinstance(module, Rational) for p in module.parameters()]
-    known = {id(parameter) for parameter in rafs}
-    nn.utils.clip_grad_norm_(rafs, max_norm)
+    known = {id(parameter): parameter for parameter in rafs}  # once, where two share it
+    nn.utils.clip_grad_norm_(known.values(), max_norm)
     return nn.utils.clip_grad_norm_([p for p in model.parameters() if id(p) not in known], max_norm)
 
 

@@ -175,7 +175,7 @@ class RaftTrainer(Trainer):
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """The RAFs' by themselves, but where gradients are sharded or not torch's."""
         kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.XLA)
-        if self.accelerator.distributed_type in kinds:
+        if self.accelerator.distributed_type in kinds or self._has_mixed_mesh_grads(model):
             return super()._clip_grad_norm(model)
         self.accelerator.unscale_gradients()
         return clip_grad_norm_(model, self.args.max_grad_norm)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, Tra
 from raft.data.cache import write_whole
 from raft.hf.conversion import activation_name
 from raft.hf.inputs import InputHistogram
-from raft.hf.peft import name_without_adapter
+from raft.hf.peft import names_without_adapter
 from raft.hf.sites import rationals
 from raft.modules import Rational, ResidualRational
 
@@ -83,23 +83,33 @@ class RafSnapshots(TrainerCallback):
     def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder / SNAPSHOTS
         self.every = every
+        self._kept = -1
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep what the training starts from."""
+        """Keep what the training starts from; drop what another left beyond it, or it will do again."""
+        if state.is_world_process_zero:
+            for file in self.folder.glob("step-*.safetensors"):
+                if int(file.stem.removeprefix("step-")) > state.global_step:
+                    file.unlink()
+        self._kept = state.global_step
         if state.global_step == 0:
             self._keep(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the coefficients of this step, where it is one of those."""
-        if state.global_step % self.every == 0:
+        """Keep the coefficients of this step, where it is one of those, or the last."""
+        is_last = state.global_step >= state.max_steps or control.should_training_stop
+        if state.global_step % self.every == 0 or is_last:
             self._keep(state, kwargs["model"])
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep what the training ends with."""
-        self._keep(state, kwargs["model"])
+        """Keep what the training ends with, where the last step has not: after it, a ``Trainer`` may have put
+        the weights of an earlier step back."""
+        if self._kept != state.global_step:
+            self._keep(state, kwargs["model"])
 
     def _keep(self, state: TrainerState, model: PreTrainedModel) -> None:
         found = coefficients(model)
+        self._kept = state.global_step
         if found and state.is_world_process_zero:
             write_snapshot(self.folder, state.global_step, found, forms(model))
 
@@ -123,8 +133,7 @@ def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict
 def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
     """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    named = {name_without_adapter(site): histogram for site, histogram in found.items()}
-    records = {site: histogram.record() for site, histogram in named.items() if site and histogram.total}
+    records = {site: histogram.record() for site, histogram in found.items() if histogram.total}
     write_whole(folder / INPUTS, json.dumps(records) + "\n")
 
 
@@ -147,8 +156,8 @@ def forms(model: PreTrainedModel) -> dict[str, str]:
 
 def _rationals(model: nn.Module) -> dict[str, Rational]:
     """By the names that they have without an adapter around the model."""
-    named = {name_without_adapter(site): act for site, act in rationals(model).items()}
-    return {site: act for site, act in named.items() if site is not None}
+    found = rationals(model)
+    return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
 
 
 def _whole(parameter: Tensor) -> Tensor:
