@@ -71,6 +71,21 @@ def test_a_gelu_that_is_scaled_and_moved_is_found() -> None:
     assert (match.factor, match.offset) == pytest.approx((1.5, -0.3), abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["gelu", "tanh", "softplus", "elu", "silu"])
+def test_any_affine_form_is_found(name: str) -> None:
+    random = np.random.default_rng(0)
+    domain = Domain.interval(-3, 3)
+    for _ in range(8):
+        scale, shift = random.choice([-1, 1]) * random.uniform(0.4, 3), random.uniform(-4, 4)
+        factor, offset = random.normal(size=2)
+
+        def f(x: np.ndarray, inner: tuple[float, ...] = (scale, shift, factor, offset)) -> np.ndarray:
+            return inner[2] * FUNCTIONS[name](inner[0] * x + inner[1]) + inner[3]
+
+        spread = float(np.std(f(domain.x)))
+        assert affine_match(f, name, domain).distance.l2 < 0.02 * spread + 1e-9
+
+
 def test_the_l2_distance_is_weighted_by_the_inputs() -> None:
     # |x - (-x)| = 2|x|, whose mean square is 4 E[x^2]
     line, down = (RationalFunction((0.0, slope), ()) for slope in (1.0, -1.0))

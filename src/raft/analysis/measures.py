@@ -21,6 +21,8 @@ UNKNOWN = (-3.0, 3.0)
 """Where functions are looked at whose inputs are not known."""
 SCALES, SHIFTS = (0.2, 5.0), (-5.0, 5.0)
 """Between which an affine match scales (either way round) and moves inputs."""
+COARSE, POLISHED = (9, 15), 3
+"""Scales and shifts that an affine match is looked for at first, and how many of the best are improved."""
 FLAT = 1e-6
 """A slope below this, measured by the function's own height over the width, is no rise or fall."""
 
@@ -137,6 +139,11 @@ class AffineMatch:
         found: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
         return found
 
+    @property
+    def is_stretched(self) -> bool:
+        """Whether the scale is at an end of ``SCALES``: of the named function only a small part is used."""
+        return self.name != "identity" and not SCALES[0] * 1.01 < abs(self.scale) < SCALES[1] * 0.99
+
     def text(self) -> str:
         """As a formula to two digits."""
         inner = f"{self.scale:.2f} x {self.shift:+.2f}"
@@ -146,9 +153,10 @@ class AffineMatch:
 def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     """Fit a classical activation to ``f``, its input and output each scaled and moved, in least squares.
 
-    Factor and offset are solved for within a search over scale and shift, begun at several places and held to
-    ``SCALES`` and ``SHIFTS``: a tiny part of any curve is a parabola, and would resemble all others. For the
-    identity, where scale and shift say nothing new, they stay 1 and 0.
+    Factor and offset are solved for at each scale and shift: over a coarse grid within ``SCALES`` and
+    ``SHIFTS``, and then in a search from its best places. The limits are there because a tiny part of any
+    curve is a parabola, and would resemble all others. For the identity, where scale and shift say nothing
+    new, they stay 1 and 0.
     """
     name = canonical_name(name)
     g, y, root = FUNCTIONS[name], f(domain.x), np.sqrt(domain.weights)
@@ -159,21 +167,25 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
         solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
         return solution, root * (columns @ solution - y)
 
-    def bounds_of(sign: float) -> tuple[list[float], list[float]]:
-        low, high = sorted(sign * scale for scale in SCALES)
-        return [low, SHIFTS[0]], [high, SHIFTS[1]]
-
     def left(inner: Any) -> Any:
         return outer(inner)[1]
 
-    if name == "identity":
-        best = np.array([1.0, 0.0])
-    else:
-        searches = [
-            least_squares(left, (sign, shift), max_nfev=200, bounds=bounds_of(sign))
-            for sign in (1.0, -1.0)
-            for shift in (0.0, 1.0, -1.0)
+    best = np.array([1.0, 0.0])
+    if name != "identity":
+        scales = np.geomspace(*SCALES, COARSE[0])
+        places = [
+            (sign * scale, shift)
+            for sign in (1, -1)
+            for scale in scales
+            for shift in np.linspace(*SHIFTS, COARSE[1])
         ]
+        costs = [float(np.sum(left(place) ** 2)) for place in places]
+        searches = []
+        for number in np.argsort(costs)[:POLISHED]:
+            low, high = sorted(np.sign(places[number][0]) * scale for scale in SCALES)
+            bounds = ([low, SHIFTS[0]], [high, SHIFTS[1]])
+            start = np.clip(places[number], *bounds)
+            searches.append(least_squares(left, start, max_nfev=200, bounds=bounds))
         best = min(searches, key=lambda search: float(search.cost)).x
     (factor, offset), _ = outer(best)
     scale, shift = (float(value) for value in best)

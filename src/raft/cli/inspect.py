@@ -190,7 +190,7 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
     """Each RAF over the inputs that it gets, in 80 columns where names are short."""
     table = sites_table(
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
-        "scaled and moved"
+        "scaled and moved (*: stretched so far that a parabola would do)"
     )
     table.add_column("RAF")
     for head in ("inputs", f"L2 to {fixed}", "L2 moved"):
@@ -206,7 +206,7 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
             f"{each.domain.x[0]:.1f}…{each.domain.x[-1]:.1f}",
             f"{each.to_fixed.l2:.3f}",
             "" if each.to_start is None else f"{each.to_start.l2:.3f}",
-            f"{each.match.name} {each.match.distance.l2:.3f}",
+            f"{each.match.name}{'*' if each.match.is_stretched else ''} {each.match.distance.l2:.3f}",
             shape,
         )
     return table
