@@ -67,7 +67,7 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
             return blocks
         matrix = distance_matrix(shown, domain)
         order = clustered(matrix).labels
-        figure = distances_figure(matrix.loc[order, order])
+        figure = distances_figure(matrix.loc[order, order], names=order)
         first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""
         over = "over the inputs of all" if known else where
         caption = (
@@ -94,7 +94,7 @@ def _moved(
     for site in sites:
         inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
         domains[named[site]] = domain_of(inputs, DRAWN)
-    figure = panels_figure(panels, domains, None, "difference")
+    figure = panels_figure(panels, domains, None, "difference", names={name: name for name in panels})
     caption = f"What the training changed: each RAF less what it was before, by {kind}."
     return [Drawing(figure, "Differences between the RAFs after and before the training", caption)]
 

@@ -35,6 +35,7 @@ def panels_figure(
     domains: Mapping[str, Domain],
     fixed: str | None = "gelu",
     ylabel: str = "output",
+    names: Mapping[str, str] | None = None,
 ) -> Figure:
     """Small multiples: in each panel several functions over one domain, its inputs' density behind them.
 
@@ -45,8 +46,11 @@ def panels_figure(
         domains: by site.
         fixed: name of a function that is drawn in all, dotted.
         ylabel: what the functions' values are.
+        names: of the panels; short ones of their sites where it is None.
     """
-    names = short_names(list(panels))
+    if not panels:
+        raise ValueError("no functions to draw")
+    names = short_names(list(panels)) if names is None else names
     labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -112,9 +116,18 @@ def draw_density(axes: Axes, domain: Domain) -> None:
     axes.patch.set_visible(False)
 
 
-def distances_figure(matrix: pd.DataFrame, title: str = "L2 distance") -> Figure:
-    """A heat map of :func:`raft.analysis.distances.distance_matrix`, in the order of its rows."""
-    labels = list(short_names([str(label) for label in matrix.index]).values())
+def distances_figure(
+    matrix: pd.DataFrame, title: str = "L2 distance", names: Sequence[str] | None = None
+) -> Figure:
+    """A heat map of :func:`raft.analysis.distances.distance_matrix`, in the order of its rows.
+
+    Args:
+        matrix: distances.
+        title: of the scale.
+        names: of the rows; short ones of their labels, which are sites, where it is None.
+    """
+    sites = [str(label) for label in matrix.index]
+    labels = list(short_names(sites).values() if names is None else names)
     values = matrix.to_numpy()
     side = 1.6 + (0.42 if len(labels) <= WRITTEN else 0.22) * len(labels) + 0.06 * max(map(len, labels))
     with mpl.rc_context(STYLE):
@@ -162,7 +175,7 @@ class Evolution:
     def __init__(
         self, steps: Mapping[int, Functions], domains: Mapping[str, Domain], fixed: str = "gelu"
     ) -> None:
-        if not steps:
+        if not steps or not domains:
             raise ValueError("no snapshots to show")
         self.steps, self.domains, self.fixed = steps, domains, canonical_name(fixed)
         self.sites = [site for site in next(iter(steps.values())) if site in domains]

@@ -33,6 +33,7 @@ def figure(
 
 def _svg(x: Array, curves: list[Array], beginning: Array, label: str) -> str:
     seen = np.concatenate([*curves, beginning])
+    seen = seen[np.isfinite(seen)]
     low, high = float(seen.min()), float(seen.max())
     if high - low < 1e-9:
         low, high = low - 1, high + 1
@@ -44,7 +45,8 @@ def _svg(x: Array, curves: list[Array], beginning: Array, label: str) -> str:
         return HEIGHT - MARGIN - (value - low) / (high - low) * (HEIGHT - 2 * MARGIN)
 
     def line(y: Array, style: str) -> str:
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x), down(y), strict=True))
+        inside = np.isfinite(y)  # but at a pole
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x[inside]), down(y[inside]), strict=True))
         return f'<polyline points="{points}" fill="none" {style}/>'
 
     def text(value: float, a: float, b: float, anchor: str) -> str:
