@@ -84,7 +84,8 @@ def main() -> None:
     matrix = distance_matrix(everything, domain_of_all(list(counted.values())))
     matrix.to_csv(RESULTS / "distances.csv")
     order = clustered(matrix).labels
-    distances_figure(matrix.loc[order, order], names=order).savefig(FIGURES / "pretrained-distances.png", dpi=160)
+    figure = distances_figure(matrix.loc[order, order], names=order)
+    figure.savefig(FIGURES / "pretrained-distances.png", dpi=160)
     snapshots = read_snapshots(next(iter(sorted(RUNS.glob("raf-*")))))
     steps = {each.step: {site: raf.first for site, raf in each.rafs.items()} for each in snapshots}
     Evolution(steps, domains).write_gif(FIGURES / "evolution.gif")
