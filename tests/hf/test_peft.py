@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.hf.peft import peft_modules
+from raft.training.watching import coefficients
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 from tests.hf.test_hf import IDS, logits
 
@@ -88,6 +89,20 @@ def test_a_causal_language_model_trains_its_rafs() -> None:
     acts = {f"{name}.numerator" for name in raft.hf.rationals(merged)}
     assert acts <= moved
     assert {name.split(".")[-2] for name in moved} == {"act_fn", "q_proj"}
+
+
+def test_coefficients_are_those_of_the_active_adapter_by_their_plain_names() -> None:
+    model = converted()
+    sites = list(raft.hf.rationals(model))
+    adapted = with_adapter(model, target_modules=["query"])
+    adapted.add_adapter("second", adapted.peft_config["default"])
+    for name, act in raft.hf.rationals(adapted).items():
+        nn.init.constant_(act.numerator, {"default": 7.0, "second": 8.0}.get(name.rpartition(".")[2], 9.0))
+    for active, value in (("default", 7.0), ("second", 8.0)):
+        adapted.set_adapter(active)
+        found = coefficients(adapted)
+        assert {name.rpartition(".")[0] for name in found} == set(sites)
+        assert all((found[f"{site}.numerator"] == value).all() for site in sites)
 
 
 def test_a_name_that_ends_another_is_refused() -> None:
