@@ -274,13 +274,17 @@ class Gradients(TrainerCallback):
             self.found = {name: p.grad.clone() for name, p in kwargs["model"].named_parameters()}
 
 
-def test_rafs_are_clipped_by_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_rafs_are_clipped_by_themselves(accumulation: int, tmp_path: Path) -> None:
     found = []
     for limit in (0.0, 1e-4):  # 0 is Trainer's word for no clipping
         gradients = Gradients()
         model = build_model(config({}, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), 5)
         data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=8)
-        args = arguments(tmp_path, max_steps=1, max_grad_norm=limit)
+        args = arguments(
+            tmp_path, max_steps=1, max_grad_norm=limit, gradient_accumulation_steps=accumulation,
+            per_device_train_batch_size=8 // accumulation,
+        )  # fmt: skip
         RaftTrainer(model=model, args=args, train_dataset=data, callbacks=[gradients]).train()
         found.append(gradients.found)
     whole, clipped = found
