@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raft.coefficients.functions import canonical_name, name_of
+from raft.analysis.measured import twin_of
+from raft.coefficients.functions import canonical_name
 from raft.hf.sites import rationals
 from raft.modules import TORCH_FUNCTIONS, Rational
 
@@ -77,7 +78,7 @@ def ablation(model: nn.Module, loss: Callable[[], float], fixed: str | None = No
     if not acts:
         raise ValueError(f"{type(model).__name__} has no rational activation")
     named = None if fixed is None else canonical_name(fixed)
-    twins = {site: named or _replaced_name(act) for site, act in acts.items()}
+    twins = {site: named or twin_of(act) for site, act in acts.items()}
     with torch.no_grad(), _reached(model) as reached:
         rows = [{"replaced": AS_IT_IS, "by": "", "loss": loss()}]
     sites = [site for site in acts if site in reached]
@@ -95,10 +96,6 @@ def ablation(model: nn.Module, loss: Callable[[], float], fixed: str | None = No
     table = pd.DataFrame(rows)
     table["change"] = table["loss"] - table["loss"][0]
     return table
-
-
-def _replaced_name(act: Rational) -> str:
-    return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 
 
 @contextmanager

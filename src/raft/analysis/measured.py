@@ -179,15 +179,15 @@ def measured_functions(
         if not seen.total or seen.low == seen.high:
             continue
         began_as = beginning(model, act, function.site)[1]
-        twin = fixed or twin_of(act) or "gelu"
+        twin = fixed or twin_of(act)
         named = replace(function, site=name)
         found.append(measure(named, Domain.of(seen), twin, as_numpy(began_as)))
     return found
 
 
-def twin_of(act: Rational) -> str | None:
-    """The name of the function that a RAF replaced; None where it is not known, or has none."""
-    return name_of(act.replaced[0]) if act.replaced else None
+def twin_of(act: Rational) -> str:
+    """The name of the function that a RAF replaced; GELU where it is not known, or has none."""
+    return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 
 
 def as_numpy(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:

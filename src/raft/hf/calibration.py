@@ -66,10 +66,7 @@ class _Recorder(nn.Module):
         self.activation, self.seen, self.masks, self.which = (activation,), seen, masks, which
 
     def forward(self, x: Tensor) -> Any:
-        mask = self.masks.get(self.which)
-        # padding is not what the model is for; where the shapes tell no padding, all is taken
-        is_padded = isinstance(mask, Tensor) and mask.shape == x.shape[:2] and x.dim() == 3
-        self.seen.add(x[mask.bool()] if is_padded else x)  # type: ignore[union-attr]
+        self.seen.add(without_padding(x, self.masks.get(self.which)))
         return self.activation[0](x)
 
 
@@ -80,8 +77,7 @@ def _recording(
     before = [site.activation for site in found]
     seen = {site.name: Seen() for site in found}
     for site, activation in zip(found, before, strict=True):
-        which = "decoder_attention_mask" if _is_in_decoder(model, site) else "attention_mask"
-        site.put(_Recorder(activation, seen[site.name], masks, which))
+        site.put(_Recorder(activation, seen[site.name], masks, mask_name(model, site.parent)))
     try:
         yield seen
     finally:
@@ -89,10 +85,21 @@ def _recording(
             site.put(activation)
 
 
-def _is_in_decoder(model: PreTrainedModel, site: Site) -> bool:
-    if not model.config.is_encoder_decoder or (decoder := model.get_decoder()) is model:
-        return False  # an encoder alone says of itself that it is its decoder
-    return any(module is site.parent for module in decoder.modules())
+def without_padding(x: Tensor, mask: Any) -> Tensor:
+    """What a mask leaves of ``[batch, length, channels]``; all, where the shapes tell no padding."""
+    is_padded = isinstance(mask, Tensor) and x.dim() == 3 and mask.shape == x.shape[:2]
+    return x[mask.bool()] if is_padded else x
+
+
+def mask_name(model: Any, part: nn.Module) -> str:
+    """The argument of a model that tells the padding of what a part of it gets."""
+    config = getattr(model, "config", None)
+    if getattr(config, "is_encoder_decoder", False):
+        decoder = model.get_decoder()
+        # an encoder alone says of itself that it is its decoder
+        if decoder is not model and any(module is part for module in decoder.modules()):
+            return "decoder_attention_mask"
+    return "attention_mask"
 
 
 def observe(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.hf.calibration import Calibration, run_over
+from raft.hf.calibration import Calibration, mask_name, run_over, without_padding
 from raft.hf.sites import rationals
 
 Array = NDArray[np.float64]
@@ -115,26 +115,20 @@ def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
     """
     found = {site: InputHistogram() for site in rationals(model)}
     masks: dict[str, Any] = {}
-    decoder = model.get_decoder() if _has_encoder_and_decoder(model) else None  # type: ignore[operator]
-    # an encoder alone says of itself that it is its decoder
-    in_decoder = set() if decoder is None or decoder is model else {id(m) for m in decoder.modules()}
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         masks.clear()
         masks.update(kwargs)
 
-    def count(site: str, mask_name: str) -> Any:
+    def count(site: str, mask: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            x, mask = args[0], masks.get(mask_name)
-            is_padded = isinstance(mask, Tensor) and x.dim() == 3 and mask.shape == x.shape[:2]
-            found[site].add(x[mask.bool()] if is_padded else x)  # type: ignore[union-attr]
+            found[site].add(without_padding(args[0], masks.get(mask)))
 
         return hook
 
     handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
     for site, act in rationals(model).items():
-        name = "decoder_attention_mask" if id(act) in in_decoder else "attention_mask"
-        handles.append(act.register_forward_pre_hook(count(site, name)))
+        handles.append(act.register_forward_pre_hook(count(site, mask_name(model, act))))
     try:
         yield found
     finally:
@@ -161,7 +155,3 @@ def count_inputs(
     with recorded_inputs(model) as found:
         run_over(model, texts, tokenizer)
     return found
-
-
-def _has_encoder_and_decoder(model: nn.Module) -> bool:
-    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
