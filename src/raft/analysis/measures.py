@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -190,7 +190,7 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     (factor, offset), _ = outer(best)
     scale, shift = (float(value) for value in best)
     match = AffineMatch(name, scale, shift, float(factor), float(offset), Distance(0, 0, 0))
-    return AffineMatch(name, scale, shift, float(factor), float(offset), distance(f, match, domain))
+    return replace(match, distance=distance(f, match, domain))
 
 
 def nearest_affine(f: Function, domain: Domain, names: Sequence[str] = tuple(FUNCTIONS)) -> AffineMatch:

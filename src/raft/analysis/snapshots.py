@@ -153,7 +153,7 @@ def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
     try:
         with safe_open(file, "numpy") as opened:
             metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read {file}: {error}") from error
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]

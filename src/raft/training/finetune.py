@@ -239,8 +239,9 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
     was_training = model.training
     model.eval()
     rows = range(min(len(data.train), CALIBRATION_TEXTS))
+    first: Any = Subset(data.train, rows)  # type: ignore[arg-type]  # lists will do
     with recorded_inputs(model) as found:
-        for batch in DataLoader(Subset(data.train, rows), batch_size=batch_size, collate_fn=data.collate):  # type: ignore[arg-type]
+        for batch in DataLoader(first, batch_size=batch_size, collate_fn=data.collate):
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
     model.train(was_training)
     return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
