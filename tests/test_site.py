@@ -102,7 +102,11 @@ def test_every_public_name_is_documented(site: Path) -> None:
         if name not in ("hf", "models")
     }
     assert names - documented == set()
-    modules = {f"raft.analysis.{file.stem}" for file in (ROOT / "src/raft/analysis").glob("[a-z]*.py")}
+    modules = {
+        f"raft.{package}.{file.stem}"
+        for package in ("analysis", "report")
+        for file in (ROOT / "src/raft" / package).glob("[a-z]*.py")
+    }
     assert modules - documented == set()
     assert "raft.training.optimizer.schedule" in documented
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raft.cli.main import main
-from tests.analysis import run_folders
+from tests.report import run_folders
 
 
 def text(page: Path) -> str:

@@ -1,1 +1,1 @@
-"""Seeing what was learned; reads models and run folders, trains nothing."""
+"""Seeing what was learned: measures, tables and figures; reads models and results, trains nothing."""

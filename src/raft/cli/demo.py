@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 
 from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
-from raft.analysis.demo_section import RAFS, demo_section
 from raft.analysis.figures import activations_figure, loss_figure
-from raft.analysis.page import REPORT, page
 from raft.cli.options import parse
 from raft.cli.quiet import quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
+from raft.report.demo_section import RAFS, demo_section
+from raft.report.page import REPORT, page
 from raft.training.pretrain import save
 from raft.training.watching import coefficients, forms, write_inputs
 

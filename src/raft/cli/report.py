@@ -9,12 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raft.analysis import comparison, pretraining
-from raft.analysis.finetuning_section import scores
 from raft.analysis.grid import RESULTS, TextTable, frame, read_results
-from raft.analysis.page import REPORT, page
-from raft.analysis.paper_figures import write_figures
-from raft.analysis.runs import kind, section
-from raft.analysis.viewer import sharing
 from raft.cli.grid import RECIPE, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.data.cache import write_whole
@@ -23,6 +18,11 @@ from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import results
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
+from raft.report.finetuning_section import scores
+from raft.report.page import REPORT, page
+from raft.report.paper_figures import write_figures
+from raft.report.runs import kind, section
+from raft.report.viewer import sharing
 from raft.training.finetuning_run import FinetuningResult
 
 DESCRIPTION = """Show what runs found out: folders of raft demo, pretrain, finetune and grid, the last also

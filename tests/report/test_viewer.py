@@ -14,14 +14,14 @@ import torch
 from torch.nn.functional import gelu
 
 import raft
-from raft.analysis.page import Section
-from raft.analysis.runs import section
 from raft.analysis.snapshots import Raf, Snapshot, read_snapshots
-from raft.analysis.viewer import Viewer, ViewerRun
 from raft.coefficients.functions import FUNCTIONS
-from tests.analysis import run_folders
-from tests.analysis.conftest import Browser
-from tests.analysis.run_folders import written
+from raft.report.page import Section
+from raft.report.runs import section
+from raft.report.viewer import Viewer, ViewerRun
+from tests.report import run_folders
+from tests.report.conftest import Browser
+from tests.report.run_folders import written
 
 DOWN, LEFT, RIGHT, HOME, END = "\ue015", "\ue012", "\ue014", "\ue011", "\ue010"
 """WebDriver's codes of keys."""

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from raft.analysis import pretraining
-from raft.analysis.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.analysis.grid import TextTable
 from raft.analysis.measures import domain_of
-from raft.analysis.page import Section
-from raft.analysis.sections import (
+from raft.analysis.shape_figures import Evolution
+from raft.analysis.snapshots import read_inputs, read_snapshots
+from raft.experiments.pretraining import PretrainingComparison, run_name
+from raft.report.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
+from raft.report.page import Section
+from raft.report.sections import (
     corpus_name,
     difference_fact,
     learned_blocks,
@@ -20,10 +23,7 @@ from raft.analysis.sections import (
     repeat_blocks,
     twins,
 )
-from raft.analysis.shape_figures import Evolution
-from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.analysis.viewer import ViewerRun
-from raft.experiments.pretraining import PretrainingComparison, run_name
+from raft.report.viewer import ViewerRun
 from raft.training.recipe import RAF
 from raft.training.watching import SNAPSHOTS
 

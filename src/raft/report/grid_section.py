@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.blocks import Block, Drawing, Prose, Tabular
 from raft.analysis.grid import RESULTS, grid_tables, read_results
-from raft.analysis.page import Section
 from raft.analysis.score_figures import scores_figure
-from raft.analysis.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.analysis.viewer import ViewerRun
 from raft.errors import InputError
+from raft.report.blocks import Block, Drawing, Prose, Tabular
+from raft.report.page import Section
+from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
+from raft.report.viewer import ViewerRun
 from raft.training.pretraining_run import RECIPE
 from raft.training.watching import SNAPSHOTS
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raft.analysis.blocks import Block
 from raft.analysis.curves import most_inputs
-from raft.analysis.page import Section, asset
 from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
 from raft.hf.inputs import InputHistogram
+from raft.report.blocks import Block
+from raft.report.page import Section, asset
 
 MOST_STEPS = 61
 """Snapshots of a run that are shown; more are thinned out evenly."""

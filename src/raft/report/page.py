@@ -11,10 +11,10 @@ from importlib.resources import files
 from string import Template
 
 import raft
-from raft.analysis.blocks import Block
+from raft.report.blocks import Block
 
 REPORT = "report.html"
-ASSETS = files("raft.analysis") / "assets"
+ASSETS = files("raft.report") / "assets"
 SCRIPTS = ("rational.js", "plot.js", "text.js", "viewer.js")
 
 

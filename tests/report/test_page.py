@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from raft.analysis.blocks import Drawing
 from raft.analysis.figures import RAFT_COLOUR, loss_figure
-from raft.analysis.runs import section
-from tests.analysis import run_folders
-from tests.analysis.conftest import WIDTHS, Browser
-from tests.analysis.run_folders import written
+from raft.report.blocks import Drawing
+from raft.report.runs import section
+from tests.report import run_folders
+from tests.report.conftest import WIDTHS, Browser
+from tests.report.run_folders import written
 
 
 @pytest.fixture(scope="module")

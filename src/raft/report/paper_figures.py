@@ -8,9 +8,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from raft.analysis.blocks import Block, Drawing, Gallery
 from raft.analysis.figures import STYLE
-from raft.analysis.page import Section
+from raft.report.blocks import Block, Drawing, Gallery
+from raft.report.page import Section
 
 KINDS = ("pdf", "svg", "png")
 DPI = 200

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raft.analysis.demo_section import demo_section
-from raft.analysis.finetuning_section import finetuning_section
 from raft.analysis.grid import RESULTS as GRID_RESULTS
-from raft.analysis.grid_section import grid_section
-from raft.analysis.page import Section
-from raft.analysis.pretraining_section import pretraining_section
 from raft.errors import InputError
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
 from raft.experiments.results import RESULTS
+from raft.report.demo_section import demo_section
+from raft.report.finetuning_section import finetuning_section
+from raft.report.grid_section import grid_section
+from raft.report.page import Section
+from raft.report.pretraining_section import pretraining_section
 from raft.training.finetuning_run import RESULT as FINETUNING
 from raft.training.pretraining_run import RESULT, PretrainingResult
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from raft.analysis.blocks import Drawing, Tabular
-from raft.analysis.distance_blocks import distance_blocks
 from raft.analysis.snapshots import Raf, Snapshot
-from raft.analysis.viewer import ViewerRun
 from raft.hf.inputs import InputHistogram
+from raft.report.blocks import Drawing, Tabular
+from raft.report.distance_blocks import distance_blocks
+from raft.report.viewer import ViewerRun
 
 SITES = ["encoder.layer.0.act", "encoder.layer.1.act", "pooler.act"]
 

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from raft.analysis.blocks import Drawing, Gallery
 from raft.analysis.curves import most_inputs
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.analysis.measures import UNKNOWN
 from raft.analysis.snapshots import in_order, known_name, labels
-from raft.analysis.viewer import ViewerRun
 from raft.coefficients.functions import FUNCTIONS
+from raft.report.blocks import Drawing, Gallery
+from raft.report.viewer import ViewerRun
 
 POINTS = 121
 MOST_LINES = 240

@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from raft.analysis.blocks import Block, Fact, Folded, Heading, Listing, Tabular
-from raft.analysis.distance_blocks import distance_blocks
 from raft.analysis.grid import TextTable
-from raft.analysis.shapes import MOST_LINES, shapes
 from raft.analysis.snapshots import Snapshot
-from raft.analysis.viewer import Viewer, ViewerRun
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
+from raft.report.blocks import Block, Fact, Folded, Heading, Listing, Tabular
+from raft.report.distance_blocks import distance_blocks
+from raft.report.shapes import MOST_LINES, shapes
+from raft.report.viewer import Viewer, ViewerRun
 from raft.training.pretraining_run import RECIPE
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from raft.analysis import comparison
-from raft.analysis.blocks import Block, Drawing, Fact, Facts, Heading, Prose, Tabular
 from raft.analysis.figures import loss_figure
 from raft.analysis.grid import TextTable
-from raft.analysis.page import Section
-from raft.analysis.sections import corpus_name, difference_fact, learned_blocks, plain, repeat_blocks
 from raft.analysis.snapshots import Raf, Snapshot, read_inputs, read_rafs
-from raft.analysis.viewer import ViewerRun
 from raft.coefficients import named_fit
 from raft.experiments.results import Results
+from raft.report.blocks import Block, Drawing, Fact, Facts, Heading, Prose, Tabular
+from raft.report.page import Section
+from raft.report.sections import corpus_name, difference_fact, learned_blocks, plain, repeat_blocks
+from raft.report.viewer import ViewerRun
 
 RAFS = "rafs.safetensors"
 """The coefficients that a demo ends with."""

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 import raft
 from raft.analysis.grid import frame
-from raft.analysis.page import Section, page
 from raft.cli.grid import write_results
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import over_seeds
 from raft.hf.inputs import InputHistogram
+from raft.report.page import Section, page
 from raft.training.finetuning_run import FinetuningResult
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.watching import write_inputs, write_snapshot

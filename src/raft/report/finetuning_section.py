@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raft.analysis.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.analysis.grid import TextTable
-from raft.analysis.page import Section
-from raft.analysis.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.analysis.viewer import ViewerRun
+from raft.report.blocks import Block, Fact, Facts, Prose, Tabular
+from raft.report.page import Section
+from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
+from raft.report.viewer import ViewerRun
 from raft.training.finetuning_run import RECIPE, FinetuningResult
 from raft.training.watching import SNAPSHOTS
 

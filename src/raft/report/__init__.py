@@ -1,0 +1,1 @@
+"""Pages of runs: each is one file that loads nothing; reads run folders, trains nothing."""
