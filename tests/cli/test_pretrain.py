@@ -24,7 +24,11 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 import raft
 from raft.cli import slurm
 from raft.cli.main import main
+from raft.cli.report import main as report_main
+from raft.coefficients import named_fit
+from raft.experiments.pretraining import PretrainingComparison
 from raft.hf import rationals
+from raft.training.variants import folder_name
 
 WORDS = ["old", "red", "big", "shy", "odd", "mad", "wet", "dry"]
 RECIPE = """
@@ -180,6 +184,42 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_path: Path) -> None:
+    names = ["raf", "relu", "raf:raf_learning_rate=0", "raf:raf_shared=all", "raf:version=B:degrees=3/2"]
+    names.append("relu:learning_rate=1e-3")
+    status, out, _ = run("--config", recipe, "--compare", ", ".join(names))
+    assert status == 0
+    folder = tmp_path / "run"
+    comparison = PretrainingComparison.read(folder)
+    assert [variant.activation for variant in comparison.variants] == names
+    assert all(name in out for name in names)
+    models = {
+        name: AutoModelForMaskedLM.from_pretrained(folder / folder_name(name, 7))
+        for name in names
+        if name.startswith("raf")
+    }
+    frozen = rationals(models["raf:raf_learning_rate=0"])
+    fit = named_fit("gelu", (5, 4))
+    for act in frozen.values():
+        assert torch.equal(act.numerator, torch.tensor(fit.numerator))
+        assert torch.equal(act.denominator, torch.tensor(fit.denominator))
+    assert not any(
+        torch.equal(act.numerator, frozen[site].numerator) for site, act in rationals(models["raf"]).items()
+    )
+    feed_forward = [site for site in rationals(models["raf"]) if "pooler" not in site]
+    assert len(feed_forward) == 2
+    shared = rationals(models["raf:raf_shared=all"])
+    assert len([site for site in shared if "pooler" not in site]) == 1
+    small = next(iter(rationals(models["raf:version=B:degrees=3/2"]).values()))
+    assert (small.version, small.degrees) == ("B", (3, 2))
+    assert "version B, degrees (3, 2)" in (folder / "raf-version-B-degrees-3-2-7" / "README.md").read_text()
+    recipe_of_one = yaml.safe_load((folder / "relu-learning_rate-1e-3-7" / "recipe.yaml").read_text())
+    assert (recipe_of_one["activation"], recipe_of_one["learning_rate"]) == ("relu", 1e-3)
+    page = tmp_path / "page.html"
+    report_main([str(folder), "--out", str(page)])
+    assert "raf:version=B:degrees=3/2" in page.read_text(encoding="utf-8")
+
+
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -217,6 +257,17 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--global_batch_size", "10"], "--global_batch_size 10 is no multiple of"),
         (["--activation", "gelo"], "gelo"),
         (["--compare", "raf,raf"], "--compare needs different names"),
+        (
+            ["--compare", "raf,raf:width=3"],
+            "raf:width=3: 'width=3' must be one of raf_init, degrees",
+        ),
+        (["--compare", "raf,raf:version"], "'version' must be one of"),
+        (["--compare", "raf,raf:degrees=5,4"], "degrees cannot be '5'"),
+        (["--compare", "raf,raf:degrees=a/b"], "--compare raf:degrees=a/b: degrees cannot be 'a/b'"),
+        (["--compare", "raf,raf:version=Z"], "version"),
+        (["--compare", "gelu,gelu:version=B"], "only learning_rate can be set of a fixed activation"),
+        (["--compare", "raf,raf:raf_lr_scheduler_type=steep"], "must be one of constant, linear, cosine"),
+        (["--activation", "raf:version=B"], "raf:version=B"),
         (["--hidden_size", "33"], "--hidden_size 33 must be a multiple of --num_attention_heads"),
         (["--sequence_length", "99"], "--sequence_length must be from 8 to --max_position_embeddings"),
         (["--max_steps", "-1"], "--max_steps must be given"),

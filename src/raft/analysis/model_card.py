@@ -13,7 +13,8 @@ from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure
 from raft.analysis.pretraining import curves_figure
 from raft.training.pretraining_run import RECIPE, PretrainingResult, PretrainingText
-from raft.training.recipe import RAF, PretrainingRecipe
+from raft.training.recipe import PretrainingRecipe
+from raft.training.variants import RAF
 from raft.training.watching import SNAPSHOTS, write_inputs
 
 CARD = "README.md"
@@ -69,21 +70,21 @@ def write_card(
     beside a run's model."""
     curves_figure([result]).savefig(folder / "curves.png", dpi=150)
     rafs = ""
-    if result.activation == RAF:
+    is_raft = recipe.activation == RAF
+    if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
         found = curves(model, text.validation, recipe.raf_init)
         if found:
             write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
             activations_figure(found, recipe.raf_init).savefig(folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
-    is_raft = result.activation == RAF
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
     what = (
         f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
         f"functions (RAFs; {form}) with trained coefficients."
         if is_raft
-        else f"A BERT encoder with DeepNorm and the fixed activation {result.activation}: the twin of a RAFT."
+        else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
     metadata = ModelCardData(
         library_name="transformers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 
 import matplotlib as mpl
 import numpy as np
@@ -16,14 +17,14 @@ from rich.table import Table
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.experiments.pretraining import PretrainingComparison
 from raft.training.pretraining_run import PretrainingResult
-from raft.training.recipe import RAF
+from raft.training.variants import RAF, twin_among
 
 HEADERS = (
     "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "seconds", "tokens/s"
 )  # fmt: skip
 
 COLOURS = (FAFT_COLOUR, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Of the fixed activations in turn, from Okabe and Ito."""
+"""Of all variants but the RAFT, in turn, from Okabe and Ito; then with other lines."""
 
 
 def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
@@ -70,7 +71,7 @@ def markdown_table(comparison: PretrainingComparison) -> str:
 def note(comparison: PretrainingComparison) -> str:
     """What the numbers are."""
     result = comparison.variants[0].results[0]
-    fixed = next((each.activation for each in comparison.variants if each.activation != RAF), None)
+    fixed = twin_among([each.activation for each in comparison.variants])
     text = f"{result.steps:,} steps, {result.tokens / 1e6:,.1f} M tokens a run"
     text += "; mean ± standard deviation over seeds"
     if fixed is not None and len(comparison.variants[0].results) > 1:
@@ -83,14 +84,14 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
     runs: dict[str, list[PretrainingResult]] = defaultdict(list)
     for result in results:
         runs[result.activation].append(result)
-    fixed = iter(COLOURS * len(runs))
-    colours = {name: RAFT_COLOUR if name == RAF else next(fixed) for name in runs}
+    others = product(("-", "--", "-.", ":"), COLOURS)
+    styles = {name: ("-", RAFT_COLOUR) if name == RAF else next(others, ("-", QUIET)) for name in runs}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.3), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, sharey=True)
-        _draw(left, runs, colours, 0, "step")
-        _draw(right, runs, colours, 1, "seconds of training")
+        _draw(left, runs, styles, 0, "step")
+        _draw(right, runs, styles, 1, "seconds of training")
         left.set_ylabel("validation loss (nats)")
         left.legend(frameon=False)
         perplexity = right.twinx()
@@ -105,16 +106,21 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
 
 
 def _draw(
-    axes: Axes, runs: dict[str, list[PretrainingResult]], colours: dict[str, str], column: int, label: str
+    axes: Axes,
+    runs: dict[str, list[PretrainingResult]],
+    styles: dict[str, tuple[str, str]],
+    column: int,
+    label: str,
 ) -> None:
     unigram = next(iter(runs.values()))[0].unigram_loss
     axes.axhline(unigram, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
     for name, results in runs.items():
+        line, colour = styles[name]
         for number, result in enumerate(results):
             places = [point[column] for point in result.history]
             losses = [point[2] for point in result.history]
             axes.plot(
-                places, losses, color=colours[name], linewidth=1.4, alpha=0.85,
+                places, losses, color=colour, linestyle=line, linewidth=1.4, alpha=0.85,
                 label=name if number == 0 else None, marker="o" if len(places) < 3 else None,
             )  # fmt: skip
     axes.set_xlabel(label)

@@ -19,12 +19,13 @@ from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError, TrainingError
-from raft.experiments.pretraining import PretrainingComparison, compare_pretraining, run_name
+from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import PretrainingResult, read_text, run, run_folder_state
 from raft.training.processes import leave
 from raft.training.recipe import PretrainingRecipe
 from raft.training.stopping import StopOnSignal
+from raft.training.variants import folder_name, variant_arguments, variant_recipe
 
 DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
 (--config) holds any of these options; the same command given again goes on where a run was left. Writes a
@@ -75,11 +76,11 @@ def run_here(words: Sequence[str]) -> None:
     )
 
     def started(activation: str, seed: int) -> None:
-        say(f"Pretraining {activation}, seed {seed}: {training.folder / run_name(activation, seed)}")
+        say(f"Pretraining {activation}, seed {seed}: {training.folder / folder_name(activation, seed)}")
 
     def finished(result: PretrainingResult, folder: Path) -> None:
         if training.process_index == 0 and not (folder / CARD).exists():
-            write_card(folder, recipe, text, result)
+            write_card(folder, variant_recipe(recipe, result.activation), text, result)
         say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
 
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
@@ -104,6 +105,8 @@ def run_here(words: Sequence[str]) -> None:
 def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
     """Refuse what cannot work before anything is read."""
     recipe.accumulation(training.per_device_train_batch_size, training.world_size)
+    for name in recipe.variants() if recipe.compare else []:
+        variant_arguments(training, name)
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):

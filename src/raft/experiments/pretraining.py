@@ -18,7 +18,8 @@ from raft.experiments.results import machine
 from raft.experiments.statistics import Difference, over_seeds
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import PretrainingResult, PretrainingText, run
-from raft.training.recipe import RAF, PretrainingRecipe
+from raft.training.recipe import PretrainingRecipe
+from raft.training.variants import folder_name, twin_among, variant_arguments, variant_recipe
 
 COMPARISON = "comparison.json"
 
@@ -28,7 +29,7 @@ class Variant:
     """One activation's runs, in the order of the seeds.
 
     Attributes:
-        activation: ``"raf"``, or the fixed function's name.
+        activation: ``"raf"``, the fixed function's name, or either with settings: ``"raf:version=B"``.
         results: one a seed.
         difference: of its validation loss to the first fixed activation's, paired by seed; None for that one
             itself, and where there is one seed alone.
@@ -111,11 +112,6 @@ class PretrainingComparison:
         pd.DataFrame(self.rows()).to_csv(folder / "comparison.csv", index=False)
 
 
-def run_name(activation: str, seed: int) -> str:
-    """The folder of one run in that of the comparison."""
-    return f"{activation}-{seed}"
-
-
 def compare_pretraining(
     recipe: PretrainingRecipe,
     arguments: RaftTrainingArguments,
@@ -141,13 +137,13 @@ def compare_pretraining(
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
     for seed in range(arguments.seed, arguments.seed + recipe.seeds):
         for activation, results in variants.items():
-            folder = arguments.folder / run_name(activation, seed)
+            folder = arguments.folder / folder_name(activation, seed)
             started(activation, seed)
-            one = replace(arguments, output_dir=str(folder), seed=seed, data_seed=None)
-            variant = replace(recipe, activation=activation, compare=None, seeds=1)
-            results.append(run(variant, one, text, callbacks))
+            one = variant_arguments(arguments, activation, output_dir=str(folder), seed=seed, data_seed=None)
+            result = run(variant_recipe(recipe, activation), one, text, callbacks)
+            results.append(replace(result, activation=activation))
             finished(results[-1], folder)
-    first = next((name for name in variants if name != RAF), None)
+    first = twin_among(list(variants))
     compared = [
         Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)
         for name, results in variants.items()

@@ -12,7 +12,7 @@ from raft.analysis.grid import TextTable
 from raft.analysis.measures import domain_of
 from raft.analysis.shape_figures import Evolution
 from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.experiments.pretraining import PretrainingComparison, run_name
+from raft.experiments.pretraining import PretrainingComparison
 from raft.report.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page import Section
 from raft.report.sections import (
@@ -24,7 +24,7 @@ from raft.report.sections import (
     twins,
 )
 from raft.report.viewer import ViewerRun
-from raft.training.recipe import RAF
+from raft.training.variants import folder_name, twin_among
 from raft.training.watching import SNAPSHOTS
 
 FRAMES, MOST_ROWS = 6, 12
@@ -41,13 +41,13 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
     folders = {
         (result.activation, result.seed): folder
         if alone
-        else folder / run_name(result.activation, result.seed)
+        else folder / folder_name(result.activation, result.seed)
         for variant in found.variants
         for result in variant.results
     }
     recipes = [recipe for each in folders.values() if (recipe := read_recipe(each))]
     recipe = recipes[0] if recipes else {}
-    fixed = next((each.activation for each in found.variants if each.activation != RAF), None)
+    fixed = twin_among([each.activation for each in found.variants])
     twin = str(recipe.get("raf_init") or fixed or "gelu")
     runs = [
         ViewerRun({"seed": str(seed)}, snapshots, twins(snapshots, twin), read_inputs(each / SNAPSHOTS))

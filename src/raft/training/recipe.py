@@ -14,9 +14,7 @@ from raft.coefficients.functions import canonical_name
 from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
-
-RAF = "raf"
-"""The activation that makes a model a RAFT; every other name is a fixed function's."""
+from raft.training.variants import RAF, split_variants, variant_recipe
 
 
 @dataclass
@@ -62,6 +60,10 @@ class PretrainingRecipe:
     raf_groups: int = field(
         default=1, metadata={"help": "Groups of channels that have coefficients of their own."}
     )
+    raf_shared: str | None = field(
+        default=None,
+        metadata={"help": "'all' gives all feed-forward layers one RAF; none is shared by default."},
+    )
 
     num_hidden_layers: int = field(default=12, metadata={"help": "Layers of the encoder."})
     hidden_size: int = field(default=768, metadata={"help": "Width of the encoder."})
@@ -86,20 +88,22 @@ class PretrainingRecipe:
     compare: str | None = field(
         default=None,
         metadata={
-            "help": "Activations to compare, such as 'raf,gelu': one run each, on the same batches; ends "
-            "with a table and curves."
+            "help": "Activations to compare, such as 'raf,gelu,raf:version=B:degrees=3/2': one run each, on "
+            "the same batches; ends with a table and curves. After a colon, what a variant does otherwise: "
+            "raf_init, degrees, version, raf_groups, raf_shared, raf_learning_rate (0 freezes the RAFs), "
+            "raf_weight_decay, raf_lr_scheduler_type, learning_rate."
         },
     )
     seeds: int = field(default=1, metadata={"help": "Runs of each compared activation, from --seed on."})
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
-        for activation in self.variants():
+        for recipe in [variant_recipe(self, name) for name in self.variants()] if self.compare else [self]:
             try:
-                if activation == RAF:
-                    RafConfig.from_dict(self.raf_block())
+                if recipe.activation == RAF:
+                    RafConfig.from_dict(recipe.raf_block())
                 else:
-                    canonical_name(activation)
+                    canonical_name(recipe.activation)
             except ValueError as error:
                 raise InputError(str(error)) from error
         for name in ("num_hidden_layers", "hidden_size", "global_batch_size", "snapshot_steps", "seeds"):
@@ -119,13 +123,8 @@ class PretrainingRecipe:
             raise InputError(f"--mlm_probability must lie between 0 and 1, not {self.mlm_probability}")
 
     def variants(self) -> list[str]:
-        """The activations that are trained."""
-        named = [name.strip() for name in (self.compare or self.activation).split(",")]
-        if len(set(named)) < len(named) or not all(named):
-            raise InputError(
-                f"--compare needs different names with commas between them, not {self.compare!r}"
-            )
-        return named
+        """Names of what is trained: activations, with settings of their own after a colon."""
+        return split_variants(self.compare) if self.compare else [self.activation]
 
     def raf_block(self) -> dict[str, Any]:
         """The ``raf`` block of a RAFT."""
@@ -134,6 +133,7 @@ class PretrainingRecipe:
             "degrees": list(self.degrees),
             "version": self.version,
             "groups": self.raf_groups,
+            **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
 
     def model_config(self, activation: str, tokenizer: PreTrainedTokenizerBase) -> RaftBertConfig:
