@@ -13,8 +13,10 @@ from scipy import stats
 
 from raft.errors import InputError
 from raft.experiments.comparison import ComparisonSettings, model_config
+from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
 from raft.experiments.results import Results, Row, run_folder
 from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
+from raft.training.pretraining_run import PretrainingResult
 
 
 def results() -> Results:
@@ -140,3 +142,29 @@ def test_paired_scores_that_do_not_vary_have_no_width() -> None:
     assert paired([2.0, 3.0], [2.0, 3.0]) == Paired(0.0, 0.0, 0.0, 1.0, 0, 2, 0)
     with pytest.raises(ValueError, match="at least two seeds are needed, not 1, 1"):
         paired([1.0], [1.0])
+
+
+def test_steps_to_a_loss_lie_between_evaluations() -> None:
+    history = [(100, 1.0, 6.0), (200, 2.0, 5.0), (300, 3.0, 5.2), (400, 4.0, 4.0)]
+    result = PretrainingResult("raf", 1, 400, 4.0, 6.5, 4.0, 1000, 10, history)
+    assert steps_to_loss(result, 6.0) == 100
+    assert steps_to_loss(result, 5.5) == 150
+    assert steps_to_loss(result, 5.0) == 200
+    assert steps_to_loss(result, 4.3) == pytest.approx(375)
+    assert steps_to_loss(result, 3.9) is None
+
+
+def test_a_variant_is_told_when_it_had_its_twins_loss() -> None:
+    def run_of(name: str, seed: int, last: float) -> PretrainingResult:
+        history = [(100, 1.0, 6.0), (200, 2.0, last)]
+        return PretrainingResult(name, seed, 200, last, 6.5, 2.0, 1000, 10, history)
+
+    variants = [
+        Variant("raf", [run_of("raf", 1, 4.0), run_of("raf", 2, 5.5)]),
+        Variant("gelu", [run_of("gelu", 1, 5.0), run_of("gelu", 2, 5.0)]),
+        Variant("raf:version=B", [run_of("raf:version=B", 1, 5.1), run_of("raf:version=B", 2, 5.2)]),
+    ]
+    raf, gelu, version_b = PretrainingComparison(variants, "raft pretrain", {}).rows()
+    assert (raf["steps_to_twin"], raf["reached_twin"]) == (150, 1)
+    assert (gelu["steps_to_twin"], gelu["reached_twin"]) == (None, 0)
+    assert (version_b["steps_to_twin"], version_b["reached_twin"]) == (None, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +21,8 @@ from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, twin_among
 
 HEADERS = (
-    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "seconds", "tokens/s"
+    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]",
+    "steps to twin's loss", "seconds", "tokens/s",
 )  # fmt: skip
 
 COLOURS = (FAFT_COLOUR, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -41,12 +43,13 @@ def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
                 _mean_and_std(row["loss"], row["loss_std"], 3),
                 _mean_and_std(row["perplexity"], row["perplexity_std"], 1),
                 difference.replace("-", "−"),
+                _steps_to_twin(row),
                 f"{row['seconds']:,.0f}",
                 f"{row['tokens_per_second']:,.0f}",
             ]
         )
     unigram = comparison.variants[0].results[0].unigram_loss
-    return [*cells, ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", ""]]
+    return [*cells, ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]]
 
 
 def console_table(comparison: PretrainingComparison) -> Table:
@@ -76,6 +79,8 @@ def note(comparison: PretrainingComparison) -> str:
     text += "; mean ± standard deviation over seeds"
     if fixed is not None and len(comparison.variants[0].results) > 1:
         text += f"; differences in loss to {fixed}, paired by seed, with Student's interval"
+    if fixed is not None and len(comparison.variants) > 1:
+        text += f"; steps after which {fixed}'s final loss was reached, mean over the seeds that did"
     return text + "."
 
 
@@ -124,6 +129,12 @@ def _draw(
                 label=name if number == 0 else None, marker="o" if len(places) < 3 else None,
             )  # fmt: skip
     axes.set_xlabel(label)
+
+
+def _steps_to_twin(row: dict[str, Any]) -> str:
+    if row["steps_to_twin"] is None:
+        return ""
+    return f"{row['steps_to_twin']:,.0f} ({row['reached_twin']} of {row['seeds']})"
 
 
 def _mean_and_std(mean: float, std: float | None, digits: int) -> str:

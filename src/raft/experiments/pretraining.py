@@ -67,6 +67,7 @@ class PretrainingComparison:
             seconds = [result.seconds for result in variant.results]
             rates = [result.tokens / result.seconds for result in variant.results]
             difference = variant.difference
+            reached = self._steps_to_twin(variant)
             rows.append(
                 {
                     "activation": variant.activation,
@@ -78,11 +79,25 @@ class PretrainingComparison:
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
+                    "steps_to_twin": float(np.mean(reached)) if reached else None,
+                    "reached_twin": len(reached),
                     "seconds": float(np.mean(seconds)),
                     "tokens_per_second": float(np.mean(rates)),
                 }
             )
         return rows
+
+    def _steps_to_twin(self, variant: Variant) -> list[float]:
+        """Steps after which a variant's run had its twin's final loss, for each seed that came so far."""
+        name = twin_among([each.activation for each in self.variants])
+        twin = next((each for each in self.variants if each.activation == name), None)
+        if twin is None or twin is variant:
+            return []
+        found = [
+            steps_to_loss(result, of_twin.loss)
+            for result, of_twin in zip(variant.results, twin.results, strict=True)
+        ]
+        return [steps for steps in found if steps is not None]
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingComparison:
@@ -110,6 +125,21 @@ class PretrainingComparison:
         """Write ``comparison.json`` and ``comparison.csv``."""
         (folder / COMPARISON).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
         pd.DataFrame(self.rows()).to_csv(folder / "comparison.csv", index=False)
+
+
+def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:
+    """Steps after which a run's validation loss, straight between evaluations, first was as low.
+
+    None where it never was.
+    """
+    before: tuple[int, float] | None = None
+    for step, _, value in result.history:
+        if value <= loss:
+            if before is None:
+                return float(step)
+            return before[0] + (step - before[0]) * (before[1] - loss) / (before[1] - value)
+        before = (step, value)
+    return None
 
 
 def compare_pretraining(
