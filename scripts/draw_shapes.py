@@ -1,6 +1,6 @@
 """Draw docs/figures/pretrained-rafs.png and write results/shapes: what RAFs became in three pretrainings.
 
-python scripts/draw_shapes.py --texts ../shared/data/wikipedia
+python scripts/draw_shapes.py --texts WIKIPEDIA
 """
 
 from __future__ import annotations

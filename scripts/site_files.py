@@ -1,7 +1,8 @@
 """Hook of mkdocs: what the pages show or link to outside of ``docs/`` becomes part of the site.
 
 Pages link to ``../results/…`` as files lie in the repository. In the site, files of ``results/`` lie under
-the same name beside the pages, and a folder is its section of the page of results. No number is typed twice:
+the same name beside the pages, and a folder is its section of the page of measurements. No number is typed
+twice:
 
 ``<!-- include: wiki-demo/table.md -->``
     the text of a file of ``results/``;
@@ -62,7 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     def target(match: re.Match[str]) -> str:
         up = "../" * page.file.src_uri.count("/")
         is_folder = (folder / match[1]).is_dir()
-        return f"]({up}{RESULTS}.md#{match[1]})" if is_folder else f"]({up}{RESULTS}/{match[1]})"
+        return f"]({up}measurements.md#{match[1]})" if is_folder else f"]({up}{RESULTS}/{match[1]})"
 
     markdown = INCLUDE.sub(lambda match: text(match[1]), markdown)
     markdown = TABLE.sub(lambda match: table(folder / match[1], match[2].split(", ")), markdown)

@@ -21,8 +21,8 @@ from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, twin_among
 
 HEADERS = (
-    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]",
-    "steps to twin's loss", "seconds", "tokens/s",
+    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "steps to twin",
+    "seconds", "tokens/s",
 )  # fmt: skip
 
 COLOURS = (FAFT_COLOUR, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

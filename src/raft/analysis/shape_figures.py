@@ -170,16 +170,21 @@ class Evolution:
         steps: in rising order, functions by site; the same sites at each.
         domains: by site.
         fixed: name of the function that is drawn beside them.
+        names: what each site is called; by default what tells them apart.
     """
 
     def __init__(
-        self, steps: Mapping[int, Functions], domains: Mapping[str, Domain], fixed: str = "gelu"
+        self,
+        steps: Mapping[int, Functions],
+        domains: Mapping[str, Domain],
+        fixed: str = "gelu",
+        names: Mapping[str, str] | None = None,
     ) -> None:
         if not steps or not domains:
             raise ValueError("no snapshots to show")
         self.steps, self.domains, self.fixed = steps, domains, canonical_name(fixed)
         self.sites = [site for site in next(iter(steps.values())) if site in domains]
-        self.names = short_names(self.sites)
+        self.names = short_names(self.sites) if names is None else names
         self._limits = {site: self._heights(site) for site in self.sites}
 
     def _heights(self, site: str) -> tuple[float, float]:

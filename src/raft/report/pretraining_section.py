@@ -11,7 +11,7 @@ from raft.analysis import pretraining
 from raft.analysis.grid import TextTable
 from raft.analysis.measures import domain_of
 from raft.analysis.shape_figures import Evolution
-from raft.analysis.snapshots import read_inputs, read_snapshots
+from raft.analysis.snapshots import labels, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
 from raft.report.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page import Section
@@ -85,6 +85,7 @@ def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
         {each.step: {site: each.rafs[site].first for site in sites} for each in run.snapshots},
         {site: domain_of(run.inputs.get(site)) for site in sites},
         run.twins[sites[0]],
+        labels(sites),
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())
     caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."

@@ -1,0 +1,51 @@
+"""Put the tables of ``results/`` into README and docs, where a reader of the repository sees them.
+
+Between ``<!-- from: convert-low-data/tables.md, table 2 -->`` and ``<!-- end -->`` stands the second table of
+that file; without a number, all of the file.
+
+python scripts/copy_tables.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPY = re.compile(r"(<!-- from: (\S+?)(?:, table (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+
+
+def main() -> None:
+    """Rewrite the pages that have such places."""
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        copied = with_tables(text)
+        if copied != text:
+            page.write_text(copied, encoding="utf-8")
+            print(f"{page.relative_to(ROOT)}: new tables")
+
+
+def pages() -> list[Path]:
+    """README and the pages of the site."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def with_tables(text: str) -> str:
+    """A page with the tables as the files have them now.
+
+    Raises:
+        IndexError: where a file has not so many tables.
+    """
+
+    def copied(match: re.Match[str]) -> str:
+        start, name, number, end = match.groups()
+        content = (ROOT / "results" / name).read_text(encoding="utf-8").strip() + "\n"
+        table = TABLE.findall(content)[int(number) - 1] if number else content
+        return f"{start}\n{table}\n{end}"
+
+    return COPY.sub(copied, text)
+
+
+if __name__ == "__main__":
+    main()

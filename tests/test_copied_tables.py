@@ -1,0 +1,43 @@
+"""Tables in README and docs are those of ``results/``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("copy_tables", ROOT / "scripts" / "copy_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_hold_the_tables_of_the_results(script: ModuleType) -> None:
+    texts = {page: page.read_text(encoding="utf-8") for page in script.pages()}
+    assert sum(len(script.COPY.findall(text)) for text in texts.values()) > 2
+    for page, text in texts.items():
+        assert script.with_tables(text) == text, f"{page.name}: run scripts/copy_tables.py"
+        assert text.count("<!-- from:") == len(script.COPY.findall(text)), f"{page.name}: an end is missing"
+
+
+def test_a_table_is_found_by_its_number(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "tables.md").write_text("First\n\n| a |\n| --- |\n\nSecond\n\n| b |\n| --- |\n")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    text = "x\n<!-- from: tables.md, table 2 -->\nold\n<!-- end -->\ny"
+    assert script.with_tables(text) == (
+        "x\n<!-- from: tables.md, table 2 -->\n\n| b |\n| --- |\n\n<!-- end -->\ny"
+    )
+    with pytest.raises(IndexError):
+        script.with_tables(text.replace("table 2", "table 3"))
