@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs fits clean
+.PHONY: setup demo test lint docs fits results clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +33,10 @@ $(VENV)/.docs: $(INSTALLED)
 
 fits: setup  ## refit the table of named activations
 	$(BIN)/python scripts/fit_named_activations.py
+
+results: setup  ## make results/ again: about five hours of two cores; ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, MINILM= say what and from where
+	$(BIN)/python scripts/make_results.py $(if $(ONLY),--only $(ONLY)) $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) \
+		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(MINILM),--minilm $(MINILM))
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from raft.kernels import dispatch
 pytest.importorskip("peft")
 
 ROOT = Path(__file__).parents[1]
+RESULT_RECIPES = sorted((ROOT / "recipes" / "results").glob("*.yaml"))
 RUN = ROOT / "results" / "cpu-pretraining-15min" / "raf-2022"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house", "of", "cards", "falls", "slowly"]
 TINY: dict[str, Any] = {
@@ -385,6 +387,24 @@ def test_every_command_line_is_one(block: Block) -> None:
     assert lines
     for words in lines:
         check_command(words)
+
+
+@pytest.mark.usefixtures("only_parsing")
+@pytest.mark.parametrize("places", [{}, {"wikipedia": "texts", "glue": "glue", "squad": "sq", "minilm": "m"}])
+@pytest.mark.parametrize("file", RESULT_RECIPES, ids=lambda file: file.stem)
+def test_recipes_of_results_are_commands(file: Path, places: dict[str, str]) -> None:
+    make_results = runpy.run_path(str(ROOT / "scripts" / "make_results.py"))
+    recipes = make_results["read_recipes"]()
+    recipe = recipes[file.stem]
+    assert set(recipe) <= {"minutes", "threads", "after", "commands"}
+    assert set(recipe.get("after", [])) <= set(recipes)
+    everywhere = dict.fromkeys(("wikipedia", "glue", "squad", "minilm"))
+    for program, *words in make_results["commands"](recipe, {**everywhere, **places}):
+        assert program == sys.executable
+        if words[:2] == ["-m", "raft.cli.main"]:
+            check_command(["raft", *words[2:]])
+        else:
+            assert (ROOT / words[0]).is_file()
 
 
 @pytest.mark.usefixtures("only_parsing")

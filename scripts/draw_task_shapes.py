@@ -1,0 +1,110 @@
+"""Draw docs/figures/task-rafs.png and write results/shapes/tasks.csv: do RAFs differ between tasks?
+
+python scripts/draw_task_shapes.py results/convert-low-data
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raft.analysis.measures import Domain, distance
+from raft.analysis.shape_figures import difference, panels_figure
+from raft.analysis.snapshots import in_order, labels, read_inputs, read_snapshots
+from raft.coefficients.closed_form import RationalFunction
+from raft.coefficients.functions import FUNCTIONS
+from raft.hf.inputs import InputHistogram
+from raft.training.watching import SNAPSHOTS
+
+ROOT = Path(__file__).parents[1]
+FIXED = "gelu"
+ACTIVATION = "raf"
+
+
+def main() -> None:
+    """Measure, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("grid", type=Path, help="Folder of a grid that keeps its cells' RAFs.")
+    cells = read_cells(parser.parse_args().grid)
+    domains = domains_of(cells)
+    rows = [row for site in domains for row in measured(cells, site, domains[site])]
+    pd.DataFrame(rows).to_csv(ROOT / "results" / "shapes" / "tasks.csv", index=False)
+    named = labels(list(domains))
+    first = min(cell["seed"] for cell in cells)
+    panels = {
+        named[site]: {
+            cell["task"]: difference(cell["after"][site], cell["before"][site])
+            for cell in cells
+            if cell["seed"] == first
+        }
+        for site in domains
+    }
+    over = {named[site]: domain for site, domain in domains.items()}
+    figure = panels_figure(panels, over, None, "difference", names={name: name for name in panels})
+    figure.savefig(ROOT / "docs" / "figures" / "task-rafs.png", dpi=160)
+
+
+def read_cells(grid: Path) -> list[dict[str, Any]]:
+    """Task, seed, functions before and after, and inputs of each converted cell."""
+    found = []
+    for folder in sorted(each.parent for each in grid.glob(f"*/{SNAPSHOTS}")):
+        options = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+        snapshots = read_snapshots(folder)
+        if options["activation"] != ACTIVATION or len(snapshots) < 2:
+            continue
+        before, after = (
+            {s: raf.first for s, raf in each.rafs.items()} for each in (snapshots[0], snapshots[-1])
+        )
+        inputs = read_inputs(folder / SNAPSHOTS)
+        found.append({**options, "before": before, "after": after, "inputs": inputs})
+    return found
+
+
+def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
+    """Where the inputs of a site lie, all cells together."""
+    counted: dict[str, InputHistogram] = {}
+    for cell in cells:
+        for site, inputs in cell["inputs"].items():
+            together = counted.setdefault(site, InputHistogram())
+            together.counts += inputs.counts
+            together.low, together.high = min(together.low, inputs.low), max(together.high, inputs.high)
+    return {site: Domain.of(counted[site]) for site in in_order(counted)}
+
+
+def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> list[dict[str, Any]]:
+    """L2 distances over a site's inputs, means over cells or pairs of cells; one row."""
+
+    def apart(when: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+        return float(np.mean([distance(a[when][site], b[when][site], domain).l2 for a, b in pairs]))
+
+    pairs = list(combinations(cells, 2))
+    of_tasks = [(a, b) for a, b in pairs if a["task"] != b["task"] and a["seed"] == b["seed"]]
+    of_seeds = [(a, b) for a, b in pairs if a["task"] == b["task"]]
+    fixed = FUNCTIONS["tanh" if "pooler" in site else FIXED]
+    functions: list[RationalFunction] = [cell["after"][site] for cell in cells]
+    moved = [distance(cell["after"][site], cell["before"][site], domain).l2 for cell in cells]
+    return [
+        {
+            "site": site,
+            "low": domain.x[0],
+            "high": domain.x[-1],
+            "to_fixed_before": np.mean([distance(c["before"][site], fixed, domain).l2 for c in cells]),
+            "to_fixed_after": np.mean([distance(each, fixed, domain).l2 for each in functions]),
+            "moved": np.mean(moved),
+            "between_tasks_before": apart("before", of_tasks),
+            "between_tasks_after": apart("after", of_tasks),
+            "between_seeds_before": apart("before", of_seeds),
+            "between_seeds_after": apart("after", of_seeds),
+        }
+    ]
+
+
+if __name__ == "__main__":
+    main()

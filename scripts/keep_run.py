@@ -1,0 +1,43 @@
+"""Copy what is worth keeping of a demo or a pretraining: not its checkpoints, nor where the data lay.
+
+python scripts/keep_run.py runs/wiki-demo results/wiki-demo --places WIKIPEDIA GLUE
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+LEFT = ("checkpoint-*", "report.html", ".*")
+"""Not kept: what a resumed run needs, and pages that `raft report` makes again."""
+TEXT = {".json", ".jsonl", ".md", ".yaml", ".csv"}
+
+
+def main() -> None:
+    """Copy; a folder that is there is replaced."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("kept", type=Path)
+    parser.add_argument(
+        "--places", nargs="*", default=[], help="Where the data lay: files say its last part alone."
+    )
+    arguments = parser.parse_args()
+    keep(arguments.run, arguments.kept, arguments.places)
+
+
+def keep(run: Path, kept: Path, places: list[str]) -> None:
+    """Copy one folder."""
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT))
+    names = {str(run): kept.name, **{place.rstrip("/"): Path(place).name for place in places}}
+    for file in kept.rglob("*"):
+        if file.suffix in TEXT and file.is_file():
+            text = file.read_text(encoding="utf-8")
+            for place, name in names.items():
+                text = text.replace(place, name)
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Make what lies in ``results/`` again, from nothing, by the commands of ``recipes/results``.
+
+python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squad DIR --minilm DIR
+
+Without a place the hub's data set or model is taken. Grids and pretrainings go on where they were left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes" / "results"
+HUB = {
+    "wikipedia": "wikimedia/wikipedia:20231101.en",
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+
+def main() -> None:
+    """Run the recipes, each after what it needs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", help="Folders of results/ that are made; all by default.")
+    parser.add_argument("--list", action="store_true", help="Show what there is, and the minutes it takes.")
+    for name in ("wikipedia", "glue", "squad", "minilm"):
+        parser.add_argument(f"--{name}", help=f"Where it lies; by default {HUB.get(name, 'the hub')}.")
+    arguments = parser.parse_args()
+    recipes = read_recipes()
+    names = list(
+        TopologicalSorter({n: recipe.get("after", []) for n, recipe in recipes.items()}).static_order()
+    )
+    for name in arguments.only or []:
+        if name not in recipes:
+            parser.error(f"no recipe {name!r}; there are {', '.join(recipes)}")
+    chosen = [name for name in names if name in (arguments.only or names)]
+    if arguments.list:
+        print("\n".join(f"{name}: {recipes[name]['minutes']} minutes" for name in chosen))
+        return
+    places = {name: getattr(arguments, name) for name in ("wikipedia", "glue", "squad", "minilm")}
+    for name in chosen:
+        began = time.monotonic()
+        for words in commands(recipes[name], places):
+            print(shlex.join(words), flush=True)
+            subprocess.run(words, check=True, cwd=ROOT, env=environment(recipes[name]))
+        print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    subprocess.run([sys.executable, "scripts/copy_tables.py"], check=True, cwd=ROOT)
+
+
+def read_recipes() -> dict[str, dict[str, Any]]:
+    """By the folder of ``results/`` that each makes."""
+    return {
+        file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RECIPES.glob("*.yaml"))
+    }
+
+
+def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:
+    """Its commands with the places of data and models put in, run by this Python."""
+    here = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}
+    values = {name: shlex.quote(here[name] or hub) for name, hub in HUB.items()}
+    for name in ("glue", "squad"):
+        place = here[name]
+        values[name] = f"--data_dir {shlex.quote(place)}" if place else ""
+        values[f"{name}_dir"] = f"--{name}_dir {shlex.quote(place)}" if place else ""
+    values["places"] = " ".join(shlex.quote(place) for place in here.values() if place)
+    found = []
+    for command in recipe["commands"]:
+        program, *words = shlex.split(command.format(**values))
+        found.append([sys.executable, *(["-m", "raft.cli.main"] if program == "raft" else []), *words])
+    return found
+
+
+def environment(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Of a recipe's commands: results can depend on the number of threads."""
+    threads = {"OMP_NUM_THREADS": str(recipe["threads"])} if "threads" in recipe else {}
+    return {**os.environ, **threads}
+
+
+if __name__ == "__main__":
+    main()
