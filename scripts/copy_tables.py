@@ -35,13 +35,13 @@ def with_tables(text: str) -> str:
     """A page with the tables as the files have them now.
 
     Raises:
-        IndexError: where a file has not so many tables.
+        KeyError: where a file has no such table.
     """
 
     def copied(match: re.Match[str]) -> str:
         start, name, number, end = match.groups()
         content = (ROOT / "results" / name).read_text(encoding="utf-8").strip() + "\n"
-        table = TABLE.findall(content)[int(number) - 1] if number else content
+        table = dict(enumerate(TABLE.findall(content), 1))[int(number)] if number else content
         return f"{start}\n{table}\n{end}"
 
     return COPY.sub(copied, text)

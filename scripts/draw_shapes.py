@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,7 @@ from raft.analysis.measures import Domain, domain_of_all
 from raft.analysis.shape_figures import Evolution, distances_figure, panels_figure
 from raft.analysis.snapshots import read_snapshots
 from raft.coefficients.closed_form import RationalFunction
-from raft.data.corpora import first_texts
+from raft.data.corpora import open_corpus
 from raft.hf.inputs import InputHistogram, count_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -42,11 +43,11 @@ def main() -> None:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--texts", required=True, help="Texts that the models read: those of the pretraining."
+        "--texts", required=True, help="Corpus of the pretraining, whose held-out texts the models read."
     )
     parser.add_argument("--count", type=int, default=2000)
     arguments = parser.parse_args()
-    texts = first_texts(arguments.texts, arguments.count)
+    texts = list(islice(open_corpus(arguments.texts).documents("validation"), arguments.count))
     RESULTS.mkdir(exist_ok=True)
     measures, ablations = [], []
     panels: dict[str, dict[str, RationalFunction]] = {}

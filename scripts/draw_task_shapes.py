@@ -32,7 +32,10 @@ def main() -> None:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", type=Path, help="Folder of a grid that keeps its cells' RAFs.")
-    cells = read_cells(parser.parse_args().grid)
+    grid = parser.parse_args().grid
+    cells = read_cells(grid)
+    if not cells:
+        parser.error(f"{grid} keeps no cells with RAFs")
     domains = domains_of(cells)
     rows = [row for site in domains for row in measured(cells, site, domains[site])]
     pd.DataFrame(rows).to_csv(ROOT / "results" / "shapes" / "tasks.csv", index=False)

@@ -6,6 +6,7 @@ python scripts/keep_run.py runs/wiki-demo results/wiki-demo --places WIKIPEDIA G
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
@@ -28,14 +29,17 @@ def main() -> None:
 
 def keep(run: Path, kept: Path, places: list[str]) -> None:
     """Copy one folder."""
+    if not run.is_dir():
+        raise SystemExit(f"there is no folder {run}")
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT))
-    names = {str(run): kept.name, **{place.rstrip("/"): Path(place).name for place in places}}
+    places = sorted((str(Path(place)) for place in places if Path(place).name), key=len, reverse=True)
     for file in kept.rglob("*"):
         if file.suffix in TEXT and file.is_file():
             text = file.read_text(encoding="utf-8")
-            for place, name in names.items():
-                text = text.replace(place, name)
+            for place in places:
+                whole = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
+                text = re.sub(whole, Path(place).name, text)
             file.write_text(text, encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
-"""Make what lies in ``results/`` again, from nothing, by the commands of ``recipes/results``.
+"""Make what lies in ``results/`` again by the commands of ``recipes/results``.
 
 python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squad DIR --minilm DIR
 
-Without a place the hub's data set or model is taken. Grids and pretrainings go on where they were left.
+Without a place the hub's GLUE, SQuAD or model is taken. Grids and pretrainings go on where they were left in
+``runs/``, and what is finished there is not run again: without that folder everything begins from nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes" / "results"
-HUB = {
-    "wikipedia": "wikimedia/wikipedia:20231101.en",
-    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+PLACES = {
+    "wikipedia": "the articles, as a folder of parquet; needed where a recipe says so",
+    "glue": "GLUE in the official layout; by default the hub's",
+    "squad": "SQuAD 1.1 in the official layout; by default the hub's",
+    "minilm": "the pretrained model; by default sentence-transformers/all-MiniLM-L6-v2 of the hub",
 }
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def main() -> None:
@@ -35,8 +39,8 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", help="Folders of results/ that are made; all by default.")
     parser.add_argument("--list", action="store_true", help="Show what there is, and the minutes it takes.")
-    for name in ("wikipedia", "glue", "squad", "minilm"):
-        parser.add_argument(f"--{name}", help=f"Where it lies; by default {HUB.get(name, 'the hub')}.")
+    for name, what in PLACES.items():
+        parser.add_argument(f"--{name}", help=f"Where it lies: {what}.")
     arguments = parser.parse_args()
     recipes = read_recipes()
     names = list(
@@ -49,7 +53,14 @@ def main() -> None:
     if arguments.list:
         print("\n".join(f"{name}: {recipes[name]['minutes']} minutes" for name in chosen))
         return
-    places = {name: getattr(arguments, name) for name in ("wikipedia", "glue", "squad", "minilm")}
+    places = {name: getattr(arguments, name) for name in PLACES}
+    for name in chosen:
+        for place in recipes[name].get("needs", []):
+            if places[place] is None:
+                parser.error(f"{name} needs --{place}: {PLACES[place]}")
+        for other in recipes[name].get("after", []):
+            if other not in chosen and not (ROOT / "results" / other).is_dir():
+                parser.error(f"{name} needs results/{other}: make it first")
     for name in chosen:
         began = time.monotonic()
         for words in commands(recipes[name], places):
@@ -68,8 +79,14 @@ def read_recipes() -> dict[str, dict[str, Any]]:
 
 def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:
     """Its commands with the places of data and models put in, run by this Python."""
-    here = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}
-    values = {name: shlex.quote(here[name] or hub) for name, hub in HUB.items()}
+    here = {
+        name: str(Path(place).resolve()) if place and Path(place).exists() else place  # a hub name stays
+        for name, place in places.items()
+    }
+    values = {
+        "wikipedia": shlex.quote(here["wikipedia"] or ""),
+        "minilm": shlex.quote(here["minilm"] or MINILM),
+    }
     for name in ("glue", "squad"):
         place = here[name]
         values[name] = f"--data_dir {shlex.quote(place)}" if place else ""

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -36,17 +37,25 @@ def main() -> None:
     arguments = parser.parse_args()
     results = pd.read_csv(arguments.grid / "results.csv", dtype={"train_examples": str})
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
-    chosen = random.Random(arguments.draw).sample(range(len(results)), arguments.count)
+    count = min(arguments.count, len(results))
+    chosen = random.Random(arguments.draw).sample(range(len(results)), count)
     differ = 0
     for row in results.iloc[chosen].to_dict("records"):
         published = float(row["points"])
-        cell = {key: row[key] for key in CELL}
-        cell |= {"model": arguments.model or row["model"], "data_dir": arguments.data_dir}
+        cell = {key: row[key] for key in CELL if not pd.isna(row[key])}  # a FAFT has no rate of RAFs
+        cell |= {"model": arguments.model or model_of(recipe, row["model"]), "data_dir": arguments.data_dir}
         again = score(recipe, cell, arguments.threads)
         differ += again != published
-        what = " ".join(str(cell[key]) for key in CELL)
+        what = " ".join(str(row[key]) for key in CELL)
         print(f"{what}: {published} published, {again} again", flush=True)
     sys.exit(int(differ > 0))
+
+
+def model_of(recipe: dict[str, Any], name: str) -> str:
+    """The grid's model of this short name; the only one, where it has one."""
+    models: list[str] = recipe["models"]
+    alike = [model for model in models if model.rstrip("/").rpartition("/")[2] == name]
+    return (alike or models)[0]
 
 
 def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> float:
@@ -62,8 +71,7 @@ def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> f
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
         found = json.loads((Path(place) / "run" / "finetuning.json").read_text(encoding="utf-8"))
-    (points,) = found["tests"].values()
-    return float(points)
+    return float(next(iter(found["tests"].values())))
 
 
 if __name__ == "__main__":

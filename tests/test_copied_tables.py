@@ -39,5 +39,5 @@ def test_a_table_is_found_by_its_number(
     assert script.with_tables(text) == (
         "x\n<!-- from: tables.md, table 2 -->\n\n| b |\n| --- |\n\n<!-- end -->\ny"
     )
-    with pytest.raises(IndexError):
+    with pytest.raises(KeyError):
         script.with_tables(text.replace("table 2", "table 3"))

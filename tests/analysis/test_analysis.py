@@ -37,7 +37,8 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
     assert found[0].distance < 0.01
     values = torch.cat([v.flatten() for v in seen]).double().numpy()
     second = found[1]
-    np.testing.assert_allclose(second.y, act(torch.from_numpy(second.x)).detach().numpy())
+    assert second.y.shape == (1, len(second.x))
+    np.testing.assert_allclose(second.y[0], act(torch.from_numpy(second.x)).detach().numpy())
     assert second.x[0] < np.quantile(values, 0.01)
     assert second.x[-1] > np.quantile(values, 0.99)
     assert second.inputs.total == values.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,8 +186,8 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
 
 
 def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_path: Path) -> None:
-    names = ["raf", "relu", "raf:raf_learning_rate=0", "raf:raf_shared=all", "raf:version=B:degrees=3/2"]
-    names.append("relu:learning_rate=1e-3")
+    names = ["raf:raf_init=relu", "relu", "raf", "raf:raf_learning_rate=0", "raf:raf_shared=all"]
+    names += ["raf:version=B:degrees=3/2", "raf:raf_groups=2", "relu:learning_rate=1e-3"]
     status, out, _ = run("--config", recipe, "--compare", ", ".join(names))
     assert status == 0
     folder = tmp_path / "run"
@@ -217,7 +218,13 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     assert (recipe_of_one["activation"], recipe_of_one["learning_rate"]) == ("relu", 1e-3)
     page = tmp_path / "page.html"
     report_main([str(folder), "--out", str(page)])
-    assert "raf:version=B:degrees=3/2" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "raf:version=B:degrees=3/2" in text
+    data = json.loads(re.search(r'"application/json"[^>]*>(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert {run["settings"]["variant"] for run in data["runs"]} == {n for n in names if n.startswith("raf")}
+    twins = {run["settings"]["variant"]: {raf["twin"] for raf in run["rafs"]} for run in data["runs"]}
+    assert "relu" in twins["raf:raf_init=relu"]
+    assert "relu" not in twins["raf"]
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -256,11 +263,20 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--corpus", "nowhere.txt"], "no corpus at nowhere.txt"),
         (["--global_batch_size", "10"], "--global_batch_size 10 is no multiple of"),
         (["--activation", "gelo"], "gelo"),
-        (["--compare", "raf,raf"], "--compare needs different names"),
+        (["--compare", "raf,raf"], "--compare needs different variants, not raf and raf"),
         (
             ["--compare", "raf,raf:width=3"],
             "raf:width=3: 'width=3' must be one of raf_init, degrees",
         ),
+        (["--compare", "raf,,gelu"], "--compare needs names with commas between them"),
+        (
+            ["--compare", "raf: version = B:degrees=3/2,raf:degrees=3 / 2:version=B"],
+            "not raf:version=B:degrees=3/2 and raf:degrees=3/2:version=B",
+        ),
+        (["--compare", "raf,raf:version=B:version=C"], "version is given twice"),
+        (["--compare", "gelu,gelu:learning_rate=-1"], "learning_rate cannot be '-1'"),
+        (["--compare", "raf,raf:raf_learning_rate=nan"], "raf_learning_rate cannot be 'nan'"),
+        (["--learning_rate", "-1"], "learning_rate is -1.0; it must be finite and not below zero"),
         (["--compare", "raf,raf:version"], "'version' must be one of"),
         (["--compare", "raf,raf:degrees=5,4"], "degrees cannot be '5'"),
         (["--compare", "raf,raf:degrees=a/b"], "--compare raf:degrees=a/b: degrees cannot be 'a/b'"),

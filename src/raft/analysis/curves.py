@@ -28,10 +28,10 @@ class Curve:
     Attributes:
         site: dotted name in the model.
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
-        y: P(x)/Q(x).
+        y: ``[G, N]``, P(x)/Q(x), a row a group of channels.
         fixed: the function that the twin has there.
         density: of the inputs, at ``x``.
-        distance: root mean square distance of ``y`` to ``fixed``, weighted by the density.
+        distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.
         inputs: all that were seen.
     """
 
@@ -60,10 +60,11 @@ def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequenc
         act = rationals(model)[site]
         x = np.linspace(*most_inputs(inputs), POINTS)
         with torch.no_grad():
-            y = rational(torch.from_numpy(x), act.numerator, act.denominator, act.version).numpy()
+            of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
+            y = rational(of_groups, act.numerator, act.denominator, act.version).numpy().T
         density = inputs.density(x)
         reference = FUNCTIONS[canonical_name(fixed)](x)
-        distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density)))
+        distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
         found.append(Curve(site, x, y, reference, density, distance, inputs))
     return found
 

@@ -53,7 +53,9 @@ def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:
                 linewidth=1.4,
                 label=f"{fixed} (FAFT)",
             )
-            axes.plot(curve.x, curve.y, color=RAFT_COLOUR, linewidth=1.8, label="learned RAF (RAFT)")
+            for group, y in enumerate(curve.y):
+                label = "learned RAF (RAFT)" if group == 0 else None
+                axes.plot(curve.x, y, color=RAFT_COLOUR, linewidth=1.8, label=label)
             axes.axhline(0, color=QUIET, linewidth=0.5)
             axes.set_title(f"{_layer(curve.site)}: distance {curve.distance:.3f}")
             axes.set_xlabel("input")

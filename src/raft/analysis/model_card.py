@@ -80,9 +80,12 @@ def write_card(
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
+    if recipe.raf_shared:
+        form += ", one shared by all feed-forward layers"
+    variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
         f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
-        f"functions (RAFs; {form}) with trained coefficients."
+        f"functions (RAFs; {form})."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
@@ -94,7 +97,7 @@ def write_card(
     )
     card = TEXT.format(
         metadata=metadata.to_yaml(),
-        title=f"{kind}: {recipe.num_hidden_layers} layers, hidden {recipe.hidden_size}",
+        title=f"{kind}: {recipe.num_hidden_layers} layers, hidden {recipe.hidden_size}{variant}",
         what=what if recipe.deepnorm else what.replace(" with DeepNorm", ""),
         loss=result.loss,
         perplexity=math.exp(result.loss),

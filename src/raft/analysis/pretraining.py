@@ -18,15 +18,15 @@ from rich.table import Table
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.experiments.pretraining import PretrainingComparison
 from raft.training.pretraining_run import PretrainingResult
-from raft.training.variants import RAF, twin_among
+from raft.training.variants import RAF, is_raft, twin_among
 
 HEADERS = (
     "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "steps to twin",
     "seconds", "tokens/s",
 )  # fmt: skip
 
-COLOURS = (FAFT_COLOUR, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Of all variants but the RAFT, in turn, from Okabe and Ito; then with other lines."""
+COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Of all variants but the first RAFT and its twin, in turn, from Okabe and Ito; then with other lines."""
 
 
 def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
@@ -90,7 +90,9 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
     for result in results:
         runs[result.activation].append(result)
     others = product(("-", "--", "-.", ":"), COLOURS)
-    styles = {name: ("-", RAFT_COLOUR) if name == RAF else next(others, ("-", QUIET)) for name in runs}
+    first_raft = RAF if RAF in runs else next(filter(is_raft, runs), None)
+    first = {first_raft: ("-", RAFT_COLOUR), twin_among(list(runs)): ("-", FAFT_COLOUR)}
+    styles = {name: first.get(name) or next(others, ("-", QUIET)) for name in runs}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.3), layout="constrained")
         FigureCanvasAgg(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from raft.report.sections import (
     twins,
 )
 from raft.report.viewer import ViewerRun
+from raft.training.pretraining_run import RESULT
 from raft.training.variants import folder_name, twin_among
 from raft.training.watching import SNAPSHOTS
 
@@ -37,10 +39,10 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
     Raises:
         InputError: for files that cannot be read.
     """
-    alone = len(found.variants) == 1 and len(found.variants[0].results) == 1
+    is_one_run = (folder / RESULT).is_file()
     folders = {
         (result.activation, result.seed): folder
-        if alone
+        if is_one_run
         else folder / folder_name(result.activation, result.seed)
         for variant in found.variants
         for result in variant.results
@@ -48,12 +50,19 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
     recipes = [recipe for each in folders.values() if (recipe := read_recipe(each))]
     recipe = recipes[0] if recipes else {}
     fixed = twin_among([each.activation for each in found.variants])
-    twin = str(recipe.get("raf_init") or fixed or "gelu")
     runs = [
-        ViewerRun({"seed": str(seed)}, snapshots, twins(snapshots, twin), read_inputs(each / SNAPSHOTS))
-        for (_, seed), each in folders.items()
+        ViewerRun(
+            {"variant": name, "seed": str(seed)},
+            snapshots,
+            twins(snapshots, str(read_recipe(each).get("raf_init") or fixed or "gelu")),
+            read_inputs(each / SNAPSHOTS),
+        )
+        for (name, seed), each in folders.items()
         if (snapshots := read_snapshots(each))
     ]
+    variants = {run.settings["variant"] for run in runs}
+    if len(variants) < 2:
+        runs = [replace(run, settings={"seed": run.settings["seed"]}) for run in runs]
     table = TextTable("Pretraining", list(pretraining.HEADERS), pretraining.table_cells(found), labels=1)
     names = " and ".join(variant.activation for variant in found.variants)
     results = [result for variant in found.variants for result in variant.results]
@@ -66,9 +75,9 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
             losses, f"Validation losses of {names} against steps and against seconds",
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
-        *learned_blocks(runs),
+        *learned_blocks(runs, "variant" if len(variants) > 1 else None),
         *_evolution(runs),
-        *repeat_blocks(found.command, found.setup, recipe),
+        *repeat_blocks(found.command, found.setup, recipe, "of the first run" if len(recipes) > 1 else ""),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
 

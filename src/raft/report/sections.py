@@ -50,15 +50,16 @@ def learned_blocks(
 
 
 def repeat_blocks(
-    command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None
+    command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None, of: str = ""
 ) -> list[Block]:
-    """How to repeat a run: command, recipe, versions and machine."""
+    """How to repeat a run: command, recipe (and of which run, where there are several), versions, machine."""
     blocks: list[Block] = [Heading("How to repeat it")]
     if command:
         blocks.append(Listing(command, "Command"))
     if recipe:
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-        blocks.append(Folded("Recipe", [Listing(text, "Recipe")]))
+        title = f"Recipe {of}".rstrip()
+        blocks.append(Folded(title, [Listing(text, title)]))
     if setup:
         rows = [[key.replace("_", " "), plain(value)] for key, value in setup.items()]
         table = TextTable("What it was made with", ["setting", "value"], rows, labels=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,7 +24,8 @@ class RaftTrainingArguments(TrainingArguments):
     repeat bit for bit.
 
     Raises:
-        InputError: for a schedule other than constant, linear or cosine, or a budget that is not positive.
+        InputError: for a schedule other than constant, linear or cosine, a rate below zero, or a budget that
+            is not positive.
     """
 
     raf_learning_rate: float = field(
@@ -57,6 +59,9 @@ class RaftTrainingArguments(TrainingArguments):
                 raise InputError(
                     f"{name} is {getattr(kind, 'value', kind)!r}; it must be one of {', '.join(SHAPES)}"
                 )
+        for name in ("learning_rate", "raf_learning_rate"):
+            if not 0 <= float(getattr(self, name)) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be finite and not below zero")
         if self.time_budget_hours is not None and not self.time_budget_hours > 0:
             raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
         if not torch.accelerator.is_available():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,12 @@ def _degrees(text: str) -> list[int]:
     return [int(numerator), int(denominator)]
 
 
+def _rate(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise ValueError("a rate is finite and not below zero")
+    return float(text)
+
+
 OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
     "raf_init": str,
     "degrees": _degrees,
@@ -30,9 +37,9 @@ OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
     "raf_shared": str,
 }
 OF_THE_TRAINING: dict[str, Callable[[str], Any]] = {
-    "learning_rate": float,
-    "raf_learning_rate": float,
-    "raf_weight_decay": float,
+    "learning_rate": _rate,
+    "raf_learning_rate": _rate,
+    "raf_weight_decay": _rate,
     "raf_lr_scheduler_type": str,
 }
 """What may differ between variants, and how it is read; text, batches and sizes may not."""
@@ -44,9 +51,15 @@ def split_variants(compared: str) -> list[str]:
     Raises:
         InputError: where one is empty or there twice.
     """
-    names = [name.strip() for name in compared.split(",")]
-    if len(set(names)) < len(names) or not all(names):
-        raise InputError(f"--compare needs different names with commas between them, not {compared!r}")
+    names = [re.sub(r"\s*([:=/])\s*", r"\1", name.strip()) for name in compared.split(",")]
+    if not all(names):
+        raise InputError(f"--compare needs names with commas between them, not {compared!r}")
+    seen: dict[tuple[str, str], str] = {}
+    for name in names:
+        meant = (activation_of(name), repr(sorted(settings_of(name).items())))
+        if meant in seen:
+            raise InputError(f"--compare needs different variants, not {seen[meant]} and {name}")
+        seen[meant] = name
     return names
 
 
@@ -79,9 +92,11 @@ def settings_of(name: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for setting in name.split(":")[1:]:
-        key, equals, value = (part.strip() for part in setting.partition("="))
+        key, equals, value = setting.partition("=")
         kind = {**OF_THE_MODEL, **OF_THE_TRAINING}.get(key)
-        if kind is None or not equals or not value or key in found:
+        if key in found:
+            raise InputError(f"--compare {name}: {key} is given twice")
+        if kind is None or not equals or not value:
             known = ", ".join([*OF_THE_MODEL, *OF_THE_TRAINING])
             raise InputError(
                 f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
