@@ -1,6 +1,6 @@
 """Draw docs/figures/task-rafs.png and write results/shapes/tasks.csv: do RAFs differ between tasks?
 
-python scripts/draw_task_shapes.py results/convert-low-data
+python scripts/draw_task_shapes.py results/cpu-1hour
 """
 
 from __future__ import annotations
