@@ -26,7 +26,7 @@ from raft.report.sections import (
 )
 from raft.report.viewer import ViewerRun
 from raft.training.pretraining_run import RESULT
-from raft.training.variants import folder_name, twin_among
+from raft.training.variants import folder_name, is_raft, twin_among
 from raft.training.watching import SNAPSHOTS
 
 FRAMES, MOST_ROWS = 6, 12
@@ -64,7 +64,8 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
     if len(variants) < 2:
         runs = [replace(run, settings={"seed": run.settings["seed"]}) for run in runs]
     table = TextTable("Pretraining", list(pretraining.HEADERS), pretraining.table_cells(found), labels=1)
-    names = " and ".join(variant.activation for variant in found.variants)
+    *others, last = [variant.activation for variant in found.variants]
+    names = f"{', '.join(others)} and {last}" if others else last
     results = [result for variant in found.variants for result in variant.results]
     losses = pretraining.curves_figure(results)
     blocks: list[Block] = [
@@ -107,8 +108,8 @@ def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any
     runs = sum(len(variant.results) for variant in found.variants)
     text = f"{runs} {'run' if runs == 1 else 'runs'}"
     if runs > 1:
-        kinds = " and ".join(f"{len(each.results)} with {each.activation}" for each in found.variants)
-        text += f" ({kinds})"
+        each_has = {len(each.results) for each in found.variants}
+        text += f" ({each_has.pop()} of each)" if len(found.variants) > 1 and len(each_has) == 1 else ""
     text += f" of {first.steps:,} steps, {first.tokens / 1e6:,.1f} M tokens each"
     if recipe:
         get = defaultdict(lambda: "?", recipe)
@@ -124,7 +125,11 @@ def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any
 
 def _pretraining_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:
     facts = []
+    names = [variant.activation for variant in found.variants]
+    main = {next(filter(is_raft, names), names[0]), fixed or names[0]}  # all others are in the table
     for row, variant in zip(found.rows(), found.variants, strict=True):
+        if variant.activation not in main:
+            continue
         spread = "" if row["loss_std"] is None else f"± {row['loss_std']:.3f} over {row['seeds']} seeds"
         facts.append(Fact(f"validation loss, {variant.activation}", f"{row['loss']:.3f} nats", spread))
         if variant.difference is not None:
