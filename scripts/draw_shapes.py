@@ -65,12 +65,7 @@ def main() -> None:
         for number, (site, function) in enumerate(functions_of(model).items()):
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
-            together = counted.setdefault(site, InputHistogram())
-            together.counts += inputs[site].counts
-            together.low, together.high = (
-                min(together.low, inputs[site].low),
-                max(together.high, inputs[site].high),
-            )
+            counted.setdefault(site, InputHistogram()).include(inputs[site])
         generator = torch.Generator().manual_seed(0)
         ids = batch["input_ids"]
         is_word = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))

@@ -18,7 +18,6 @@ import pandas as pd
 from raft.analysis.measures import Domain, distance
 from raft.analysis.shape_figures import difference, panels_figure
 from raft.analysis.snapshots import in_order, labels, read_inputs, read_snapshots
-from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf.inputs import InputHistogram
 from raft.training.watching import SNAPSHOTS
@@ -37,7 +36,7 @@ def main() -> None:
     if not cells:
         parser.error(f"{grid} keeps no cells with RAFs")
     domains = domains_of(cells)
-    rows = [row for site in domains for row in measured(cells, site, domains[site])]
+    rows = [measured(cells, site, domain) for site, domain in domains.items()]
     pd.DataFrame(rows).to_csv(ROOT / "results" / "shapes" / "tasks.csv", index=False)
     named = labels(list(domains))
     first = min(cell["seed"] for cell in cells)
@@ -75,14 +74,12 @@ def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
     counted: dict[str, InputHistogram] = {}
     for cell in cells:
         for site, inputs in cell["inputs"].items():
-            together = counted.setdefault(site, InputHistogram())
-            together.counts += inputs.counts
-            together.low, together.high = min(together.low, inputs.low), max(together.high, inputs.high)
+            counted.setdefault(site, InputHistogram()).include(inputs)
     return {site: Domain.of(counted[site]) for site in in_order(counted)}
 
 
-def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> list[dict[str, Any]]:
-    """L2 distances over a site's inputs, means over cells or pairs of cells; one row."""
+def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict[str, Any]:
+    """L2 distances over a site's inputs, means over cells or pairs of cells."""
 
     def apart(when: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
         return float(np.mean([distance(a[when][site], b[when][site], domain).l2 for a, b in pairs]))
@@ -91,22 +88,18 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> list
     of_tasks = [(a, b) for a, b in pairs if a["task"] != b["task"] and a["seed"] == b["seed"]]
     of_seeds = [(a, b) for a, b in pairs if a["task"] == b["task"]]
     fixed = FUNCTIONS["tanh" if "pooler" in site else FIXED]
-    functions: list[RationalFunction] = [cell["after"][site] for cell in cells]
-    moved = [distance(cell["after"][site], cell["before"][site], domain).l2 for cell in cells]
-    return [
-        {
-            "site": site,
-            "low": domain.x[0],
-            "high": domain.x[-1],
-            "to_fixed_before": np.mean([distance(c["before"][site], fixed, domain).l2 for c in cells]),
-            "to_fixed_after": np.mean([distance(each, fixed, domain).l2 for each in functions]),
-            "moved": np.mean(moved),
-            "between_tasks_before": apart("before", of_tasks),
-            "between_tasks_after": apart("after", of_tasks),
-            "between_seeds_before": apart("before", of_seeds),
-            "between_seeds_after": apart("after", of_seeds),
-        }
-    ]
+    return {
+        "site": site,
+        "low": domain.x[0],
+        "high": domain.x[-1],
+        "to_fixed_before": np.mean([distance(c["before"][site], fixed, domain).l2 for c in cells]),
+        "to_fixed_after": np.mean([distance(c["after"][site], fixed, domain).l2 for c in cells]),
+        "moved": np.mean([distance(c["after"][site], c["before"][site], domain).l2 for c in cells]),
+        "between_tasks_before": apart("before", of_tasks),
+        "between_tasks_after": apart("after", of_tasks),
+        "between_seeds_before": apart("before", of_seeds),
+        "between_seeds_after": apart("after", of_seeds),
+    }
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes" / "results"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PLACES = {
     "wikipedia": "the articles, as a folder of parquet; needed where a recipe says so",
     "glue": "GLUE in the official layout; by default the hub's",
     "squad": "SQuAD 1.1 in the official layout; by default the hub's",
-    "minilm": "the pretrained model; by default sentence-transformers/all-MiniLM-L6-v2 of the hub",
+    "minilm": f"the pretrained model; by default {MINILM} of the hub",
 }
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def main() -> None:

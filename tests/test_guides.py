@@ -9,7 +9,6 @@ from __future__ import annotations
 import doctest
 import json
 import re
-import runpy
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ import raft
 from raft.cli.main import COMMANDS
 from raft.errors import InputError
 from raft.kernels import dispatch
+from tests.stored_scripts import load_script
 
 pytest.importorskip("peft")
 
@@ -393,8 +393,8 @@ def test_every_command_line_is_one(block: Block) -> None:
 @pytest.mark.parametrize("places", [{}, {"wikipedia": "texts", "glue": "glue", "squad": "sq", "minilm": "m"}])
 @pytest.mark.parametrize("file", RESULT_RECIPES, ids=lambda file: file.stem)
 def test_recipes_of_results_are_commands(file: Path, places: dict[str, str]) -> None:
-    make_results = runpy.run_path(str(ROOT / "scripts" / "make_results.py"))
-    recipes = make_results["read_recipes"]()
+    make_results = load_script("make_results")
+    recipes = make_results.read_recipes()
     recipe = recipes[file.stem]
     assert set(recipe) <= {"minutes", "threads", "after", "needs", "commands"}
     for place in ("wikipedia", "glue_dir"):  # the hub has no such articles, and these commands want a folder
@@ -402,7 +402,7 @@ def test_recipes_of_results_are_commands(file: Path, places: dict[str, str]) -> 
         assert is_named == (place.removesuffix("_dir") in recipe.get("needs", []))
     assert set(recipe.get("after", [])) <= set(recipes)
     everywhere = dict.fromkeys(("wikipedia", "glue", "squad", "minilm"))
-    for program, *words in make_results["commands"](recipe, {**everywhere, **places}):
+    for program, *words in make_results.commands(recipe, {**everywhere, **places}):
         assert program == sys.executable
         if words[:2] == ["-m", "raft.cli.main"]:
             check_command(["raft", *words[2:]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -14,19 +12,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
+from tests.stored_scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tabulate_costs", ROOT / "scripts" / "tabulate_costs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass looks its module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tabulate_costs")
 
 
 def test_the_work_of_a_token_is_what_torch_counts(costs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

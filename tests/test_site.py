@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 import socket
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.stored_scripts import load_script
+
 NEEDED = "the site is built with: pip install 'raft-transformers[docs]'"
 for _package in ("mkdocs", "material", "mkdocstrings", "griffe", "l2m4m"):
     pytest.importorskip(_package, reason=NEEDED)
@@ -22,17 +22,6 @@ for _package in ("mkdocs", "material", "mkdocstrings", "griffe", "l2m4m"):
 ROOT = Path(__file__).parents[1]
 SOURCES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "use": "href"}
 """What a browser fetches by itself."""
-
-
-def load(name: str) -> ModuleType:
-    """A file of ``scripts/``, as mkdocs loads it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +137,7 @@ def test_options_are_those_of_the_commands(site: Path) -> None:
 
 
 def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
-    as_markdown = load("site_docstrings").as_markdown
+    as_markdown = load_script("site_docstrings").as_markdown
     found = as_markdown(
         "Do :math:`x^2`.\n\n.. math:: y = x,\n   z\n\nSee :func:`raft.fit` and :class:`Fit`.\n\n"
         "Shape:\n    Any.\n\nSource: someone.\n\n"
@@ -168,7 +157,7 @@ def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
 def test_tables_show_numbers_and_refuse_what_is_not_there(tmp_path: Path) -> None:
     from mkdocs.exceptions import PluginError
 
-    table = load("site_files").table
+    table = load_script("site_files").table
     file = tmp_path / "results.csv"
     file.write_text(
         "way,tokens_per_second,points,ratio_value,ratio_low,ratio_high\n"

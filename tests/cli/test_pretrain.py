@@ -220,7 +220,9 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     report_main([str(folder), "--out", str(page)])
     text = page.read_text(encoding="utf-8")
     assert "raf:version=B:degrees=3/2" in text
-    data = json.loads(re.search(r'"application/json"[^>]*>(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    found = re.search(r'"application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
     assert {run["settings"]["variant"] for run in data["runs"]} == {n for n in names if n.startswith("raf")}
     twins = {run["settings"]["variant"]: {raf["twin"] for raf in run["rafs"]} for run in data["runs"]}
     assert "relu" in twins["raf:raf_init=relu"]

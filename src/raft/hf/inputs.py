@@ -46,6 +46,11 @@ class InputHistogram:
         """Inputs that were seen."""
         return int(self.counts.sum())
 
+    def include(self, other: InputHistogram) -> None:
+        """Count all that another counted, too."""
+        self.counts += other.counts
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
     @torch.no_grad()
     def add(self, values: Tensor) -> None:
         """Count values of any shape, wherever they lie; those that are not finite are left out."""

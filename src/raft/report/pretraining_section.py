@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +46,20 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
         for variant in found.variants
         for result in variant.results
     }
-    recipes = [recipe for each in folders.values() if (recipe := read_recipe(each))]
-    recipe = recipes[0] if recipes else {}
+    recipes = {run: recipe for run, each in folders.items() if (recipe := read_recipe(each))}
+    recipe = next(iter(recipes.values()), {})
     fixed = twin_among([each.activation for each in found.variants])
+    kept = {run: snapshots for run, each in folders.items() if (snapshots := read_snapshots(each))}
+    has_variants = len({name for name, _ in kept}) > 1
     runs = [
         ViewerRun(
-            {"variant": name, "seed": str(seed)},
+            {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            twins(snapshots, str(read_recipe(each).get("raf_init") or fixed or "gelu")),
-            read_inputs(each / SNAPSHOTS),
+            twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
+            read_inputs(folders[name, seed] / SNAPSHOTS),
         )
-        for (name, seed), each in folders.items()
-        if (snapshots := read_snapshots(each))
+        for (name, seed), snapshots in kept.items()
     ]
-    variants = {run.settings["variant"] for run in runs}
-    if len(variants) < 2:
-        runs = [replace(run, settings={"seed": run.settings["seed"]}) for run in runs]
     table = TextTable("Pretraining", list(pretraining.HEADERS), pretraining.table_cells(found), labels=1)
     *others, last = [variant.activation for variant in found.variants]
     names = f"{', '.join(others)} and {last}" if others else last
@@ -76,7 +73,7 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
             losses, f"Validation losses of {names} against steps and against seconds",
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
-        *learned_blocks(runs, "variant" if len(variants) > 1 else None),
+        *learned_blocks(runs, "variant" if has_variants else None),
         *_evolution(runs),
         *repeat_blocks(found.command, found.setup, recipe, "of the first run" if len(recipes) > 1 else ""),
     ]  # fmt: skip
