@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from raft.analysis.grid import RESULTS
+from raft.analysis.grid import RESULTS, short_name
+from raft.experiments.grid import CELL
 from raft.training.watching import SNAPSHOTS
 
-SETTING = ("task", "activation", "tuning", "train_examples")
+SETTING = ("task", "model", "activation", "tuning", "train_examples")
 RUN = ("learning_rate", "raf_learning_rate", "seed")
 FILES = (RESULTS, "tables.md", "tables.tex")
 RECIPE = "recipe.yaml"
@@ -44,7 +45,8 @@ def main() -> None:
     kept: Counter[tuple[str, ...]] = Counter()
     cells = {}
     for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
-        options = json.loads((folder.parent / "cell.json").read_text())
+        options = json.loads((folder.parent / CELL).read_text())
+        options["model"] = short_name(options["model"])
         cells[tuple(str(options[name]) for name in (*SETTING, *RUN))] = folder.parent
     for row in results.to_dict("records"):
         setting = tuple(str(row[name]) for name in SETTING)
@@ -54,7 +56,7 @@ def main() -> None:
         kept[setting] += 1
         place = arguments.kept / cell.name
         place.mkdir()
-        shutil.copyfile(cell / "cell.json", place / "cell.json")
+        shutil.copyfile(cell / CELL, place / CELL)
         shutil.copytree(cell / SNAPSHOTS, place / SNAPSHOTS)
 
 

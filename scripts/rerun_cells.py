@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from raft.analysis.grid import short_name
 from raft.experiments.grid import GridRecipe
-from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="As many as the grid's processes had.")
     arguments = parser.parse_args()
     results = pd.read_csv(arguments.grid / "results.csv", dtype={"train_examples": str})
+    results = results[~results.task.str.contains(UNTRAINED)]  # scores of the same cells
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
     count = min(arguments.count, len(results))
     chosen = random.Random(arguments.draw).sample(range(len(results)), count)
@@ -54,7 +56,7 @@ def main() -> None:
 def model_of(recipe: dict[str, Any], name: str) -> str:
     """The grid's model of this short name; the only one, where it has one."""
     models: list[str] = recipe["models"]
-    alike = [model for model in models if model.rstrip("/").rpartition("/")[2] == name]
+    alike = [model for model in models if short_name(model) == name]
     return (alike or models)[0]
 
 

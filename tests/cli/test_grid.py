@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.pretraining_run import PretrainingResult
 
 RECIPE = """
 tasks: [rte]
@@ -269,3 +271,41 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     assert by_model.rows == differences.rows
     assert differences_table(pd.DataFrame(rows[:3])) is None
     assert "$\\pm$" in scores_table(pd.DataFrame(rows)).latex()
+
+
+def test_pretrained_twins_are_compared_and_judged_untrained(
+    glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for name in ("gelu", "raf"):
+        for seed in (1, 2):
+            folder = tmp_path / "pretrained" / f"{name}-{seed}"
+            shutil.copytree(model, folder)
+            result = PretrainingResult(name, seed, 1, 3.0, 6.0, 1.0, 1, 1, [(1, 1.0, 3.0)])
+            (folder / "pretraining.json").write_text(json.dumps(asdict(result)))
+            places.append(str(folder))
+    (tmp_path / "snli").mkdir()
+    snli = ["premise\thypothesis\tlabel", "anna is in the garden\tanna sees the garden\tentailment",
+            "anna is in the garden\tanna sees the library\tneutral"]  # fmt: skip
+    (tmp_path / "snli" / "test.tsv").write_text("\n".join(snli) + "\n")
+    out = tmp_path / "grid"
+    words = ["grid", "--tasks", "rte", "--models", *places, "--activations", "keep", "--sizes", "24",
+             "--seeds", "2", "--data_dir", str(glue), "--num_train_epochs", "1", "--max_length", "24",
+             "--transfer", "snli", "--transfer_data_dir", str(tmp_path)]  # fmt: skip
+    words += ["--disable_tqdm", "true", "--output_dir", str(out)]
+    assert main(words) == 0
+    rows = pd.read_csv(out / "results.csv")
+    assert Counter(rows.task) == {"rte": 8, "rte→snli": 8}
+    assert dict(zip(rows.model, rows.pretrained, strict=True)) == {
+        "gelu-1": "gelu", "gelu-2": "gelu", "raf-1": "raf", "raf-2": "raf",
+    }  # fmt: skip
+    assert set(rows[rows.task == "rte→snli"].points) <= {0.0, 50.0, 100.0}
+    tables = (out / "tables.md").read_text()
+    # the models are copies of one: no twin is better
+    assert "| activation | rte | rte→snli |" in tables
+    assert "| raf | +0.0 [+0.0, +0.0] 0/2/0 | +0.0 [+0.0, +0.0] 0/2/0 |" in tables
+    assert main(["report", str(out)]) == 0
+    assert "one a pretraining" in capsys.readouterr().out
+    for task, message in (("snlli", "unknown task 'snlli'"), ("squad", "cannot be judged on questions")):
+        assert main([*words[:-1], str(tmp_path / task), "--transfer", task]) == {"snlli": 2, "squad": 1}[task]
+        assert message in capsys.readouterr().err.replace("\n", " ")

@@ -14,12 +14,18 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from raft.errors import InputError
-from raft.experiments.statistics import Paired, paired
+from raft.experiments.statistics import Difference, Paired, over_seeds, paired
+from raft.training.finetuning_run import UNTRAINED
 
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
 
+PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
+"""Columns where models are those of ``raft pretrain``: the variant's name, and its seed."""
+
 AVERAGE = "average"
+ESCAPED = {"&": "\\&", "%": "\\%", "_": "\\_", "±": "$\\pm$", "−": "$-$", "→": "$\\to$"}
+"""In LaTeX."""
 RESULTS = "results.csv"
 
 
@@ -150,8 +156,68 @@ def grid_tables(results: pd.DataFrame) -> list[TextTable]:
     Args:
         results: as of ``scores_table``.
     """
-    made = (scores_table(results), differences_table(results), rates_table(results))
+    results = as_twins(results)
+    pooled = results
+    if PRETRAINED in results and results.activation.nunique() > 1:
+        pooled = results.assign(model="")  # a score's spread is that over both kinds of seeds
+    made = (
+        scores_table(pooled),
+        pretrainings_table(results),
+        differences_table(results),
+        rates_table(results),
+    )
     return [table for table in made if table is not None]
+
+
+def as_twins(results: pd.DataFrame) -> pd.DataFrame:
+    """Models of ``raft pretrain`` as twins: the activation is that of the pretraining, the model its seed.
+
+    Args:
+        results: as of ``scores_table``. They are left as they are where models differ in nothing but a seed,
+            have others beside them, or are converted.
+    """
+    if PRETRAINED not in results or results[PRETRAINED].isna().any() or results.activation.nunique() > 1:
+        return results
+    if results[PRETRAINED].nunique() < 2:
+        return results
+    seeds = results[PRETRAINING_SEED].astype(int).astype(str)
+    return results.assign(activation=results[PRETRAINED], model="pretraining " + seeds)
+
+
+def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
+    """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
+
+    Fine-tunings of one pretrained model share its luck, so the interval is Student's over the pretrainings.
+
+    Args:
+        results: of ``as_twins``.
+
+    Returns:
+        None where there are no two pretrainings of each twin.
+    """
+    if PRETRAINED not in results or results.activation.nunique() < 2 or results.model.nunique() < 2:
+        return None
+    averages = _with_averages(results)
+    means = averages.groupby(["task", *SETTING], sort=False).points.mean().reset_index()
+    baseline = results.activation.iloc[0]
+    keys = ["task", "model", "train_examples", "tuning"]
+    joined = means[means.activation != baseline].merge(
+        means[means.activation == baseline][[*keys, "points"]], on=keys, suffixes=("", "_baseline")
+    )
+
+    def cell(rows: pd.DataFrame) -> str:
+        difference = (rows.points - rows.points_baseline).to_numpy()
+        if len(rows) < 2:
+            return f"{difference.mean():+.1f}".replace("-", "−")
+        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
+        return f"{interval_text(found)} {wins}/{ties}/{len(rows) - wins - ties}"
+
+    title = (
+        f"Differences to {baseline}, one a pretraining: mean [95 % over {results.model.nunique()} "
+        "pretrainings], wins/ties/losses"
+    )
+    return _table(title, joined.assign(model=""), "activation", cell)
 
 
 def read_results(file: Path) -> pd.DataFrame:
@@ -172,16 +238,23 @@ def read_results(file: Path) -> pd.DataFrame:
 
 def difference_text(found: Paired) -> str:
     """A paired difference in a table's cell."""
-    numbers = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
-    return f"{numbers} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+    return f"{interval_text(found)} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+
+
+def interval_text(found: Difference | Paired) -> str:
+    """A mean with its interval."""
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
 
 
 def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
-    """With the mean over the tasks of each seed that has all of them, where there are several."""
-    tasks = results.task.nunique()
+    """With the mean over the tasks of each seed that has all of them, where there are several; those that
+    models are judged on untrained do not count."""
+    tuned = results[~results.task.str.contains(UNTRAINED)]
+    tasks = tuned.task.nunique()
     if tasks < 2:
         return results
-    groups = results.groupby([*SETTING, "seed"], sort=False)
+    runs = [name for name in (*SETTING, PRETRAINED, PRETRAINING_SEED, "seed") if name in results]
+    groups = tuned.groupby(runs, sort=False, dropna=False)
     whole = groups.agg(points=("points", "mean"), n=("task", "nunique"), constant=("constant", "any"))
     rows = whole[whole.n == tasks].drop(columns="n").reset_index().assign(task=AVERAGE)
     return pd.concat([results, rows], ignore_index=True)
@@ -213,7 +286,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _latex(text: str) -> str:
-    for found, escaped in (("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("±", "$\\pm$"), ("−", "$-$")):
+    for found, escaped in ESCAPED.items():
         text = text.replace(found, escaped)
     return text
 
@@ -221,5 +294,10 @@ def _latex(text: str) -> str:
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Rows of ``raft.experiments.grid.results`` as a frame, models by the last part of their names."""
     found = pd.DataFrame(rows)
-    found["model"] = [str(name).rstrip("/").rpartition("/")[2] for name in found.model]
+    found["model"] = [short_name(str(name)) for name in found.model]
     return found.astype({"points": np.float64})
+
+
+def short_name(model: str) -> str:
+    """The last part of a model's name or place."""
+    return model.rstrip("/").rpartition("/")[2]

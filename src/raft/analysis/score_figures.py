@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.grid import SETTING
-from raft.training.finetune import KEEP
+from raft.analysis.grid import SETTING, as_twins
+from raft.training.finetune import RAF
 
 COLOURS = (FAFT_COLOUR, RAFT_COLOUR, "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("s", "o", "^", "D", "v")
@@ -26,9 +26,10 @@ def scores_figure(results: pd.DataFrame) -> Figure:
     Args:
         results: one row a cell, as of ``raft.analysis.grid.frame``.
     """
+    results = as_twins(results)
     by = "activation" if results.activation.nunique() > 1 else "model"
     # the twin with fixed activations first, in the colour that it has in all figures
-    variants = sorted(dict.fromkeys(results[by]), key=lambda name: name != KEEP)
+    variants = sorted(dict.fromkeys(results[by]), key=lambda name: name.startswith(RAF))
     others = [name for name in SETTING if name != by and results[name].nunique() > 1]
     settings = results[others].agg(" · ".join, axis=1) if others else pd.Series("", index=results.index)
     rows = list(dict.fromkeys(settings))

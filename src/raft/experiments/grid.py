@@ -21,7 +21,8 @@ from raft.experiments.comparison import SEEDS
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import KEEP
-from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, run_finetuning
+from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe, FinetuningResult, run_finetuning
+from raft.training.pretraining_run import PretrainingResult
 from raft.training.task_source import Sources
 from raft.training.tuning import WITH_RAFS
 
@@ -141,7 +142,8 @@ class Grid:
         def one(cell: Cell, place: Path) -> None:
             recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
-            (place / "cell.json").write_text(json.dumps(dict(cell.options)) + "\n", encoding="utf-8")
+            options = {**cell.options, **pretrained(str(cell.options["model"]))}
+            (place / CELL).write_text(json.dumps(options) + "\n", encoding="utf-8")
             run_finetuning(recipe, arguments, place, sources)
 
         failed = folder.work_through(self.search_cells(), one, told)
@@ -186,28 +188,50 @@ def _is_raft(model: str) -> bool:
         return False
 
 
+@cache
+def pretrained(model: str) -> dict[str, Any]:
+    """Variant and seed of a model that ``raft pretrain`` made; empty for any other."""
+    folder = Path(model)
+    try:
+        found = PretrainingResult.read(folder)
+    except (OSError, ValueError, TypeError, KeyError):  # another's model
+        return {}
+    name = folder.resolve().name
+    variant = name.removesuffix(
+        f"-{found.seed}"
+    )  # a comparison's folder tells variants of one activation apart
+    return {
+        "pretrained": found.activation if variant == name else variant,
+        "pretraining_seed": found.seed,
+    }
+
+
+CELL = "cell.json"
 RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
 ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
 
 def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row a finished cell: its options and scores; no rate of RAFs where none were trained."""
+    """One row a finished cell: options, pretraining of the model, scores; no rate of RAFs where none was
+    trained. One more for each task that its model was judged on untrained."""
     rows = []
     for cell in cells:
         if folder.state(cell) != "done":
             continue
         found = FinetuningResult.read(folder.path(cell))
         raf_rate = cell.options["raf_learning_rate"] if found.trained.get("RAFs") else None
-        rows.append(
-            {
-                **cell.options,
-                "raf_learning_rate": raf_rate,
-                "points": found.points,
-                "validation": found.validation,
-                "epoch": found.epoch,
-                "constant": bool(found.constant),
-                "seconds": found.seconds["all"],
-                **{f"test_{name}": value for name, value in next(iter(found.parts.values())).items()},
-            }
-        )
+        options = json.loads((folder.path(cell) / CELL).read_text(encoding="utf-8"))
+        row = {
+            **options,
+            "raf_learning_rate": raf_rate,
+            "validation": found.validation,
+            "epoch": found.epoch,
+            "seconds": found.seconds["all"],
+        }
+        for number, (test, points) in enumerate(found.tests.items()):
+            if number == 0 or test.startswith(UNTRAINED):
+                task = options["task"] + (test if number else "")
+                parts = {f"test_{name}": value for name, value in found.parts[test].items()}
+                constant = test in found.constant
+                rows.append({**row, "task": task, "points": points, "constant": constant, **parts})
     return rows

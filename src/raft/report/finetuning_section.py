@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raft.analysis.grid import TextTable
+from raft.analysis.grid import TextTable, short_name
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.report.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page import Section
@@ -22,7 +22,7 @@ def finetuning_section(folder: Path) -> Section:
     """
     result = FinetuningResult.read(folder)
     recipe = read_recipe(folder)
-    model = str(recipe.get("model", "a model")).rstrip("/").rpartition("/")[2]
+    model = short_name(str(recipe.get("model", "a model")))
     snapshots = read_snapshots(folder)
     runs = []
     if snapshots:

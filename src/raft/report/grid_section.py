@@ -9,18 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.grid import RESULTS, grid_tables, read_results
+from raft.analysis.grid import RESULTS, grid_tables, read_results, short_name
 from raft.analysis.score_figures import scores_figure
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.errors import InputError
+from raft.experiments.grid import CELL
 from raft.report.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page import Section
 from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.report.viewer import ViewerRun
+from raft.training.finetuning_run import UNTRAINED
 from raft.training.pretraining_run import RECIPE
 from raft.training.watching import SNAPSHOTS
 
-CELL = "cell.json"
 SETTINGS = {
     "task": "task", "model": "model", "activation": "activation", "tuning": "tuning",
     "train_examples": "examples", "learning_rate": "learning rate", "raf_learning_rate": "rate of the RAFs",
@@ -70,6 +71,8 @@ def grid_section(folder: Path) -> Section:
 
 
 def _sentence(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
+    results = results[~results.task.str.contains(UNTRAINED)]
+
     def some(name: str, column: str) -> str:
         values = list(dict.fromkeys(results[column]))
         return f"{len(values)} {name if len(values) == 1 else name + 's'} ({', '.join(map(str, values))})"
@@ -146,7 +149,7 @@ def _options(cell: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{file} holds no options of a cell: {error}") from error
     if isinstance(options, dict) and "model" in options:
-        options["model"] = str(options["model"]).rstrip("/").rpartition("/")[2]
+        options["model"] = short_name(str(options["model"]))
     return options if isinstance(options, dict) else {}
 
 

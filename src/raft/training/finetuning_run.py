@@ -13,18 +13,22 @@ import yaml
 from transformers import TrainerCallback
 
 from raft.data.subsets import draw_indices, select
+from raft.data.tasks import Score
 from raft.errors import InputError
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
+from raft.training.transfer import check_transfer, judge_model
 from raft.training.tuning import TUNINGS
 from raft.training.watching import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
 
 RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
 PREDICTIONS = "predictions"
 ALL = "all"
+UNTRAINED = "→"
+"""Before the name of a task that a model was judged on without training."""
 
 
 @dataclass
@@ -60,11 +64,20 @@ class FinetuningRecipe(TaskOptions):
     patience: int | None = field(
         default=None, metadata={"help": "Epochs without a better validation score before the end."}
     )
+    transfer: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Tasks that the tuned model is judged on as well, untrained: snli after rte."},
+    )
+    transfer_data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
+    )
     save_model: bool = field(default=False, metadata={"help": "Keep the tuned model in the folder."})
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         self.check_task()
+        for transferred in self.transferred():
+            transferred.check_task()
         for name, known in (
             ("activation", ACTIVATIONS),
             ("tuning", TUNINGS),
@@ -80,6 +93,13 @@ class FinetuningRecipe(TaskOptions):
             self.raf_config()
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def transferred(self) -> list[TaskOptions]:
+        """The tasks that the tuned model is judged on untrained."""
+        return [
+            TaskOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
+            for name in self.transfer
+        ]
 
     def raf_config(self) -> RafConfig:
         """Of a converted model."""
@@ -99,7 +119,7 @@ class FinetuningResult:
         task: as asked for.
         seed: of draws, new weights and order.
         validation: points of the epoch that was kept; None where the last one was.
-        tests: points by name.
+        tests: points by name; names of tasks that it was judged on untrained begin with an arrow.
         parts: each number of the metric, by test and name.
         constant: names of tests in which the model says the same of every input.
         epoch: that was kept.
@@ -193,23 +213,27 @@ def run_finetuning(
         callbacks: of ``transformers``.
 
     Raises:
-        InputError: for a task or model that cannot be used.
+        InputError: for a task or model that cannot be used, or a task that the tuned model cannot be
+            judged on.
         TrainingError: where the loss is not finite.
     """
     data, drawn = read_data(recipe, arguments.seed, sources)
+    for other in recipe.transferred():
+        check_transfer(list(data.config.get("label2id", ())), other, sources)
     (folder / DRAWN).write_text(json.dumps(drawn) + "\n", encoding="utf-8")
     arguments = replace(arguments, output_dir=str(folder / "training"))
     found = finetune(
         recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
         recipe.raf_config(), recipe.patience, [MetricsLog(folder), *callbacks],
     )  # fmt: skip
+    tests = {**found.tests, **_untrained(recipe, found.model, sources)}
     result = FinetuningResult(
         task=recipe.task,
         seed=arguments.seed,
         validation=None if found.validation is None else found.validation.points,
-        tests={name: score.points for name, score in found.tests.items()},
-        parts={name: dict(score.parts) for name, score in found.tests.items()},
-        constant=[name for name, score in found.tests.items() if score.constant],
+        tests={name: score.points for name, score in tests.items()},
+        parts={name: dict(score.parts) for name, score in tests.items()},
+        constant=[name for name, score in tests.items() if score.constant],
         epoch=found.epoch,
         history=found.history,
         trained={part.name: part.trained for part in found.parts},
@@ -228,6 +252,16 @@ def run_finetuning(
         sources.tokenizer(recipe.model).save_pretrained(folder)
     (folder / RESULT).write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
     return result, found
+
+
+def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:
+    tokenizer = sources.tokenizer(recipe.model)
+    found = {}
+    for task in recipe.transferred():
+        scores = judge_model(model, tokenizer, task, sources)
+        for name, score in scores.items():
+            found[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score
+    return found
 
 
 def described(recipe: FinetuningRecipe, arguments: RaftTrainingArguments) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from raft.data.label_maps import map_labels
-from raft.data.tasks import Score, evaluate
+from raft.data.label_maps import LabelMap, map_labels
+from raft.data.tasks import Score, Task, evaluate
 from raft.errors import InputError
 from raft.training.finetune import outputs_of
 from raft.training.finetuning_data import predictions, question_data, sentence_data
@@ -26,10 +26,7 @@ def judge(
     labels: Mapping[str, str] | None = None,
     device: str = "cpu",
 ) -> dict[str, Score]:
-    """Score a tuned model on a task's tests, without training.
-
-    A classification is scored by its metric over the labels that model and task have in common (see
-    ``raft.data.label_maps``); SQuAD, and whatever is in its form, by F1 and exact match.
+    """Load a tuned model, and score it as ``judge_model`` does.
 
     Args:
         model: folder or hub name of a tuned model.
@@ -44,9 +41,38 @@ def judge(
     Raises:
         InputError: for a model without a tuned head for such a task, or labels that cannot be mapped.
     """
+    is_squad = options.dataset is None and options.task in SQUADS
+    head = AutoModelForQuestionAnswering if is_squad else AutoModelForSequenceClassification
     tokenizer = sources.tokenizer(model)
+    return judge_model(_tuned(head, model).to(device), tokenizer, options, sources, labels)
+
+
+def judge_model(
+    tuned: Any,
+    tokenizer: Any,
+    options: TaskOptions,
+    sources: Sources,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Score]:
+    """Score a tuned model on a task's tests, without training.
+
+    A classification is scored by its metric over the labels that model and task have in common (see
+    ``raft.data.label_maps``); SQuAD, and whatever is in its form, by F1 and exact match.
+
+    Args:
+        tuned: a model with a head for such a task.
+        tokenizer: of the model.
+        options: the task.
+        sources: of the process.
+        labels: names of the model's or the task's labels, and what they are to be called.
+
+    Returns:
+        Scores by the test's name.
+
+    Raises:
+        InputError: for labels that cannot be mapped.
+    """
     if options.dataset is None and options.task in SQUADS:
-        tuned = _tuned(AutoModelForQuestionAnswering, model).to(device)
         questions = sources.questions(options, "validation")
         data = question_data(
             questions[:1], None, {"SQuAD": questions}, tokenizer, SQUADS[options.task],
@@ -58,14 +84,10 @@ def judge(
             if judged.score is not None
         }
     task = sources.task(options)
-    if task.labels is None:
-        raise InputError(f"{task.name} is a regression, to which no other task's labels can be mapped")
-    tuned = _tuned(AutoModelForSequenceClassification, model).to(device)
     names = [str(tuned.config.id2label[number]) for number in range(tuned.config.num_labels)]
-    mapped = map_labels(names, task.labels, labels)
-    task = replace(
-        task, metric=task.metric if len(mapped.labels) == len(task.labels) else "accuracy", hidden={}
-    )
+    mapped = _mapped(names, task, labels)
+    is_same = len(mapped.labels) == len(task.labels or ())
+    task = replace(task, metric=task.metric if is_same else "accuracy", hidden={})
     data = sentence_data(task, task.test[:1], None, tokenizer, options.max_length or 128)
     found = {}
     for name, judged in data.tests.items():
@@ -73,6 +95,30 @@ def judge(
         wanted = np.array([example.label for example in task.tests[name]])
         found[name] = evaluate(task.metric, mapped.predictions(said), mapped.wanted(wanted))
     return found
+
+
+def check_transfer(tuned_labels: Sequence[str], options: TaskOptions, sources: Sources) -> None:
+    """Raise ``InputError`` where a model could not be judged on a task, before it is tuned.
+
+    Args:
+        tuned_labels: names of its classes; of a regression the score's alone; none where it answers
+            questions.
+        options: the task.
+        sources: of the process.
+    """
+    is_squad = options.dataset is None and options.task in SQUADS
+    if is_squad != (not tuned_labels):
+        kinds = ("questions", "sentences")
+        tuned, other = kinds if not tuned_labels else reversed(kinds)
+        raise InputError(f"a model that is tuned on {tuned} cannot be judged on {other}: {options.task}")
+    if not is_squad:
+        _mapped(tuned_labels, sources.task(options))
+
+
+def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:
+    if task.labels is None:
+        raise InputError(f"{task.name} is a regression, to which no other task's labels can be mapped")
+    return map_labels(tuned_labels, task.labels, labels)
 
 
 def _tuned(head: Any, model: str) -> Any:

@@ -1,0 +1,148 @@
+"""Time a grid of fine-tunings beside as many runs of a plain script with ``transformers.Trainer``.
+
+python scripts/measure_grid_time.py --model MINILM --data_dir GLUE --out results/cpu-grid-time
+
+What a user waits for: whole commands, from the shell and back. The plain script runs once a cell, with
+torch's own number of threads; `raft grid` runs once, with as many processes as there are cores, of one thread
+each. Both get the same examples and options, bfloat16 too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from raft.data.subsets import select
+from raft.experiments.comparison import SEEDS
+from raft.experiments.results import machine
+from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.task_source import Sources
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = {
+    "num_train_epochs": 10,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 16,
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "linear",
+    "weight_decay": 0.1,
+    "bf16": True,
+}
+MAX_LENGTH = 128
+PLAIN = "transformers.Trainer"
+WAYS = {"raft grid, FAFT": "keep", "raft grid, RAFT": "raf"}
+"""By name: the activation of the grid's cells."""
+
+
+def main() -> None:
+    """Write ``results.csv`` (one row a round and way) and ``results.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data_dir", help="GLUE in the official layout; the hub without it.")
+    parser.add_argument("--tasks", nargs="+", default=["cola", "sst2", "mrpc"])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        runs, grid = Path(place) / "plain", Path(place) / "grid.yaml"
+        runs.mkdir()
+        write_runs(runs, arguments)
+        write_grid(grid, arguments)
+        ways = {PLAIN: partial(run_plain, runs)}
+        for name, activation in WAYS.items():
+            ways[name] = partial(run_grid, grid, activation)
+        for number in range(arguments.rounds):
+            for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
+                began = time.perf_counter()
+                ways[name]()
+                rows.append({"round": number, "way": name, "seconds": time.perf_counter() - began})
+                print(f"{number} {name}: {rows[-1]['seconds']:.1f} s", flush=True)
+    table = pd.DataFrame(rows).pivot(index="round", columns="way", values="seconds")[list(ways)]
+    ratios = table.div(table[PLAIN], axis=0)
+    summary = pd.DataFrame(
+        {
+            "cells": len(arguments.tasks) * arguments.seeds,
+            "seconds": table.median(),
+            "ratio": ratios.median(),
+            "ratio_low": ratios.min(),
+            "ratio_high": ratios.max(),
+            "rounds": arguments.rounds,
+        }
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    summary.to_csv(arguments.out / "results.csv")
+    record = {"rounds": rows, "tasks": arguments.tasks, "seeds": arguments.seeds, "arguments": ARGUMENTS}
+    (arguments.out / "results.json").write_text(
+        json.dumps({**record, "setup": machine()}, indent=1) + "\n", encoding="utf-8"
+    )
+    print(summary.to_string())
+
+
+def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
+    """What the plain script reads: one file a cell, with the very examples of the grid's."""
+    sources = Sources()
+    for name in arguments.tasks:
+        task = sources.task(FinetuningRecipe(task=name, data_dir=arguments.data_dir))
+        for seed in SEEDS[: arguments.seeds]:
+            chosen = select(task, seed, 100)
+            parts = {
+                "train": chosen.train,
+                "validation": chosen.validation,
+                "test": next(iter(task.tests.values())),
+            }
+            run = {
+                "model": arguments.model,
+                "labels": len(task.labels or ("score",)),
+                "max_length": MAX_LENGTH,
+                "arguments": {**ARGUMENTS, "seed": seed},
+                **{part: [(each.first, each.second, each.label) for each in parts[part]] for part in parts},
+            }
+            (folder / f"{name}-{seed}.json").write_text(json.dumps(run), encoding="utf-8")
+
+
+def write_grid(file: Path, arguments: argparse.Namespace) -> None:
+    """The grid's recipe."""
+    recipe = {
+        "tasks": arguments.tasks,
+        "models": [arguments.model],
+        "sizes": ["100"],
+        "seeds": arguments.seeds,
+        "data_dir": arguments.data_dir,
+        "patience": ARGUMENTS["num_train_epochs"],
+        "max_length": MAX_LENGTH,
+        "disable_tqdm": True,
+        **ARGUMENTS,
+    }
+    file.write_text(yaml.safe_dump({key: value for key, value in recipe.items() if value is not None}))
+
+
+def run_plain(folder: Path) -> None:
+    """One process a cell, one after the other."""
+    for file in sorted(folder.glob("*.json")):
+        script = ROOT / "scripts" / "plain_finetuning.py"
+        subprocess.run([sys.executable, str(script), str(file)], check=True, capture_output=True)
+
+
+def run_grid(recipe: Path, activation: str) -> None:
+    """The whole grid, from nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        words = ["-m", "raft.cli.main", "grid", "--config", str(recipe), "--output_dir", f"{place}/grid"]
+        processes = ["--activations", activation, "--processes", str(os.cpu_count() or 1)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words, *processes], check=True, env=environment, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
