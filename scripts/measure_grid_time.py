@@ -38,7 +38,6 @@ ARGUMENTS = {
     "weight_decay": 0.1,
     "bf16": True,
 }
-MAX_LENGTH = 128
 PLAIN = "transformers.Trainer"
 WAYS = {"raft grid, FAFT": "keep", "raft grid, RAFT": "raf"}
 """By name: the activation of the grid's cells."""
@@ -51,6 +50,8 @@ def main() -> None:
     parser.add_argument("--data_dir", help="GLUE in the official layout; the hub without it.")
     parser.add_argument("--tasks", nargs="+", default=["cola", "sst2", "mrpc"])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--max_length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -96,7 +97,7 @@ def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
     for name in arguments.tasks:
         task = sources.task(FinetuningRecipe(task=name, data_dir=arguments.data_dir))
         for seed in SEEDS[: arguments.seeds]:
-            chosen = select(task, seed, 100)
+            chosen = select(task, seed, arguments.examples)
             parts = {
                 "train": chosen.train,
                 "validation": chosen.validation,
@@ -105,7 +106,7 @@ def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
             run = {
                 "model": arguments.model,
                 "labels": len(task.labels or ("score",)),
-                "max_length": MAX_LENGTH,
+                "max_length": arguments.max_length,
                 "arguments": {**ARGUMENTS, "seed": seed},
                 **{part: [(each.first, each.second, each.label) for each in parts[part]] for part in parts},
             }
@@ -117,11 +118,11 @@ def write_grid(file: Path, arguments: argparse.Namespace) -> None:
     recipe = {
         "tasks": arguments.tasks,
         "models": [arguments.model],
-        "sizes": ["100"],
+        "sizes": [str(arguments.examples)],
         "seeds": arguments.seeds,
         "data_dir": arguments.data_dir,
         "patience": ARGUMENTS["num_train_epochs"],
-        "max_length": MAX_LENGTH,
+        "max_length": arguments.max_length,
         "disable_tqdm": True,
         **ARGUMENTS,
     }
@@ -132,7 +133,7 @@ def run_plain(folder: Path) -> None:
     """One process a cell, one after the other."""
     for file in sorted(folder.glob("*.json")):
         script = ROOT / "scripts" / "plain_finetuning.py"
-        subprocess.run([sys.executable, str(script), str(file)], check=True, capture_output=True)
+        subprocess.run([sys.executable, str(script), str(file)], check=True, stdout=subprocess.DEVNULL)
 
 
 def run_grid(recipe: Path, activation: str) -> None:
@@ -141,7 +142,9 @@ def run_grid(recipe: Path, activation: str) -> None:
         words = ["-m", "raft.cli.main", "grid", "--config", str(recipe), "--output_dir", f"{place}/grid"]
         processes = ["--activations", activation, "--processes", str(os.cpu_count() or 1)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, *words, *processes], check=True, env=environment, capture_output=True)
+        subprocess.run(
+            [sys.executable, *words, *processes], check=True, env=environment, stdout=subprocess.DEVNULL
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""What is kept of a grid, made again from there, and timed beside a plain script."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from raft.cli.main import main
+from tests.stored_scripts import load_script
+
+WORDS = [
+    "grid", "--tasks", "rte", "--activations", "keep", "raf", "--sizes", "24", "--seeds", "2",
+    "--num_train_epochs", "1", "--max_length", "24", "--per_device_train_batch_size", "8",
+    "--learning_rate", "1e-3", "--disable_tqdm", "true",
+]  # fmt: skip
+
+
+def run(name: str, *words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    load_script(name).main()
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
+    glue: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grid, kept = tmp_path / "grid", tmp_path / "kept"
+    places = ["--data_dir", str(glue)]
+    assert main([*WORDS, "--models", str(model), *places, "--output_dir", str(grid)]) == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run(
+        "keep_grid",
+        str(grid),
+        str(kept),
+        "--models",
+        "someone/model",
+        "--seeds",
+        "1",
+        monkeypatch=monkeypatch,
+    )
+    assert (kept / "tables.md").read_bytes() == (grid / "tables.md").read_bytes()
+    assert str(tmp_path) not in (kept / "recipe.yaml").read_text()
+    # RAFs of one seed; the FAFT has none
+    (cell,) = kept.glob("*/cell.json")
+    assert json.loads(cell.read_text())["activation"] == "raf"
+    assert list((cell.parent / "rafs").iterdir())
+    again = [str(kept), "--count", "2", "--model", str(model), *places]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run("rerun_cells", *again, monkeypatch=monkeypatch)
+    assert ended.value.code == 0, capsys.readouterr().out
+    # a score that does not come again is told
+    results = pd.read_csv(kept / "results.csv").assign(points=-1.0)
+    results.to_csv(kept / "results.csv", index=False)
+    with pytest.raises(SystemExit) as ended:
+        run("rerun_cells", *again[:2], "1", *again[3:], monkeypatch=monkeypatch)
+    assert ended.value.code == 1
+    assert "-1.0 published" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_grids_are_timed_beside_a_plain_script(
+    glue: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load_script("measure_grid_time")
+    monkeypatch.setitem(script.ARGUMENTS, "num_train_epochs", 1)
+    monkeypatch.setattr(
+        sys, "argv",
+        ["measure_grid_time", "--model", str(model), "--data_dir", str(glue), "--tasks", "rte",
+         "--seeds", "1", "--rounds", "1", "--examples", "24", "--max_length", "24",
+         "--out", str(tmp_path / "out")],
+    )  # fmt: skip
+    script.main()
+    found = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert found.way.tolist() == ["transformers.Trainer", "raft grid, FAFT", "raft grid, RAFT"]
+    assert (found.seconds > 0).all()
+    assert found.ratio.tolist() == pytest.approx((found.seconds / found.seconds[0]).tolist())
