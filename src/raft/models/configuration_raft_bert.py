@@ -10,6 +10,9 @@ from transformers import BertConfig
 
 from raft.hf.config import RafConfig
 
+RANDOM, NEIGHBOURS = "random", "neighbours"
+ATTENTION_INITS = (RANDOM, NEIGHBOURS)
+
 
 @strict
 class RaftBertConfig(BertConfig):
@@ -20,13 +23,17 @@ class RaftBertConfig(BertConfig):
 
     Attributes:
         deepnorm: scale residuals and initial weights by the number of layers; False is BERT's own post-LN.
+        attention_init: what attention begins with: ``"random"`` as in BERT and the paper, or
+            ``"neighbours"``: each head looks at one neighbour (see ``raft.models.neighbours``), which spares
+            small models the plateau at the start of masked language modelling.
         embedding_layer_norm: normalise the sum of the embeddings, as BERT does; the official code does not.
         raf: the block of :class:`raft.RafConfig`. One without ``init`` starts every RAF from GELU, the
             pooler's too, as the paper does. None is the FAFT: ``hidden_act`` in the layers, tanh in the
             pooler.
 
     Raises:
-        ValueError: for a decoder; only encoders are supported.
+        ValueError: for a decoder; only encoders are supported. For an unknown ``attention_init``, and for
+            neighbours without normalised embeddings or with heads of odd width.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
     Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2.
@@ -45,12 +52,22 @@ class RaftBertConfig(BertConfig):
     use_cache: bool = False  # an encoder has none; True only makes gradient checkpointing warn
     deepnorm: bool = True
     embedding_layer_norm: bool = True
+    attention_init: str = "random"
     raf: dict[str, Any] | RafConfig | None = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.is_decoder or self.add_cross_attention:
             raise ValueError("RaftBert is an encoder; is_decoder and add_cross_attention must be False")
+        if self.attention_init not in ATTENTION_INITS:
+            raise ValueError(
+                f"attention_init must be one of {', '.join(ATTENTION_INITS)}, not {self.attention_init!r}"
+            )
+        if self.attention_init == NEIGHBOURS:
+            if not self.embedding_layer_norm:
+                raise ValueError("attention_init 'neighbours' needs embedding_layer_norm")
+            if self.hidden_size // self.num_attention_heads % 2:
+                raise ValueError("attention_init 'neighbours' needs heads of even width")
         if isinstance(self.raf, RafConfig):
             self.raf = self.raf.to_dict()
         elif self.raf is not None:

@@ -6,6 +6,7 @@ activations are put in place of the fixed ones by ``raft.hf``, as in every other
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ from transformers.models.bert.modeling_bert import (
 )
 from transformers.utils.generic import can_return_tuple
 
-from raft.models.configuration_raft_bert import RaftBertConfig
+from raft.models.configuration_raft_bert import NEIGHBOURS, RaftBertConfig
+from raft.models.neighbours import key_weight, position_waves, query_weight
 
 IGNORED = -100
 """Label of a position where nothing is predicted."""
@@ -95,6 +97,11 @@ class RaftBertLayer(BertLayer):
                 self.output.dense,
             ):
                 linear.xavier_gain = config.xavier_gain  # type: ignore[assignment]
+        if config.attention_init == NEIGHBOURS:
+            size = (config.hidden_size, config.num_attention_heads)
+            attention = self.attention.self
+            attention.query.make_weight = partial(query_weight, *size)  # type: ignore[assignment]
+            attention.key.make_weight = partial(key_weight, *size)  # type: ignore[assignment]
 
 
 class RaftBertEncoder(BertEncoder):
@@ -119,7 +126,12 @@ class RaftBertPreTrainedModel(BertPreTrainedModel):
         # told by a mark on the projection itself: a checkpoint that lacks only some of a layer's weights has
         # just those initialised, module by module
         gain = getattr(module, "xavier_gain", None)
-        if isinstance(module, nn.Linear) and isinstance(gain, float):
+        make = getattr(module, "make_weight", None)
+        if isinstance(module, nn.Linear | nn.Embedding) and make is not None:
+            init.copy_(module.weight, make())
+            if isinstance(module, nn.Linear):
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear) and isinstance(gain, float):
             init.xavier_normal_(module.weight, gain=gain)
             init.zeros_(module.bias)
         else:
@@ -161,6 +173,10 @@ class RaftBertModel(RaftBertPreTrainedModel, BertModel):
         self.embeddings = BertEmbeddings(config)
         if not config.embedding_layer_norm:
             self.embeddings.LayerNorm = nn.Identity()  # type: ignore[assignment]
+        if config.attention_init == NEIGHBOURS:
+            self.embeddings.position_embeddings.make_weight = partial(  # type: ignore[assignment]
+                position_waves, config.max_position_embeddings, config.hidden_size, config.initializer_range
+            )
         self.encoder = RaftBertEncoder(config)
         self.pooler = BertPooler(config) if add_pooling_layer else None
         self.post_init()

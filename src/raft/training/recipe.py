@@ -14,6 +14,7 @@ from raft.coefficients.functions import canonical_name
 from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
+from raft.models.configuration_raft_bert import ATTENTION_INITS, NEIGHBOURS
 from raft.training.variants import RAF, split_variants, variant_recipe
 
 
@@ -78,6 +79,14 @@ class PretrainingRecipe:
         default=0.02, metadata={"help": "Standard deviation of initial weights that DeepNorm does not set."}
     )
 
+    attention_init: str = field(
+        default="random",
+        metadata={
+            "help": "What attention begins with: 'random', as in the paper, or 'neighbours', with which "
+            "small models leave the plateau at the start within minutes."
+        },
+    )
+
     global_batch_size: int = field(
         default=4096,
         metadata={
@@ -114,6 +123,12 @@ class PretrainingRecipe:
                 f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads, "
                 f"{self.num_attention_heads}"
             )
+        if self.attention_init not in ATTENTION_INITS:
+            raise InputError(
+                f"--attention_init must be one of {', '.join(ATTENTION_INITS)}, not {self.attention_init!r}"
+            )
+        if self.attention_init == NEIGHBOURS and self.hidden_size // self.num_attention_heads % 2:
+            raise InputError("--attention_init neighbours needs heads of even width")
         if not 8 <= self.sequence_length <= self.max_position_embeddings:
             raise InputError(
                 f"--sequence_length must be from 8 to --max_position_embeddings, "
@@ -151,6 +166,7 @@ class PretrainingRecipe:
             initializer_range=self.initializer_range,
             pad_token_id=tokenizer.pad_token_id,
             deepnorm=self.deepnorm,
+            attention_init=self.attention_init,
             raf=self.raf_block() if activation == RAF else None,
         )
 
