@@ -133,7 +133,7 @@ def run_plain(folder: Path) -> None:
     """One process a cell, one after the other."""
     for file in sorted(folder.glob("*.json")):
         script = ROOT / "scripts" / "plain_finetuning.py"
-        subprocess.run([sys.executable, str(script), str(file)], check=True, stdout=subprocess.DEVNULL)
+        run([sys.executable, str(script), str(file)])
 
 
 def run_grid(recipe: Path, activation: str) -> None:
@@ -141,10 +141,14 @@ def run_grid(recipe: Path, activation: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         words = ["-m", "raft.cli.main", "grid", "--config", str(recipe), "--output_dir", f"{place}/grid"]
         processes = ["--activations", activation, "--processes", str(os.cpu_count() or 1)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(
-            [sys.executable, *words, *processes], check=True, env=environment, stdout=subprocess.DEVNULL
-        )
+        run([sys.executable, *words, *processes], {**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def run(words: list[str], environment: dict[str, str] | None = None) -> None:
+    """A command, which says something only where it fails."""
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
 
 
 if __name__ == "__main__":
