@@ -1,0 +1,41 @@
+"""Validation losses of kept pretrainings beside each other, against the tokens that were read.
+
+python scripts/tabulate_losses.py results/attention-init random neighbours --every 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from raft.training.pretraining_run import PretrainingResult
+
+
+def main() -> None:
+    """Write ``losses.md`` into the folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("runs", nargs="+", help="Folders in it, of runs with as many tokens a step.")
+    parser.add_argument("--every", type=int, required=True, help="Steps between two rows.")
+    arguments = parser.parse_args()
+    columns, tokens = {}, {}
+    for name in arguments.runs:
+        result = PretrainingResult.read(arguments.folder / name)
+        columns[name] = {
+            step: f"{loss:.2f}" for step, _, loss in result.history if step % arguments.every == 0
+        }
+        tokens = {step: f"{step * result.tokens // result.steps:,}" for step in columns[name]}
+    table = pd.DataFrame(columns)
+    lines = [
+        ["tokens", *arguments.runs],
+        ["---:"] * (len(arguments.runs) + 1),
+        *([tokens[step], *row] for step, row in zip(table.index, table.to_numpy().tolist(), strict=True)),
+    ]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    (arguments.folder / "losses.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
