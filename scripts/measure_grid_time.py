@@ -44,7 +44,7 @@ WAYS = {"raft grid, FAFT": "keep", "raft grid, RAFT": "raf"}
 
 
 def main() -> None:
-    """Write ``results.csv`` (one row a round and way) and ``results.json``."""
+    """Write ``results.csv`` (one row a way) and ``results.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_dir", help="GLUE in the official layout; the hub without it.")

@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from raft.analysis.grid import short_name
+from raft.analysis.grid import of_tuned_tasks, short_name
 from raft.experiments.grid import GridRecipe
-from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe
+from raft.training.finetuning_run import FinetuningRecipe
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="As many as the grid's processes had.")
     arguments = parser.parse_args()
     results = pd.read_csv(arguments.grid / "results.csv", dtype={"train_examples": str})
-    results = results[~results.task.str.contains(UNTRAINED)]  # scores of the same cells
+    results = of_tuned_tasks(results)
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
     count = min(arguments.count, len(results))
     chosen = random.Random(arguments.draw).sample(range(len(results)), count)

@@ -249,7 +249,7 @@ def interval_text(found: Difference | Paired) -> str:
 def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
     """With the mean over the tasks of each seed that has all of them, where there are several; those that
     models are judged on untrained do not count."""
-    tuned = results[~results.task.str.contains(UNTRAINED)]
+    tuned = of_tuned_tasks(results)
     tasks = tuned.task.nunique()
     if tasks < 2:
         return results
@@ -301,3 +301,8 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def short_name(model: str) -> str:
     """The last part of a model's name or place."""
     return model.rstrip("/").rpartition("/")[2]
+
+
+def of_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: without those of tasks that its model was judged on untrained."""
+    return results[~results.task.str.contains(UNTRAINED)]

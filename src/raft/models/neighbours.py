@@ -23,9 +23,8 @@ POSITION_SCALE = 2.0
 SCORE = 10.0
 """Attention score of the position that is looked at; those of others lie around zero."""
 
-_SHARE = POSITION_SCALE**2 / (
-    POSITION_SCALE**2 + 2
-)  # of a layer's normalised input; tokens and segments have 1 each
+# of the variance of the normalised embeddings, in which tokens and segments have 1 each
+_SHARE = POSITION_SCALE**2 / (POSITION_SCALE**2 + 2)
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.grid import RESULTS, grid_tables, read_results, short_name
+from raft.analysis.grid import RESULTS, grid_tables, of_tuned_tasks, read_results, short_name
 from raft.analysis.score_figures import scores_figure
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.errors import InputError
@@ -18,7 +18,6 @@ from raft.report.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page import Section
 from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.report.viewer import ViewerRun
-from raft.training.finetuning_run import UNTRAINED
 from raft.training.pretraining_run import RECIPE
 from raft.training.watching import SNAPSHOTS
 
@@ -71,7 +70,7 @@ def grid_section(folder: Path) -> Section:
 
 
 def _sentence(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
-    results = results[~results.task.str.contains(UNTRAINED)]
+    results = of_tuned_tasks(results)
 
     def some(name: str, column: str) -> str:
         values = list(dict.fromkeys(results[column]))
