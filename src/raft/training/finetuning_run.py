@@ -64,8 +64,8 @@ class FinetuningRecipe(TaskOptions):
     patience: int | None = field(
         default=None, metadata={"help": "Epochs without a better validation score before the end."}
     )
-    transfer: list[str] = field(
-        default_factory=list,
+    transfer: list[str] | None = field(
+        default=None,
         metadata={"help": "Tasks that the tuned model is judged on as well, untrained: snli after rte."},
     )
     transfer_data_dir: str | None = field(
@@ -98,7 +98,7 @@ class FinetuningRecipe(TaskOptions):
         """The tasks that the tuned model is judged on untrained."""
         return [
             TaskOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
-            for name in self.transfer
+            for name in self.transfer or ()
         ]
 
     def raf_config(self) -> RafConfig:
