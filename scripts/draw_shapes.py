@@ -1,14 +1,17 @@
-"""Draw docs/figures/pretrained-rafs.png and write results/shapes: what RAFs became in three pretrainings.
+"""Draw docs/figures/NAME-rafs.png and more, and write results/shapes: what RAFs became in pretrainings.
 
 python scripts/draw_shapes.py --texts WIKIPEDIA
+python scripts/draw_shapes.py --texts WIKIPEDIA --runs runs/comparison --results results/more --name more
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -25,8 +28,7 @@ from raft.data.corpora import open_corpus
 from raft.hf.inputs import InputHistogram, count_inputs
 
 ROOT = Path(__file__).parents[1]
-RUNS = ROOT / "results" / "cpu-pretraining-15min"
-RESULTS, FIGURES = ROOT / "results" / "shapes", ROOT / "docs" / "figures"
+FIGURES = ROOT / "docs" / "figures"
 MASKED = 0.15
 
 
@@ -39,21 +41,36 @@ def loss(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) 
     return sum(losses) / int((labels != -100).sum())
 
 
+def masked_words(batch: Mapping[str, torch.Tensor], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """``[sequences, length]`` of tokens, some words masked, and of labels: the masked words, else -100."""
+    ids = batch["input_ids"]
+    is_word = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
+    chosen = is_word & (torch.rand(ids.shape, generator=torch.Generator().manual_seed(0)) < MASKED)
+    return torch.where(chosen, tokenizer.mask_token_id, ids), torch.where(chosen, ids, -100)
+
+
 def main() -> None:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--texts", required=True, help="Corpus of the pretraining, whose held-out texts the models read."
     )
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "results" / "cpu-pretraining-15min",
+        help="Folder of a comparison with its models raf-SEED.",
+    )  # fmt: skip
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "shapes", help="For the tables.")
+    parser.add_argument("--name", default="pretrained", help="What the figures' names begin with.")
+    parser.add_argument("--count", type=int, default=2000, help="Texts that are read, of each its beginning.")
     arguments = parser.parse_args()
+    runs = [run for run in sorted(arguments.runs.glob("raf-*")) if run.name.removeprefix("raf-").isdecimal()]
     texts = list(islice(open_corpus(arguments.texts).documents("validation"), arguments.count))
-    RESULTS.mkdir(exist_ok=True)
+    arguments.results.mkdir(exist_ok=True)
     measures, ablations = [], []
     panels: dict[str, dict[str, RationalFunction]] = {}
     counted: dict[str, InputHistogram] = {}
     everything: dict[str, RationalFunction] = {}
-    for run in sorted(RUNS.glob("raf-*")):
+    for run in runs:
         seed = f"seed {run.name.partition('-')[2]}"
         tokenizer = AutoTokenizer.from_pretrained(run)
         model = AutoModelForMaskedLM.from_pretrained(run).eval()
@@ -66,25 +83,20 @@ def main() -> None:
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
             counted.setdefault(site, InputHistogram()).include(inputs[site])
-        generator = torch.Generator().manual_seed(0)
-        ids = batch["input_ids"]
-        is_word = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
-        chosen = is_word & (torch.rand(ids.shape, generator=generator) < MASKED)
-        labels = torch.where(chosen, ids, -100)
-        masked = torch.where(chosen, tokenizer.mask_token_id, ids)
+        masked, labels = masked_words(batch, tokenizer)
         ablations.append(ablation(model, partial(loss, model, masked, labels)).assign(seed=seed))
-    pd.concat(measures).to_csv(RESULTS / "measures.csv", index=False)
-    pd.concat(ablations).to_csv(RESULTS / "ablation.csv", index=False)
+    pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
+    pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
     domains = {site: Domain.of(each) for site, each in counted.items()}
-    panels_figure(panels, domains).savefig(FIGURES / "pretrained-rafs.png", dpi=160)
+    panels_figure(panels, domains).savefig(FIGURES / f"{arguments.name}-rafs.png", dpi=160)
     matrix = distance_matrix(everything, domain_of_all(list(counted.values())))
-    matrix.to_csv(RESULTS / "distances.csv")
+    matrix.to_csv(arguments.results / "distances.csv")
     order = clustered(matrix).labels
     figure = distances_figure(matrix.loc[order, order], names=order)
-    figure.savefig(FIGURES / "pretrained-distances.png", dpi=160)
-    snapshots = read_snapshots(next(iter(sorted(RUNS.glob("raf-*")))))
+    figure.savefig(FIGURES / f"{arguments.name}-distances.png", dpi=160)
+    snapshots = read_snapshots(runs[0])
     steps = {each.step: {site: raf.first for site, raf in each.rafs.items()} for each in snapshots}
-    Evolution(steps, domains).write_gif(FIGURES / "evolution.gif")
+    Evolution(steps, domains).write_gif(FIGURES / f"{arguments.name}-evolution.gif")
 
 
 if __name__ == "__main__":

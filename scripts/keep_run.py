@@ -12,6 +12,7 @@ from pathlib import Path
 
 LEFT = ("checkpoint-*", "report.html", ".*")
 """Not kept: what a resumed run needs, and pages that `raft report` makes again."""
+WEIGHTS = "model.safetensors"
 TEXT = {".json", ".jsonl", ".md", ".yaml", ".csv"}
 
 
@@ -23,16 +24,19 @@ def main() -> None:
     parser.add_argument(
         "--places", nargs="*", default=[], help="Where the data lay: files say its last part alone."
     )
+    parser.add_argument(
+        "--without_weights", action="store_true", help="Of models their RAFs alone, not their other weights."
+    )
     arguments = parser.parse_args()
-    keep(arguments.run, arguments.kept, arguments.places)
+    keep(arguments.run, arguments.kept, arguments.places, [WEIGHTS] if arguments.without_weights else [])
 
 
-def keep(run: Path, kept: Path, places: list[str]) -> None:
-    """Copy one folder."""
+def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
+    """Copy one folder but for the files that are ``left``."""
     if not run.is_dir():
         raise SystemExit(f"there is no folder {run}")
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT))
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT, *left))
     places = sorted((str(Path(place)) for place in places if Path(place).name), key=len, reverse=True)
     for file in kept.rglob("*"):
         if file.suffix in TEXT and file.is_file():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.grid import RESULTS, grid_tables, of_tuned_tasks, read_results, short_name
+from raft.analysis.grid import RESULTS, as_twins, grid_tables, of_tuned_tasks, read_results, short_name
 from raft.analysis.score_figures import scores_figure
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.errors import InputError
@@ -64,9 +64,8 @@ def grid_section(folder: Path) -> Section:
         blocks += learned_blocks(runs, next(iter(varied), None), varied[1:], told)
     command = f"raft grid --config {RECIPE}" if recipe else ""
     blocks += repeat_blocks(command, {}, recipe)
-    return Section(
-        folder.resolve().name, f"Fine-tuning: {', '.join(dict.fromkeys(results.activation))}", blocks
-    )
+    activations = ", ".join(dict.fromkeys(as_twins(results).activation))
+    return Section(folder.resolve().name, f"Fine-tuning: {activations}", blocks)
 
 
 def _sentence(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
