@@ -34,9 +34,9 @@ $(VENV)/.docs: $(INSTALLED)
 fits: setup  ## refit the table of named activations
 	$(BIN)/python scripts/fit_named_activations.py
 
-results: setup  ## make the claims' part of results/ again: about five hours of two cores; ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, MINILM= say what and from where
+results: setup  ## make the claims' part of results/ again: about five hours of two cores; ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, MINILM= say what and from where
 	$(BIN)/python scripts/make_results.py $(if $(ONLY),--only $(ONLY)) $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) \
-		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(MINILM),--minilm $(MINILM))
+		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(SNLI),--snli $(SNLI)) $(if $(MINILM),--minilm $(MINILM))
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -38,7 +38,8 @@ def main() -> None:
     for name in FILES:
         shutil.copyfile(arguments.grid / name, arguments.kept / name)
     recipe = yaml.safe_load((arguments.grid / RECIPE).read_text(encoding="utf-8"))
-    recipe.pop("data_dir", None)  # where the data lay says nothing to others
+    for place in ("data_dir", "transfer_data_dir"):  # where the data lay says nothing to others
+        recipe.pop(place, None)
     recipe["models"] = arguments.models or recipe["models"]
     text = yaml.safe_dump(recipe, sort_keys=False)
     (arguments.kept / RECIPE).write_text(text, encoding="utf-8")

@@ -28,6 +28,7 @@ PLACES = {
     "wikipedia": "the articles, as a folder of parquet; needed where a recipe says so",
     "glue": "GLUE in the official layout; by default the hub's",
     "squad": "SQuAD 1.1 in the official layout; by default the hub's",
+    "snli": "a folder with snli/test.tsv; by default the hub's",
     "minilm": f"the pretrained model; by default {MINILM} of the hub",
 }
 
@@ -91,6 +92,7 @@ def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> lis
         place = here[name]
         values[name] = f"--data_dir {shlex.quote(place)}" if place else ""
         values[f"{name}_dir"] = f"--{name}_dir {shlex.quote(place)}" if place else ""
+    values["snli"] = f"--transfer_data_dir {shlex.quote(here['snli'])}" if here["snli"] else ""
     values["places"] = " ".join(shlex.quote(place) for place in here.values() if place)
     found = []
     for command in recipe["commands"]:

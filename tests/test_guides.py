@@ -390,19 +390,19 @@ def test_every_command_line_is_one(block: Block) -> None:
 
 
 @pytest.mark.usefixtures("only_parsing")
-@pytest.mark.parametrize("places", [{}, {"wikipedia": "texts", "glue": "glue", "squad": "sq", "minilm": "m"}])
+@pytest.mark.parametrize("place", [None, "folder"])
 @pytest.mark.parametrize("file", RESULT_RECIPES, ids=lambda file: file.stem)
-def test_recipes_of_results_are_commands(file: Path, places: dict[str, str]) -> None:
+def test_recipes_of_results_are_commands(file: Path, place: str | None) -> None:
     make_results = load_script("make_results")
     recipes = make_results.read_recipes()
     recipe = recipes[file.stem]
     assert set(recipe) <= {"minutes", "threads", "after", "needs", "commands"}
-    for place in ("wikipedia", "glue_dir"):  # the hub has no such articles, and these commands want a folder
-        is_named = any(f"{{{place}}}" in command for command in recipe["commands"])
-        assert is_named == (place.removesuffix("_dir") in recipe.get("needs", []))
+    for name in ("wikipedia", "glue_dir"):  # the hub has no such articles, and these commands want a folder
+        is_named = any(f"{{{name}}}" in command for command in recipe["commands"])
+        assert is_named == (name.removesuffix("_dir") in recipe.get("needs", []))
     assert set(recipe.get("after", [])) <= set(recipes)
-    everywhere = dict.fromkeys(("wikipedia", "glue", "squad", "minilm"))
-    for program, *words in make_results.commands(recipe, {**everywhere, **places}):
+    places = dict.fromkeys(make_results.PLACES, place)
+    for program, *words in make_results.commands(recipe, places):
         assert program == sys.executable
         if words[:2] == ["-m", "raft.cli.main"]:
             check_command(["raft", *words[2:]])
