@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from raft.coefficients.functions import canonical_name
 from raft.data.corpora import load_corpus
@@ -28,6 +27,8 @@ from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
 from raft.experiments.statistics import over_seeds, over_sequences
 from raft.hf import RafConfig
+from raft.models import RaftBertConfig
+from raft.models.configuration_raft_bert import NEIGHBOURS
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import finetune
 from raft.training.finetuning_data import sentence_data
@@ -150,14 +151,16 @@ class Comparison:
     pretrained: dict[str, Pretrained]
 
 
-def model_config(settings: ComparisonSettings, twin: str, tokenizer: PreTrainedTokenizerFast) -> BertConfig:
+def model_config(
+    settings: ComparisonSettings, twin: str, tokenizer: PreTrainedTokenizerFast
+) -> RaftBertConfig:
     """Configuration of one twin; they differ in the ``raf`` block alone.
 
     No dropout, and weights drawn at the scale of a narrow model: runs this short are far from overfitting.
+    Attention begins with neighbours, or they would end before the models learn from context.
     """
-    raf = {"degrees": list(settings.degrees), "version": settings.version} if twin == "raft" else None
-    values: dict[str, Any] = {"raf": raf}
-    return BertConfig(
+    raf = {"init": settings.activation, "degrees": list(settings.degrees), "version": settings.version}
+    return RaftBertConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.layers,
@@ -168,8 +171,9 @@ def model_config(settings: ComparisonSettings, twin: str, tokenizer: PreTrainedT
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         initializer_range=settings.hidden_size**-0.5,
+        attention_init=NEIGHBOURS,
         pad_token_id=tokenizer.pad_token_id,
-        **values,
+        raf=raf if twin == "raft" else None,
     )
 
 
