@@ -11,15 +11,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
-from raft.analysis.grid import RESULTS, short_name
+from raft.analysis.grid import RESULTS, cell_key, read_results
 from raft.experiments.grid import CELL
 from raft.training.watching import SNAPSHOTS
 
 SETTING = ("task", "model", "activation", "tuning", "train_examples")
-RUN = ("learning_rate", "raf_learning_rate", "seed")
 FILES = (RESULTS, "tables.md", "tables.tex")
 RECIPE = "recipe.yaml"
 
@@ -32,7 +30,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", help="Names of the models on the hub, for the recipe.")
     parser.add_argument("--seeds", type=int, default=3, help="Seeds whose RAFs are kept, of each setting.")
     arguments = parser.parse_args()
-    results = pd.read_csv(arguments.grid / RESULTS)
+    if not (arguments.grid / RESULTS).is_file():
+        raise SystemExit(f"there is no {arguments.grid / RESULTS}")
+    results = read_results(arguments.grid / RESULTS)
+    models = list(dict.fromkeys(results.model))
     shutil.rmtree(arguments.kept, ignore_errors=True)
     arguments.kept.mkdir(parents=True)
     for name in FILES:
@@ -46,12 +47,11 @@ def main() -> None:
     kept: Counter[tuple[str, ...]] = Counter()
     cells = {}
     for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
-        options = json.loads((folder.parent / CELL).read_text())
-        options["model"] = short_name(options["model"])
-        cells[tuple(str(options[name]) for name in (*SETTING, *RUN))] = folder.parent
+        options = json.loads((folder.parent / CELL).read_text(encoding="utf-8"))
+        cells[cell_key(options, models)] = folder.parent
     for row in results.to_dict("records"):
         setting = tuple(str(row[name]) for name in SETTING)
-        cell = cells.get((*setting, *(str(row[name]) for name in RUN)))
+        cell = cells.get(cell_key(row, models))
         if cell is None or kept[setting] == arguments.seeds:
             continue
         kept[setting] += 1

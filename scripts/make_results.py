@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipes = read_recipes()
     names = list(
-        TopologicalSorter({n: recipe.get("after", []) for n, recipe in recipes.items()}).static_order()
+        TopologicalSorter({name: earlier(recipe) for name, recipe in recipes.items()}).static_order()
     )
     for name in arguments.only or []:
         if name not in recipes:
@@ -59,14 +59,18 @@ def main() -> None:
         for place in recipes[name].get("needs", []):
             if places[place] is None:
                 parser.error(f"{name} needs --{place}: {PLACES[place]}")
-        for other in recipes[name].get("after", []):
-            if other not in chosen and not (ROOT / "results" / other).is_dir():
-                parser.error(f"{name} needs results/{other}: make it first")
+        for other in earlier(recipes[name]):
+            # weights of models are not kept in results/
+            place = "runs" if other in recipes[name].get("models", []) else "results"
+            if other not in chosen and not (ROOT / place / other).is_dir():
+                parser.error(f"{name} needs {place}/{other}: make it first, by --only {other} {name}")
     for name in chosen:
         began = time.monotonic()
         for words in commands(recipes[name], places):
             print(shlex.join(words), flush=True)
-            subprocess.run(words, check=True, cwd=ROOT, env=environment(recipes[name]))
+            status = subprocess.run(words, cwd=ROOT, env=environment(recipes[name])).returncode
+            if status:
+                sys.exit(status)  # it has said why
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
     subprocess.run([sys.executable, "scripts/copy_tables.py"], check=True, cwd=ROOT)
 
@@ -76,6 +80,11 @@ def read_recipes() -> dict[str, dict[str, Any]]:
     return {
         file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RECIPES.glob("*.yaml"))
     }
+
+
+def earlier(recipe: Mapping[str, Any]) -> list[str]:
+    """Names of the recipes whose results, or whose models, it reads."""
+    return [*recipe.get("after", []), *recipe.get("models", [])]
 
 
 def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:

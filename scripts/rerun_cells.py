@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from raft.analysis.grid import of_tuned_tasks, short_name
+from raft.analysis.grid import RESULTS, of_tuned_tasks, read_results, short_names
 from raft.experiments.grid import GridRecipe
 from raft.training.finetuning_run import FinetuningRecipe
 
@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--data_dir", help="The hub by default.")
     parser.add_argument("--threads", type=int, default=1, help="As many as the grid's processes had.")
     arguments = parser.parse_args()
-    results = pd.read_csv(arguments.grid / "results.csv", dtype={"train_examples": str})
-    results = of_tuned_tasks(results)
+    if not (arguments.grid / RESULTS).is_file():
+        raise SystemExit(f"there is no {arguments.grid / RESULTS}")
+    results = of_tuned_tasks(read_results(arguments.grid / RESULTS))
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
     count = min(arguments.count, len(results))
     chosen = random.Random(arguments.draw).sample(range(len(results)), count)
@@ -56,14 +57,14 @@ def main() -> None:
 def model_of(recipe: dict[str, Any], name: str) -> str:
     """The grid's model of this short name; the only one, where it has one."""
     models: list[str] = recipe["models"]
-    alike = [model for model in models if short_name(model) == name]
-    return (alike or models)[0]
+    return next((model for model, short in short_names(models).items() if short == name), models[0])
 
 
 def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> float:
     """Points of the test set of one fine-tuning."""
     of_grids = {each.name for each in fields(GridRecipe)} - {each.name for each in fields(FinetuningRecipe)}
-    kept = {key: value for key, value in recipe.items() if key not in {*of_grids, "output_dir"}}
+    left = {*of_grids, "output_dir", "transfer"}  # what is judged untrained does not change the score
+    kept = {key: value for key, value in recipe.items() if key not in left}
     with tempfile.TemporaryDirectory() as place:
         options = {**kept, **cell, "output_dir": f"{place}/run"}
         file = Path(place) / "recipe.yaml"

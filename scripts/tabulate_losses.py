@@ -22,6 +22,8 @@ def main() -> None:
     arguments = parser.parse_args()
     columns, tokens = {}, {}
     for name in arguments.runs:
+        if not (arguments.folder / name).is_dir():
+            raise SystemExit(f"there is no folder {arguments.folder / name}")
         result = PretrainingResult.read(arguments.folder / name)
         columns[name] = {
             step: f"{loss:.2f}" for step, _, loss in result.history if step % arguments.every == 0

@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from raft.analysis.grid import TextTable, as_twins, grid_tables
+from raft.analysis.grid import cell_key, frame, grid_tables, short_names
+from raft.analysis.text_table import TextTable
+from raft.analysis.twins import as_twins
+from raft.experiments.grid import GridRecipe
 
 CELL = "−10.0 [−16.8, −4.7] p=0.008 1/0/9"
 
@@ -52,6 +55,7 @@ def pretrained_results() -> pd.DataFrame:
 def test_pretrained_models_are_twins_by_what_they_were_pretrained_with() -> None:
     scores, over, paired, *rest = grid_tables(pretrained_results())
     assert rest == []
+    assert scores.title.endswith("over 2 seeds of each of 2 pretrainings")
     assert scores.headers == ["activation", "cola", "rte", "average"]
     # pooled over both kinds of seeds: 10, 20, 30, 40
     assert scores.rows[0] == ["gelu", "25.0 ± 12.9", "55.0 ± 5.8", "40.0 ± 9.1"]
@@ -78,3 +82,64 @@ def test_models_of_others_stay_as_they_are() -> None:
     converted = pretrained_results().assign(activation=["keep", "raf"] * 8)
     assert as_twins(converted) is converted
     assert len(as_twins(pretrained_results()).model.unique()) == 2
+
+
+def test_two_models_of_one_variant_and_seed_are_not_one() -> None:
+    results = pretrained_results()
+    other = results[results.model == "raf-1"].assign(model="raf-b-1", points=0.0)
+    both = pd.concat([results, other])
+    assert as_twins(both) is both
+    differences = grid_tables(both)[1]
+    assert {row[0] for row in differences.rows} == {"gelu-2", "raf-1", "raf-2", "raf-b-1"}
+
+
+def test_twins_share_a_pretraining_seed() -> None:
+    results = pretrained_results()
+    apart = results[results.model.isin(["gelu-1", "raf-2"])]
+    assert as_twins(apart) is apart
+    one_common = results[results.model != "gelu-2"]
+    titles = [table.title for table in grid_tables(one_common)]
+    assert not any("one a pretraining" in title for title in titles)
+
+
+def test_a_mixture_of_models_is_not_pooled() -> None:
+    results = pd.concat(
+        [pretrained_results().assign(activation=activation) for activation in ("keep", "raf")]
+    )
+    titles = [table.title for table in grid_tables(results)]  # two variants, each as it is and converted
+    assert titles[0].endswith("over 2 seeds")
+    assert not any("one a pretraining" in title for title in titles)
+
+
+def test_pretrainings_are_compared_over_the_seeds_that_both_have() -> None:
+    results = pretrained_results().query("task == 'cola'")
+    unfinished = results[(results.model != "raf-2") | (results.seed == 1)]
+    over = grid_tables(unfinished)[1]
+    # +2 of two seeds and +4 of the one that is there, not 44 less the mean of 30 and 40
+    assert over.rows[0][1].startswith("+3.0 [")
+
+
+def test_models_keep_as_much_of_their_names_as_tells_them_apart() -> None:
+    names = short_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
+    assert list(names.values()) == ["small/gelu-1", "large/gelu-1", "raf-1", "minilm"]
+
+
+def test_the_first_model_comes_first_whatever_is_done() -> None:
+    rows = [
+        {"task": task, "model": model, "activation": "keep", "points": 1}
+        for task, model in (("cola", "a/raf"), ("rte", "a/gelu"), ("rte", "a/raf"))
+    ]
+    found = frame(rows, GridRecipe(models=["a/gelu", "a/raf"], activations=["keep"]))
+    assert found.model.tolist() == ["gelu", "raf", "raf"]
+
+
+def test_a_row_and_the_options_of_its_cell_are_one() -> None:
+    options = {
+        "task": "rte", "model": "runs/large/gelu-1", "activation": "keep", "tuning": "fixed",
+        "train_examples": "100", "learning_rate": 1e-4, "raf_learning_rate": 0.0, "seed": 3,
+    }  # fmt: skip
+    row = {**options, "model": "large/gelu-1", "raf_learning_rate": float("nan")}
+    models = ["small/gelu-1", "large/gelu-1"]
+    assert cell_key(row, models) == cell_key(options, models)
+    assert cell_key({**row, "seed": 4}, models) != cell_key(options, models)
+    assert cell_key({**row, "model": "small/gelu-1"}, models) != cell_key(options, models)

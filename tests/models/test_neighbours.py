@@ -91,9 +91,20 @@ def test_only_initial_weights_differ(tmp_path: Path) -> None:
     [
         ({"attention_init": "zero"}, "must be one of random, neighbours"),
         ({"attention_init": "neighbours", "embedding_layer_norm": False}, "needs embedding_layer_norm"),
-        ({"attention_init": "neighbours", "hidden_size": 12}, "heads of even width"),
+        ({"attention_init": "neighbours", "hidden_size": 60}, "heads of an even width from 16 on, not 15"),
+        ({"attention_init": "neighbours", "num_attention_heads": 16}, "from 16 on, not 8"),
     ],
 )
 def test_what_cannot_work_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RaftBertConfig(**{**SIZE, **changed})
+
+
+def test_what_is_given_beside_a_folder_is_checked_too(tmp_path: Path) -> None:
+    RaftBertConfig(**SIZE).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="must be one of random, neighbours, not 'zero'"):
+        RaftBertConfig.from_pretrained(tmp_path, attention_init="zero")
+    with pytest.raises(ValueError, match="from 16 on, not 4"):
+        RaftBertConfig.from_pretrained(tmp_path, attention_init="neighbours", num_attention_heads=32)
+    found = RaftBertConfig.from_pretrained(tmp_path, attention_init="neighbours", num_attention_heads=8)
+    assert (found.attention_init, found.num_attention_heads) == ("neighbours", 8)

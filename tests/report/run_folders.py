@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 import raft
 from raft.analysis.grid import frame
 from raft.cli.grid import write_results
+from raft.experiments.grid import GridRecipe
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import over_seeds
 from raft.hf.inputs import InputHistogram
@@ -99,7 +100,8 @@ def grid(folder: Path, task: str = "rte", seeds: int = 3) -> Path:
             rate = None if activation == "keep" else 1e-3
             rows.append({**options, "raf_learning_rate": rate, "points": points + seed, "constant": False})
     cell(folder, "searched", {**options, "learning_rate": 7e-7})
-    write_results(frame(rows), folder)
+    recipe = GridRecipe(models=["runs/minilm"], activations=["keep", "raf", "raf-residual"])
+    write_results(frame(rows, recipe), folder)
     return folder
 
 

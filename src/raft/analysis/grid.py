@@ -2,85 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.cells import cell_len
-from rich.table import Table
 
+from raft.analysis.text_table import TextTable
+from raft.analysis.twins import as_twins, has_pretrainings
 from raft.errors import InputError
+from raft.experiments.grid import GridRecipe
 from raft.experiments.statistics import Difference, Paired, over_seeds, paired
 from raft.training.finetuning_run import UNTRAINED
 
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
 
-PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
-"""Columns where models are those of ``raft pretrain``: the variant's name, and its seed."""
-
 AVERAGE = "average"
-ESCAPED = {"&": "\\&", "%": "\\%", "_": "\\_", "±": "$\\pm$", "−": "$-$", "→": "$\\to$"}
-"""In LaTeX."""
 RESULTS = "results.csv"
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """A table whose cells are text.
-
-    Attributes:
-        title: of it.
-        headers: of the columns.
-        rows: as long as the headers each.
-        labels: how many columns at the left name the row.
-    """
-
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
-    labels: int
-
-    def console(self) -> Table:
-        """For a terminal: with a column a setting where there are fewer settings than tasks; never cut."""
-        labels = self.labels
-        lines = [self.headers, *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
-        if len(self.rows) < len(self.headers) - labels:
-            named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
-            lines, labels = [list(column) for column in zip(*named, strict=True)], 1
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        headers, *rows = lines
-        for number, header in enumerate(headers):
-            table.add_column(header, justify="left" if number < labels else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        widest = [
-            max(cell_len(part) for line in column for part in line.split("\n"))
-            for column in zip(*lines, strict=True)
-        ]
-        table.width = sum(widest) + 3 * len(widest) + 1  # padding and lines
-        return table
-
-    def markdown(self) -> str:
-        """For a README."""
-        rules = ["---"] * self.labels + ["---:"] * (len(self.headers) - self.labels)
-        lines = [self.headers, rules, *self.rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-    def latex(self) -> str:
-        """For a paper; needs the package booktabs."""
-        columns = "l" * self.labels + "r" * (len(self.headers) - self.labels)
-        lines = [f"{' & '.join(map(_latex, cells))} \\\\" for cells in (self.headers, *self.rows)]
-        body = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
-        return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *body, "\\end{tabular}"]) + "\n"
-
-
 def scores_table(results: pd.DataFrame) -> TextTable:
-    """Mean ± standard deviation over seeds, in points; ``*`` where a model says the same of every input.
+    """Mean ± standard deviation, in points; ``*`` where a model says the same of every input.
+
+    Over seeds, or over seeds and pretrainings together where there are several of each model.
 
     Args:
         results: one row a cell, with the columns of ``raft.experiments.grid.results``.
@@ -93,6 +39,9 @@ def scores_table(results: pd.DataFrame) -> TextTable:
 
     seeds = results.groupby(["task", *SETTING]).size()
     title = f"Scores in points, mean ± standard deviation over {_range(seeds.min(), seeds.max())} seeds"
+    if has_pretrainings(results):
+        title += f" of each of {results.model.nunique()} pretrainings"
+        averages = averages.assign(model="")
     return _table(title, averages, _compared(results), cell)
 
 
@@ -108,22 +57,51 @@ def differences_table(results: pd.DataFrame) -> TextTable | None:
         None where there are no twins.
     """
     by = _compared(results)
-    baseline = results[by].iloc[0]
     if results[by].nunique() < 2:
         return None
-    averages = _with_averages(results)
-    keys = ["task", "seed", *(name for name in SETTING if name != by)]
-    joined = averages[averages[by] != baseline].merge(
-        averages[averages[by] == baseline][[*keys, "points"]], on=keys, suffixes=("", "_baseline")
-    )
+    joined = _beside_baseline(results, by)
 
     def cell(rows: pd.DataFrame) -> str:
         if len(rows) < 2:
             return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
         return difference_text(paired(rows.points.tolist(), rows.points_baseline.tolist()))
 
-    title = f"Differences to {baseline}, paired by seed: mean [95 % bootstrap], exact p, wins/ties/losses"
+    title = f"Differences to {results[by].iloc[0]}, paired by seed: mean [95 %], exact p, wins/ties/losses"
     return _table(title, joined, by, cell)
+
+
+def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
+    """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
+
+    Fine-tunings of one pretrained model share its luck, so the interval is over the pretrainings.
+
+    Args:
+        results: of ``raft.analysis.twins.as_twins``.
+
+    Returns:
+        None where there are no two pretrainings of both.
+    """
+    if not has_pretrainings(results):
+        return None
+    joined = _beside_baseline(results, "activation")
+    count = joined.model.nunique()
+    if count < 2:
+        return None
+    means = joined.groupby(["task", *SETTING], sort=False)[["points", "points_baseline"]].mean()
+
+    def cell(rows: pd.DataFrame) -> str:
+        difference = (rows.points - rows.points_baseline).to_numpy()
+        if len(rows) < 2:
+            return f"{difference.mean():+.1f}".replace("-", "−")
+        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
+        return f"{interval_text(found)} {wins}/{ties}/{len(rows) - wins - ties}"
+
+    title = (
+        f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
+        "pretrainings], wins/ties/losses"
+    )
+    return _table(title, means.reset_index().assign(model=""), "activation", cell)
 
 
 def rates_table(results: pd.DataFrame) -> TextTable | None:
@@ -157,67 +135,13 @@ def grid_tables(results: pd.DataFrame) -> list[TextTable]:
         results: as of ``scores_table``.
     """
     results = as_twins(results)
-    pooled = results
-    if PRETRAINED in results and results.activation.nunique() > 1:
-        pooled = results.assign(model="")  # a score's spread is that over both kinds of seeds
     made = (
-        scores_table(pooled),
+        scores_table(results),
         pretrainings_table(results),
         differences_table(results),
         rates_table(results),
     )
     return [table for table in made if table is not None]
-
-
-def as_twins(results: pd.DataFrame) -> pd.DataFrame:
-    """Models of ``raft pretrain`` as twins: the activation is that of the pretraining, the model its seed.
-
-    Args:
-        results: as of ``scores_table``. They are left as they are where models differ in nothing but a seed,
-            have others beside them, or are converted.
-    """
-    if PRETRAINED not in results or results[PRETRAINED].isna().any() or results.activation.nunique() > 1:
-        return results
-    if results[PRETRAINED].nunique() < 2:
-        return results
-    seeds = results[PRETRAINING_SEED].astype(int).astype(str)
-    return results.assign(activation=results[PRETRAINED], model="pretraining " + seeds)
-
-
-def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
-    """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
-
-    Fine-tunings of one pretrained model share its luck, so the interval is Student's over the pretrainings.
-
-    Args:
-        results: of ``as_twins``.
-
-    Returns:
-        None where there are no two pretrainings of each twin.
-    """
-    if PRETRAINED not in results or results.activation.nunique() < 2 or results.model.nunique() < 2:
-        return None
-    averages = _with_averages(results)
-    means = averages.groupby(["task", *SETTING], sort=False).points.mean().reset_index()
-    baseline = results.activation.iloc[0]
-    keys = ["task", "model", "train_examples", "tuning"]
-    joined = means[means.activation != baseline].merge(
-        means[means.activation == baseline][[*keys, "points"]], on=keys, suffixes=("", "_baseline")
-    )
-
-    def cell(rows: pd.DataFrame) -> str:
-        difference = (rows.points - rows.points_baseline).to_numpy()
-        if len(rows) < 2:
-            return f"{difference.mean():+.1f}".replace("-", "−")
-        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
-        wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
-        return f"{interval_text(found)} {wins}/{ties}/{len(rows) - wins - ties}"
-
-    title = (
-        f"Differences to {baseline}, one a pretraining: mean [95 % over {results.model.nunique()} "
-        "pretrainings], wins/ties/losses"
-    )
-    return _table(title, joined.assign(model=""), "activation", cell)
 
 
 def read_results(file: Path) -> pd.DataFrame:
@@ -253,11 +177,22 @@ def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
     tasks = tuned.task.nunique()
     if tasks < 2:
         return results
-    runs = [name for name in (*SETTING, PRETRAINED, PRETRAINING_SEED, "seed") if name in results]
-    groups = tuned.groupby(runs, sort=False, dropna=False)
+    groups = tuned.groupby([*SETTING, "seed"], sort=False)
     whole = groups.agg(points=("points", "mean"), n=("task", "nunique"), constant=("constant", "any"))
     rows = whole[whole.n == tasks].drop(columns="n").reset_index().assign(task=AVERAGE)
     return pd.concat([results, rows], ignore_index=True)
+
+
+def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Scores and averages of all but the first of ``by``, each with that one's of the same seed, and of the
+    same pretraining where activations are compared, as ``points_baseline``."""
+    averages = _with_averages(results)
+    is_baseline = averages[by] == results[by].iloc[0]
+    keys = ["task", "seed", *(name for name in SETTING if name != by)]
+    joined: pd.DataFrame = averages[~is_baseline].merge(
+        averages.loc[is_baseline, [*keys, "points"]], on=keys, suffixes=("", "_baseline")
+    )
+    return joined
 
 
 def _compared(results: pd.DataFrame) -> str:
@@ -285,22 +220,48 @@ def _range(low: int, high: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _latex(text: str) -> str:
-    for found, escaped in ESCAPED.items():
-        text = text.replace(found, escaped)
-    return text
+def frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
+    """Rows of ``raft.experiments.grid.results`` as a frame, models by their short names.
 
-
-def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Rows of ``raft.experiments.grid.results`` as a frame, models by the last part of their names."""
+    Args:
+        rows: at least one.
+        recipe: of the grid; whose first model and activation come first, whatever is done by now.
+    """
     found = pd.DataFrame(rows)
-    found["model"] = [short_name(str(name)) for name in found.model]
+    orders = {"model": recipe.models, "activation": recipe.activations}
+    places = pd.DataFrame({name: found[name].map(order.index) for name, order in orders.items()})
+    found = found.loc[places.sort_values(list(orders), kind="stable").index].reset_index(drop=True)
+    found["model"] = found.model.map(short_names(recipe.models))
     return found.astype({"points": np.float64})
 
 
-def short_name(model: str) -> str:
-    """The last part of a model's name or place."""
-    return model.rstrip("/").rpartition("/")[2]
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """The last part of each model's name or place, with as many before it as tell it from the others."""
+    parts = {model: model.rstrip("/").split("/") for model in models}
+    return {
+        model: next(
+            "/".join(own[-n:])
+            for n in range(1, len(own) + 1)
+            if n == len(own) or sum(other[-n:] == own[-n:] for other in parts.values()) == 1
+        )
+        for model, own in parts.items()
+    }
+
+
+def cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ...]:
+    """What tells a cell from all others, of a row of ``results.csv`` and of the cell's own options alike.
+
+    Args:
+        options: of the cell.
+        models: the short names in ``results.csv``.
+    """
+    model = str(options.get("model")).rstrip("/")
+    short = next((name for name in models if model == name or model.endswith(f"/{name}")), model)
+    rates = [float(options.get(name) or 0) for name in ("learning_rate", "raf_learning_rate")]
+    # a rate of RAFs that are not trained is empty in the one and 0 in the other
+    texts = [f"{0.0 if np.isnan(rate) else rate:g}" for rate in rates]
+    others = (str(options.get(name)) for name in ("task", "tuning", "activation", "train_examples", "seed"))
+    return (short, *texts, *others)
 
 
 def of_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:

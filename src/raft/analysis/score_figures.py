@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.grid import SETTING, as_twins
+from raft.analysis.grid import SETTING
+from raft.analysis.twins import as_twins
 from raft.training.finetune import RAF
 
 COLOURS = (FAFT_COLOUR, RAFT_COLOUR, "#009E73", "#CC79A7", "#E69F00")

@@ -14,7 +14,8 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
-from raft.analysis.grid import RESULTS, TextTable, frame, grid_tables
+from raft.analysis.grid import RESULTS, frame, grid_tables
+from raft.analysis.text_table import TextTable
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft grid`` with the given words of the command line."""
     grid, options, slurm = parsed(arguments)
     training = grid.arguments
+    if not options.worker:
+        grid.check_sources()
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
     if options.worker:
@@ -90,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = results(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    for table in write_results(frame(rows), training.folder):
+    for table in write_results(frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)

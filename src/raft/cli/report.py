@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from raft.analysis import comparison, pretraining
-from raft.analysis.grid import RESULTS, TextTable, frame, read_results
+from raft.analysis.grid import RESULTS, frame, read_results
+from raft.analysis.text_table import TextTable
 from raft.cli.grid import RECIPE, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.data.cache import write_whole
@@ -103,9 +104,13 @@ def grid_tables(folder: Path) -> list[TextTable]:
     if (folder / RECIPE).is_file() and not is_kept:
         grid = parsed(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
         cells = CellFolder(folder)
-        rows = results(cells, grid.final_cells(cells))
-        if rows:
-            return write_results(frame(rows), folder)
-        if not (folder / RESULTS).is_file():
-            raise InputError(f"no cell of the grid in {folder} counts yet")
+        try:
+            rows = results(cells, grid.final_cells(cells))
+            if rows:
+                return write_results(frame(rows, grid.recipe), folder)
+            if not (folder / RESULTS).is_file():
+                raise InputError(f"no cell of the grid in {folder} counts yet")
+        except InputError:  # a model is not there any more
+            if not (folder / RESULTS).is_file():
+                raise
     return write_tables(read_results(folder / RESULTS), folder)

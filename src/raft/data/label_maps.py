@@ -77,7 +77,7 @@ def map_labels(model: Sequence[str], task: Sequence[str], given: Mapping[str, st
     if set(ours) != set(theirs) or len(set(ours)) < 2 or any(_NAMELESS.fullmatch(name) for name in ours):
         raise InputError(
             f"no mapping is known from the model's labels ({', '.join(model)}) to the task's "
-            f"({', '.join(task)}); give one, as name=name for each label that differs"
+            f"({', '.join(task)}); raft transfer takes one, as --labels name=name for each that differs"
         )
     common = tuple(dict.fromkeys(theirs))
     of_model, of_task = (tuple(common.index(name) for name in side) for side in (ours, theirs))

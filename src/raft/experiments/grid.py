@@ -24,7 +24,14 @@ from raft.training.finetune import KEEP
 from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe, FinetuningResult, run_finetuning
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.task_source import Sources
+from raft.training.transfer import check_transfer
 from raft.training.tuning import WITH_RAFS
+
+CELL = "cell.json"
+PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
+"""Of models that ``raft pretrain`` made: the variant's name, and its seed."""
+RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
+ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
 Group = tuple[str, str, str, str, str]
 """Task, model, activation, tuning mode, training examples."""
@@ -92,6 +99,17 @@ class Grid:
         self.recipe.check()
         for group in self.recipe.groups():
             self._of(group).check()
+
+    def check_sources(self) -> None:
+        """Raise ``InputError`` for a model that cannot be read, or tasks that models cannot be judged on
+        untrained, before any cell is run."""
+        for model in self.recipe.models:
+            _is_raft(model)
+        sources = Sources()
+        for task in self.recipe.tasks:
+            tuned = replace(self.cell, task=task)
+            for judged in tuned.transferred():
+                check_transfer(tuned, judged, sources)
 
     def search_cells(self) -> list[Cell]:
         """Those whose validation scores choose the rates."""
@@ -181,14 +199,13 @@ class Grid:
 
 @cache
 def _is_raft(model: str) -> bool:
-    """Whether a checkpoint has RAFs."""
+    """Whether a checkpoint has RAFs; ``InputError`` where it cannot be read."""
     try:
         return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
-    except (OSError, ValueError):  # the cell that loads it says what is wrong
-        return False
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot load {model}: {str(error).splitlines()[0]}") from error
 
 
-@cache
 def pretrained(model: str) -> dict[str, Any]:
     """Variant and seed of a model that ``raft pretrain`` made; empty for any other."""
     folder = Path(model)
@@ -197,18 +214,12 @@ def pretrained(model: str) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError):  # another's model
         return {}
     name = folder.resolve().name
-    variant = name.removesuffix(
-        f"-{found.seed}"
-    )  # a comparison's folder tells variants of one activation apart
+    # a comparison's folder tells variants of one activation apart
+    variant = name.removesuffix(f"-{found.seed}")
     return {
-        "pretrained": found.activation if variant == name else variant,
-        "pretraining_seed": found.seed,
+        PRETRAINED: found.activation if variant == name else variant,
+        PRETRAINING_SEED: found.seed,
     }
-
-
-CELL = "cell.json"
-RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
-ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
 
 def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -223,6 +234,7 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         options = json.loads((folder.path(cell) / CELL).read_text(encoding="utf-8"))
         row = {
             **options,
+            **({} if PRETRAINED in options else pretrained(str(options["model"]))),  # older cells
             "raf_learning_rate": raf_rate,
             "validation": found.validation,
             "epoch": found.epoch,

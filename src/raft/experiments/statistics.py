@@ -64,7 +64,7 @@ class Paired:
 
     Attributes:
         mean: of the differences, variant − baseline.
-        low: of the 95 % bootstrap interval of that mean.
+        low: of Student's 95 % interval of that mean.
         high: of the same.
         p_value: exact, two-sided: the share of all changes of signs that give a mean as far from 0.
         wins: seeds in which the variant has the higher score.
@@ -84,8 +84,8 @@ class Paired:
 def paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
     """Compare scores of the same seeds.
 
-    The interval is the bias-corrected and accelerated bootstrap's over seeds; with fewer than about eight
-    seeds it tends to be too narrow, and the p-value cannot fall below 2 / 2ⁿ.
+    The interval is Student's: of three to ten differences a bootstrap covers the mean in 73 to 89 of 100
+    cases where 95 are meant. The p-value cannot fall below 2 / 2ⁿ.
 
     Args:
         variant: one score a seed, at least two.
@@ -94,20 +94,16 @@ def paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
     Raises:
         ValueError: for fewer than two seeds, or unequal numbers.
 
-    Source: Efron 1987 (BCa); Fisher's test of signs by permutation.
+    Source: Student 1908; Fisher 1935, "The Design of Experiments", section 21.
     """
     if len(variant) != len(baseline) or len(variant) < 2:
         raise ValueError(
             f"paired scores of at least two seeds are needed, not {len(variant)}, {len(baseline)}"
         )
     difference = np.subtract(variant, baseline)
-    mean = float(difference.mean())
     counts = [int((difference > 0).sum()), int((difference == 0).sum()), int((difference < 0).sum())]
-    if np.ptp(difference) == 0:
-        return Paired(mean, mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(difference)), *counts)
-    random = np.random.default_rng(0)
-    interval = stats.bootstrap((difference,), np.mean, n_resamples=RESAMPLES, rng=random).confidence_interval
     test = stats.permutation_test(
-        (difference,), np.mean, permutation_type="samples", n_resamples=EXACT, rng=random
+        (difference,), np.mean, permutation_type="samples", n_resamples=EXACT, rng=np.random.default_rng(0)
     )
-    return Paired(mean, float(interval.low), float(interval.high), float(test.pvalue), *counts)
+    interval = over_seeds(variant, baseline)
+    return Paired(interval.mean, interval.low, interval.high, float(test.pvalue), *counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -12,6 +12,8 @@ from raft.hf.config import RafConfig
 
 RANDOM, NEIGHBOURS = "random", "neighbours"
 ATTENTION_INITS = (RANDOM, NEIGHBOURS)
+NARROWEST_HEAD = 16
+"""That begins with a neighbour: of fewer waves no position stands out."""
 
 
 @strict
@@ -33,7 +35,7 @@ class RaftBertConfig(BertConfig):
 
     Raises:
         ValueError: for a decoder; only encoders are supported. For an unknown ``attention_init``, and for
-            neighbours without normalised embeddings or with heads of odd width.
+            neighbours without normalised embeddings or with heads of odd width or narrower than 16.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
     Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2.
@@ -66,8 +68,12 @@ class RaftBertConfig(BertConfig):
         if self.attention_init == NEIGHBOURS:
             if not self.embedding_layer_norm:
                 raise ValueError("attention_init 'neighbours' needs embedding_layer_norm")
-            if self.hidden_size // self.num_attention_heads % 2:
-                raise ValueError("attention_init 'neighbours' needs heads of even width")
+            width = self.hidden_size // self.num_attention_heads
+            if width % 2 or width < NARROWEST_HEAD:
+                raise ValueError(
+                    f"attention_init 'neighbours' needs heads of an even width from {NARROWEST_HEAD} on, "
+                    f"not {width}"
+                )
         if isinstance(self.raf, RafConfig):
             self.raf = self.raf.to_dict()
         elif self.raf is not None:
@@ -95,5 +101,6 @@ class RaftBertConfig(BertConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Build from the contents of a ``config.json``; ``kwargs`` take precedence."""
         # the base class sets these on the finished configuration, past __post_init__
-        given: dict[str, Any] = {key: kwargs.pop(key) for key in ("deepnorm", "raf") if key in kwargs}
+        names = {each.name for each in fields(cls)}
+        given: dict[str, Any] = {key: kwargs.pop(key) for key in [*kwargs] if key in names}
         return super().from_dict({**config_dict, **given}, **kwargs)

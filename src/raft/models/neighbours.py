@@ -3,8 +3,9 @@
 Attention that begins at random is the mean over a whole sequence, in which no single token shows: a small
 model reads tens of millions of tokens before its attention finds the neighbours, and knows no more than token
 frequencies until then (the plateau of masked language modelling). Here positions begin as waves, for which a
-shift by o positions is a rotation R(o); with keys K = s·I and queries Q = s·R(o), position i looks at i + o,
-however long the sequence. All of it is trained.
+shift by o positions is a rotation R(o); with keys K = s·I and queries Q = s·R(o), position i looks at i + o.
+In a sequence of 128 a head of width 32 gives it 0.7 of its attention, one of 16 about half; the rest lies on
+positions at which the waves of the head happen to be alike. All of it is trained.
 
 Sinusoidal positions: Vaswani et al., "Attention Is All You Need", 2017, section 3.5. Initial queries and keys
 with the structure of trained ones: Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers",

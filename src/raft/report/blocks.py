@@ -18,7 +18,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.grid import TextTable
+from raft.analysis.text_table import TextTable
 
 LONG = 26
 """Characters of a table's cell beyond which it takes two lines."""

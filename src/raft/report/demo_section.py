@@ -11,8 +11,8 @@ import numpy as np
 
 from raft.analysis import comparison
 from raft.analysis.figures import loss_figure
-from raft.analysis.grid import TextTable
 from raft.analysis.snapshots import Raf, Snapshot, read_inputs, read_rafs
+from raft.analysis.text_table import TextTable
 from raft.coefficients import named_fit
 from raft.experiments.results import Results
 from raft.report.blocks import Block, Drawing, Fact, Facts, Heading, Prose, Tabular

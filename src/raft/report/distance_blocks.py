@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raft.analysis.distances import clustered, distance_matrix
-from raft.analysis.grid import TextTable
 from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
 from raft.analysis.shape_figures import difference, distances_figure, panels_figure
 from raft.analysis.snapshots import in_order, known_name, labels
+from raft.analysis.text_table import TextTable
 from raft.coefficients.functions import FUNCTIONS, Array, Function
 from raft.report.blocks import Block, Drawing, Heading, Tabular
 from raft.report.viewer import ViewerRun

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raft.analysis.grid import TextTable, short_name
 from raft.analysis.snapshots import read_inputs, read_snapshots
+from raft.analysis.text_table import TextTable
 from raft.report.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page import Section
 from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
@@ -22,7 +22,7 @@ def finetuning_section(folder: Path) -> Section:
     """
     result = FinetuningResult.read(folder)
     recipe = read_recipe(folder)
-    model = short_name(str(recipe.get("model", "a model")))
+    model = Path(str(recipe.get("model", "a model"))).name
     snapshots = read_snapshots(folder)
     runs = []
     if snapshots:

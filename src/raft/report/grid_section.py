@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.grid import RESULTS, as_twins, grid_tables, of_tuned_tasks, read_results, short_name
+from raft.analysis.grid import RESULTS, cell_key, grid_tables, of_tuned_tasks, read_results
 from raft.analysis.score_figures import scores_figure
 from raft.analysis.snapshots import read_inputs, read_snapshots
+from raft.analysis.twins import as_twins, has_pretrainings
 from raft.errors import InputError
 from raft.experiments.grid import CELL
 from raft.report.blocks import Block, Drawing, Prose, Tabular
@@ -38,10 +39,15 @@ def grid_section(folder: Path) -> Section:
     results = read_results(folder / RESULTS)
     recipe = read_recipe(folder)
     note = (
-        "Points of the test set. A difference is to the twin of the same seed: its mean over seeds, the "
-        "95 % interval of a bootstrap, the p of an exact permutation test, and wins / ties / losses over "
-        "seeds. An asterisk: a model says the same of every input."
+        "Points of the test set. A difference is to the twin of the same seed: its mean over seeds, "
+        "Student's 95 % interval, the p of an exact permutation test, and wins / ties / losses over seeds. "
+        "An asterisk: a model says the same of every input."
     )
+    if has_pretrainings(as_twins(results)):
+        note += (
+            " Fine-tunings of one pretrained model share its luck: one a pretraining means that the mean "
+            "difference of each pretraining counts once."
+        )
     blocks: list[Block] = [
         Prose(_sentence(results, recipe), "lead"),
         *(Tabular(table) for table in grid_tables(results)),
@@ -115,7 +121,8 @@ def _planned(recipe: Mapping[str, Any]) -> int:
 def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
     """Cells with RAFs: those that count, one seed of every setting before the next; where there are none, all
     others. And which of the two they are."""
-    counting = {_key(row) for row in results.to_dict("records")}
+    models = list(dict.fromkeys(results.model))
+    counting = {cell_key(row, models) for row in results.to_dict("records")}
     order = {seed: number for number, seed in enumerate(dict.fromkeys(results.seed))}
     found: list[tuple[bool, int, ViewerRun]] = []
     for place in sorted(each.parent for each in folder.glob(f"*/{SNAPSHOTS}")):
@@ -131,7 +138,7 @@ def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
             read_inputs(place / SNAPSHOTS),
         )
         # what was kept of a grid without its cells' options is what its author wants shown
-        counts = not options or _key(options) in counting
+        counts = not options or cell_key(options, models) in counting
         found.append((counts, order.get(options.get("seed"), len(order)), run))
     are_final = any(counts for counts, _, _ in found)
     shown = [each for each in found if each[0] or not are_final]
@@ -146,13 +153,7 @@ def _options(cell: Path) -> dict[str, Any]:
         options = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file} holds no options of a cell: {error}") from error
-    if isinstance(options, dict) and "model" in options:
-        options["model"] = short_name(str(options["model"]))
     return options if isinstance(options, dict) else {}
-
-
-def _key(options: Mapping[Any, Any]) -> tuple[str, ...]:
-    return tuple(_text(options.get(key)) for key in SETTINGS)
 
 
 def _text(value: object) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from raft.analysis import pretraining
-from raft.analysis.grid import TextTable
 from raft.analysis.measures import domain_of
 from raft.analysis.shape_figures import Evolution
 from raft.analysis.snapshots import labels, read_inputs, read_snapshots
+from raft.analysis.text_table import TextTable
 from raft.experiments.pretraining import PretrainingComparison
 from raft.report.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page import Section

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from raft.analysis.grid import TextTable
 from raft.analysis.snapshots import Snapshot
+from raft.analysis.text_table import TextTable
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
 from raft.report.blocks import Block, Fact, Folded, Heading, Listing, Tabular

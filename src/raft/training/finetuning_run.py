@@ -19,7 +19,7 @@ from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
-from raft.training.task_source import SQUADS, Sources, TaskOptions
+from raft.training.task_source import SQUADS, TASKS, Sources, TaskOptions
 from raft.training.transfer import check_transfer, judge_model
 from raft.training.tuning import TUNINGS
 from raft.training.watching import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
@@ -29,6 +29,12 @@ PREDICTIONS = "predictions"
 ALL = "all"
 UNTRAINED = "→"
 """Before the name of a task that a model was judged on without training."""
+
+
+class TransferOptions(TaskOptions):
+    """A task that a tuned model is judged on untrained."""
+
+    folder_option = "--transfer_data_dir"
 
 
 @dataclass
@@ -76,8 +82,9 @@ class FinetuningRecipe(TaskOptions):
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         self.check_task()
-        for transferred in self.transferred():
-            transferred.check_task()
+        unknown = next((name for name in self.transfer or () if name not in TASKS), None)
+        if unknown is not None:
+            raise InputError(f"unknown task {unknown!r} of --transfer; known are {', '.join(TASKS)}")
         for name, known in (
             ("activation", ACTIVATIONS),
             ("tuning", TUNINGS),
@@ -94,10 +101,10 @@ class FinetuningRecipe(TaskOptions):
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def transferred(self) -> list[TaskOptions]:
+    def transferred(self) -> list[TransferOptions]:
         """The tasks that the tuned model is judged on untrained."""
         return [
-            TaskOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
+            TransferOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
             for name in self.transfer or ()
         ]
 
@@ -217,9 +224,9 @@ def run_finetuning(
             judged on.
         TrainingError: where the loss is not finite.
     """
-    data, drawn = read_data(recipe, arguments.seed, sources)
     for other in recipe.transferred():
-        check_transfer(list(data.config.get("label2id", ())), other, sources)
+        check_transfer(recipe, other, sources)
+    data, drawn = read_data(recipe, arguments.seed, sources)
     (folder / DRAWN).write_text(json.dumps(drawn) + "\n", encoding="utf-8")
     arguments = replace(arguments, output_dir=str(folder / "training"))
     found = finetune(

@@ -14,7 +14,7 @@ from raft.coefficients.functions import canonical_name
 from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
-from raft.models.configuration_raft_bert import ATTENTION_INITS, NEIGHBOURS
+from raft.models.configuration_raft_bert import ATTENTION_INITS, NARROWEST_HEAD, NEIGHBOURS
 from raft.training.variants import RAF, split_variants, variant_recipe
 
 
@@ -127,8 +127,12 @@ class PretrainingRecipe:
             raise InputError(
                 f"--attention_init must be one of {', '.join(ATTENTION_INITS)}, not {self.attention_init!r}"
             )
-        if self.attention_init == NEIGHBOURS and self.hidden_size // self.num_attention_heads % 2:
-            raise InputError("--attention_init neighbours needs heads of even width")
+        width = self.hidden_size // self.num_attention_heads
+        if self.attention_init == NEIGHBOURS and (width % 2 or width < NARROWEST_HEAD):
+            raise InputError(
+                f"--attention_init neighbours needs heads of an even width from {NARROWEST_HEAD} on, "
+                f"not {width}"
+            )
         if not 8 <= self.sequence_length <= self.max_position_embeddings:
             raise InputError(
                 f"--sequence_length must be from 8 to --max_position_embeddings, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from transformers import AutoTokenizer
 
@@ -26,6 +26,9 @@ Kept = TypeVar("Kept")
 @dataclass
 class TaskOptions:
     """Which task, and where it is read from."""
+
+    folder_option: ClassVar[str] = "--data_dir"
+    """What the folder is called on the command line."""
 
     task: str = field(
         default="cola",
@@ -113,8 +116,8 @@ def _task(options: TaskOptions) -> Task:
             regression=options.regression, metric=metric,
         )  # fmt: skip
     if options.task == SNLI:
-        return load_snli(options.data_dir)
-    return load_glue(options.data_dir, options.task, options.predict, option="--data_dir")
+        return load_snli(options.data_dir, option=options.folder_option)
+    return load_glue(options.data_dir, options.task, options.predict, option=options.folder_option)
 
 
 def _squad_folder(folder: Path) -> Path:

@@ -41,8 +41,7 @@ def judge(
     Raises:
         InputError: for a model without a tuned head for such a task, or labels that cannot be mapped.
     """
-    is_squad = options.dataset is None and options.task in SQUADS
-    head = AutoModelForQuestionAnswering if is_squad else AutoModelForSequenceClassification
+    head = AutoModelForQuestionAnswering if _is_squad(options) else AutoModelForSequenceClassification
     tokenizer = sources.tokenizer(model)
     return judge_model(_tuned(head, model).to(device), tokenizer, options, sources, labels)
 
@@ -72,7 +71,7 @@ def judge_model(
     Raises:
         InputError: for labels that cannot be mapped.
     """
-    if options.dataset is None and options.task in SQUADS:
+    if _is_squad(options):
         questions = sources.questions(options, "validation")
         data = question_data(
             questions[:1], None, {"SQuAD": questions}, tokenizer, SQUADS[options.task],
@@ -97,22 +96,20 @@ def judge_model(
     return found
 
 
-def check_transfer(tuned_labels: Sequence[str], options: TaskOptions, sources: Sources) -> None:
-    """Raise ``InputError`` where a model could not be judged on a task, before it is tuned.
+def check_transfer(tuned: TaskOptions, judged: TaskOptions, sources: Sources) -> None:
+    """Raise ``InputError`` where a model that is tuned on one task could not be judged on another."""
+    kinds = ["questions" if _is_squad(each) else "sentences" for each in (tuned, judged)]
+    if kinds[0] != kinds[1]:
+        raise InputError(f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {judged.task}")
+    if not _is_squad(tuned):
+        labels = sources.task(tuned).labels
+        if labels is None:
+            raise InputError(f"{tuned.task} is a regression: its model cannot be judged on {judged.task}")
+        _mapped(labels, sources.task(judged))
 
-    Args:
-        tuned_labels: names of its classes; of a regression the score's alone; none where it answers
-            questions.
-        options: the task.
-        sources: of the process.
-    """
-    is_squad = options.dataset is None and options.task in SQUADS
-    if is_squad != (not tuned_labels):
-        kinds = ("questions", "sentences")
-        tuned, other = kinds if not tuned_labels else reversed(kinds)
-        raise InputError(f"a model that is tuned on {tuned} cannot be judged on {other}: {options.task}")
-    if not is_squad:
-        _mapped(tuned_labels, sources.task(options))
+
+def _is_squad(options: TaskOptions) -> bool:
+    return options.dataset is None and options.task in SQUADS
 
 
 def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:
