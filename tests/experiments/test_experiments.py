@@ -106,7 +106,7 @@ def test_twins_differ_in_the_raf_block_alone() -> None:
 
     settings = ComparisonSettings(degrees=[3, 2], version="B")
     faft, raft = (model_config(settings, twin, Tokenizer()).to_dict() for twin in ("faft", "raft"))  # type: ignore
-    assert raft.pop("raf") == {"degrees": [3, 2], "version": "B"}
+    assert raft.pop("raf") == {"init": "gelu", "degrees": [3, 2], "version": "B"}
     assert faft.pop("raf") is None
     assert faft == raft
 
