@@ -11,7 +11,10 @@ from transformers import BertConfig, BertForMaskedLM
 import raft
 from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
+from raft.analysis.pretraining import differences_figure
 from raft.data.masking import MaskedSequences
+from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.training.pretraining_run import PretrainingResult
 from tests.experiments.test_experiments import results
 from tests.training.test_training import SEQUENCES, TOKENIZER, config
 
@@ -59,3 +62,39 @@ def test_tables_agree_and_the_summary_takes_no_side() -> None:
     text = summary(results())
     assert "the RAFT has the lower validation loss: 5.000 against the FAFT's 5.250" in text
     assert "scores higher on 1 of 1 tasks; on 0 of them" in text
+
+
+def pretrained(activation: str, losses: dict[int, list[float]]) -> Variant:
+    results = [
+        PretrainingResult(
+            activation, seed, 100 * len(of_seed), of_seed[-1], 6.0, 1.0, 10, 10,
+            [(100 * (n + 1), 1.0, loss) for n, loss in enumerate(of_seed)],
+        )
+        for seed, of_seed in losses.items()
+    ]  # fmt: skip
+    return Variant(activation, results)
+
+
+def test_differences_are_to_the_twin_of_the_same_seed() -> None:
+    raf = pretrained("raf", {1: [5.0, 3.0, 2.0], 2: [5.5, 4.0, 3.5]})
+    frozen = pretrained("raf:raf_learning_rate=0", {1: [5.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
+    gelu = pretrained("gelu", {1: [6.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
+    figure = differences_figure(PretrainingComparison([raf, frozen, gelu], "", {}))
+    assert figure is not None
+    (axes,) = figure.axes
+    drawn = {str(line.get_label()): np.array(line.get_ydata()).tolist() for line in axes.lines}
+    assert drawn["raf"] == [-0.75, -0.5, -0.75]
+    assert drawn["raf:raf_learning_rate=0"] == [-0.5, 0.0, 0.0]
+    thin = [np.array(line.get_ydata()).tolist() for line in axes.lines if line.get_linewidth() < 0.8]
+    assert thin == [[-1.0, -1.0, -1.0], [-0.5, 0.0, -0.5], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    low, high = axes.get_ylim()
+    assert low == pytest.approx(-1.1)
+    assert high == pytest.approx(0.1)
+
+
+def test_no_differences_without_a_twin_or_steps() -> None:
+    raf, gelu = pretrained("raf", {1: [5.0, 3.0]}), pretrained("gelu", {1: [6.0, 4.0]})
+    for variants in ([raf], [gelu], [raf, pretrained("gelu", {2: [6.0, 4.0]})]):
+        assert differences_figure(PretrainingComparison(variants, "", {})) is None
+    ends = [pretrained("raf", {1: [3.0]}), pretrained("gelu", {1: [4.0]})]
+    assert differences_figure(PretrainingComparison(ends, "", {})) is None

@@ -178,6 +178,7 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert (of_one["activation"], of_one["seed"], of_one["seeds"]) == ("relu", 8, 1)
     assert "compare" not in of_one
     assert (folder / "curves.png").stat().st_size > 1000
+    assert (folder / "differences.png").is_file()
     assert rationals(AutoModelForMaskedLM.from_pretrained(folder / "relu-7")) == {}
     # given again, nothing is trained again
     stamp = (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from rich import box
 from rich.table import Table
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.experiments.pretraining import PretrainingComparison
+from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, is_raft, twin_among
 
@@ -89,10 +90,7 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
     runs: dict[str, list[PretrainingResult]] = defaultdict(list)
     for result in results:
         runs[result.activation].append(result)
-    others = product(("-", "--", "-.", ":"), COLOURS)
-    first_raft = RAF if RAF in runs else next(filter(is_raft, runs), None)
-    first = {first_raft: ("-", RAFT_COLOUR), twin_among(list(runs)): ("-", FAFT_COLOUR)}
-    styles = {name: first.get(name) or next(others, ("-", QUIET)) for name in runs}
+    styles = _styles(list(runs))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.3), layout="constrained")
         FigureCanvasAgg(figure)
@@ -110,6 +108,60 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
         perplexity.set_ylabel("perplexity")
         perplexity.spines["right"].set_visible(True)
     return figure
+
+
+def differences_figure(comparison: PretrainingComparison) -> Figure | None:
+    """Validation losses less the twin's of the same seed against steps: a thin line a run, the mean bold.
+
+    The axis is that of the differences in the second half of the steps; what came before may leave it.
+
+    Returns:
+        None where no run was evaluated beside its twin at more than one step.
+    """
+    names = [variant.activation for variant in comparison.variants]
+    fixed = twin_among(names)
+    losses = {variant.activation: _losses(variant) for variant in comparison.variants}
+    twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
+    found = {
+        name: (each - twins).dropna(how="all").dropna(axis=1, how="all") for name, each in losses.items()
+    }
+    found = {name: each for name, each in found.items() if len(each) > 1}
+    if not found:
+        return None
+    styles = _styles(names)
+    late: list[float] = []
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.axhline(0, color=FAFT_COLOUR, linewidth=1, label=fixed)
+        for name, each in found.items():
+            line, colour = styles[name]
+            if each.shape[1] > 1:
+                axes.plot(each.index, each, color=colour, linestyle=line, linewidth=0.7, alpha=0.4)
+            axes.plot(each.index, each.mean(axis=1), color=colour, linestyle=line, linewidth=1.8, label=name)
+            late += each[each.index >= each.index.max() / 2].to_numpy().ravel().tolist()
+        low, high = np.nanmin([*late, 0.0]), np.nanmax([*late, 0.0])
+        margin = 0.1 * (high - low) or 0.1
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"validation loss less {fixed}'s (nats)")
+        axes.legend(frameon=False)
+    return figure
+
+
+def _losses(variant: Variant) -> pd.DataFrame:
+    """A row a step, a column a seed."""
+    histories = {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
+    return pd.DataFrame(histories).sort_index()
+
+
+def _styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Line and colour of each variant."""
+    others = product(("-", "--", "-.", ":"), COLOURS)
+    first_raft = RAF if RAF in names else next(filter(is_raft, names), None)
+    first = {first_raft: ("-", RAFT_COLOUR), twin_among(names): ("-", FAFT_COLOUR)}
+    return {name: first.get(name) or next(others, ("-", QUIET)) for name in names}
 
 
 def _draw(

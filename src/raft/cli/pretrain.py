@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from raft.analysis.callback import RafCallback
 from raft.analysis.model_card import CARD, write_card
-from raft.analysis.pretraining import console_table, curves_figure, markdown_table
+from raft.analysis.pretraining import console_table, curves_figure, differences_figure, markdown_table
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
@@ -137,9 +137,11 @@ def _check_writable(folder: Path) -> None:
 def _write(comparison: PretrainingComparison, folder: Path) -> None:
     comparison.write(folder)
     (folder / "table.md").write_text(markdown_table(comparison), encoding="utf-8")
-    figure = curves_figure([result for variant in comparison.variants for result in variant.results])
-    figure.savefig(folder / "curves.png", dpi=160)
-    figure.savefig(folder / "curves.svg", metadata={"Date": None})
+    results = [result for variant in comparison.variants for result in variant.results]
+    for name, figure in (("curves", curves_figure(results)), ("differences", differences_figure(comparison))):
+        if figure is not None:
+            figure.savefig(folder / f"{name}.png", dpi=160)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def _push(training: RaftTrainingArguments) -> str:

@@ -73,11 +73,20 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
             losses, f"Validation losses of {names} against steps and against seconds",
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
+        *_differences(found, fixed),
         *learned_blocks(runs, "variant" if has_variants else None),
         *_evolution(runs),
         *repeat_blocks(found.command, found.setup, recipe, "of the first run" if len(recipes) > 1 else ""),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
+
+
+def _differences(found: PretrainingComparison, fixed: str | None) -> list[Block]:
+    figure = pretraining.differences_figure(found)
+    if figure is None:
+        return []
+    caption = f"The same less {fixed}'s of the same seed: a thin line a run, the mean over seeds bold."
+    return [Drawing(figure, f"Differences in validation loss to {fixed} against steps", caption)]
 
 
 def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
