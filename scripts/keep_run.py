@@ -1,6 +1,6 @@
 """Copy what is worth keeping of a demo or a pretraining: not its checkpoints, nor where the data lay.
 
-python scripts/keep_run.py runs/wiki-demo results/wiki-demo --places WIKIPEDIA GLUE
+python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
-LEFT = ("checkpoint-*", "report.html", ".*")
-"""Not kept: what a resumed run needs, and pages that `raft report` makes again."""
-WEIGHTS = "model.safetensors"
+LEFT = ("checkpoint-*", "report.html", "*.svg", ".*")
+"""Not kept: what a resumed run needs, pages that `raft report` makes again, what is there as png."""
 TEXT = {".json", ".jsonl", ".md", ".yaml", ".csv"}
 
 
@@ -25,14 +24,14 @@ def main() -> None:
         "--places", nargs="*", default=[], help="Where the data lay: files say its last part alone."
     )
     parser.add_argument(
-        "--without_weights", action="store_true", help="Of models their RAFs alone, not their other weights."
+        "--without", nargs="*", default=[], help="Names of files and folders that are left as well."
     )
     arguments = parser.parse_args()
-    keep(arguments.run, arguments.kept, arguments.places, [WEIGHTS] if arguments.without_weights else [])
+    keep(arguments.run, arguments.kept, arguments.places, arguments.without)
 
 
 def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
-    """Copy one folder but for the files that are ``left``."""
+    """Copy one folder but for the files and folders that are ``left``."""
     if not run.is_dir():
         raise SystemExit(f"there is no folder {run}")
     shutil.rmtree(kept, ignore_errors=True)
