@@ -113,7 +113,8 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
 def differences_figure(comparison: PretrainingComparison) -> Figure | None:
     """Validation losses less the twin's of the same seed against steps: a thin line a run, the mean bold.
 
-    The axis is that of the differences in the second half of the steps; what came before may leave it.
+    The axis holds the means after a quarter of the steps and all differences after half of them; what came
+    before may leave it.
 
     Returns:
         None where no run was evaluated beside its twin at more than one step.
@@ -139,8 +140,10 @@ def differences_figure(comparison: PretrainingComparison) -> Figure | None:
             line, colour = styles[name]
             if each.shape[1] > 1:
                 axes.plot(each.index, each, color=colour, linestyle=line, linewidth=0.7, alpha=0.4)
-            axes.plot(each.index, each.mean(axis=1), color=colour, linestyle=line, linewidth=1.8, label=name)
-            late += each[each.index >= each.index.max() / 2].to_numpy().ravel().tolist()
+            mean = each.mean(axis=1)
+            axes.plot(mean.index, mean, color=colour, linestyle=line, linewidth=1.8, label=name)
+            end = each.index.max()
+            late += [*mean[mean.index >= end / 4], *each[each.index >= end / 2].to_numpy().ravel()]
         low, high = np.nanmin([*late, 0.0]), np.nanmax([*late, 0.0])
         margin = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + margin)
