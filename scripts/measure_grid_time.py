@@ -76,7 +76,7 @@ def main() -> None:
         {
             "cells": len(arguments.tasks) * arguments.seeds,
             "seconds": table.median(),
-            "ratio": ratios.median(),
+            "ratio_value": ratios.median(),
             "ratio_low": ratios.min(),
             "ratio_high": ratios.max(),
             "rounds": arguments.rounds,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 
 from tests.stored_scripts import load_script
+
+ROOT = Path(__file__).parents[1]
+RESULTS, MEASUREMENTS = ROOT / "results", ROOT / "docs" / "measurements.md"
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +40,27 @@ def test_a_table_is_found_by_its_number(
     )
     with pytest.raises(KeyError):
         script.with_tables(text.replace("table 2", "table 3"))
+
+
+def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None:
+    measurements = MEASUREMENTS.read_text(encoding="utf-8")
+    links = {
+        name
+        for page in (ROOT / "docs").glob("*.md")
+        for name in re.findall(r"\]\(\.\./results/([\w-]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert len(links) > 5
+    assert sorted(name for name in links if f"{{ #{name} }}" not in measurements) == []
+
+
+def test_the_measurements_show_files_that_are_there() -> None:
+    measurements = MEASUREMENTS.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- include: (\S+) -->", measurements):
+        assert (RESULTS / name).is_file(), name
+    shown = re.findall(r"<!-- table: (\S+): (.+?) -->", measurements)
+    assert len(shown) > 5
+    for name, columns in shown:
+        wanted = {*columns.split(", ")}
+        if "ratio" in wanted:  # is shown with its interval
+            wanted = wanted - {"ratio"} | {"ratio_value", "ratio_low", "ratio_high"}
+        assert wanted <= {*pd.read_csv(RESULTS / name).columns}, name
