@@ -131,6 +131,8 @@ def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
             continue
         options = _options(place)
         settings = {name: _text(options[key]) for key, name in SETTINGS.items() if key in options}
+        if "model" in settings:
+            settings["model"] = cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
             settings or {"cell": place.name},
             snapshots,
