@@ -82,4 +82,4 @@ def test_grids_are_timed_beside_a_plain_script(
     found = pd.read_csv(tmp_path / "out" / "results.csv")
     assert found.way.tolist() == ["transformers.Trainer", "raft grid, FAFT", "raft grid, RAFT"]
     assert (found.seconds > 0).all()
-    assert found.ratio.tolist() == pytest.approx((found.seconds / found.seconds[0]).tolist())
+    assert found.ratio_value.tolist() == pytest.approx((found.seconds / found.seconds[0]).tolist())
