@@ -1,6 +1,7 @@
 """Copy what is worth keeping of a demo or a pretraining: not its checkpoints, nor where the data lay.
 
 python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
+python scripts/keep_run.py runs/cpu-pretraining-1hour results/cpu-pretraining-1hour --bf16 --places WIKIPEDIA
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import argparse
 import re
 import shutil
 from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
 
 LEFT = ("checkpoint-*", "report.html", "*.svg", ".*")
 """Not kept: what a resumed run needs, pages that `raft report` makes again, what is there as png."""
@@ -26,8 +30,16 @@ def main() -> None:
     parser.add_argument(
         "--without", nargs="*", default=[], help="Names of files and folders that are left as well."
     )
+    parser.add_argument(
+        "--bf16",
+        action="store_true",
+        help="Matrices of models as bfloat16, all else as it is: half the size.",
+    )
     arguments = parser.parse_args()
     keep(arguments.run, arguments.kept, arguments.places, arguments.without)
+    if arguments.bf16:
+        for file in arguments.kept.rglob("model.safetensors"):
+            round_matrices(file)
 
 
 def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
@@ -44,6 +56,18 @@ def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
                 whole = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
                 text = re.sub(whole, Path(place).name, text)
             file.write_text(text, encoding="utf-8")
+
+
+def round_matrices(file: Path) -> None:
+    """Store the matrices of a model as bfloat16, as a product under its autocast reads them.
+
+    Biases, norms and coefficients of RAFs stay as they are.
+    """
+    tensors = load_file(file)
+    for name, tensor in tensors.items():
+        if name.endswith(".weight") and tensor.ndim == 2:
+            tensors[name] = tensor.to(torch.bfloat16)
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":

@@ -44,9 +44,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", help=f"Where it lies: {what}.")
     arguments = parser.parse_args()
     recipes = read_recipes()
-    names = list(
-        TopologicalSorter({name: earlier(recipe) for name, recipe in recipes.items()}).static_order()
-    )
+    order = TopologicalSorter({name: recipe.get("after", []) for name, recipe in recipes.items()})
+    names = list(order.static_order())
     for name in arguments.only or []:
         if name not in recipes:
             parser.error(f"no recipe {name!r}; there are {', '.join(recipes)}")
@@ -59,11 +58,9 @@ def main() -> None:
         for place in recipes[name].get("needs", []):
             if places[place] is None:
                 parser.error(f"{name} needs --{place}: {PLACES[place]}")
-        for other in earlier(recipes[name]):
-            # weights of models are not kept in results/
-            place = "runs" if other in recipes[name].get("models", []) else "results"
-            if other not in chosen and not (ROOT / place / other).is_dir():
-                parser.error(f"{name} needs {place}/{other}: make it first, by --only {other} {name}")
+        for other in recipes[name].get("after", []):
+            if other not in chosen and not (ROOT / "results" / other).is_dir():
+                parser.error(f"{name} needs results/{other}: make it first, by --only {other} {name}")
     for name in chosen:
         began = time.monotonic()
         for words in commands(recipes[name], places):
@@ -80,11 +77,6 @@ def read_recipes() -> dict[str, dict[str, Any]]:
     return {
         file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RECIPES.glob("*.yaml"))
     }
-
-
-def earlier(recipe: Mapping[str, Any]) -> list[str]:
-    """Names of the recipes whose results, or whose models, it reads."""
-    return [*recipe.get("after", []), *recipe.get("models", [])]
 
 
 def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:

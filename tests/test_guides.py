@@ -400,7 +400,7 @@ def test_recipes_of_results_are_commands(file: Path, place: str | None) -> None:
     for name in ("wikipedia", "glue_dir"):  # the hub has no such articles, and these commands want a folder
         is_named = any(f"{{{name}}}" in command for command in recipe["commands"])
         assert is_named == (name.removesuffix("_dir") in recipe.get("needs", []))
-    assert set(make_results.earlier(recipe)) <= set(recipes)
+    assert set(recipe.get("after", [])) <= set(recipes)
     places = dict.fromkeys(make_results.PLACES, place)
     for program, *words in make_results.commands(recipe, places):
         assert program == sys.executable

@@ -1,4 +1,4 @@
-"""What is kept of a grid, made again from there, and timed beside a plain script."""
+"""What is kept of a run and of a grid, made again from there, and timed beside a plain script."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from transformers import AutoModelForMaskedLM
 
 from raft.cli.main import main
+from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from tests.stored_scripts import load_script
 
 WORDS = [
@@ -22,6 +25,41 @@ WORDS = [
 def run(name: str, *words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [name, *words])
     load_script(name).main()
+
+
+def test_a_model_is_kept_at_half_its_size_with_its_rafs_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RaftBertConfig(
+        vocab_size=1024,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+    )
+    model, place = RaftBertForMaskedLM(config), tmp_path / "texts"
+    model.save_pretrained(tmp_path / "run" / "raf-1")
+    (tmp_path / "run" / "raf-1" / "checkpoint-1").mkdir()
+    (tmp_path / "run" / "table.md").write_text(f"of {place}")
+    kept = tmp_path / "kept"
+    run(
+        "keep_run",
+        str(tmp_path / "run"),
+        str(kept),
+        "--bf16",
+        "--places",
+        str(place),
+        monkeypatch=monkeypatch,
+    )
+    assert (kept / "table.md").read_text() == "of texts"
+    assert [file.name for file in kept.glob("raf-1/checkpoint*")] == []
+    sizes = [(folder / "raf-1" / "model.safetensors").stat().st_size for folder in (kept, tmp_path / "run")]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = dict(AutoModelForMaskedLM.from_pretrained(kept / "raf-1").named_parameters())
+    for name, value in model.named_parameters():
+        is_matrix = value.ndim == 2 and name.endswith(".weight")
+        expected = value.to(torch.bfloat16).float() if is_matrix else value
+        assert torch.equal(again[name], expected), name
 
 
 @pytest.mark.slow
