@@ -252,6 +252,14 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     table = scores_table(pd.DataFrame(rows))
     assert table.headers == ["activation", "cola", "rte", "average"]
     assert table.rows[0] == ["keep", "20.0 ± 10.0", "55.0 ± 5.0*", "37.5 ± 6.6*"]
+    assert [row[0] for row in table.rows] == ["keep", "raf"]
+    floors = {"cola": 0.0, "rte": 52.7}
+    told = scores_table(pd.DataFrame([{**row, "single_class": floors[str(row["task"])]} for row in rows]))
+    assert told.rows[:2] == table.rows
+    assert told.rows[2] == ["best single class", "0.0", "52.7", "26.4"]
+    # a task whose answers are no classes has none, and so has the average
+    partly = [{**row, "single_class": {"cola": 0.0}.get(str(row["task"]))} for row in rows]
+    assert scores_table(pd.DataFrame(partly)).rows[2] == ["best single class", "0.0", "", ""]
     differences = differences_table(pd.DataFrame(rows))
     assert differences is not None
     ((name, cola, rte, average),) = differences.rows
@@ -303,6 +311,7 @@ def test_pretrained_twins_are_compared_and_judged_untrained(
     tables = (out / "tables.md").read_text()
     # the models are copies of one: no twin is better
     assert "| activation | rte | rte→snli |" in tables
+    assert "| best single class |" in tables
     assert "| raf | +0.0 [+0.0, +0.0] 0/2/0 | +0.0 [+0.0, +0.0] 0/2/0 |" in tables
     assert main(["report", str(out)]) == 0
     assert "one a pretraining" in capsys.readouterr().out

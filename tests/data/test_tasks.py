@@ -115,6 +115,17 @@ def test_parts_of_a_score_are_kept() -> None:
     assert not found.constant
 
 
+def test_what_a_single_class_gets_at_most() -> None:
+    said = np.array([0, 1, 2, 1, 0])
+    assert evaluate("accuracy", said, np.array([0, 1, 2, 2, 1])).single_class == pytest.approx(40.0)
+    labels = np.array([1, 0, 0, 0, 0])  # of 1 alone, 20 % are right and F1 is 1/3; of 0 alone, 80 % and 0
+    assert evaluate("accuracy_and_f1", said % 2, labels).single_class == pytest.approx(40.0)
+    labels = np.array([1, 1, 1, 1, 0])
+    assert evaluate("accuracy_and_f1", said % 2, labels).single_class == pytest.approx(50 * (0.8 + 8 / 9))
+    assert evaluate("matthews", said % 2, labels).single_class == 0.0
+    assert evaluate("pearson_and_spearman", said / 2, labels / 2).single_class == 0.0
+
+
 def test_accuracy_of_three_classes() -> None:
     labels = np.array([0, 1, 2, 2, 1])
     assert score("accuracy", np.array([0, 1, 2, 1, 0]), labels) == pytest.approx(60.0)

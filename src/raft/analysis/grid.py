@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from raft.analysis.text_table import TextTable
 from raft.analysis.twins import as_twins, has_pretrainings
 from raft.errors import InputError
-from raft.experiments.grid import GridRecipe
+from raft.experiments.grid import SINGLE_CLASS, GridRecipe
 from raft.experiments.statistics import Difference, Paired, over_seeds, paired
 from raft.training.finetuning_run import UNTRAINED
 
@@ -24,9 +25,10 @@ RESULTS = "results.csv"
 
 
 def scores_table(results: pd.DataFrame) -> TextTable:
-    """Mean ± standard deviation, in points; ``*`` where a model says the same of every input.
+    """Mean ± standard deviation, in points; ``*`` where a model predicts one class for every input.
 
-    Over seeds, or over seeds and pretrainings together where there are several of each model.
+    Over seeds, or over seeds and pretrainings together where there are several of each model. The last row is
+    what the best single class would get.
 
     Args:
         results: one row a cell, with the columns of ``raft.experiments.grid.results``.
@@ -42,7 +44,24 @@ def scores_table(results: pd.DataFrame) -> TextTable:
     if has_pretrainings(results):
         title += f" of each of {results.model.nunique()} pretrainings"
         averages = averages.assign(model="")
-    return _table(title, averages, _compared(results), cell)
+    table = _table(title, averages, _compared(results), cell)
+    floor = _single_classes(results)
+    if floor is None:
+        return table
+    cells = [f"{floor[task]:.1f}" if task in floor else "" for task in table.headers[table.labels :]]
+    name = ["best single class", *[""] * (table.labels - 1)]
+    return replace(table, rows=[*table.rows, [*name, *cells]])
+
+
+def _single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
+    """Points of the best single class by task, and their average; None where no task has any."""
+    if SINGLE_CLASS not in results:
+        return None
+    found = results.groupby("task")[SINGLE_CLASS].first().dropna()
+    tuned = of_tuned_tasks(results).task.unique()
+    if len(tuned) > 1 and found.index.isin(tuned).sum() == len(tuned):
+        found[AVERAGE] = found[tuned].mean()
+    return found if len(found) else None
 
 
 def differences_table(results: pd.DataFrame) -> TextTable | None:
@@ -124,7 +143,7 @@ def rates_table(results: pd.DataFrame) -> TextTable | None:
             for rate, raf_rate in chosen.itertuples(index=False)
         )
 
-    title = "Learning rates / rates of the RAFs, chosen by validation scores"
+    title = "Learning rates / rates of the RAFs"
     return _table(title, results, _compared(results), cell)
 
 

@@ -93,11 +93,14 @@ class Score:
         points: 0 to 100; correlations −100 to 100. The mean of the parts.
         parts: each of the metric's numbers in points, by name.
         constant: whether all predictions are the same: the model has told nothing apart.
+        single_class: most points that one class for every input could get, 0 of a correlation; None where
+            answers are no classes.
     """
 
     points: float
     parts: Mapping[str, float]
     constant: bool
+    single_class: float | None = None
 
 
 def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> Score:
@@ -114,6 +117,19 @@ def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) ->
     Raises:
         TrainingError: where scores are predicted that are not finite.
     """
+    constant = bool(np.all(predictions == predictions[0]))
+    parts = _parts(metric, predictions, labels)
+    answers = labels[:1] if metric == "pearson_and_spearman" else np.unique(labels)
+    single_class = max(_mean(_parts(metric, np.full_like(labels, answer), labels)) for answer in answers)
+    return Score(_mean(parts), parts, constant, single_class)
+
+
+def score(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    """The points of ``evaluate``."""
+    return evaluate(metric, predictions, labels).points
+
+
+def _parts(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     constant = bool(np.all(predictions == predictions[0]))
     told_apart = not constant and bool(np.any(labels != labels[0]))
     if metric == "pearson_and_spearman":
@@ -137,13 +153,11 @@ def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) ->
             parts = {"accuracy": float(multiclass_accuracy(found, wanted, classes, average="micro"))}
             if metric == "accuracy_and_f1":
                 parts["f1"] = float(binary_f1_score(found, wanted))
-    parts = {name: 100.0 * value for name, value in parts.items()}
-    return Score(sum(parts.values()) / len(parts), parts, constant)
+    return {name: 100.0 * value for name, value in parts.items()}
 
 
-def score(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The points of ``evaluate``."""
-    return evaluate(metric, predictions, labels).points
+def _mean(parts: Mapping[str, float]) -> float:
+    return sum(parts.values()) / len(parts)
 
 
 def _pearson(found: NDArray[Any], wanted: NDArray[Any]) -> float:

@@ -30,6 +30,8 @@ from raft.training.tuning import WITH_RAFS
 CELL = "cell.json"
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
 """Of models that ``raft pretrain`` made: the variant's name, and its seed."""
+SINGLE_CLASS = "single_class"
+"""Most points that one class for every input could get."""
 RECIPE_KEYS = ("task", "model", "activation", "tuning", "train_examples")
 ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
@@ -245,5 +247,6 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 task = options["task"] + (test if number else "")
                 parts = {f"test_{name}": value for name, value in found.parts[test].items()}
                 constant = test in found.constant
-                rows.append({**row, "task": task, "points": points, "constant": constant, **parts})
+                told = {"constant": constant, SINGLE_CLASS: found.single_class.get(test)}
+                rows.append({**row, "task": task, "points": points, **told, **parts})
     return rows

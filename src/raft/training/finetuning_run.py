@@ -128,7 +128,8 @@ class FinetuningResult:
         validation: points of the epoch that was kept; None where the last one was.
         tests: points by name; names of tasks that it was judged on untrained begin with an arrow.
         parts: each number of the metric, by test and name.
-        constant: names of tests in which the model says the same of every input.
+        constant: names of tests in which the model predicts one class for every input.
+        single_class: most points that this could get, by test.
         epoch: that was kept.
         history: validation points after each epoch.
         trained: numbers that were trained, by kind.
@@ -147,6 +148,7 @@ class FinetuningResult:
     trained: dict[str, int]
     examples: dict[str, int]
     seconds: dict[str, float]
+    single_class: dict[str, float] = field(default_factory=dict)  # older results have none
 
     @property
     def points(self) -> float:
@@ -246,6 +248,9 @@ def run_finetuning(
         trained={part.name: part.trained for part in found.parts},
         examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
         seconds=found.seconds,
+        single_class={
+            name: score.single_class for name, score in tests.items() if score.single_class is not None
+        },
     )
     for step, rafs in found.rafs.items():
         write_snapshot(folder / SNAPSHOTS, step, rafs, forms(found.model))
