@@ -154,6 +154,7 @@ def test_a_folder_without_results_is_told_in_one_line(
 ) -> None:
     if what == "cells":
         (tmp_path / "recipe.yaml").write_bytes(recipe.read_bytes())
+        (tmp_path / "shared.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1

@@ -112,11 +112,19 @@ def test_a_failed_cell_spoils_no_other_and_is_tried_again(tmp_path: Path) -> Non
     assert grid.states(CELLS[:3]) == {"done": 2, "failed": 1}
     assert not grid.path(CELLS[1]).exists()
 
+    # not by another process of the same command, which comes to it later
+    again = CellFolder(tmp_path / "grid")
+    assert again.failure(CELLS[1]) == "the loss is not finite"
+    assert again.work_through(CELLS[:3], run) == [CELLS[1]]
+    assert attempts == ["cell-0", "cell-1", "cell-2"]
+
+    again.forget_failures()
+    assert grid.states(CELLS[:3]) == {"done": 2, "waiting": 1}
     grid.work_through(CELLS[:3], lambda cell, folder: attempts.append(cell.name))
     assert attempts == ["cell-0", "cell-1", "cell-2", "cell-1"]
     assert grid.failure(CELLS[1]) is None
     assert grid.states(CELLS[:3]) == {"done": 3}
-    assert not (tmp_path / "grid" / "failed").exists()
+    assert list((tmp_path / "grid" / "failed").iterdir()) == []
 
 
 def test_an_error_of_the_program_is_not_hidden(tmp_path: Path) -> None:

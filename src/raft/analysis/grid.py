@@ -244,12 +244,14 @@ def frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
 
     Args:
         rows: at least one.
-        recipe: of the grid; whose first model and activation come first, whatever is done by now.
+        recipe: of the grid. The first row has its first activation, the first model that was run with it, and
+            so has what others are compared with.
     """
     found = pd.DataFrame(rows)
     orders = {"model": recipe.models, "activation": recipe.activations}
     places = pd.DataFrame({name: found[name].map(order.index) for name, order in orders.items()})
-    found = found.loc[places.sort_values(list(orders), kind="stable").index].reset_index(drop=True)
+    places.insert(0, "has_no_baseline", ~found.model.isin(found.model[places.activation == 0]))
+    found = found.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
     found["model"] = found.model.map(short_names(recipe.models))
     return found.astype({"points": np.float64})
 

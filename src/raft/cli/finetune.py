@@ -76,7 +76,8 @@ def scores_table(result: FinetuningResult) -> Table:
     if result.validation is not None:
         table.add_row("validation", f"{result.validation:.2f}", "", "")
     for name, points in result.tests.items():
-        add_scores(table, name, points, result.parts[name], name in result.constant)
+        single = result.single_class.get(name)
+        add_scores(table, name, points, result.parts[name], name in result.constant, single)
     return table
 
 
@@ -88,7 +89,15 @@ def empty_scores_table(title: str) -> Table:
     return table
 
 
-def add_scores(table: Table, name: str, points: float, parts: Mapping[str, float], constant: bool) -> None:
+def add_scores(
+    table: Table,
+    name: str,
+    points: float,
+    parts: Mapping[str, float],
+    constant: bool,
+    single_class: float | None,
+) -> None:
     """A row of ``empty_scores_table``."""
     text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
-    table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else "")
+    remark = "" if single_class is None else f"best single class {single_class:.2f}"
+    table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else remark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import pandas as pd
+import torch
 import yaml
 from rich.console import Console
 
@@ -20,17 +22,19 @@ from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
 from raft.data.cache import write_whole
+from raft.data.token_store import usable_cores
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, results
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.task_source import name_of
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
 chosen on validation where some are given to search. Cells that are done are left, those that died or failed
 are repeated; the same command in another process, or on another machine that sees the folder, helps. Ends
 with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
-finetune holds for all cells."""
+finetune holds for all cells, but for those that a grid varies."""
 
 SHARED, RECIPE = "shared.json", "recipe.yaml"
 WATCHED = {
@@ -38,6 +42,11 @@ WATCHED = {
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
 }  # fmt: skip
 """Options that may differ from one command on a grid to the next: the scores stay the same."""
+INSTEAD = {
+    "task": "tasks", "model": "models", "activation": "activations", "tuning": "tunings",
+    "train_examples": "sizes", "seed": "seeds",
+}  # fmt: skip
+"""Options of ``raft finetune`` that a grid varies."""
 
 
 @dataclass
@@ -55,6 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     grid, options, slurm = parsed(arguments)
     training = grid.arguments
     if not options.worker:
+        _check_holds_a_grid(training.folder)
         grid.check_sources()
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
@@ -62,6 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         work(arguments)
         return
     write_whole(training.folder / RECIPE, described(grid))
+    folder.forget_failures()
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
         jobs = [
@@ -74,7 +85,10 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
-    workers = [subprocess.Popen(words) for _ in range(options.processes - 1)]
+    first, *others = shares(options.processes)
+    if "OMP_NUM_THREADS" in first:
+        torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
+    workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
     try:
         with console.status("") as status:
 
@@ -110,7 +124,9 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
         InputError: for an option or a value that cannot work.
     """
     kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions, SlurmOptions)
-    recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments)
+    recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
+    if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
+        recipe.tasks = [name_of(cell.dataset)]
     grid = Grid(recipe, cell, training)
     grid.check()
     if options.processes < 1:
@@ -118,6 +134,24 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
         raise InputError("a grid's jobs have one GPU each: --processes says how many there are")
     return grid, options, slurm
+
+
+def shares(processes: int) -> list[dict[str, str]]:
+    """What each process's environment says of the machine's cores and GPUs, so that they share them.
+
+    Empty where one process has all, and where the user's environment says it.
+    """
+    if processes == 1:
+        return [{}]
+    found: dict[str, str] = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        found["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    if len(gpus) < 2:
+        return [found] * processes
+    # each takes the first that it sees; this process has all, and so takes the first
+    return [{**found, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
 
 
 def work(arguments: Sequence[str]) -> None:
@@ -168,6 +202,14 @@ def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
     return tables
+
+
+def _check_holds_a_grid(folder: Path) -> None:
+    """Refuse a folder that holds anything else: a grid's recipe has the name that a pretraining's has."""
+    if folder.is_dir() and not (folder / SHARED).is_file():
+        others = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
+        if others:
+            raise InputError(f"{folder} is not empty and holds no grid; choose another --output_dir")
 
 
 def _check_shared(grid: Grid, folder: Path) -> None:

@@ -6,7 +6,7 @@ Commands with recipes read the same fields from a YAML file, ``--config``; flags
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -50,11 +50,22 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
 
 
 def parse_recipe(
-    kinds: Sequence[Any], command: str, description: str, words: Sequence[str]
+    kinds: Sequence[Any],
+    command: str,
+    description: str,
+    words: Sequence[str],
+    instead: Mapping[str, str] | None = None,
 ) -> tuple[Any, ...]:
     """Settings of several kinds, from a recipe (``--config FILE``) and from flags, which count more.
 
     The fields of ``transformers.TrainingArguments`` are flags too, and left out of the help.
+
+    Args:
+        kinds: dataclasses.
+        command: as it is called.
+        description: of it.
+        words: of the command line.
+        instead: fields that are no options of this command, and which option stands for each.
 
     Raises:
         InputError: for an unknown option or key, a value of a wrong type, or a file that is no recipe.
@@ -69,11 +80,14 @@ def parse_recipe(
     parser.add_argument("--config", help="Recipe: a YAML file with any of these options.")
     inherited = {field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP
     for action in parser._actions:
-        if action.dest.removeprefix("no_") in inherited:
+        if action.dest.removeprefix("no_") in inherited or action.dest in (instead or ()):
             action.help = argparse.SUPPRESS
-    known, _ = argparse.ArgumentParser.parse_known_args(_config_only(), list(words))
-    if known.config is not None:
-        _take_defaults(parser, Path(known.config))
+    for name, other in (instead or {}).items():
+        if any(word.partition("=")[0] == f"--{name}" for word in words):
+            raise InputError(f"--{name} is no option of {command}: give --{other}")
+    config = _config_of(words, parser)
+    if config is not None:
+        _take_defaults(parser, config, instead or {})
     return _parsed(parser, words)[: len(kinds)]
 
 
@@ -90,13 +104,17 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     return tuple(parsed[:-1])
 
 
-def _config_only() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config")
-    return parser
+def _config_of(words: Sequence[str], parser: _Parser) -> Path | None:
+    alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    alone.add_argument("--config", type=Path)
+    try:
+        found: Path | None = alone.parse_known_args(list(words))[0].config
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    return found
 
 
-def _take_defaults(parser: _Parser, file: Path) -> None:
+def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> None:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -106,15 +124,25 @@ def _take_defaults(parser: _Parser, file: Path) -> None:
         raise InputError(f"the recipe {file} holds no 'key: value' lines")
     actions = {action.dest: action for action in parser._actions}
     for key, value in values.items():
+        if key in instead:
+            raise InputError(f"{key} in the recipe {file} is no option of {parser.prog}: give {instead[key]}")
         if key not in actions or key in ("config", "help"):
             raise InputError(f"unknown key {key!r} in the recipe {file}")
-        actions[key].required = False
-        # as a string, the value goes through the option's own conversion, which YAML's 5e-3 needs
-        is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-        actions[key].default = str(value) if is_plain else value
-        convert: Any = actions[key].type
-        if isinstance(value, list) and convert is not None:
+        action = actions[key]
+        takes_several = action.nargs in ("+", "*")
+        if value is None and action.default is not None:
+            raise InputError(f"{key} in the recipe {file} has no value")
+        if isinstance(value, list) and not takes_several:
+            raise InputError(f"{key} in the recipe {file} is one value, not a list")
+        action.required = False
+        convert: Any = action.type
+        if takes_several:
+            values_of = value if isinstance(value, list) else [value]
             try:
-                actions[key].default = [convert(str(each)) for each in value]
+                action.default = [convert(str(each)) if convert else each for each in values_of]
             except ValueError as error:
                 raise InputError(f"{key} in the recipe {file}: {error}") from error
+            continue
+        # as a string, the value goes through the option's own conversion, which YAML's 5e-3 needs
+        is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        action.default = str(value) if is_plain else value

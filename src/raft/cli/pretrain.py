@@ -19,13 +19,18 @@ from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError, TrainingError
-from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
+from raft.experiments.pretraining import (
+    COMPARISON,
+    PretrainingComparison,
+    compare_pretraining,
+    planned_runs,
+)
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.pretraining_run import PretrainingResult, read_text, run, run_folder_state
+from raft.training.pretraining_run import RECIPE, PretrainingResult, read_text, run, run_folder_state
 from raft.training.processes import leave
 from raft.training.recipe import PretrainingRecipe
 from raft.training.stopping import StopOnSignal
-from raft.training.variants import folder_name, variant_arguments, variant_recipe
+from raft.training.variants import folder_name, variant_recipe
 
 DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
 (--config) holds any of these options; the same command given again goes on where a run was left. Writes a
@@ -105,8 +110,7 @@ def run_here(words: Sequence[str]) -> None:
 def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
     """Refuse what cannot work before anything is read."""
     recipe.accumulation(training.per_device_train_batch_size, training.world_size)
-    for name in recipe.variants() if recipe.compare else []:
-        variant_arguments(training, name)
+    runs = list(planned_runs(recipe, training))
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
@@ -115,11 +119,22 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
         _check_writable(training.folder)
         if recipe.compare is None and recipe.seeds == 1:
             run_folder_state(training.folder, recipe, training)
+        else:
+            _check_holds_runs(training.folder)
+            for _, of_variant, one in runs:
+                run_folder_state(one.folder, of_variant, one)
     try:
         for kind in get_reporting_integration_callbacks(training.report_to):
             kind()
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(f"--report_to {' '.join(training.report_to or [])}: {error}") from error
+
+
+def _check_holds_runs(folder: Path) -> None:
+    """Refuse a folder with other things in it, over which a comparison would write."""
+    is_empty = not folder.is_dir() or all(each.name.startswith(".") for each in folder.iterdir())
+    if not is_empty and not (folder / COMPARISON).is_file() and not any(folder.glob(f"*/{RECIPE}")):
+        raise InputError(f"{folder} is not empty and holds no comparison; choose another --output_dir")
 
 
 def _check_writable(folder: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from raft.analysis import comparison, pretraining
 from raft.analysis.grid import RESULTS, frame, read_results
 from raft.analysis.text_table import TextTable
-from raft.cli.grid import RECIPE, parsed, write_results, write_tables
+from raft.cli.grid import RECIPE, SHARED, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.data.cache import write_whole
 from raft.errors import InputError
@@ -88,16 +88,18 @@ def show(folder: Path, console: Console) -> None:
         console.print(comparison.console_table(Results.read(folder)), crop=False)
     elif found == "finetuning":
         console.print(scores(FinetuningResult.read(folder)).console(), crop=False)
-    elif found != "pretraining" and any((folder / name).is_file() for name in (RECIPE, RESULTS)):
-        for table in grid_tables(folder):
+    elif found == "grid" or (folder / SHARED).is_file():
+        for table in grid_tables(folder, console):
             console.print(table.console(), crop=False)
+    elif found is None and (folder / RECIPE).is_file():
+        raise InputError(f"the run in {folder} is not finished: the command that began it goes on with it")
 
 
-def grid_tables(folder: Path) -> list[TextTable]:
+def grid_tables(folder: Path, console: Console) -> list[TextTable]:
     """Tables of a grid, which are written into its folder.
 
     Raises:
-        InputError: where there is no grid, or none of its cells is done.
+        InputError: where there is no grid, none of its cells is done, or one cannot be read.
     """
     # what is kept of a grid has no locks: its few cells are not those that its results rest on
     is_kept = (folder / RESULTS).is_file() and not (folder / LOCKS).is_dir()
@@ -105,12 +107,14 @@ def grid_tables(folder: Path) -> list[TextTable]:
         grid = parsed(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
         cells = CellFolder(folder)
         try:
+            grid.check_models()
+        except InputError as error:  # what was written when they were there is left as it is
+            if not (folder / RESULTS).is_file():
+                raise
+            console.print(f"As last written: {error}", highlight=False, soft_wrap=True)
+        else:
             rows = results(cells, grid.final_cells(cells))
             if rows:
                 return write_results(frame(rows, grid.recipe), folder)
-            if not (folder / RESULTS).is_file():
-                raise InputError(f"no cell of the grid in {folder} counts yet")
-        except InputError:  # a model is not there any more
-            if not (folder / RESULTS).is_file():
-                raise
+            raise InputError(f"no cell of the grid in {folder} counts yet")
     return write_tables(read_results(folder / RESULTS), folder)

@@ -57,5 +57,5 @@ def main(arguments: Sequence[str]) -> None:
         write_whole(Path(settings.out), json.dumps(content, indent=1) + "\n")
     table = empty_scores_table(f"{settings.model} on {settings.task}")
     for name, score in found.items():
-        add_scores(table, name, score.points, score.parts, score.constant)
+        add_scores(table, name, score.points, score.parts, score.constant, score.single_class)
     Console().print(table, crop=False)

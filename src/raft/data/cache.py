@@ -27,21 +27,26 @@ def cache_directory() -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made where it does not exist yet.
+    """A folder of the cache, made where it does not exist yet.
 
     Raises:
         InputError: where it cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
-    except OSError as error:
-        reason = error.strerror
+    reason = _hindrance(folder)
     if reason:
         raise InputError(
             f"the cache {folder} cannot be written to ({reason}); set RAFT_CACHE to a folder that can be"
         )
     return folder
+
+
+def _hindrance(folder: Path) -> str | None:
+    """Why a folder, which is made where it does not exist, cannot be written to; None where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror
+    return None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
 
 
 def key_of(settings: object) -> str:
@@ -80,8 +85,14 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file that others see either not at all or complete."""
-    make_folder(path.parent)
+    """Write a small file that others see either not at all or complete.
+
+    Raises:
+        InputError: where its folder, which is made where it does not exist, cannot be written to.
+    """
+    reason = _hindrance(path.parent)
+    if reason:
+        raise InputError(f"cannot write to {path.parent}: {reason}")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
@@ -103,5 +114,6 @@ def file_digest(file: Path) -> str:
         while chunk := stream.read(CHUNK):
             found.update(chunk)
     if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+        make_folder(memory.parent)
         write_whole(memory, json.dumps({"stamp": stamp, "sha256": found.hexdigest()}))
     return found.hexdigest()

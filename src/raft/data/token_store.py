@@ -96,7 +96,7 @@ def tokenize_corpus(
     def build(folder: Path) -> None:
         batches = _batches(corpus, max_documents)
         end, dtype = tokenizer.sep_token_id, token_dtype(tokenizer)
-        encoded = encode_in_order(batches, fast, end, dtype, processes or _cores())
+        encoded = encode_in_order(batches, fast, end, dtype, processes or usable_cores())
         writers = {split: _Writer(folder / split, Packer(tokenizer, length)) for split in SPLITS}
         with ExitStack() as files:
             files.callback(encoded.close)
@@ -218,6 +218,6 @@ def _check(name: str, writers: dict[Split, _Writer], length: int) -> None:
             )
 
 
-def _cores() -> int:
-    """Those that this process may use."""
+def usable_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,10 +61,17 @@ class CellFolder:
 
     def failure(self, cell: Cell) -> str | None:
         """What went wrong when the cell was last tried."""
-        file = self.folder / FAILURES / f"{cell.name}.json"
-        if self.path(cell).is_dir() or not file.is_file():
+        if self.path(cell).is_dir():
             return None
-        return str(json.loads(file.read_text(encoding="utf-8"))["error"])
+        try:
+            return str(json.loads(self._failure_file(cell).read_text(encoding="utf-8"))["error"])
+        except FileNotFoundError:
+            return None
+
+    def forget_failures(self) -> None:
+        """Let all cells that failed be tried again."""
+        for file in (self.folder / FAILURES).glob("*.json"):
+            file.unlink(missing_ok=True)
 
     def state(self, cell: Cell) -> State:
         """What is known of the cell now."""
@@ -87,8 +93,8 @@ class CellFolder:
     ) -> list[Cell]:
         """Run all cells that are not done, beside other processes that do the same, until all are tried.
 
-        A cell that failed before is tried once more; one that fails here leaves its error in a file and the
-        others as they are.
+        A cell that fails leaves its error in a file and the others as they are. No process tries it again
+        before ``forget_failures``.
 
         Args:
             cells: of the grid, in the order in which they are begun.
@@ -98,44 +104,42 @@ class CellFolder:
         Returns:
             The cells that are not done: all attempts at them failed.
         """
-        tried: set[str] = set()
-        while True:
-            left = [cell for cell in cells if not self.path(cell).is_dir() and cell.name not in tried]
-            if not left:
-                break
+        while left := [cell for cell in cells if not self._is_over(cell)]:
             held = 0
             for cell in left:
                 try:
                     with self._lock(cell).acquire(timeout=0):
-                        if not self.path(cell).is_dir():
+                        if not self._is_over(cell):
                             told(cell, "running")
                             told(cell, self._attempt(cell, run))
-                        tried.add(cell.name)
                 except Timeout:
                     held += 1
             if held == len(left):
                 time.sleep(WAIT)
         return [cell for cell in cells if not self.path(cell).is_dir()]
 
+    def _is_over(self, cell: Cell) -> bool:
+        return self.path(cell).is_dir() or self._failure_file(cell).is_file()
+
     def _attempt(self, cell: Cell, run: Callable[[Cell, Path], None]) -> State:
         unfinished = self.folder / f".{cell.name}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        failure = self.folder / FAILURES / f"{cell.name}.json"
         try:
             run(cell, unfinished)
         except (InputError, TrainingError, OSError, RuntimeError) as error:
             message = " ".join(str(error).split()) or type(error).__name__
-            write_whole(failure, json.dumps({"error": message, "options": dict(cell.options)}, indent=1))
+            text = json.dumps({"error": message, "options": dict(cell.options)}, indent=1)
+            write_whole(self._failure_file(cell), text)
             return "failed"
         else:
             unfinished.rename(self.path(cell))
-            failure.unlink(missing_ok=True)
-            with suppress(OSError):  # other failures may be in it
-                failure.parent.rmdir()
             return "done"
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _failure_file(self, cell: Cell) -> Path:
+        return self.folder / FAILURES / f"{cell.name}.json"
 
     def _lock(self, cell: Cell) -> FileLock:
         return FileLock(self.folder / LOCKS / f"{cell.name}.lock")

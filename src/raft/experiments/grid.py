@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,10 @@ class GridRecipe:
     seeds: int = field(default=5, metadata={"help": "Seeds of each setting, 1 to 10: the paper's."})
     search_learning_rates: list[float] = field(
         default_factory=list,
-        metadata={"help": "Learning rates to choose from, for each setting, by its validation scores."},
+        metadata={
+            "help": "Learning rates to choose from, for each setting, by its validation scores, instead of "
+            "--learning_rate."
+        },
     )
     search_raf_learning_rates: list[float] = field(
         default_factory=list, metadata={"help": "The same for the rates of the RAFs."}
@@ -73,6 +77,11 @@ class GridRecipe:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"--{name} needs one or more different values, not {' '.join(values)!r}")
+        for name in ("search_learning_rates", "search_raf_learning_rates"):
+            rates = getattr(self, name)
+            if len(set(rates)) < len(rates) or not all(0 <= rate < math.inf for rate in rates):
+                given = " ".join(map(str, rates))
+                raise InputError(f"--{name} needs different rates, finite and not below zero, not {given!r}")
         for name in ("seeds", "search_seeds"):
             if not 1 <= getattr(self, name) <= len(SEEDS):
                 raise InputError(f"--{name} must be from 1 to {len(SEEDS)}, not {getattr(self, name)}")
@@ -102,11 +111,15 @@ class Grid:
         for group in self.recipe.groups():
             self._of(group).check()
 
+    def check_models(self) -> None:
+        """Raise ``InputError`` for a model that cannot be read."""
+        for model in self.recipe.models:
+            _is_raft(model)
+
     def check_sources(self) -> None:
         """Raise ``InputError`` for a model that cannot be read, or tasks that models cannot be judged on
         untrained, before any cell is run."""
-        for model in self.recipe.models:
-            _is_raft(model)
+        self.check_models()
         sources = Sources()
         for task in self.recipe.tasks:
             tuned = replace(self.cell, task=task)

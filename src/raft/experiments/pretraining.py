@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,17 @@ def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:
     return None
 
 
+def planned_runs(
+    recipe: PretrainingRecipe, arguments: RaftTrainingArguments
+) -> Iterator[tuple[str, PretrainingRecipe, RaftTrainingArguments]]:
+    """Each run of a comparison: its variant's name, recipe and arguments, folder and seed among them."""
+    for seed in range(arguments.seed, arguments.seed + recipe.seeds):
+        for name in recipe.variants():
+            folder = str(arguments.folder / folder_name(name, seed))
+            one = variant_arguments(arguments, name, output_dir=folder, seed=seed, data_seed=None)
+            yield name, variant_recipe(recipe, name), one
+
+
 def compare_pretraining(
     recipe: PretrainingRecipe,
     arguments: RaftTrainingArguments,
@@ -165,14 +176,11 @@ def compare_pretraining(
         callbacks: of ``transformers``, for every run.
     """
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
-    for seed in range(arguments.seed, arguments.seed + recipe.seeds):
-        for activation, results in variants.items():
-            folder = arguments.folder / folder_name(activation, seed)
-            started(activation, seed)
-            one = variant_arguments(arguments, activation, output_dir=str(folder), seed=seed, data_seed=None)
-            result = run(variant_recipe(recipe, activation), one, text, callbacks)
-            results.append(replace(result, activation=activation))
-            finished(results[-1], folder)
+    for name, of_variant, one in planned_runs(recipe, arguments):
+        started(name, one.seed)
+        result = replace(run(of_variant, one, text, callbacks), activation=name)
+        variants[name].append(result)
+        finished(result, one.folder)
     first = twin_among(list(variants))
     compared = [
         Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)

@@ -24,8 +24,8 @@ class RaftTrainingArguments(TrainingArguments):
     repeat bit for bit.
 
     Raises:
-        InputError: for a schedule other than constant, linear or cosine, a rate below zero, or a budget that
-            is not positive.
+        InputError: for a schedule other than constant, linear or cosine, a rate below zero, a budget that is
+            not positive, another optimizer than AdamW, or a checkpoint to resume from.
     """
 
     raf_learning_rate: float = field(
@@ -62,6 +62,10 @@ class RaftTrainingArguments(TrainingArguments):
         for name in ("learning_rate", "raf_learning_rate"):
             if not 0 <= float(getattr(self, name)) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be finite and not below zero")
+        if not str(getattr(self.optim, "value", self.optim)).startswith("adamw_torch"):
+            raise InputError(f"optim is {self.optim!r}; RAFTs and FAFTs are trained with AdamW alone")
+        if self.resume_from_checkpoint is not None:
+            raise InputError("--resume_from_checkpoint is not needed: the same command goes on by itself")
         if self.time_budget_hours is not None and not self.time_budget_hours > 0:
             raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
         if not torch.accelerator.is_available():

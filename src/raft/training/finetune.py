@@ -136,7 +136,10 @@ def load(checkpoint: str | Path, data: FinetuningData, seed: int) -> tuple[Any, 
     try:
         config = AutoConfig.from_pretrained(checkpoint, **data.config)
         set_seed(seed)
-        model, info = data.head.from_pretrained(checkpoint, config=config, output_loading_info=True)
+        # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
+        model, info = data.head.from_pretrained(
+            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from error
     return model, sorted(info["missing_keys"])
@@ -192,8 +195,11 @@ def finetune(
         arguments,
         eval_strategy="no" if data.validation is None else "epoch",
         save_strategy="no",
+        load_best_model_at_end=False,  # KeepBest does
         remove_unused_columns=False,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # Trainer would make batches larger, and spread them by torch.nn.DataParallel
     trainer = FinetuningTrainer(
         model=model,
         args=arguments,

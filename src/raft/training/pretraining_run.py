@@ -142,7 +142,11 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     file = folder / RECIPE
     if not file.is_file():
         raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
-    before, now = yaml.safe_load(file.read_text(encoding="utf-8")), described(recipe, arguments)
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file} cannot be read; choose another --output_dir") from error
+    now = described(recipe, arguments)
     changed = difference(before, now, HOW_IT_IS_WATCHED)
     if changed is not None:
         raise InputError(

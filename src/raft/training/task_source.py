@@ -62,10 +62,19 @@ class TaskOptions:
         default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
     )
 
+    def __post_init__(self) -> None:
+        if self.dataset is not None and self.task == TaskOptions.task:
+            self.task = name_of(self.dataset)
+
     def check_task(self) -> None:
         """Raise ``InputError`` for a task that there is not, before anything is read."""
         if self.dataset is None and self.task not in TASKS:
             raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+
+
+def name_of(dataset: str) -> str:
+    """What a data set of the user's own is called where no name is given: ``mine`` of ``data/mine.csv``."""
+    return Path(dataset.partition(":")[0]).stem
 
 
 class Sources:
