@@ -32,13 +32,13 @@ FIGURES = ROOT / "docs" / "figures"
 MASKED = 0.15
 
 
-def loss(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) -> float:
+def loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> float:
     """Mean loss at the masked tokens, of all sequences."""
-    losses: list[float] = [
-        model(input_ids=ids, labels=of).loss.item() * (of != -100).sum().item()
-        for ids, of in zip(input_ids.split(500), labels.split(500), strict=True)
-    ]
-    return sum(losses) / int((labels != -100).sum())
+    total = 0.0
+    for start in range(0, len(batch["labels"]), 500):
+        part = {name: tensor[start : start + 500] for name, tensor in batch.items()}
+        total += model(**part).loss.item() * (part["labels"] != -100).sum().item()
+    return total / int((batch["labels"] != -100).sum())
 
 
 def masked_words(batch: Mapping[str, torch.Tensor], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,14 +77,15 @@ def main() -> None:
         length = model.config.max_position_embeddings
         read = tokenizer(texts, truncation=True, max_length=length, padding="max_length", return_tensors="pt")
         batch = dict(read)
-        inputs = count_inputs(model, [{key: value for key, value in batch.items() if key != "labels"}])
+        inputs = count_inputs(model, [batch])
         measures.append(measures_frame(measured_functions(model, inputs)).assign(seed=seed))
         for number, (site, function) in enumerate(functions_of(model).items()):
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
             counted.setdefault(site, InputHistogram()).include(inputs[site])
         masked, labels = masked_words(batch, tokenizer)
-        ablations.append(ablation(model, partial(loss, model, masked, labels)).assign(seed=seed))
+        judged = {**batch, "input_ids": masked, "labels": labels}
+        ablations.append(ablation(model, partial(loss, model, judged), inputs=inputs).assign(seed=seed))
     pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
     pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
     domains = {site: Domain.of(each) for site, each in counted.items()}

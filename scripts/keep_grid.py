@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from keep_run import clear
 from raft.analysis.grid import RESULTS, cell_key, read_results
 from raft.experiments.grid import CELL
 from raft.training.watching import SNAPSHOTS
@@ -34,7 +35,10 @@ def main() -> None:
         raise SystemExit(f"there is no {arguments.grid / RESULTS}")
     results = read_results(arguments.grid / RESULTS)
     models = list(dict.fromkeys(results.model))
-    shutil.rmtree(arguments.kept, ignore_errors=True)
+    for name in (*FILES, RECIPE):
+        if not (arguments.grid / name).is_file():
+            raise SystemExit(f"there is no {arguments.grid / name}")
+    clear(arguments.kept, arguments.grid)
     arguments.kept.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(arguments.grid / name, arguments.kept / name)

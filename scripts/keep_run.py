@@ -46,7 +46,7 @@ def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
     """Copy one folder but for the files and folders that are ``left``."""
     if not run.is_dir():
         raise SystemExit(f"there is no folder {run}")
-    shutil.rmtree(kept, ignore_errors=True)
+    clear(kept, run)
     shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT, *left))
     places = sorted((str(Path(place)) for place in places if Path(place).name), key=len, reverse=True)
     for file in kept.rglob("*"):
@@ -56,6 +56,15 @@ def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
                 whole = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
                 text = re.sub(whole, Path(place).name, text)
             file.write_text(text, encoding="utf-8")
+
+
+def clear(kept: Path, run: Path) -> None:
+    """Remove what was kept before, unless it is what is to be kept, or holds what only a run has."""
+    if kept.resolve() in (run.resolve(), *run.resolve().parents) or run.resolve() in kept.resolve().parents:
+        raise SystemExit(f"{kept} and {run} hold each other")
+    if next(kept.rglob("checkpoint-*"), None) or (kept / ".locks").is_dir():
+        raise SystemExit(f"{kept} is a run itself: the run comes first, then where it is kept")
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def round_matrices(file: Path) -> None:

@@ -55,9 +55,14 @@ def main() -> None:
 
 
 def model_of(recipe: dict[str, Any], name: str) -> str:
-    """The grid's model of this short name; the only one, where it has one."""
+    """The grid's model of this short name; the only one, whatever it is called, where it has one."""
     models: list[str] = recipe["models"]
-    return next((model for model, short in short_names(models).items() if short == name), models[0])
+    if len(models) == 1:
+        return models[0]
+    found = {short: model for model, short in short_names(models).items()}
+    if name not in found:
+        raise SystemExit(f"the recipe has no model {name}: {', '.join(found)}; name it by --model")
+    return found[name]
 
 
 def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> float:

@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", help="Folders in it, of runs with as many tokens a step.")
     parser.add_argument("--every", type=int, required=True, help="Steps between two rows.")
     arguments = parser.parse_args()
-    columns, tokens = {}, {}
+    columns: dict[str, dict[int, str]] = {}
+    tokens: dict[int, str] = {}
     for name in arguments.runs:
         if not (arguments.folder / name).is_dir():
             raise SystemExit(f"there is no folder {arguments.folder / name}")
@@ -28,8 +29,8 @@ def main() -> None:
         columns[name] = {
             step: f"{loss:.2f}" for step, _, loss in result.history if step % arguments.every == 0
         }
-        tokens = {step: f"{step * result.tokens // result.steps:,}" for step in columns[name]}
-    table = pd.DataFrame(columns)
+        tokens |= {step: f"{step * result.tokens // result.steps:,}" for step in columns[name]}
+    table = pd.DataFrame(columns).sort_index().fillna("")
     lines = [
         ["tokens", *arguments.runs],
         ["---:"] * (len(arguments.runs) + 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.append(str(SCRIPTS))  # as where one of them is run: they may import each other
 
 
 def load_script(name: str) -> ModuleType:

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 import raft
 from raft.analysis.ablation import ablation, replaced
 from raft.hf import rationals
+from raft.hf.inputs import count_inputs
 
 SIZE: dict[str, Any] = {
     "vocab_size": 50,
@@ -71,6 +72,30 @@ def test_each_is_put_back_to_what_it_replaced_and_what_is_not_reached_is_left_ou
     assert pooled["change"].abs().max() < 1e-6
     encoder = ablation(model, lambda: float(model.encoder.layer[0](torch.ones(1, 2, 8))[0].sum()))
     assert list(encoder["replaced"])[1:] == ["encoder.layer.0.intermediate.intermediate_act_fn", "all"]
+
+
+def test_what_is_fitted_to_a_raf_stands_in_its_place() -> None:
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
+    raft.convert(model)
+    first, second = rationals(model).values()
+    with torch.no_grad():
+        first.numerator *= -0.3  # GELU, mirrored and smaller
+        second.load_state_dict(raft.Rational("tanh").state_dict())
+    inputs = count_inputs(model, [{"input_ids": IDS}])
+    before = model(IDS).last_hidden_state.detach()
+    table = ablation(
+        model, lambda: float((model(IDS).last_hidden_state.detach() - before).square().mean()), inputs=inputs
+    )
+    sites = list(rationals(model))
+    losses = {(row.replaced, row.by): row.loss for row in table.itertuples()}
+    assert list(losses)[-6:] == [
+        (name, by) for by in ("scaled gelu", "nearest, scaled and moved") for name in [*sites, "all"]
+    ]
+    # of GELU scaled nothing is lost, of tanh the shape; what comes nearest is tanh itself
+    assert losses[sites[0], "scaled gelu"] < 0.01 * losses[sites[0], "gelu"]
+    assert 0.01 * losses[sites[1], "gelu"] < losses[sites[1], "scaled gelu"]
+    assert losses["all", "nearest, scaled and moved"] < 0.01 * losses["all", "scaled gelu"]
 
 
 def test_alike_rafs_lose_nothing_by_their_mean() -> None:

@@ -86,6 +86,11 @@ def test_scores_are_drawn_with_their_intervals() -> None:
     figure = scores_figure(pd.DataFrame(rows))
     assert [axes.get_title() for axes in figure.axes] == ["cola", "rte"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["keep", "raf"]
+    # also a variant that the first panel lacks
+    partly = [row for row in rows if (row["task"], row["activation"]) != ("cola", "raf")]
+    assert [text.get_text() for text in scores_figure(pd.DataFrame(partly)).legends[0].get_texts()] == [
+        "keep", "raf",
+    ]  # fmt: skip
     axes: Any = figure.axes[0]
     keep, raf = axes.containers
     mean, caps, _ = keep.lines

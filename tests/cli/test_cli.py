@@ -110,6 +110,8 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
         (["--corpus", "./nowhere"], "no corpus at ./nowhere: the path does not exist"),
         (["--glue_dir", "./nowhere"], "no GLUE file nowhere/CoLA/train.tsv"),
         (["--seeds", "1"], "--seeds must be from 2 to 10, not 1"),
+        (["--raf_learning_rate", "-1"], "raf_learning_rate is -1.0; it must be finite and not below zero"),
+        (["--finetune_raf_learning_rate", "nan"], "raf_learning_rate is nan"),
         (["--minutes", "0"], "--minutes must be above zero"),
         (["--sequence_length", "3"], "--sequence_length must be from 8 to 512"),
         (["--hidden_size", "100"], "--hidden_size must be a multiple of 32"),

@@ -19,8 +19,9 @@ import pytest
 from transformers import AutoModel
 
 import raft
-from raft.analysis.grid import differences_table, rates_table, scores_table
+from raft.analysis.grid import differences_table, frame, rates_table, scores_table
 from raft.cli import slurm
+from raft.cli.grid import parsed, shares
 from raft.cli.main import main
 from raft.experiments.grid import Grid, GridRecipe, _is_raft
 from raft.experiments.statistics import paired
@@ -159,6 +160,88 @@ def test_a_folder_without_results_is_told_in_one_line(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert {"nothing": "holds no run", "cells": "no cell of the grid"}[what] in err
+
+
+def test_what_a_grid_varies_is_no_option_of_it(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, instead in (("task", "tasks"), ("seed", "seeds"), ("train_examples", "sizes")):
+        assert main(["grid", "--config", str(recipe), f"--{name}=1"]) == 2
+        assert f"--{name} is no option of raft grid: give --{instead}" in capsys.readouterr().err
+    recipe.write_text(recipe.read_text() + "model: roberta-base\n")
+    assert main(["grid", "--config", str(recipe)]) == 2
+    assert "is no option of raft grid: give models" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize("rates", ["-1", "nan", "1e-3 0.001"])
+def test_rates_that_cannot_be_searched_are_told(
+    rates: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grid", "--config", str(recipe), "--search_learning_rates", *rates.split()]) == 2
+    assert "--search_learning_rates needs different rates, finite" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "pretraining"
+    other.mkdir()
+    (other / "recipe.yaml").write_text("max_steps: 7\n")
+    assert main(["grid", "--config", str(recipe), "--output_dir", str(other)]) == 2
+    assert "is not empty and holds no grid" in capsys.readouterr().err.replace("\n", " ")
+    assert [path.name for path in other.iterdir()] == ["recipe.yaml"]
+    assert (other / "recipe.yaml").read_text() == "max_steps: 7\n"
+    assert main(["report", str(other)]) == 2
+    assert "is not finished: the command that began it goes on" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_first_activation_is_compared_with_also_where_the_first_model_lacks_it() -> None:
+    recipe = GridRecipe(models=["a", "b"], activations=["keep", "raf"])
+    rows = [
+        {"task": "rte", "model": model, "activation": activation, "tuning": "full", "train_examples": "9",
+         "seed": seed, "points": 50.0 + seed, "constant": False, "learning_rate": 1e-4,
+         "raf_learning_rate": None}
+        for model, activation in (("a", "raf"), ("b", "keep"), ("b", "raf"))
+        for seed in (1, 2)
+    ]  # fmt: skip
+    table = differences_table(frame(rows, recipe))
+    assert table is not None
+    assert table.title.startswith("Differences to keep")
+    assert [row[0] for row in table.rows] == ["raf"]
+
+
+def test_a_data_set_of_ones_own_is_run_once_by_its_name(tmp_path: Path) -> None:
+    words = ["--dataset", str(tmp_path / "mine.csv"), "--output_dir", str(tmp_path / "grid")]
+    assert parsed(words)[0].recipe.tasks == ["mine"]
+    assert parsed([*words, "--tasks", "reviews"])[0].recipe.tasks == ["reviews"]
+    assert FinetuningRecipe(dataset="someone/reviews:small").task == "reviews"
+    assert FinetuningRecipe(dataset="mine.csv", task="films").task == "films"
+
+
+def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("raft.cli.grid.usable_cores", lambda: 16)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert shares(1) == [{}]
+    assert shares(3) == [{"OMP_NUM_THREADS": "5"}] * 3
+    assert shares(20)[0] == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert shares(2) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+
+
+def test_a_damaged_result_is_told(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["grid", "--config", str(recipe), "--activations", "keep", "--seeds", "1"]
+    assert main([*words, "--num_train_epochs", "1", "--search_learning_rates", "1e-3"]) == 0
+    (file,) = (tmp_path / "grid").glob("*/finetuning.json")
+    file.write_text("{")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "grid")]) == 2
+    assert "finetuning.json holds no result of 'raft finetune'" in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.slow
@@ -320,7 +403,9 @@ def test_pretrained_twins_are_compared_and_judged_untrained(
     (tmp_path / "pretrained").rename(tmp_path / "elsewhere")  # what was finished stays as it is
     _is_raft.cache_clear()
     assert main(["report", str(out)]) == 0
-    assert "one a pretraining" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "one a pretraining" in printed
+    assert f"As last written: cannot load {places[0]}" in printed
     assert (out / "results.csv").read_bytes() == written
     assert main([*words[:-1], str(tmp_path / "new")]) == 2
     assert f"cannot load {places[0]}" in capsys.readouterr().err.replace("\n", " ")

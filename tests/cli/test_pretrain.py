@@ -294,6 +294,13 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--lr_scheduler_type", "polynomial"], "must be one of constant, linear, cosine"),
         (["--no_such_option", "1"], "unknown option '--no_such_option'"),
         (["--output_dir", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["--optim", "adafactor"], "optim is 'adafactor'; RAFTs and FAFTs are trained with AdamW alone"),
+        (["--resume_from_checkpoint", "x"], "the same command goes on by itself"),
+        (["--raf_init", "auto"], "unknown activation 'auto'"),
+        (["--raf_groups", "7"], "--raf_groups 7 must divide --hidden_size"),
+        (["--compare", "gelu,raf:raf_groups=7"], "--raf_groups 7 must divide --hidden_size"),
+        (["--dropout", "2"], "--dropout must be from 0 to below 1, not 2.0"),
+        (["--config"], "argument --config: expected one argument; 'raft pretrain --help' lists the options"),
         (["--report_to", "carrier_pigeons"], "--report_to carrier_pigeons: carrier_pigeons is not supported"),
     ],
 )
@@ -311,6 +318,9 @@ def test_bad_recipes_are_told_in_one_line(run: Run, recipe: Path, tmp_path: Path
         ("- a\n- b", "holds no 'key: value' lines"),
         ("a: [", "cannot read the recipe"),
         ("hidden_size: wide\noutput_dir: x", "invalid int value: 'wide'"),
+        ("hidden_size: [32, 64]\noutput_dir: x", "hidden_size in the recipe"),
+        ("learning_rate:\noutput_dir: x", "has no value"),
+        ("degrees: 5\noutput_dir: x", "degrees must be two integers"),
     ):
         file.write_text(text)
         status, _, err = run("--config", file)
@@ -329,6 +339,27 @@ def test_another_recipe_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -
     status, _, err = run("--config", recipe, "--output_dir", tmp_path / "other")
     assert status == 2
     assert "is not empty and holds no run" in err
+    status, _, err = run(
+        "--config", recipe, "--output_dir", tmp_path / "other", "--compare", "raf,gelu", "--corpus", "no"
+    )
+    assert status == 2
+    assert "is not empty and holds no comparison" in err
+    # runs of another recipe are told before the corpus is read
+    variant = tmp_path / "compared" / "gelu-2022"
+    variant.mkdir(parents=True)
+    (variant / "recipe.yaml").write_text("activation: gelu\nhidden_size: 48\n")
+    status, _, err = run(
+        "--config", recipe, "--output_dir", variant.parent, "--compare", "raf,gelu", "--seed", "2022",
+        "--corpus", "./nowhere",
+    )  # fmt: skip
+    assert status == 2
+    assert "gelu-2022 holds a run of another recipe" in err
+    (variant / "recipe.yaml").write_bytes(b"\x00: [")
+    status, _, err = run(
+        "--config", recipe, "--output_dir", variant, "--activation", "gelu", "--corpus", "./nowhere"
+    )
+    assert (status, err.count("\n")) == (2, 1)
+    assert "recipe.yaml cannot be read" in err
 
 
 def test_the_recipes_of_the_project_are_read(run: Run, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from raft.cli.main import main
+from raft.errors import InputError
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from tests.stored_scripts import load_script
 
@@ -60,6 +61,22 @@ def test_a_model_is_kept_at_half_its_size_with_its_rafs_as_they_are(
         is_matrix = value.ndim == 2 and name.endswith(".weight")
         expected = value.to(torch.bfloat16).float() if is_matrix else value
         assert torch.equal(again[name], expected), name
+
+
+def test_keeping_removes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_folder = tmp_path / "runs" / "one"
+    (run_folder / "checkpoint-5").mkdir(parents=True)
+    for words in ([run_folder, run_folder], [run_folder, tmp_path / "runs"], [tmp_path, run_folder]):
+        with pytest.raises(SystemExit, match="hold each other"):
+            run("keep_run", *map(str, words), monkeypatch=monkeypatch)
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(SystemExit, match="the run comes first"):
+        run("keep_run", str(tmp_path / "kept"), str(run_folder), monkeypatch=monkeypatch)
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "results.csv").write_text("task\n")
+    with pytest.raises((SystemExit, InputError)):
+        run("keep_grid", str(tmp_path / "grid"), str(run_folder), monkeypatch=monkeypatch)
+    assert (run_folder / "checkpoint-5").is_dir()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from raft.analysis.measured import twin_of
+from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
 from raft.coefficients.functions import canonical_name
+from raft.hf.inputs import InputHistogram
 from raft.hf.sites import rationals
 from raft.modules import TORCH_FUNCTIONS, Rational
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"
+NEAREST = "nearest, scaled and moved"
 
 
 @contextmanager
@@ -58,13 +62,24 @@ def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
     return mean
 
 
-def ablation(model: nn.Module, loss: Callable[[], float], fixed: str | None = None) -> pd.DataFrame:
+def ablation(
+    model: nn.Module,
+    loss: Callable[[], float],
+    fixed: str | None = None,
+    inputs: Mapping[str, InputHistogram] | None = None,
+) -> pd.DataFrame:
     """The loss when RAFs are put back to a fixed function: each alone, all, and all by their mean shape.
+
+    A model's weights are used to the size of what its RAFs give. With the inputs that they get, two more
+    stand in their places: the fixed function with its output scaled and moved to fit (``"scaled gelu"``), and
+    the classical function that comes nearest with input and output scaled and moved (``"nearest, scaled and
+    moved"``). What these lose is owed to the shape alone.
 
     Args:
         model: with RAFs, in evaluation mode.
         loss: runs the model over the same data at each call.
         fixed: name of the function; None for what each RAF replaced, and GELU where that is not known.
+        inputs: of the RAFs, by site; for RAFs of one group of channels.
 
     Returns:
         Rows ``replaced`` (``"as it is"``, a site, ``"all"``, ``"all by their mean"``), ``by``, ``loss``, and
@@ -90,12 +105,40 @@ def ablation(model: nn.Module, loss: Callable[[], float], fixed: str | None = No
     alike = [site for site in sites if twins[site] == common]
     if len(alike) > 1 and all(acts[site].groups == 1 for site in alike):
         cases.append((MEAN, "mean", dict.fromkeys(alike, mean_of([acts[site] for site in alike]))))
+    for by, matched in _matches(acts, sites, twins, inputs or {}).items():
+        cases += [(site, by, {site: function}) for site, function in matched.items()]
+        if len(matched) == len(sites):
+            cases.append((ALL, by, matched))
     for name, by, instead in cases:
         with torch.no_grad(), replaced(model, instead):
             rows.append({"replaced": name, "by": by, "loss": loss()})
     table = pd.DataFrame(rows)
     table["change"] = table["loss"] - table["loss"][0]
     return table
+
+
+def _matches(
+    acts: Mapping[str, Rational],
+    sites: Sequence[str],
+    twins: Mapping[str, str],
+    inputs: Mapping[str, InputHistogram],
+) -> dict[str, dict[str, Callable[[Tensor], Tensor]]]:
+    """By what is put in place, and by site: functions that are fitted to the RAFs."""
+    found: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
+    for site in sites:
+        if site not in inputs or acts[site].groups > 1:
+            continue
+        domain, (function,) = Domain.of(inputs[site]), acts[site].functions()
+        for by, match in (
+            (f"scaled {twins[site]}", output_match(function, twins[site], domain)),
+            (NEAREST, nearest_affine(function, domain)),
+        ):
+            found.setdefault(by, {})[site] = partial(_value, match)
+    return found
+
+
+def _value(match: AffineMatch, x: Tensor) -> Tensor:
+    return match.factor * TORCH_FUNCTIONS[match.name](match.scale * x + match.shift) + match.offset
 
 
 @contextmanager

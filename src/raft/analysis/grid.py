@@ -173,7 +173,8 @@ def read_results(file: Path) -> pd.DataFrame:
         found = pd.read_csv(file, dtype={"train_examples": str})
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {file}: {error}") from error
-    missing = {"task", *SETTING, "learning_rate", "raf_learning_rate", "seed", "points"} - {*found.columns}
+    needed = {"task", *SETTING, "learning_rate", "raf_learning_rate", "seed", "points", "constant"}
+    missing = needed - {*found.columns}
     if missing:
         raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
     return found
@@ -277,7 +278,8 @@ def cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ..
         models: the short names in ``results.csv``.
     """
     model = str(options.get("model")).rstrip("/")
-    short = next((name for name in models if model == name or model.endswith(f"/{name}")), model)
+    ends = [name for name in models if model == name or model.endswith(f"/{name}")]
+    short = max(ends, key=len, default=model)
     rates = [float(options.get(name) or 0) for name in ("learning_rate", "raf_learning_rate")]
     # a rate of RAFs that are not trained is empty in the one and 0 in the other
     texts = [f"{0.0 if np.isnan(rate) else rate:g}" for rate in rates]

@@ -158,17 +158,10 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     curve is a parabola, and would resemble all others. For the identity, where scale and shift say nothing
     new, they stay 1 and 0.
     """
-    name = canonical_name(name)
-    g, y, root = FUNCTIONS[name], f(domain.x), np.sqrt(domain.weights)
-
-    def outer(inner: Any) -> tuple[Any, Any]:
-        """Factor and offset for a scale and a shift, and what they leave."""
-        columns = np.stack([g(inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
-        solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
-        return solution, root * (columns @ solution - y)
+    name, y = canonical_name(name), f(domain.x)
 
     def left(inner: Any) -> Any:
-        return outer(inner)[1]
+        return _outer(y, name, domain, inner)[1]
 
     best = np.array([1.0, 0.0])
     if name != "identity":
@@ -187,8 +180,25 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
             start = np.clip(places[number], *bounds)
             searches.append(least_squares(left, start, max_nfev=200, bounds=bounds))
         best = min(searches, key=lambda search: float(search.cost)).x
-    (factor, offset), _ = outer(best)
-    scale, shift = (float(value) for value in best)
+    return _match(f, name, domain, best)
+
+
+def output_match(f: Function, name: str, domain: Domain) -> AffineMatch:
+    """Fit a classical activation to ``f`` by factor and offset of its output alone, in least squares."""
+    return _match(f, canonical_name(name), domain, (1.0, 0.0))
+
+
+def _outer(y: Array, name: str, domain: Domain, inner: Any) -> tuple[Any, Any]:
+    """Factor and offset for a scale and a shift of the input, and what they leave."""
+    root = np.sqrt(domain.weights)
+    columns = np.stack([FUNCTIONS[name](inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
+    solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
+    return solution, root * (columns @ solution - y)
+
+
+def _match(f: Function, name: str, domain: Domain, inner: Any) -> AffineMatch:
+    (factor, offset), _ = _outer(f(domain.x), name, domain, inner)
+    scale, shift = (float(value) for value in inner)
     match = AffineMatch(name, scale, shift, float(factor), float(offset), Distance(0, 0, 0))
     return replace(match, distance=distance(f, match, domain))
 

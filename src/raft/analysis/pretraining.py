@@ -13,10 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.text_table import TextTable
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, is_raft, twin_among
@@ -30,8 +29,8 @@ COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of all variants but the first RAFT and its twin, in turn, from Okabe and Ito; then with other lines."""
 
 
-def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
-    """The table as text, without its header; the unigram model's loss stands last."""
+def loss_table(comparison: PretrainingComparison) -> TextTable:
+    """A row a variant; the unigram model's loss stands last."""
     cells = []
     for row in comparison.rows():
         difference = "" if row["difference"] is None else (
@@ -50,39 +49,32 @@ def table_cells(comparison: PretrainingComparison) -> list[list[str]]:
             ]
         )
     unigram = comparison.variants[0].results[0].unigram_loss
-    return [*cells, ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]]
-
-
-def console_table(comparison: PretrainingComparison) -> Table:
-    """For the terminal."""
-    table = Table(title="Pretraining", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.caption, table.caption_justify = note(comparison), "left"
-    rows = table_cells(comparison)
-    for number, header in enumerate(HEADERS):
-        widest = max(len(row[number]) for row in rows)
-        table.add_column(header, justify="left" if number == 0 else "right", min_width=widest)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown_table(comparison: PretrainingComparison) -> str:
-    """For a README."""
-    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *table_cells(comparison)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
+    return TextTable("Pretraining", list(HEADERS), [*cells, last], labels=1)
 
 
 def note(comparison: PretrainingComparison) -> str:
     """What the numbers are."""
-    result = comparison.variants[0].results[0]
     fixed = twin_among([each.activation for each in comparison.variants])
-    text = f"{result.steps:,} steps, {result.tokens / 1e6:,.1f} M tokens a run"
+    text = f"{steps_and_tokens(comparison)} a run"
     text += "; mean ± standard deviation over seeds"
     if fixed is not None and len(comparison.variants[0].results) > 1:
         text += f"; differences in loss to {fixed}, paired by seed, with Student's interval"
     if fixed is not None and len(comparison.variants) > 1:
         text += f"; steps after which {fixed}'s final loss was reached, mean over the seeds that did"
     return text + "."
+
+
+def steps_and_tokens(comparison: PretrainingComparison) -> str:
+    """Of each run: ``8,000 steps, 32.8 M tokens``; from the fewest to the most where they differ."""
+    results = [result for variant in comparison.variants for result in variant.results]
+
+    def span(numbers: list[float], form: str) -> str:
+        ends = dict.fromkeys(format(number, form) for number in (min(numbers), max(numbers)))
+        return " to ".join(ends)
+
+    steps = span([result.steps for result in results], ",")
+    return f"{steps} steps, {span([result.tokens / 1e6 for result in results], ',.1f')} M tokens"
 
 
 def curves_figure(results: Sequence[PretrainingResult]) -> Figure:

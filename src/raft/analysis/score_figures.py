@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import stats
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
@@ -49,7 +52,7 @@ def scores_figure(results: pd.DataFrame) -> Figure:
                     chosen = of_task[(settings[of_task.index] == setting) & (of_task[by] == variant)]
                     if len(chosen):
                         at = -(row + (place + 0.5) / len(variants) * 0.8)
-                        _draw(axes, chosen.points.to_numpy(), at, place, variant if row == 0 else None)
+                        _draw(axes, chosen.points.to_numpy(), at, place)
             axes.set_title(task)
             axes.set_yticks([-(row + 0.4) for row in range(len(rows))], rows if number % columns == 0 else [])
             if number % columns:
@@ -59,20 +62,24 @@ def scores_figure(results: pd.DataFrame) -> Figure:
             axes.grid(axis="x", color=QUIET, alpha=0.25, linewidth=0.5)
             if number >= len(tasks) - columns:
                 axes.set_xlabel("points")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=len(variants))
+        handles = [Line2D([], [], **_style(place)) for place in range(len(variants))]
+        figure.legend(handles, variants, loc="outside lower center", frameon=False, ncols=len(variants))
     return figure
 
 
-def _draw(axes: Axes, points: np.ndarray, at: float, place: int, label: str | None) -> None:
-    colour = COLOURS[place % len(COLOURS)]
+def _style(place: int) -> dict[str, Any]:
+    """Of the means of a variant."""
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.3}
+
+
+def _draw(axes: Axes, points: np.ndarray, at: float, place: int) -> None:
+    style = _style(place)
     axes.plot(
-        points, np.full(len(points), at), ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0
-    )
+        points, np.full(len(points), at), ".", color=style["color"], alpha=0.35, markersize=4,
+        markeredgewidth=0,
+    )  # fmt: skip
     half = 0.0
     if len(points) > 1 and np.ptp(points) > 0:
         half = float(stats.t.ppf(0.975, len(points) - 1) * points.std(ddof=1) / np.sqrt(len(points)))
-    axes.errorbar(
-        points.mean(), at, xerr=half, color=colour, marker=MARKERS[place % len(MARKERS)], markersize=5,
-        capsize=2.5, linewidth=1.3, label=label,
-    )  # fmt: skip
+    axes.errorbar(points.mean(), at, xerr=half, capsize=2.5, **style)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +28,7 @@ from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, results
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
-from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult
 from raft.training.task_source import name_of
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
@@ -177,7 +178,7 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     groups = len(list(grid.recipe.groups()))
     coming = groups * grid.recipe.seeds - len(final)
     left = states["waiting"] + states["running"] + coming
-    times = [row["seconds"] for row in results(folder, [*searched, *final])]
+    times = [seconds for cell in [*searched, *final] if (seconds := seconds_of(folder, cell)) is not None]
     hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
     return (
         f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "
@@ -202,6 +203,17 @@ def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
     return tables
+
+
+@cache
+def _seconds(cell: Path) -> float:
+    return FinetuningResult.read(cell).seconds["all"]
+
+
+def seconds_of(folder: CellFolder, cell: Cell) -> float | None:
+    """That a cell took, which are read once; None where it is not done."""
+    place = folder.path(cell)
+    return _seconds(place) if place.is_dir() else None
 
 
 def _check_holds_a_grid(folder: Path) -> None:

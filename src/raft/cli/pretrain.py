@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from raft.analysis.callback import RafCallback
 from raft.analysis.model_card import CARD, write_card
-from raft.analysis.pretraining import console_table, curves_figure, differences_figure, markdown_table
+from raft.analysis.pretraining import curves_figure, differences_figure, loss_table, note
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
@@ -102,7 +102,8 @@ def run_here(words: Sequence[str]) -> None:
     comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
     if training.process_index == 0:
         _write(comparison, training.folder)
-    console.print(console_table(comparison), crop=False)
+    console.print(loss_table(comparison).console(), crop=False)
+    console.print(note(comparison), highlight=False)
     say(f"To look into it: raft report {training.folder}")
     leave()
 
@@ -151,7 +152,7 @@ def _check_writable(folder: Path) -> None:
 
 def _write(comparison: PretrainingComparison, folder: Path) -> None:
     comparison.write(folder)
-    (folder / "table.md").write_text(markdown_table(comparison), encoding="utf-8")
+    (folder / "table.md").write_text(loss_table(comparison).markdown(), encoding="utf-8")
     results = [result for variant in comparison.variants for result in variant.results]
     for name, figure in (("curves", curves_figure(results)), ("differences", differences_figure(comparison))):
         if figure is not None:

@@ -83,7 +83,9 @@ def show(folder: Path, console: Console) -> None:
         raise InputError(f"there is no folder {folder}")
     found = kind(folder)
     if found == "comparison":
-        console.print(pretraining.console_table(PretrainingComparison.read(folder)), crop=False)
+        compared = PretrainingComparison.read(folder)
+        console.print(pretraining.loss_table(compared).console(), crop=False)
+        console.print(pretraining.note(compared), highlight=False)
     elif found == "demo":
         console.print(comparison.console_table(Results.read(folder)), crop=False)
     elif found == "finetuning":

@@ -100,6 +100,11 @@ class ComparisonSettings:
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
+        for arguments in (
+            lambda: pretraining_arguments(self, self.steps or 1, Path()),
+            lambda: finetuning_arguments(self, self.seed, Path()),
+        ):
+            arguments()  # which check their rates
         try:
             RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]
             canonical_name(self.activation)

@@ -160,8 +160,7 @@ class Grid:
             for rates in options:
                 cells = [self._cell(group, rates, seed) for seed in SEEDS[: self.recipe.search_seeds]]
                 if all(folder.state(cell) == "done" for cell in cells):
-                    results = [FinetuningResult.read(folder.path(cell)) for cell in cells]
-                    scores[rates] = float(np.mean([result.validation or 0.0 for result in results]))
+                    scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
             if scores:
                 found[group] = max(scores, key=scores.__getitem__)
         return found
@@ -210,6 +209,12 @@ class Grid:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         same = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
         return Cell(f"{readable}-{same}", options)
+
+
+@cache
+def _validation(cell: Path) -> float:
+    """Of a finished cell, which does not change any more."""
+    return FinetuningResult.read(cell).validation or 0.0
 
 
 @cache

@@ -149,6 +149,7 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
     Raises:
         InputError: as ``check_free``, and where the folder cannot be made.
     """
+    out = out.resolve()  # "." has no name
     check_free(out, overwrite, content)
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:

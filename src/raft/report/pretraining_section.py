@@ -11,7 +11,6 @@ from raft.analysis import pretraining
 from raft.analysis.measures import domain_of
 from raft.analysis.shape_figures import Evolution
 from raft.analysis.snapshots import labels, read_inputs, read_snapshots
-from raft.analysis.text_table import TextTable
 from raft.experiments.pretraining import PretrainingComparison
 from raft.report.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page import Section
@@ -60,7 +59,7 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
         )
         for (name, seed), snapshots in kept.items()
     ]
-    table = TextTable("Pretraining", list(pretraining.HEADERS), pretraining.table_cells(found), labels=1)
+    table = pretraining.loss_table(found)
     *others, last = [variant.activation for variant in found.variants]
     names = f"{', '.join(others)} and {last}" if others else last
     results = [result for variant in found.variants for result in variant.results]
@@ -116,7 +115,7 @@ def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any
     if runs > 1:
         each_has = {len(each.results) for each in found.variants}
         text += f" ({each_has.pop()} of each)" if len(found.variants) > 1 and len(each_has) == 1 else ""
-    text += f" of {first.steps:,} steps, {first.tokens / 1e6:,.1f} M tokens each"
+    text += f" of {pretraining.steps_and_tokens(found)} each"
     if recipe:
         get = defaultdict(lambda: "?", recipe)
         text += (

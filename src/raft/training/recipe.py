@@ -111,13 +111,21 @@ class PretrainingRecipe:
             try:
                 if recipe.activation == RAF:
                     RafConfig.from_dict(recipe.raf_block())
-                else:
-                    canonical_name(recipe.activation)
+                # a new model's RAFs begin as a function that is named: nothing was there before
+                canonical_name(recipe.raf_init if recipe.activation == RAF else recipe.activation)
             except ValueError as error:
                 raise InputError(str(error)) from error
+            widths = (self.hidden_size, self.intermediate_size or 4 * self.hidden_size)
+            if recipe.activation == RAF and any(width % recipe.raf_groups for width in widths):
+                raise InputError(
+                    f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
+                    f"of feed-forward layers, {widths[1]}"
+                )
         for name in ("num_hidden_layers", "hidden_size", "global_batch_size", "snapshot_steps", "seeds"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name} must be above zero, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--dropout must be from 0 to below 1, not {self.dropout}")
         if self.num_attention_heads <= 0 or self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads, "
