@@ -80,7 +80,7 @@ def test_what_is_fitted_to_a_raf_stands_in_its_place() -> None:
     raft.convert(model)
     first, second = rationals(model).values()
     with torch.no_grad():
-        first.numerator *= -0.3  # GELU, mirrored and smaller
+        first.numerator.mul_(-0.3)  # GELU, mirrored and smaller
         second.load_state_dict(raft.Rational("tanh").state_dict())
     inputs = count_inputs(model, [{"input_ids": IDS}])
     before = model(IDS).last_hidden_state.detach()
@@ -88,7 +88,7 @@ def test_what_is_fitted_to_a_raf_stands_in_its_place() -> None:
         model, lambda: float((model(IDS).last_hidden_state.detach() - before).square().mean()), inputs=inputs
     )
     sites = list(rationals(model))
-    losses = {(row.replaced, row.by): row.loss for row in table.itertuples()}
+    losses = {(row["replaced"], row["by"]): float(row["loss"]) for row in table.to_dict("records")}
     assert list(losses)[-6:] == [
         (name, by) for by in ("scaled gelu", "nearest, scaled and moved") for name in [*sites, "all"]
     ]

@@ -113,7 +113,8 @@ def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> 
     found = set()
     for name, dtype in (("single", torch.float32), ("half", torch.float16)):
         torch.manual_seed(0)
-        BertModel(config()).to(dtype).save_pretrained(tmp_path / name)
+        halved: Any = BertModel(config())
+        halved.to(dtype).save_pretrained(tmp_path / name)
         model, _ = load(tmp_path / name, sentence_data(task, task.train, None, words), 1)
         found.add(frozenset(parameter.dtype for parameter in model.parameters()))
     assert found == {frozenset([torch.float32])}
