@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -97,6 +98,11 @@ def main() -> None:
     figure.savefig(FIGURES / f"{arguments.name}-distances.png", dpi=160)
     snapshots = read_snapshots(runs[0])
     steps = {each.step: {site: raf.first for site, raf in each.rafs.items()} for each in snapshots}
+    pd.DataFrame(
+        {"step": step, "site": site, "range": float(np.ptp(functions[site](domain.x)))}
+        for step, functions in steps.items()
+        for site, domain in domains.items()
+    ).to_csv(arguments.results / "evolution.csv", index=False)
     Evolution(steps, domains).write_gif(FIGURES / f"{arguments.name}-evolution.gif")
 
 

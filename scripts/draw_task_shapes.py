@@ -1,6 +1,8 @@
 """Draw docs/figures/task-rafs.png and write results/shapes/tasks.csv: do RAFs differ between tasks?
 
-python scripts/draw_task_shapes.py results/cpu-1hour
+Of a second grid, whose tasks chose rates of the RAFs, results/shapes/rates.csv tells how far they moved.
+
+python scripts/draw_task_shapes.py results/cpu-1hour --rates results/convert-low-data
 """
 
 from __future__ import annotations
@@ -31,13 +33,21 @@ def main() -> None:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", type=Path, help="Folder of a grid that keeps its cells' RAFs.")
-    grid = parser.parse_args().grid
+    parser.add_argument(
+        "--rates", type=Path, help="Folder of another, whose tasks differ in the RAFs' rates."
+    )
+    arguments = parser.parse_args()
+    grid = arguments.grid
     cells = read_cells(grid)
     if not cells:
         parser.error(f"{grid} keeps no cells with RAFs")
     domains = domains_of(cells)
     rows = [measured(cells, site, domain) for site, domain in domains.items()]
     pd.DataFrame(rows).to_csv(ROOT / "results" / "shapes" / "tasks.csv", index=False)
+    if arguments.rates is not None:
+        moved_by_rate(read_cells(arguments.rates)).to_csv(
+            ROOT / "results" / "shapes" / "rates.csv", index=False
+        )
     named = labels(list(domains))
     first = min(cell["seed"] for cell in cells)
     panels = {
@@ -87,6 +97,7 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
     pairs = list(combinations(cells, 2))
     of_tasks = [(a, b) for a, b in pairs if a["task"] != b["task"] and a["seed"] == b["seed"]]
     of_seeds = [(a, b) for a, b in pairs if a["task"] == b["task"]]
+    moved = [distance(cell["after"][site], cell["before"][site], domain).l2 for cell in cells]
     fixed = FUNCTIONS["tanh" if "pooler" in site else FIXED]
     return {
         "site": site,
@@ -94,12 +105,29 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
         "high": domain.x[-1],
         "to_fixed_before": np.mean([distance(c["before"][site], fixed, domain).l2 for c in cells]),
         "to_fixed_after": np.mean([distance(c["after"][site], fixed, domain).l2 for c in cells]),
-        "moved": np.mean([distance(c["after"][site], c["before"][site], domain).l2 for c in cells]),
+        "moved": np.mean(moved),
+        "moved_most": np.max(moved),
         "between_tasks_before": apart("before", of_tasks),
         "between_tasks_after": apart("after", of_tasks),
         "between_seeds_before": apart("before", of_seeds),
         "between_seeds_after": apart("after", of_seeds),
     }
+
+
+def moved_by_rate(cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """How far RAFs were moved, over a site's inputs: mean over sites and cells of a task, and the most."""
+    domains = domains_of(cells)
+    rows = [
+        {
+            "task": cell["task"],
+            "raf_learning_rate": cell["raf_learning_rate"],
+            "moved": distance(cell["after"][site], cell["before"][site], domain).l2,
+        }
+        for cell in cells
+        for site, domain in domains.items()
+    ]
+    table = pd.DataFrame(rows).groupby(["task", "raf_learning_rate"]).moved.agg(["mean", "max"])
+    return table.reset_index()
 
 
 if __name__ == "__main__":
