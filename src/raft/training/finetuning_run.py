@@ -63,8 +63,8 @@ class FinetuningRecipe(TaskOptions):
         default="paper",
         metadata={
             "help": "'paper': 75 %% of the training set to train on and 25 %% to choose the epoch on, the "
-            "development set as test; 'official': the data set's own parts. Of GLUE and SQuAD the development "
-            "set then is both: the epoch is chosen on what is reported."
+            "development set as test; 'official': the data set's own parts. Of GLUE and SQuAD the "
+            "development set then is both: the epoch is chosen on what is reported."
         },
     )
     stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
