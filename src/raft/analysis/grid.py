@@ -44,6 +44,8 @@ def scores_table(results: pd.DataFrame) -> TextTable:
     if has_pretrainings(results):
         title += f" of each of {results.model.nunique()} pretrainings"
         averages = averages.assign(model="")
+    if results.constant.any():
+        title += "; * some models predict one class for every input"
     table = _table(title, averages, _compared(results), cell)
     floor = _single_classes(results)
     if floor is None:
