@@ -46,7 +46,7 @@ def scores_table(results: pd.DataFrame) -> TextTable:
         averages = averages.assign(model="")
     if results.constant.any():
         title += "; * some models predict one class for every input"
-    table = _table(title, averages, _compared(results), cell)
+    table = _table(title, averages, compared(results), cell)
     floor = _single_classes(results)
     if floor is None:
         return table
@@ -77,7 +77,7 @@ def differences_table(results: pd.DataFrame) -> TextTable | None:
     Returns:
         None where there are no twins.
     """
-    by = _compared(results)
+    by = compared(results)
     if results[by].nunique() < 2:
         return None
     joined = _beside_baseline(results, by)
@@ -146,7 +146,7 @@ def rates_table(results: pd.DataFrame) -> TextTable | None:
         )
 
     title = "Learning rates / rates of the RAFs"
-    return _table(title, results, _compared(results), cell)
+    return _table(title, results, compared(results), cell)
 
 
 def grid_tables(results: pd.DataFrame) -> list[TextTable]:
@@ -217,7 +217,7 @@ def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
     return joined
 
 
-def _compared(results: pd.DataFrame) -> str:
+def compared(results: pd.DataFrame) -> str:
     """The column that tells twins apart."""
     return "activation" if results.activation.nunique() > 1 else "model"
 

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.grid import SETTING
+from raft.analysis.grid import SETTING, compared
 from raft.analysis.twins import as_twins
+from raft.experiments.statistics import over_seeds
 from raft.training.finetune import RAF
 
 COLOURS = (FAFT_COLOUR, RAFT_COLOUR, "#009E73", "#CC79A7", "#E69F00")
@@ -31,7 +31,7 @@ def scores_figure(results: pd.DataFrame) -> Figure:
         results: one row a cell, as of ``raft.analysis.grid.frame``.
     """
     results = as_twins(results)
-    by = "activation" if results.activation.nunique() > 1 else "model"
+    by = compared(results)
     # the twin with fixed activations first, in the colour that it has in all figures
     variants = sorted(dict.fromkeys(results[by]), key=lambda name: name.startswith(RAF))
     others = [name for name in SETTING if name != by and results[name].nunique() > 1]
@@ -79,7 +79,5 @@ def _draw(axes: Axes, points: np.ndarray, at: float, place: int) -> None:
         points, np.full(len(points), at), ".", color=style["color"], alpha=0.35, markersize=4,
         markeredgewidth=0,
     )  # fmt: skip
-    half = 0.0
-    if len(points) > 1 and np.ptp(points) > 0:
-        half = float(stats.t.ppf(0.975, len(points) - 1) * points.std(ddof=1) / np.sqrt(len(points)))
+    half = over_seeds(points, np.zeros_like(points)).high - points.mean() if len(points) > 1 else 0.0
     axes.errorbar(points.mean(), at, xerr=half, capsize=2.5, **style)
