@@ -28,7 +28,10 @@ def main() -> None:
         "--places", nargs="*", default=[], help="Where the data lay: files say its last part alone."
     )
     parser.add_argument(
-        "--without", nargs="*", default=[], help="Names of files and folders that are left as well."
+        "--without",
+        nargs="*",
+        default=[],
+        help="Names of files and folders that are left as well, or paths in the run's folder; with * and ?.",
     )
     parser.add_argument(
         "--bf16",
@@ -48,6 +51,8 @@ def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
         raise SystemExit(f"there is no folder {run}")
     clear(kept, run)
     shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT, *left))
+    for file in [file for path in left if "/" in path for file in kept.glob(path)]:
+        file.unlink()
     places = sorted((str(Path(place)) for place in places if Path(place).name), key=len, reverse=True)
     for file in kept.rglob("*"):
         if file.suffix in TEXT and file.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,16 +43,12 @@ def test_a_model_is_kept_at_half_its_size_with_its_rafs_as_they_are(
     model.save_pretrained(tmp_path / "run" / "raf-1")
     (tmp_path / "run" / "raf-1" / "checkpoint-1").mkdir()
     (tmp_path / "run" / "table.md").write_text(f"of {place}")
+    shutil.copytree(tmp_path / "run" / "raf-1", tmp_path / "run" / "other-1")
     kept = tmp_path / "kept"
-    run(
-        "keep_run",
-        str(tmp_path / "run"),
-        str(kept),
-        "--bf16",
-        "--places",
-        str(place),
-        monkeypatch=monkeypatch,
-    )
+    words = [tmp_path / "run", kept, "--bf16", "--places", place, "--without", "other-*/model.safetensors"]
+    run("keep_run", *map(str, words), monkeypatch=monkeypatch)
+    assert (kept / "other-1" / "config.json").is_file()
+    assert not (kept / "other-1" / "model.safetensors").exists()
     assert (kept / "table.md").read_text() == "of texts"
     assert [file.name for file in kept.glob("raf-1/checkpoint*")] == []
     sizes = [(folder / "raf-1" / "model.safetensors").stat().st_size for folder in (kept, tmp_path / "run")]
