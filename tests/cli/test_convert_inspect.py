@@ -382,6 +382,7 @@ def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
         (["{raft}", "--texts", "{texts}"], "has no tokenizer, so it cannot read --texts"),
         (["{raft}", "--texts_read", "0"], "--texts_read must be at least 1, not 0"),
         (["{raft}", "--fixed", "cosine"], "--fixed: unknown activation 'cosine'"),
+        (["{raft}", "--fixed", "relu"], "on the inputs of --texts; give both"),
     ],
 )
 def test_inspect_tells_bad_input_in_one_line(

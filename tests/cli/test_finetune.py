@@ -118,6 +118,26 @@ def test_predictions_are_written_for_the_server(run: Run, glue: Path, model: Pat
     assert list(json.loads((tmp_path / "out" / "finetuning.json").read_text())["tests"]) == ["RTE"]
 
 
+def test_a_data_set_of_ones_own(run: Run, model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "reviews"
+    data.mkdir()
+    rows = [f"anna sees the old {place},{kind}" for place in PLACES for kind in ("good", "bad")]
+    for part in ("train", "dev"):
+        (data / f"{part}.csv").write_text("\n".join(["text,label", *rows * 8]) + "\n")
+    (data / "test.csv").write_text("text\nanna is in the garden\na friend\n")
+    words = ["--dataset", data, "--model", model, *FAST, "--num_train_epochs", 1, "--train_examples", "all"]
+    status, out, err = run(*words, "--output_dir", tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert "reviews, seed" in out
+    assert "best single class 50.00" in out or "the same for every input" in out
+    assert not (tmp_path / "out" / "predictions").exists()
+    assert run(*words, "--predict", "true", "--output_dir", tmp_path / "predicted")[0] == 0
+    lines = (tmp_path / "predicted" / "predictions" / "test.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1"]
+    assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
+
+
 def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
     words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
     still = ["--num_train_epochs", 9, "--learning_rate", "1e-9", "--patience", 2]
@@ -129,6 +149,9 @@ def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--metric", "accuracy"], "--metric is of --dataset, which is not given"),
+        (["--task", "snli", "--predict", "true"], "snli has no test set without labels"),
+        (["--task", "squad", "--stratified", "true"], "--stratified draws classes alike"),
         (["--task", "trec"], "unknown task 'trec'; known are cola, sst2"),
         (["--task", "mrpc"], "MRPC"),
         (

@@ -362,6 +362,16 @@ def test_another_recipe_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -
     assert "recipe.yaml cannot be read" in err
 
 
+def test_another_text_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> None:
+    assert run("--config", recipe)[0] == 0
+    assert run("--config", recipe)[0] == 0
+    text = tmp_path / "corpus" / "train.txt"
+    text.write_text(text.read_text().replace("fox", "cat"))
+    status, _, err = run("--config", recipe)
+    assert status == 2
+    assert "was begun with another text or tokenizer" in err
+
+
 def test_the_recipes_of_the_project_are_read(run: Run, tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "recipes" / "pretrain"
     files = sorted(folder.glob("*.yaml"))

@@ -142,7 +142,7 @@ def test_a_cache_that_cannot_be_written_to_is_named_in_one_line(
     monkeypatch.setenv("RAFT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match=message):
         build_once(cache_directory() / "tokens", lambda folder: None)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=r"cannot write to .*file/cache: Not a directory"):  # any folder's
         write_whole(cache_directory() / "a", "text")
 
 

@@ -153,10 +153,33 @@ def test_python_docs_split_by_file_and_share_no_paragraph(
     (package / "broken.py").write_text("def (:")
     monkeypatch.syspath_prepend(str(tmp_path))
     train, validation = python_docs.python_docs(["some_documented_package"])
+    assert python_docs.python_docs(["some_documented_package"], processes=3) == (train, validation)
     assert train
     assert validation
     lines = [line for document in (*train, *validation) for line in document.split("\n")]
     assert len(lines) == len(set(lines)) == 61
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["c4-validation.00000-of-00008.txt", "wiki.valid.txt", "valid_0.txt", "dev2.txt", "validation/en/x.txt"],
+)
+def test_names_by_which_files_are_held_out(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("held out")
+    for other in ("devices.txt", "wiki.test.txt", "README.md"):
+        (tmp_path / other).write_text(f"of {other}")
+    corpus = load_corpus(str(tmp_path))
+    assert (corpus.train, corpus.validation) == (["of devices.txt"], ["held out"])
+
+
+def test_the_first_texts_of_very_many_files(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number:03d}.txt").write_text(f"first of {number}\nsecond of {number}\n")
+    texts = first_texts(str(tmp_path), 200)
+    assert len(set(texts)) == 200
+    assert texts[:3] == ["first of 0", "first of 5", "first of 10"]
+    assert len(first_texts(str(tmp_path), 1000)) == 600
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.txt", "a.txt.xz"])

@@ -10,6 +10,7 @@ from raft.analysis.snapshots import Raf, Snapshot
 from raft.hf.inputs import InputHistogram
 from raft.report.blocks import Drawing, Tabular
 from raft.report.distance_blocks import distance_blocks
+from raft.report.sections import twins
 from raft.report.viewer import ViewerRun
 
 SITES = ["encoder.layer.0.act", "encoder.layer.1.act", "pooler.act"]
@@ -18,6 +19,19 @@ SITES = ["encoder.layer.0.act", "encoder.layer.1.act", "pooler.act"]
 def raf(constant: float, groups: int = 1) -> Raf:
     """GELU and a constant."""
     return Raf(np.full((groups, 1), constant, np.float32), np.zeros((groups, 0), np.float32), "A", "gelu")
+
+
+def test_the_function_that_a_raf_is_compared_with() -> None:
+    rows = np.zeros((1, 2), np.float32)
+    rafs = {
+        "layer": Raf(rows, rows, "A", None, "relu"), "pooler": Raf(rows, rows), "old": Raf(rows, rows),
+        "beside": Raf(rows, rows, "A", "silu", "silu"), "other": Raf(rows, rows, "A", None, "PReLU"),
+    }  # fmt: skip
+    assert twins([Snapshot(0, rafs)]) == {
+        "layer": "relu", "pooler": "tanh", "old": "gelu", "beside": "silu", "other": "gelu",
+    }  # fmt: skip
+    # a pretraining's twins have the function that it was compared with, whatever the RAFs began as
+    assert twins([Snapshot(0, rafs)], "mish")["layer"] == "mish"
 
 
 def run(task: str, *constants: float, groups: int = 1) -> ViewerRun:

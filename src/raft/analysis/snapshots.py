@@ -35,12 +35,14 @@ class Raf:
         denominator: ``[groups, n]``.
         version: form of the denominator.
         beside: name of the fixed function that P/Q is added to; None for none.
+        replaced: name of the fixed function that stood there before; None where that is not known.
     """
 
     numerator: NDArray[np.float32]
     denominator: NDArray[np.float32]
     version: str = "A"
     beside: str | None = None
+    replaced: str | None = None
 
     def values(self, x: Array) -> Array:
         """At ``x``, ``[points]``, of each group: ``[groups, points]``.
@@ -168,7 +170,8 @@ def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
         )
         groups = max(len(a), len(b))
         a, b = (np.broadcast_to(rows, (groups, rows.shape[1])).copy() for rows in (a, b))
-        rafs[site] = Raf(a, b, version, metadata.get(f"{site}.beside"))
+        beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
+        rafs[site] = Raf(a, b, version, beside, replaced)
     if not rafs:
         raise InputError(f"{file} holds no coefficients of RAFs")
     return rafs, metadata

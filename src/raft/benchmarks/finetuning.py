@@ -58,7 +58,7 @@ class MeasuredFinetuning:
 
 
 def measure_finetuning(
-    recipe: FinetuningRecipe, options: dict[str, Any], seconds: float, least_rounds: int = 3
+    recipe: FinetuningRecipe, options: dict[str, Any], seconds: float, least_rounds: int = 6
 ) -> list[MeasuredFinetuning]:
     """Fine-tune one model on one task of sentences in each way, in turn.
 

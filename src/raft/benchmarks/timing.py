@@ -35,7 +35,7 @@ def in_turn(
     """Seconds of each function in each round; a round calls every function once, in a new order.
 
     Args:
-        functions: by name; each is called twice beforehand.
+        functions: by name; each is called once beforehand.
         device: synchronised around each call where it is a GPU.
         seconds: about how long all of it may take.
         least_rounds: whatever it takes.

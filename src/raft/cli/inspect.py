@@ -87,6 +87,8 @@ class InspectSettings:
             canonical_name(self.fixed or "gelu")
         except ValueError as error:
             raise InputError(f"--fixed: {error}") from error
+        if self.fixed is not None and self.texts is None:
+            raise InputError("--fixed is what RAFs are measured against on the inputs of --texts; give both")
         for name, file in (("--plot", self.plot), ("--json", self.json), ("--formulas", self.formulas)):
             if file is not None and not Path(file).absolute().parent.is_dir():
                 raise InputError(f"{name} {file}: there is no folder {Path(file).parent}")

@@ -112,6 +112,8 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     """Refuse what cannot work before anything is read."""
     recipe.accumulation(training.per_device_train_batch_size, training.world_size)
     runs = list(planned_runs(recipe, training))
+    if training.raf_scaled_steps is not None:
+        raise InputError("--raf_scaled_steps is for fine-tuning a converted model")
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft transfer`` with the given words of the command line."""
     settings = parse(TransferSettings, "raft transfer", DESCRIPTION, arguments)
     settings.check_task()
+    if settings.predict or settings.regression:
+        raise InputError("a tuned model is judged on classes with labels, not by --predict or --regression")
     if not settings.model:
         raise InputError("--model must name a tuned model")
     names = dict(pair.partition("=")[::2] for pair in settings.labels)

@@ -22,8 +22,8 @@ SETTLED_NS = 2_000_000_000
 
 def cache_directory() -> Path:
     """``$RAFT_CACHE``, or ``raft`` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "raft"
-    return Path(os.environ.get("RAFT_CACHE", default)).expanduser()
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "raft"
+    return Path(os.environ.get("RAFT_CACHE") or default).expanduser()
 
 
 def make_folder(folder: Path) -> Path:

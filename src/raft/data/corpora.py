@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import pandas as pd
 
 from raft.data import python_docs
 from raft.data.cache import build_once, cache_directory, file_digest, key_of
+from raft.data.encoding import usable_cores
 from raft.data.hub import open_hub
 from raft.data.readers import COMPRESSED, check_file, format_of, read_texts
 from raft.errors import InputError
@@ -22,6 +25,10 @@ from raft.errors import InputError
 Split = Literal["train", "validation"]
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 PYTHON_DOCS = "pydocs"
+ABOUT = ("README", "LICENSE", "LICENCE")
+"""Files that tell of a corpus, and are no part of it."""
+OPEN_FILES = 64
+"""Of a folder, that the first texts are read from at once."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,10 @@ def open_corpus(
 
     Args:
         source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not (gz, bz2, xz,
-            zst); or a hub dataset's name, ``owner/name`` or ``owner/name:configuration``. Files and splits
-            named validation (or dev) are held out; without any, a share of the documents is, by the hash of
-            their text.
+            zst); or a hub dataset's name, ``owner/name`` or ``owner/name:configuration``. Of a folder, files
+            whose names, or folders', hold the word validation, valid, val or dev are held out, those with the
+            word test are left out, and so are README and LICENSE; without held-out files, a share of the
+            documents is held out, by the hash of their text.
         text_column: column of parquet and jsonl that holds the text.
         validation_share: between 0 and 1.
         streaming: read a hub dataset as it arrives and keep what was read, instead of downloading it first.
@@ -178,9 +186,15 @@ def first_texts(source: str, count: int, text_column: str = "text") -> list[str]
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"no texts at {source}: the path does not exist")
-    parts = [read_texts(file, text_column, by_line=True) for file in _files(path)]
-    in_turn = chain.from_iterable(zip_longest(*parts))
-    return list(islice((text for text in in_turn if text is not None), count))
+    files = _files(path)
+    step = -(-len(files) // OPEN_FILES)  # files that lie evenly among all come first, then those behind them
+
+    def in_turn(group: Sequence[Path]) -> Iterator[str | None]:
+        parts = [read_texts(file, text_column, by_line=True) for file in group]
+        yield from chain.from_iterable(zip_longest(*parts))
+
+    texts = chain.from_iterable(in_turn(files[start::step]) for start in range(step))
+    return list(islice((text for text in texts if text is not None), count))
 
 
 def _python_docs() -> Path:
@@ -189,26 +203,44 @@ def _python_docs() -> Path:
 
     def build(folder: Path) -> None:
         splits = ("train", "validation")
-        for split, texts in zip(splits, python_docs.python_docs(list(packages)), strict=True):
+        found = python_docs.python_docs(list(packages), usable_cores())
+        for split, texts in zip(splits, found, strict=True):
             pd.DataFrame({"text": texts}).to_parquet(folder / f"{split}.parquet")
 
     return build_once(cache_directory() / f"pydocs-{key}", build)
 
 
 def _files(path: Path) -> list[Path]:
-    files = sorted(p for p in path.rglob("*") if p.is_file() and format_of(p)) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and format_of(file) and not file.name.upper().startswith(ABOUT)
+        )
     if not files or not format_of(files[0]):
         raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
     return files
 
 
+def words_of(name: str) -> set[str]:
+    """The words in a file's or folder's name, without numbers behind them: ``valid`` of ``valid_01.txt``."""
+    return {word.rstrip("0123456789") for word in re.split(r"[-_.\s]+", name.lower())}
+
+
 def _splits(path: Path) -> Iterator[tuple[Path, Split]]:
+    left = 0
     for file in _files(path):
-        names = {
-            file.name.lower().split(".")[0].split("-")[0],
-            file.parent.name.lower() if path != file else "",
-        }
-        yield file, "validation" if path.is_dir() and names & set(VALIDATION_NAMES) else "train"
+        names = file.relative_to(path).parts if path.is_dir() else ()
+        words = set[str]().union(*map(words_of, names))
+        if words & set(VALIDATION_NAMES):
+            yield file, "validation"
+        elif "test" in words:
+            left += 1
+        else:
+            yield file, "train"
+    if left:
+        logging.getLogger("raft").warning("%d files of %s are left out as tests, by their names", left, path)
 
 
 def _file_part(file: Path, split: Split, column: str) -> Part:

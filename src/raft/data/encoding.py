@@ -32,6 +32,11 @@ PIECE = 1_000_000
 """Characters that the tokenizer is given at once: it needs some hundred bytes for each."""
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def encode(tokenizer: Tokenizer, texts: Sequence[str], end: int, dtype: DTypeLike) -> Tokens:
     """The token ids of texts, each text's followed by ``end``, in one array of ``dtype``.
 

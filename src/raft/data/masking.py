@@ -76,7 +76,7 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         self.draws = len(sequences) if draws is None else draws
         self.probability = probability
         self.mask_token_id: int = tokenizer.mask_token_id
-        self.vocab_size = len(tokenizer)
+        self.vocab_size = id_range(tokenizer)
         self.special_ids = np.array(sorted(tokenizer.all_special_ids))
         self._is_special = np.isin(np.arange(id_range(tokenizer)), self.special_ids)
         self._reads = 0

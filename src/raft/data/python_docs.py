@@ -1,5 +1,8 @@
 """Real English text that is on every machine: the docstrings of the installed Python packages.
 
+This file is also what the processes that parse them run, by its path and with the standard library alone:
+one that imports raft, and so torch, takes 420 MB and five seconds.
+
 Files are parsed, never imported. What is not prose is dropped: doctests, code blocks, tables, directives,
 field lists; a paragraph that occurs twice counts once, so that no validation paragraph was seen in training.
 """
@@ -8,13 +11,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import pickle
 import re
+import subprocess
+import sys
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 
 PACKAGES = (
@@ -71,12 +77,13 @@ def installed_packages() -> dict[str, str]:
     return found
 
 
-def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
+def python_docs(packages: list[str], processes: int = 1) -> tuple[list[str], list[str]]:
     """Documents (one a source file) for training and for validation; files are split by the hash of their
     path.
 
     Args:
         packages: names of importable packages.
+        processes: that parse the files.
     """
     files = []
     for package in packages:
@@ -84,8 +91,13 @@ def python_docs(packages: list[str]) -> tuple[list[str], list[str]]:
         for root in (spec.submodule_search_locations or []) if spec else []:
             paths = sorted(Path(root).rglob("*.py"))
             files += [(f"{package}/{path.relative_to(root).as_posix()}", path) for path in paths]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        prose = list(pool.map(file_paragraphs, [path for _, path in files], chunksize=64))
+    paths = [path for _, path in files]
+    prose: list[list[str]] = [[] for _ in paths]
+    # a thread for each process waits for it; every n-th file, as those of a package are alike in size
+    with ThreadPoolExecutor(processes) as threads:
+        found = threads.map(_parsed_elsewhere, (paths[start::processes] for start in range(processes)))
+        for start, each in enumerate(found):
+            prose[start::processes] = each
 
     train: list[str] = []
     validation: list[str] = []
@@ -119,6 +131,17 @@ def _unseen(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:
         if key not in seen:
             seen.add(key)
             yield paragraph
+
+
+def _parsed_elsewhere(paths: Sequence[Path]) -> list[list[str]]:
+    """``file_paragraphs`` of files, in a process of its own."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # this file's folder is no place to import from
+    words = [sys.executable, __file__]
+    done = subprocess.run(
+        words, input=pickle.dumps(list(paths)), stdout=subprocess.PIPE, env=environment, check=True
+    )
+    parsed: list[list[str]] = pickle.loads(done.stdout)
+    return parsed
 
 
 def file_paragraphs(path: Path) -> list[str]:
@@ -186,3 +209,7 @@ def _prose(lines: list[str]) -> list[str]:
         return []
     plain = sum(word.strip("\"'().,;:!?-").isalpha() for word in words)
     return [text.rstrip(":") + ("." if text.endswith(":") else "")] if plain >= 0.75 * len(words) else []
+
+
+if __name__ == "__main__":
+    pickle.dump([file_paragraphs(path) for path in pickle.load(sys.stdin.buffer)], sys.stdout.buffer)

@@ -6,6 +6,7 @@ Source: the sample submission of gluebenchmark.com.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,15 @@ def write_submission(folder: str | Path, file: str, predictions: NDArray[Any]) -
     """
     if file not in FILES:
         raise InputError(f"the GLUE server knows no {file!r}, only {', '.join(FILES)}")
-    words = _words(FILES[file], predictions)
+    return write_lines(folder, file, _words(FILES[file], predictions))
+
+
+def write_lines(folder: str | Path, file: str, words: Sequence[str]) -> Path:
+    """Write a prediction a line to ``<folder>/<file>.tsv``, in GLUE's form; whole or not at all.
+
+    Raises:
+        InputError: for a folder that cannot be written to.
+    """
     path = Path(folder).expanduser() / f"{file}.tsv"
     lines = ["index\tprediction", *(f"{number}\t{word}" for number, word in enumerate(words))]
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from raft.data.corpora import VALIDATION_NAMES
+from raft.data.corpora import VALIDATION_NAMES, words_of
 from raft.data.hub import load_splits
 from raft.data.records import (
     TABLES,
@@ -53,7 +53,7 @@ def load_table(
 
     Args:
         source: a csv, tsv (whose quotation marks are text), jsonl or parquet file; a folder of such, whose
-            names begin with ``train``, ``validation`` (``dev``) and ``test``; or a hub dataset's name,
+            names hold the words ``train``, ``validation`` (``dev``) and ``test``; or a hub dataset's name,
             ``owner/name`` or ``owner/name:configuration``.
         text: column of the sentence, or the first of two.
         second_text: column of the second sentence.
@@ -113,8 +113,8 @@ def _files(path: Path) -> dict[str, list[Path]]:
         return {"train": [path]}
     found: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
-        start = file.name.lower().split(".")[0].split("-")[0].split("_")[0]
-        part = next((part for part, names in PART_NAMES.items() if start in names), None)
+        words = words_of(file.name)
+        part = next((part for part, names in PART_NAMES.items() if words & set(names)), None)
         if part is not None and file.suffix in TABLES:
             found.setdefault(part, []).append(file)
     if not found:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from raft.data.cache import build_once, cache_directory, key_of
 from raft.data.corpora import Corpus, Split
-from raft.data.encoding import encode_in_order
+from raft.data.encoding import encode_in_order, usable_cores
 from raft.data.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
 from raft.errors import InputError
 
@@ -216,8 +216,3 @@ def _check(name: str, writers: dict[Split, _Writer], length: int) -> None:
                 f"corpus {name} has {writer.tokens} tokens for {split}, which do not fill one sequence of "
                 f"{length}; use more text, shorter sequences or another validation_share"
             )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

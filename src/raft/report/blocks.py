@@ -139,7 +139,8 @@ class Listing:
 
     def html(self, name: str) -> str:
         """``<pre>``."""
-        return f'<pre aria-label="{escape(self.label)}"><code>{escape(self.text.rstrip())}</code></pre>'
+        region = f'role="region" tabindex="0" aria-label="{escape(self.label)}"'
+        return f"<pre {region}><code>{escape(self.text.rstrip())}</code></pre>"
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Drawing:
         drawn = inline_svg(self.figure, self.label, name, self.on_card)
         if self.figure.get_figwidth() > READABLE:
             kinds.append("broad")
-            region = f'role="region" tabindex="0" aria-label="{escape(self.label)}"'
+            region = 'role="region" tabindex="0" aria-label="Figure, may be wider than the page"'
             drawn = f'<div class="wide" {region}>{drawn}</div>'
         return f'<figure class="{" ".join(kinds)}">{drawn}{caption}</figure>'
 

@@ -27,8 +27,8 @@ def finetuning_section(folder: Path) -> Section:
     runs = []
     if snapshots:
         inputs = read_inputs(folder / SNAPSHOTS)
-        runs.append(ViewerRun({"task": result.task}, snapshots, twins(snapshots, "gelu"), inputs))
-    command = f"raft finetune --config {RECIPE}" if recipe else ""
+        runs.append(ViewerRun({"task": result.task}, snapshots, twins(snapshots), inputs))
+    command = f"raft finetune --config {RECIPE} --output_dir NEW" if recipe else ""
     blocks: list[Block] = [
         Prose(_sentence(result, model, str(recipe.get("activation", "keep"))), "lead"),
         Facts(_facts(result)),

@@ -136,7 +136,7 @@ def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
         run = ViewerRun(
             settings or {"cell": place.name},
             snapshots,
-            twins(snapshots, "gelu"),
+            twins(snapshots),
             read_inputs(place / SNAPSHOTS),
         )
         # what was kept of a grid without its cells' options is what its author wants shown

@@ -56,5 +56,5 @@ def _alone(folder: Path) -> PretrainingComparison:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / RESULT} holds no result of 'raft pretrain': {error}") from error
     return PretrainingComparison(
-        [Variant(result.activation, [result])], "raft pretrain --config recipe.yaml", {}
+        [Variant(result.activation, [result])], "raft pretrain --config recipe.yaml --output_dir NEW", {}
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from raft.analysis.snapshots import Snapshot
+from raft.analysis.snapshots import Raf, Snapshot, known_name
 from raft.analysis.text_table import TextTable
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
@@ -81,13 +81,20 @@ def corpus_name(corpus: str) -> str:
     return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
 
 
-def twins(snapshots: Sequence[Snapshot], fixed: str) -> dict[str, str]:
-    """The fixed function of each site: BERT's pooler has a hyperbolic tangent, whatever the layers have; a
-    residual RAF has its own beside it."""
+def twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
+    """The fixed function of each site: that which a RAF is added to, ``fixed``, or what it replaced.
+
+    BERT's pooler has a hyperbolic tangent, whatever the layers have; files that do not say what was replaced
+    are taken to be of a model with GELU.
+    """
+
+    def of(site: str, raf: Raf) -> str:
+        if fixed is None and (replaced := known_name(raf.replaced)):
+            return replaced
+        return "tanh" if "pooler" in site else fixed or "gelu"
+
     return {
-        site: raf.beside or ("tanh" if "pooler" in site else fixed)
-        for snapshot in snapshots
-        for site, raf in snapshot.rafs.items()
+        site: raf.beside or of(site, raf) for snapshot in snapshots for site, raf in snapshot.rafs.items()
     }
 
 

@@ -23,8 +23,10 @@ MOST_LINES = 240
 """In all figures together; each is some thousand characters of the page."""
 PLAIN_STYLE = {**STYLE, "text.parse_math": False}
 """Names of sites and tasks are not formulas."""
-OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F6BD0", "#A08A00", "#7F7F7F", "#D4526E")
-"""Of the kinds after the first."""
+OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
+"""Of the kinds after the first: each has 3:1 or more on the page's light ground."""
+LINES = ("-", "-.", ":")
+"""Of the kinds, in turn: colours alone do not tell them apart for everyone."""
 
 
 def shapes(
@@ -44,7 +46,11 @@ def shapes(
         caption += f" Drawn are {drawn} of the {len(runs)} runs."
         runs = runs[:drawn]
     kinds = sorted({run.settings.get(kind, "") if kind else "" for run in runs})
-    colours = dict(zip(kinds, (RAFT_COLOUR, *OTHER_COLOURS * len(kinds)), strict=False))
+    colours = (RAFT_COLOUR, *OTHER_COLOURS)
+    styles = {
+        name: {"color": colours[number % len(colours)], "linestyle": LINES[number % len(LINES)]}
+        for number, name in enumerate(kinds)
+    }
     sites = in_order(site for run in runs for site in run.last.rafs)
     named = labels(sites)
     drawings = []
@@ -53,7 +59,7 @@ def shapes(
         with mpl.rc_context(PLAIN_STYLE):
             figure = Figure(figsize=(3.3, 2.5), layout="constrained")
             FigureCanvasAgg(figure)
-            _draw(figure.add_subplot(), site, having, kind, colours)
+            _draw(figure.add_subplot(), site, having, kind, styles)
             figure.axes[0].set_title(named[site])
             if number == 0 or having[0].twins.get(site) != runs[0].twins.get(sites[0]):
                 legend = figure.axes[0].legend(frameon=False, loc="upper left", fontsize=7.5)
@@ -65,19 +71,20 @@ def shapes(
 
 
 def _draw(
-    axes: Axes, site: str, runs: Sequence[ViewerRun], kind: str | None, colours: dict[str, str]
+    axes: Axes, site: str, runs: Sequence[ViewerRun], kind: str | None, styles: dict[str, dict[str, str]]
 ) -> None:
     low, high = _range(site, runs)
     x = np.linspace(low, high, POINTS)
     axes.axhline(0, color=QUIET, linewidth=0.5)
     seen = set()
-    alpha = max(0.25, min(1.0, 3 / len(runs)))
+    alpha = max(0.6, min(1.0, 3 / len(runs)))
     for run in runs:
         of_kind = run.settings.get(kind, "") if kind else ""
         name = None if of_kind in seen else (of_kind or "RAF")
         seen.add(of_kind)
         for group, y in enumerate(run.last.rafs[site].values(x)):
-            axes.plot(x, y, color=colours[of_kind], linewidth=1.5, alpha=alpha, label=None if group else name)
+            label = None if group else name
+            axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]
     twin = known_name(runs[0].twins.get(site))
     if twin:
         values = FUNCTIONS[twin](x)

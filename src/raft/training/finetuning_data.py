@@ -19,7 +19,7 @@ from raft.data.squad import Question, Version
 from raft.data.squad_answers import Answers, find_answers, write_null_odds, write_predictions
 from raft.data.squad_scores import score as squad_score
 from raft.data.squad_windows import make_windows
-from raft.data.submission import write_submission
+from raft.data.submission import FILES, write_lines, write_submission
 from raft.data.tasks import Example, Score, Sentences, Task, evaluate
 from raft.training.finetune import FinetuningData, Judged, Outputs
 
@@ -44,6 +44,8 @@ def sentence_data(
         max_length: tokens that an input is cut to, the second sentence and the first alike.
     """
 
+    names = task.labels or ("score",)
+
     def judged(examples: Sequence[Example]) -> Judged:
         rows = _encoded(examples, tokenizer, max_length)
         labels = np.array([example.label for example in examples])
@@ -57,11 +59,14 @@ def sentence_data(
         rows = _encoded(sentences, tokenizer, max_length)
 
         def write(outputs: Outputs, folder: Path) -> object:
-            return write_submission(folder, file, predictions(task, outputs))
+            found = predictions(task, outputs)
+            if file in FILES:
+                return write_submission(folder, file, found)
+            texts = [f"{score:.5f}" for score in found] if task.labels is None else [names[n] for n in found]
+            return write_lines(folder, file, texts)
 
         return Judged(rows, _lengths(rows), None, write)
 
-    names = task.labels or ("score",)
     config: dict[str, Any] = {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from transformers import TrainerCallback
 
+from raft.data.squad import Question
 from raft.data.subsets import draw_indices, select
 from raft.data.tasks import Score
 from raft.errors import InputError
@@ -93,6 +94,8 @@ class FinetuningRecipe(TaskOptions):
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.stratified and self.dataset is None and self.task in SQUADS:
+            raise InputError("--stratified draws classes alike, and questions have none")
         if self.train_examples != ALL and not (self.train_examples.isdigit() and int(self.train_examples)):
             raise InputError(
                 f"--train_examples must be a number above 0 or 'all', not {self.train_examples!r}"
@@ -185,11 +188,14 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
     pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
     count = None if recipe.examples == ALL else recipe.examples
     if recipe.split == "official":
-        train_rows, rows, validation = np.arange(len(pool)), np.arange(len(test)), test
+        train_rows, rows = np.arange(len(pool)), np.arange(len(test))
         if count is not None:
             if count > len(pool):
                 raise InputError(f"{count} training questions are asked for, but there are {len(pool)}")
             train_rows = np.random.default_rng(seed).choice(train_rows, count, replace=False)
+            if count < len(rows):  # as many to choose the epoch on
+                rows = np.random.default_rng([seed, 1]).choice(rows, count, replace=False)
+        validation: tuple[Question, ...] = tuple(test[i] for i in rows)
     else:
         train_rows, rows = draw_indices(len(pool), count, seed)
         validation = tuple(pool[i] for i in rows)

@@ -14,6 +14,7 @@ import yaml
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
+from raft.data.cache import write_whole
 from raft.data.corpora import open_corpus
 from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
@@ -27,6 +28,7 @@ from raft.training.watching import MetricsLog, RafSnapshots
 
 RECIPE = "recipe.yaml"
 RESULT = "pretraining.json"
+TEXT = "text.json"
 TRAIN_TOKENIZER = "train"
 
 HOW_IT_IS_WATCHED = {
@@ -50,12 +52,14 @@ class PretrainingText:
         sequences: ``[N, L]`` training tokens, memory-mapped.
         validation: masked once and for all.
         documents: how many there are of ``train`` and ``validation``.
+        fingerprint: of all tokens: of the corpus's content, the tokenizer and the length.
     """
 
     tokenizer: PreTrainedTokenizerFast
     sequences: NDArray[np.integer]
     validation: MaskedSequences
     documents: dict[str, int]
+    fingerprint: str
 
     def draws(self, recipe: PretrainingRecipe, seed: int, steps: int) -> MaskedSequences:
         """What a run reads: a function of the seed, not of the model."""
@@ -90,7 +94,7 @@ def read_text(
     )
     held_out = store.validation[: recipe.validation_sequences]
     validation = MaskedSequences(held_out, tokenizer, seed=0, probability=recipe.mlm_probability)
-    return PretrainingText(tokenizer, store.train, validation, store.documents)
+    return PretrainingText(tokenizer, store.train, validation, store.documents, store.folder.name)
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def run(
     )
     config = recipe.model_config(recipe.activation, text.tokenizer)
     check_vocabulary(text.tokenizer, config)
-    state = first_decides(partial(_claim, folder, recipe, arguments))
+    state = first_decides(partial(_claim, folder, recipe, arguments, text.fingerprint))
     if state == "finished":
         return PretrainingResult.read(folder)
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
@@ -216,16 +220,25 @@ def run(
     return result
 
 
-def _claim(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> str:
-    """The folder's state; where it is new, it belongs to this recipe from now on."""
+def _claim(
+    folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments, fingerprint: str
+) -> str:
+    """The folder's state; where it is new, it belongs to this recipe and this text from now on."""
     state = run_folder_state(folder, recipe, arguments)
+    file = folder / TEXT  # runs of older versions have none
+    text = json.dumps({"fingerprint": fingerprint}) + "\n"
+    if state != "new" and file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{folder} was begun with another text or tokenizer: the corpus {recipe.corpus} has changed "
+            "since; choose another --output_dir"
+        )
     if state == "new":
         try:
             folder.mkdir(parents=True, exist_ok=True)
             unfinished = folder / f".{RECIPE}"
-            text = yaml.safe_dump(described(recipe, arguments), sort_keys=False)
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_text(yaml.safe_dump(described(recipe, arguments), sort_keys=False), "utf-8")
             unfinished.replace(folder / RECIPE)
+            write_whole(file, text)
         except OSError as error:
             raise InputError(f"cannot write to {folder}: {error.strerror}") from error
     return state

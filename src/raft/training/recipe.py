@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from raft.coefficients.functions import canonical_name
+from raft.data.tokens import id_range
 from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
@@ -166,7 +167,7 @@ class PretrainingRecipe:
     def model_config(self, activation: str, tokenizer: PreTrainedTokenizerBase) -> RaftBertConfig:
         """Configuration of one twin; they differ in the ``raf`` block, or in the fixed function."""
         return RaftBertConfig(
-            vocab_size=len(tokenizer),
+            vocab_size=id_range(tokenizer),
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -56,7 +56,10 @@ class TaskOptions:
     )
     predict: bool = field(
         default=False,
-        metadata={"help": "Write predictions for GLUE's hidden test sets too, as its server takes them."},
+        metadata={
+            "help": "Write predictions for tests without labels too: GLUE's as its server takes them, and "
+            "those of --dataset."
+        },
     )
     max_length: int | None = field(
         default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
@@ -70,6 +73,12 @@ class TaskOptions:
         """Raise ``InputError`` for a task that there is not, before anything is read."""
         if self.dataset is None and self.task not in TASKS:
             raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+        if self.dataset is None:
+            for name in ("text", "second_text", "label", "regression", "metric"):
+                if getattr(self, name) != getattr(TaskOptions, name):
+                    raise InputError(f"--{name} is of --dataset, which is not given")
+            if self.predict and self.task not in GLUE:
+                raise InputError(f"{self.task} has no test set without labels that --predict could be of")
 
 
 def name_of(dataset: str) -> str:
@@ -91,7 +100,8 @@ class Sources:
 
     def questions(self, options: TaskOptions, split: Split) -> tuple[Question, ...]:
         """Of a SQuAD."""
-        source = _squad_folder(Path(options.data_dir)) if options.data_dir else HUB_SQUADS[options.task]
+        folder = Path(options.data_dir).expanduser() if options.data_dir else None
+        source = _squad_folder(folder) if folder else HUB_SQUADS[options.task]
         version = SQUADS[options.task]
         return self._once(
             f"{options.task} {source} {split}", lambda: load_squad(source, split, version).questions
@@ -120,10 +130,11 @@ class Sources:
 def _task(options: TaskOptions) -> Task:
     if options.dataset is not None:
         metric: Any = options.metric
-        return load_table(
+        task = load_table(
             options.dataset, options.text, options.second_text, options.label,
             regression=options.regression, metric=metric,
         )  # fmt: skip
+        return task if options.predict else replace(task, hidden={})
     if options.task == SNLI:
         return load_snli(options.data_dir, option=options.folder_option)
     return load_glue(options.data_dir, options.task, options.predict, option=options.folder_option)

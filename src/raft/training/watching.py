@@ -147,11 +147,16 @@ def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def forms(model: PreTrainedModel) -> dict[str, str]:
-    """Metadata of a file of coefficients: each RAF's ``<site>.version``, and ``<site>.beside``, the fixed
-    function that a residual one is added to."""
-    found = _rationals(model).items()
-    residual = {f"{s}.beside": activation_name(act) for s, act in found if isinstance(act, ResidualRational)}
-    return {f"{site}.version": act.version for site, act in found} | residual
+    """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
+    function that stood there, and ``<site>.beside``, that which a residual one is added to."""
+    found = {}
+    for site, act in _rationals(model).items():
+        found[f"{site}.version"] = act.version
+        if act.replaced:
+            found[f"{site}.replaced"] = activation_name(act)
+        if isinstance(act, ResidualRational):
+            found[f"{site}.beside"] = activation_name(act)
+    return found
 
 
 def _rationals(model: nn.Module) -> dict[str, Rational]:
