@@ -117,6 +117,14 @@ class Rational(nn.Module):
             torch.tensor(self.start.denominator, dtype=torch.float32, device="cpu"),
         )
 
+    def reset_parameters(self) -> None:
+        """Let every group start again: what materialises a module from the meta device calls it."""
+        with torch.no_grad():
+            for parameter, start in zip(
+                (self.numerator, self.denominator), self.start_coefficients(), strict=True
+            ):
+                parameter.copy_(start.expand_as(parameter))
+
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
         numerator: Tensor = self.numerator
@@ -257,7 +265,9 @@ class ResidualRational(Rational):
 
     def forward(self, x: Tensor) -> Tensor:
         """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        fixed: Tensor = self.replaced[0](x)
+        base = self.replaced[0]
+        # what works in place would change the input that P/Q is of
+        fixed: Tensor = base(x.clone() if getattr(base, "inplace", False) else x)
         return fixed + super().forward(x)
 
 

@@ -255,6 +255,95 @@ def test_activations_of_one_class_with_other_slopes_get_fits_of_their_own() -> N
         raft.revert(model)
 
 
+class ClippedActivation(torch.nn.Module):
+    """Says nothing of its limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Between the limits."""
+        return x.clamp(-self.limit, self.limit)
+
+
+@pytest.mark.parametrize("shared", [False, "all"])
+def test_activations_that_look_alike_when_printed_get_fits_of_their_own(shared: Any) -> None:
+    model: Any = BertForMaskedLM(BertConfig(**TINY))
+    for layer, limit in zip(model.bert.encoder.layer, (1.0, 6.0), strict=True):
+        layer.intermediate.intermediate_act_fn = ClippedActivation(limit)
+    raft.convert(model, {"shared": shared, "sites": ["ffn"]})
+    first, second = raft.hf.rationals(model).values()
+    assert first(torch.tensor(5.0)).item() == pytest.approx(1, abs=0.3)
+    assert second(torch.tensor(5.0)).item() == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize("config", [{}, {"residual": True}], ids=["raf", "residual"])
+def test_what_works_in_place_is_replaced_by_what_it_gives(config: dict[str, Any]) -> None:
+    model: Any = BertForMaskedLM(BertConfig(**TINY))
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.intermediate_act_fn = torch.nn.ReLU(inplace=True)
+    raft.convert(model, {"sites": ["ffn"], **config}, calibration=[IDS])
+    assert [each.replaced for each in report_of(model)] == ["relu", "relu"]
+    act = next(iter(raft.hf.rationals(model).values()))
+    x = torch.linspace(-3, 3, 7, requires_grad=True)
+    torch.testing.assert_close(act(x * 1), x.relu(), rtol=0, atol=0.15)
+    before = act(x * 1)
+    with torch.no_grad():
+        act.numerator[1] += 1.0  # of x, not of relu(x)
+    moved = act(x * 1)
+    moved.sum().backward()
+    assert ((moved - before)[:3] < 0).all()
+    assert x.grad is not None
+
+
+def test_the_default_device_is_not_where_fits_are_made() -> None:
+    model = BertForMaskedLM(BertConfig(**TINY))
+    with torch.device("meta"):
+        fit = raft.fit("gelu", (4, 3))
+    raft.convert(model, calibration=[IDS])
+    assert fit.max_error < 0.1
+
+
+def test_trainable_is_what_a_model_is_told_last() -> None:
+    model = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
+    for is_trainable in (False, True):
+        raft.convert(model, {"trainable": is_trainable})
+        assert RafConfig.of(model.config).trainable == is_trainable  # type: ignore[union-attr]
+        acts = raft.hf.rationals(model).values()
+        assert {p.requires_grad for act in acts for p in act.parameters()} == {is_trainable}
+
+
+def test_groups_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"32 channels at .* cannot be cut into 5 groups"):
+        raft.convert(BertForMaskedLM(BertConfig(**TINY)), {"groups": 5})
+    model = ARCHITECTURES["wav2vec2"].build()
+    with pytest.raises(ValueError, match=r"channels first at .*groups=1"):
+        raft.convert(model, {"groups": 2, "sites": ["conv"]})
+    assert raft.hf.rationals(model) == {}
+
+
+def test_models_from_text_to_text_are_calibrated_by_texts_and_labels() -> None:
+    ids = torch.randint(3, 50, (2, 7))
+    for batch in ({"input_ids": ids, "labels": ids}, {"input_ids": ids, "decoder_input_ids": ids}):
+        model = raft.convert(ARCHITECTURES["t5"].build(), calibration=[batch])
+        assert all(each.inputs for each in report_of(model))
+
+
+def test_a_wrapper_is_not_reverted_by_halves() -> None:
+    model = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
+    with pytest.raises(TypeError, match="revert takes a model of transformers, not a Sequential around one"):
+        raft.revert(torch.nn.Sequential(model))  # type: ignore[arg-type]
+    assert len(raft.hf.rationals(model)) == 2
+
+
+def test_materialised_coefficients_start_again() -> None:
+    with torch.device("meta"):
+        act = raft.Rational("gelu", groups=2)
+    act.to_empty(device="cpu").reset_parameters()
+    assert torch.equal(act.numerator, raft.Rational("gelu", groups=2).numerator)
+
+
 def test_the_same_configuration_in_other_words_is_the_same() -> None:
     config = RafConfig(layers=(0, 1), shared={"both": (0, 1)})
     model = raft.convert(BertForMaskedLM(BertConfig(**TINY)), config)
@@ -425,6 +514,10 @@ def test_bad_calibration_is_refused_and_leaves_the_model_alone(
     model = BertForMaskedLM(BertConfig(**TINY)).train()
     with pytest.raises(error, match=message):
         raft.convert(model, calibration=calibration)
+    head = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**TINY))
+    with pytest.raises(error, match=message):
+        raft.convert(head, {"sites": ["ffn", "mlm_head"]}, calibration=calibration)
+    assert type(head.lm_head).__module__.startswith("transformers")
     assert raft.hf.rationals(model) == {}
     assert model.training
     assert type(model.bert.encoder.layer[0].intermediate.intermediate_act_fn).__name__ == "GELUActivation"

@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -45,6 +46,31 @@ def test_gradcheck_twice(function: Callable[..., Tensor], groups: int, version: 
 
     assert torch.autograd.gradcheck(evaluate, tensors(groups))
     assert torch.autograd.gradgradcheck(evaluate, tensors(groups))
+
+
+@pytest.mark.parametrize("is_grad_enabled", [True, False])
+def test_forward_mode_outside_of_torch_func(is_grad_enabled: bool) -> None:
+    x, a, b = (tensor.detach() for tensor in tensors())
+    tangent = torch.randn_like(x)
+    expected = jvp(lambda x: raft.rational(x, a, b), (x,), (tangent,))[1]
+    with torch.set_grad_enabled(is_grad_enabled), forward_ad.dual_level():
+        found = forward_ad.unpack_dual(raft.rational(forward_ad.make_dual(x, tangent), a, b)).tangent
+    assert found is not None
+    torch.testing.assert_close(found, expected)
+
+
+def test_tensors_of_other_kinds_are_not_read_as_they_lie() -> None:
+    act = raft.Rational("gelu")
+    x = torch.linspace(-3, 3, 7)
+    assert torch.equal(act(torch._neg_view(x)), act(-x))
+    assert torch.equal(act(torch._efficientzerotensor((3,))), act(torch.zeros(3)))
+    up = torch.linspace(1, 2, 7)
+    glu = raft.rational_glu(x, torch._neg_view(up), act.numerator, act.denominator)
+    assert torch.equal(glu, raft.rational_glu(x, -up, act.numerator, act.denominator))
+    mode = torch._subclasses.FakeTensorMode()
+    fake = [mode.from_tensor(parameter.detach()) for parameter in act.parameters()]
+    with pytest.raises((RuntimeError, AssertionError)):
+        raft.rational(x, *fake)  # which have no memory to be read
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -11,6 +11,8 @@ import numpy as np
 from raft.coefficients.functions import Array, Function
 
 WIDTH, HEIGHT, MARGIN, POINTS = 360, 220, 28, 241
+UNKNOWN = (-5.0, 5.0)
+"""What is shown of a function whose interval nobody knows."""
 RAF_COLOUR, START_COLOUR = "#D55E00", "#0072B2"
 
 
@@ -25,7 +27,7 @@ def figure(
         interval: of the inputs that are shown.
         caption: what they are, not yet escaped.
     """
-    x = np.linspace(*interval, POINTS)
+    x = np.linspace(*(interval if np.isfinite(interval).all() else UNKNOWN), POINTS)
     label = html.escape(caption)
     svg = _svg(x, [each(x) for each in functions], beginning(x), label)
     return f'<figure style="margin:0"><figcaption><code>{label}</code></figcaption>{svg}</figure>'

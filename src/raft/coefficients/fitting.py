@@ -56,8 +56,10 @@ class Fit:
 
     def __call__(self, x: ArrayLike) -> Array:
         """The fit's float64 values at ``x``."""
-        a, b = (torch.tensor(c, dtype=torch.float64) for c in (self.numerator, self.denominator))
-        points = torch.as_tensor(np.asarray(x, dtype=np.float64))
+        a, b = (
+            torch.tensor(c, dtype=torch.float64, device="cpu") for c in (self.numerator, self.denominator)
+        )
+        points = torch.as_tensor(np.asarray(x, dtype=np.float64), device="cpu")
         return forward(points, a, b, self.version).numpy()
 
 
@@ -136,7 +138,8 @@ def fit(
 def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
     def evaluate(x: Array) -> Array:
         with torch.no_grad():
-            return function(torch.from_numpy(np.ascontiguousarray(x))).to(torch.float64).numpy()
+            own = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
+            return function(own).to(torch.float64).numpy()
 
     return evaluate
 

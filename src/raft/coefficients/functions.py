@@ -47,6 +47,23 @@ def canonical_name(name: str) -> str:
 
 
 @torch.no_grad()
+def signature_of(function: Callable[[torch.Tensor], torch.Tensor]) -> bytes | None:
+    """A function of tensors as its values at some points, near zero and far: equal functions have equal ones.
+
+    None for what is no function of single numbers, or cannot be called here.
+    """
+    near = torch.linspace(-12, 12, 385, dtype=torch.float64, device="cpu")
+    far = torch.tensor([20.0, 50.0, 100.0, 1000.0], dtype=torch.float64, device="cpu")
+    x = torch.cat([-far, near, far])
+    try:
+        found = function(x.clone())  # it may work in place
+    except (RuntimeError, TypeError):  # it has parameters of another type or on another device
+        return None
+    is_function = isinstance(found, torch.Tensor) and found.shape == x.shape
+    return found.double().numpy().tobytes() if is_function else None
+
+
+@torch.no_grad()
 def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
     """The table's name of a function of tensors, told by its values; None where it has none."""
     x = torch.linspace(-8, 8, 257, dtype=torch.float64, device="cpu")

@@ -77,7 +77,8 @@ def distilbert_classifier(
     found = SequenceClassifierOutput(
         loss=loss, logits=logits, hidden_states=states.hidden_states, attentions=states.attentions
     )
-    return found if return_dict in (None, True) and self.config.return_dict else found.to_tuple()
+    wanted = self.config.return_dict if return_dict is None else return_dict
+    return found if wanted else found.to_tuple()
 
 
 def _gelu(module: nn.Module) -> nn.Module:

@@ -35,7 +35,7 @@ class Seen:
     count: int = 0
     _kept: list[Tensor] = field(default_factory=list)
     _share: float = 1.0
-    _generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    _generator: torch.Generator = field(default_factory=lambda: torch.Generator("cpu").manual_seed(0))
 
     def add(self, values: Tensor) -> None:
         """Take in values of any shape; those that are not finite are left out."""
@@ -51,11 +51,13 @@ class Seen:
             self._kept = [self._drawn(torch.cat(self._kept), 0.5)]
 
     def _drawn(self, values: Tensor, share: float) -> Tensor:
-        return values if share == 1 else values[torch.rand(values.shape, generator=self._generator) < share]
+        if share == 1:
+            return values
+        return values[torch.rand(values.shape, generator=self._generator, device="cpu") < share]
 
     def samples(self) -> Tensor:
         """What was kept, with both extremes, ``[samples]`` in float32."""
-        return torch.cat([*self._kept, torch.tensor([self.low, self.high])])
+        return torch.cat([*self._kept, torch.tensor([self.low, self.high], device="cpu")])
 
 
 class _Recorder(nn.Module):
@@ -184,7 +186,7 @@ def batches(
     for batch in parts if first is None else chain([first], parts):
         if isinstance(batch, Mapping):
             moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            yield {key: value for key, value in moved.items() if key != "labels"}
+            yield _without_labels(model, moved)
         elif isinstance(batch, Tensor):
             yield {"": batch.to(model.device)}
         elif isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Tensor):
@@ -193,17 +195,34 @@ def batches(
             raise TypeError(f"calibration must give texts, mappings or tensors, not {type(batch).__name__}")
 
 
+def _without_labels(model: PreTrainedModel, batch: dict[str, Any]) -> dict[str, Any]:
+    """The arguments but for the labels; what an encoder-decoder's decoder reads is made of them."""
+    labels = batch.pop("labels", None)
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if labels is not None and shift is not None and "decoder_input_ids" not in batch:
+        batch["decoder_input_ids"] = shift(labels=labels)
+    return batch
+
+
 def _tokenized(
     model: PreTrainedModel, texts: Iterator[str], tokenizer: PreTrainedTokenizerBase | None
 ) -> Iterator[dict[str, Any]]:
     tokenizer = tokenizer or _tokenizer_of(model)
     size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
+    positions = getattr(model.config, "max_position_embeddings", 512) or 512
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1  # RoBERTa's begin behind that of the padding
+            break
+    longest = min(tokenizer.model_max_length, positions)
+    has_decoder = hasattr(model, "prepare_decoder_input_ids_from_labels")
     while part := list(islice(texts, size)):
         encoded = tokenizer(
             part, padding=len(part) > 1, truncation=True, max_length=longest, return_tensors="pt"
         )
-        yield {key: value.to(model.device) for key, value in encoded.items()}
+        batch = {key: value.to(model.device) for key, value in encoded.items()}
+        # the decoder of a model from text to text reads the same texts
+        yield _without_labels(model, {**batch, "labels": batch["input_ids"]} if has_decoder else batch)
 
 
 def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:

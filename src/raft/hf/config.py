@@ -94,6 +94,8 @@ class RafConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RafConfig:
         """Build from the block of a ``config.json``; ``ValueError`` for a key that does not belong there."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"the raf block holds keys and values, as {{}} does, not {values!r}")
         known = [each.name for each in fields(cls) if each.init]
         unknown = [key for key in values if key not in known]
         if unknown:

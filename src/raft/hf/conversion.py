@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.activations import ACT2FN
 
 from raft.coefficients import Fit, fit, named_fit
-from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
 from raft.hf.adapters import conceal, expose
 from raft.hf.blocks import configs_with_sites, is_chosen, own_configs
@@ -84,6 +85,7 @@ def convert(
     expose(model, config.sites)
     found = [site for site in sites(model) if is_chosen(site, config)]
     try:
+        _check_groups(model, config, found)
         _check_kinds(model, config, found)
         _check_layers(model, config)
     except ValueError:
@@ -92,7 +94,11 @@ def convert(
     fixed = [site for site in found if not isinstance(site.activation, (Rational, SharedRational))]
     seen = None
     if calibration is not None and fixed:
-        seen = observe(model, fixed, calibration, tokenizer)
+        try:
+            seen = observe(model, fixed, calibration, tokenizer)
+        except Exception:
+            conceal(model)
+            raise
     elif calibration is not None:
         logging.getLogger("raft").warning(
             "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
@@ -105,6 +111,8 @@ def convert(
             "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher "
             "degrees, or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
         )  # fmt: skip
+    if before is not None and rationals(model) and before.trainable != config.trainable:
+        _set_trainable(model, config.trainable)
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
         own_configs(model)
@@ -114,7 +122,13 @@ def convert(
 
 
 def revert(model: PreTrainedModel) -> PreTrainedModel:
-    """Put the functions that RAFs replaced back in their places, and take the ``raf`` block away."""
+    """Put the functions that RAFs replaced back in their places, and take the ``raf`` block away.
+
+    Raises:
+        TypeError: for a wrapper around a model, such as PEFT's.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
     for site in sites(model):
         if isinstance(site.activation, (Rational, SharedRational)) and site.activation.replaced:
             site.put(site.activation.replaced[0])
@@ -122,7 +136,9 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     own_configs(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
-        if config is not None:
+        if config is not None and "raf" in getattr(type(config), "__annotations__", {}):
+            config.raf = None  # without a block, the paper's encoder would have RAFs
+        elif config is not None:
             vars(config).pop("raf", None)
     if hasattr(model, REPORT):
         delattr(model, REPORT)
@@ -164,6 +180,22 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site
         f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
         "not through a module, cannot be reached"
     )
+
+
+def _check_groups(model: PreTrainedModel, config: RafConfig, found: Sequence[Site]) -> None:
+    """Raise ``ValueError`` where channels are not the last axis, or cannot be cut into the groups."""
+    if config.groups == 1:
+        return
+    for site in found:
+        beside = list(site.parent.children())
+        if any(isinstance(child, nn.modules.conv._ConvNd) for child in beside):
+            raise ValueError(
+                f"{type(model).__name__} has its channels first at {site.name}, and groups cut the last "
+                "axis: give groups=1, or leave such sites out"
+            )
+        widths = {child.out_features for child in beside if isinstance(child, nn.Linear)}
+        if len(widths) == 1 and (width := widths.pop()) % config.groups:
+            raise ValueError(f"the {width} channels at {site.name} cannot be cut into {config.groups} groups")
 
 
 def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
@@ -250,14 +282,17 @@ def _owner(site: Site, config: RafConfig) -> str:
     """A name for the RAF that the site gets; sites with one name have one RAF."""
     name = config.owner(site.layer) if site.kind == "ffn" else None
     if name is not None:
-        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_settings(site.activation)}"
+        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_values(site.activation)}"
     return site.experts or site.name
 
 
-def _settings(activation: Callable[..., Any]) -> str:
-    """What tells two activations of one class apart, such as slopes."""
-    replaced = activation.replaced[0] if isinstance(activation, (Rational, SharedRational)) else activation
-    return repr(replaced) if isinstance(replaced, nn.Module) else ""
+def _values(activation: Callable[..., Any]) -> str:
+    """What tells two activations of one class apart, such as slopes, which their ``repr`` need not show."""
+    has_replaced = isinstance(activation, (Rational, SharedRational))
+    if has_replaced and not activation.replaced:
+        return repr(activation)
+    found = signature_of(activation.replaced[0] if has_replaced else activation)
+    return repr(activation) if found is None else hashlib.sha256(found).hexdigest()
 
 
 def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, Seen]) -> dict[str, Tensor]:
@@ -306,23 +341,28 @@ def _fitted(
     target = function if function in FUNCTIONS else replaced
     if samples is not None:
         # training moves inputs beyond a narrow range that was seen before it
-        wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL)])
+        wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
         return fit(target, config.degrees, config.version, samples=wide)
     if isinstance(target, str):
         if interval is None:
             return named_fit(target, config.degrees, config.version)
         return _fit_once(target, target, config, interval)
-    return _fit_once(target, repr(replaced), config, interval or TABLE_INTERVAL)
+    return _fit_once(target, signature_of(target), config, interval or TABLE_INTERVAL)
 
 
 _fits: dict[tuple[Any, ...], Fit] = {}
 
 
 def _fit_once(
-    target: str | Callable[..., Any], key: str, config: RafConfig, interval: tuple[float, float]
+    target: str | Callable[..., Any],
+    key: str | bytes | None,
+    config: RafConfig,
+    interval: tuple[float, float],
 ) -> Fit:
-    """``fit`` on an interval, made once for a key that tells the target from others."""
+    """``fit`` on an interval, made once for a key that tells the target from others; None for no such key."""
     whole = (key, config.degrees, config.version, interval)
+    if key is None:
+        return fit(target, config.degrees, config.version, interval=interval)
     if whole not in _fits:
         _fits[whole] = fit(target, config.degrees, config.version, interval=interval)
     return _fits[whole]
@@ -342,4 +382,4 @@ def activation_name(activation: Callable[..., Any]) -> str:
     for name in (*FUNCTIONS, *ALIASES):
         if name in ACT2FN and repr(ACT2FN[name]) == repr(activation):
             return canonical_name(name)
-    return type(activation).__name__
+    return name_of(activation) or type(activation).__name__

@@ -11,6 +11,7 @@ Three of ``PreTrainedConfig``: ``to_json_file`` and ``from_dict`` write and read
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
@@ -28,13 +29,16 @@ from raft.hf.saved_config import mark, unmark
 from raft.hf.sites import sites
 from raft.modules import Rational
 
+INSTALLED = "_raft_is_installed"
+"""Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
 COEFFICIENTS = r"\.(numerator|denominator)$"
 
 
 def install() -> None:
     """Wrap the methods; a second call does nothing."""
-    if hasattr(PreTrainedModel.post_init, "__wrapped__"):
+    if hasattr(PreTrainedModel, INSTALLED):
         return
+    setattr(PreTrainedModel, INSTALLED, True)
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
     save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
     to_json_file, from_dict = PreTrainedConfig.to_json_file, PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
@@ -86,8 +90,9 @@ def install() -> None:
 
     @functools.wraps(from_dict)
     def from_marked_dict(cls: type[PreTrainedConfig], config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        unmark(config_dict)
-        return from_dict(cls, config_dict, **kwargs)
+        own = copy.deepcopy(config_dict)
+        unmark(own)
+        return from_dict(cls, own, **kwargs)
 
     PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
     PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]

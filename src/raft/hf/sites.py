@@ -43,6 +43,9 @@ NAMES = re.compile(r"gelu|relu|silu|swish|mish|activation", re.IGNORECASE)
 ATTENTION = re.compile(r"attention", re.IGNORECASE)
 """Modules whose activations are gates between projections that look like a feed-forward block's."""
 
+LAYER = re.compile(r"(Layer|Block|MLP|FFN)$")
+"""A whole layer may be named after its kind of attention."""
+
 LANGUAGE_MODEL = re.compile(r"(ForMaskedLM|ForPreTraining|LMHeadModel|ForCausalLM)$")
 CLASSIFIER = re.compile(r"For\w*(Classification|QuestionAnswering|MultipleChoice|Prediction|PreTraining)\w*$")
 
@@ -185,7 +188,8 @@ def _kind(modules: dict[str, nn.Module], path: str, attribute: str) -> str | Non
 
 def _block(modules: dict[str, nn.Module], path: str) -> Block | None:
     """The feed-forward block whose activation the module at ``path`` holds."""
-    if not _stacks(modules, path) or ATTENTION.search(type(modules[path]).__name__):
+    name = type(modules[path]).__name__
+    if not _stacks(modules, path) or (ATTENTION.search(name) and not LAYER.search(name)):
         return None
     above = path.rpartition(".")[0]
     return block_of(modules[path], modules[above] if _stacks(modules, above) else None)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from raft.errors import InputError
 from raft.kernels import cpu, formula, portable, reference, triton
@@ -77,12 +78,12 @@ def rational(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
     """``P(x)/Q(x)``, times ``up``, differentiable; arguments as a ``Backend`` takes them."""
-    if _is_watched(x):
+    if _is_watched(x, numerator, denominator, up):
         if torch.onnx.is_in_onnx_export():  # which knows the operators of its standard alone
             return formula.rational(x, numerator, denominator, version, up)
         found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return found
-    if torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         transformed: Tensor = Rational.apply(x, numerator, denominator, version, up)
         return transformed
     if torch.is_grad_enabled():
@@ -91,11 +92,19 @@ def rational(
     return _forward(x, numerator, denominator, version, up)
 
 
-def _is_watched(x: Tensor) -> bool:
-    """Whether a compiler, a dispatch mode or a tensor's own class wants to see the operator."""
+PLAIN = (Tensor, nn.Parameter)
+
+
+def _is_watched(x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | None) -> bool:
+    """Whether a compiler, a dispatch mode or a tensor's own class or kind wants to see the operator."""
     return (
-        type(x) not in (Tensor, nn.Parameter)
+        type(x) not in PLAIN
+        or type(numerator) not in PLAIN
+        or type(denominator) not in PLAIN
         or torch.compiler.is_compiling()
+        or x.is_neg()
+        or x._is_zerotensor()
+        or (up is not None and (type(up) not in PLAIN or up.is_neg() or up._is_zerotensor()))
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._get_tracing_state() is not None
         or x.is_meta
@@ -333,7 +342,8 @@ class _OperatorRational(torch.autograd.Function):
 def _autograd(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
-    function = _OperatorRational if _is_watched(x) else _EagerRational
+    is_watched = _is_watched(x, numerator, denominator, up)
+    function = _OperatorRational if is_watched else _EagerRational
     found: Tensor = function.apply(x, numerator, denominator, version, up)
     return found
 

@@ -57,7 +57,7 @@ def backward(
         ]
         of_x, of_a, of_b, of_up = zip(*found, strict=True)
         grad_x = _joined(of_x, x, numerator)
-        grad_a, grad_b = sum(of_a, torch.zeros(())), sum(of_b, torch.zeros(()))
+        grad_a, grad_b = sum(of_a, x.new_zeros(())), sum(of_b, x.new_zeros(()))
         grad_up = None if up is None else _joined(of_up, x, numerator)
     if not coefficients:
         return grad_x, None, None, grad_up

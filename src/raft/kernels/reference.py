@@ -178,9 +178,11 @@ class _Fraction:
         if self.far is None:
             return torch.ones((), dtype=self.x.dtype, device=self.x.device)
         one = torch.ones_like(self.x)
-        magnitude = torch.where(self.far, self.x.abs(), one).pow(torch.as_tensor(i + j, dtype=self.x.dtype))
-        odd = torch.as_tensor(i % 2 != 0) if self.base is not self.x else torch.as_tensor((i + j) % 2 != 0)
-        return torch.where(self.far & (self.x < 0) & odd.to(self.x.device), -magnitude, magnitude)
+        device = self.x.device
+        exponent = torch.as_tensor(i + j, dtype=self.x.dtype, device=device)
+        magnitude = torch.where(self.far, self.x.abs(), one).pow(exponent)
+        odd = torch.as_tensor((i if self.base is not self.x else i + j) % 2 != 0, device=device)
+        return torch.where(self.far & (self.x < 0) & odd, -magnitude, magnitude)
 
     def power_sums(self, weights: Tensor, first: int, last: int, i: Tensor | int, j: Tensor) -> Tensor:
         """Σ weights x^i B^(k + j) for k = first … last − 1, near zero without i and j.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import field, fields
 from typing import Any
 
@@ -9,6 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from raft.hf.config import RafConfig
+from raft.hf.saved_config import unmark
 
 RANDOM, NEIGHBOURS = "random", "neighbours"
 ATTENTION_INITS = (RANDOM, NEIGHBOURS)
@@ -103,4 +105,6 @@ class RaftBertConfig(BertConfig):
         # the base class sets these on the finished configuration, past __post_init__
         names = {each.name for each in fields(cls)}
         given: dict[str, Any] = {key: kwargs.pop(key) for key in [*kwargs] if key in names}
+        config_dict = copy.deepcopy(config_dict)
+        unmark(config_dict)  # the block that is given does not know what the file's fields were
         return super().from_dict({**config_dict, **given}, **kwargs)

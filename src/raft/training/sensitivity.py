@@ -36,7 +36,7 @@ def sensitivities(act: Rational, x: Tensor) -> tuple[Tensor, Tensor]:
         Of the numerator and the denominator, of their shapes, float32, on their device.
     """
     x = x.flatten().to("cpu", torch.float64)
-    fixed = act.replaced[0](x) if isinstance(act, ResidualRational) else 0.0
+    fixed = act.replaced[0](x.clone()) if isinstance(act, ResidualRational) else 0.0
     rows: tuple[list[Tensor], list[Tensor]] = ([], [])
     coefficients = (act.numerator.cpu().double(), act.denominator.cpu().double())
     for a, b in zip(*(each.reshape(act.groups, -1) for each in coefficients), strict=True):
