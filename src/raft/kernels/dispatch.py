@@ -83,9 +83,11 @@ def rational(
             return formula.rational(x, numerator, denominator, version, up)
         found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return found
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if torch._C._are_functorch_transforms_active():
         transformed: Tensor = Rational.apply(x, numerator, denominator, version, up)
         return transformed
+    if forward_ad._current_level >= 0:  # outside of torch.func no rule may use forward mode itself
+        return reference.forward(x, numerator, denominator, version, up)
     if torch.is_grad_enabled():
         eager: Tensor = _EagerRational.apply(x, numerator, denominator, version, up)
         return eager
