@@ -432,6 +432,17 @@ def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
     }
 
 
+def test_a_tower_is_loaded_from_the_folder_of_the_whole(tmp_path: Path) -> None:
+    clip: Any = ARCHITECTURES["clip"].build(raf={})
+    twin = transformers.CLIPModel(ARCHITECTURES["clip"].build().config)
+    clip.save_pretrained(tmp_path)
+    tower = transformers.CLIPTextModel.from_pretrained(tmp_path)
+    assert len(raft.hf.rationals(tower)) == 2
+    again = transformers.CLIPModel.from_pretrained(tmp_path)
+    assert set(raft.hf.rationals(again)) == set(raft.hf.rationals(clip))
+    assert raft.hf.rationals(twin) == {}
+
+
 def test_a_composite_models_part_honours_its_own_block(tmp_path: Path) -> None:
     architecture = ARCHITECTURES["clip"]
     values = {**architecture.values, "text_config": {**architecture.values["text_config"], "raf": {}}}

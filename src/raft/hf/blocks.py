@@ -43,7 +43,8 @@ def configs_with_sites(model: PreTrainedModel, found: Sequence[Site]) -> list[An
 
 
 def tell_of_rationals(model: PreTrainedModel) -> None:
-    """Give the model's configuration the ``raf`` block of its converted parts, where it has none.
+    """Give the model's configuration the ``raf`` block of its converted parts, where it has none, and parts
+    that have RAFs that of the model, so that they can be loaded from its folder by themselves.
 
     A model that would be built otherwise than it is gets a line in the log.
     """
@@ -51,6 +52,8 @@ def tell_of_rationals(model: PreTrainedModel) -> None:
     is_rational = {site.name: isinstance(site.activation, (Rational, SharedRational)) for site in found}
     if model.config.raf is None:
         _tell_whole_of_parts(model)
+    else:
+        _tell_parts_of_whole(model, [site for site in found if is_rational[site.name]])
     planned = dict.fromkeys(is_rational, False)
     for path, part in model.named_modules():
         if isinstance(part, PreTrainedModel):
@@ -72,6 +75,14 @@ def _tell_whole_of_parts(model: PreTrainedModel) -> None:
             for config in (model.config, *_sub_configs(model.config)):
                 if _role(config) == _role(part.config) and config.raf is None:
                     config.raf = copy.deepcopy(part.config.raf)
+
+
+def _tell_parts_of_whole(model: PreTrainedModel, found: Sequence[Site]) -> None:
+    if any(config.raf is None for config in configs_with_sites(model, found)):
+        own_configs(model)
+        for config in configs_with_sites(model, found):
+            if config.raf is None:
+                config.raf = copy.deepcopy(model.config.raf)
 
 
 def _role(config: Any) -> tuple[Any, ...]:
