@@ -78,3 +78,10 @@ def test_a_shared_raf_serves_places_on_other_devices() -> None:
     torch.testing.assert_close(y.cpu(), owner(x.cpu()))
     assert owner.numerator.grad is not None
     assert owner.numerator.grad.device.type == "cpu"
+
+
+def test_what_no_kernel_computes_is_refused() -> None:
+    act = raft.Rational()
+    for dtype in (torch.float8_e4m3fn, torch.int64, torch.complex64):
+        with pytest.raises(TypeError, match="x must be a floating tensor of 16 bits or more"):
+            act(torch.zeros(3).to(dtype))

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from raft.coefficients import Fit, drawing, named_fit
 from raft.coefficients.closed_form import RationalFunction
@@ -127,8 +126,10 @@ class Rational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        numerator: Tensor = self.numerator
-        denominator: Tensor = self.denominator
+        return self._value(x, self.numerator, self.denominator)
+
+    def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
+        """``forward`` with these coefficients, such as the module's own on another device."""
         if self.version == "D" and self.training:
             numerator = numerator * torch.empty_like(numerator).uniform_(1 - NOISE, 1 + NOISE)
             denominator = denominator * torch.empty_like(denominator).uniform_(1 - NOISE, 1 + NOISE)
@@ -263,12 +264,12 @@ class ResidualRational(Rational):
             raise ValueError(f"{self.replaced[0]} is none of the functions that have a name here")
         return name
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
         """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""
         base = self.replaced[0]
         # what works in place would change the input that P/Q is of
         fixed: Tensor = base(x.clone() if getattr(base, "inplace", False) else x)
-        return fixed + super().forward(x)
+        return fixed + super()._value(x, numerator, denominator)
 
 
 class SharedRational(nn.Module):
@@ -293,9 +294,8 @@ class SharedRational(nn.Module):
         shared = self.shared
         if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
             found = shared(x)
-        else:  # as in the replicas of DataParallel
-            moved = {name: parameter.to(x.device) for name, parameter in shared.named_parameters()}
-            found = functional_call(shared, moved, (x,))
+        else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
+            found = shared._value(x, shared.numerator.to(x.device), shared.denominator.to(x.device))
         return found
 
     def extra_repr(self) -> str:
