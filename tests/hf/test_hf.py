@@ -434,7 +434,7 @@ def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
 
 def test_a_tower_is_loaded_from_the_folder_of_the_whole(tmp_path: Path) -> None:
     clip: Any = ARCHITECTURES["clip"].build(raf={})
-    twin = transformers.CLIPModel(ARCHITECTURES["clip"].build().config)
+    twin = ARCHITECTURES["clip"].build()
     clip.save_pretrained(tmp_path)
     tower = transformers.CLIPTextModel.from_pretrained(tmp_path)
     assert len(raft.hf.rationals(tower)) == 2

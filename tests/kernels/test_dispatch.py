@@ -68,9 +68,9 @@ def test_tensors_of_other_kinds_are_not_read_as_they_lie() -> None:
     glu = raft.rational_glu(x, torch._neg_view(up), act.numerator, act.denominator)
     assert torch.equal(glu, raft.rational_glu(x, -up, act.numerator, act.denominator))
     mode = torch._subclasses.FakeTensorMode()
-    fake = [mode.from_tensor(parameter.detach()) for parameter in act.parameters()]
+    a, b = (mode.from_tensor(parameter.detach()) for parameter in act.parameters())
     with pytest.raises((RuntimeError, AssertionError)):
-        raft.rational(x, *fake)  # which have no memory to be read
+        raft.rational(x, a, b)  # which have no memory to be read
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -79,5 +79,5 @@ def _draw(axes: Axes, points: np.ndarray, at: float, place: int) -> None:
         points, np.full(len(points), at), ".", color=style["color"], alpha=0.35, markersize=4,
         markeredgewidth=0,
     )  # fmt: skip
-    half = over_seeds(points, np.zeros_like(points)).high - points.mean() if len(points) > 1 else 0.0
+    half = over_seeds(points.tolist(), [0.0] * len(points)).high - points.mean() if len(points) > 1 else 0.0
     axes.errorbar(points.mean(), at, xerr=half, capsize=2.5, **style)

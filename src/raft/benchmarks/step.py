@@ -73,7 +73,9 @@ def measure_steps(
     input_ids = torch.randint(5, config.vocab_size, shape, generator=generator)
     predicted = torch.rand(shape, generator=generator) < MASKED
     labels = torch.where(predicted, input_ids, -100)
-    calls, peaks, products = {}, {}, 0.0
+    calls: dict[str, Callable[[], object]] = {}
+    peaks: dict[str, float | None] = {}
+    products = 0.0
     for name, block in TWINS.items():
         others = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         torch.manual_seed(0)

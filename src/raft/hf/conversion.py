@@ -288,10 +288,9 @@ def _owner(site: Site, config: RafConfig) -> str:
 
 def _values(activation: Callable[..., Any]) -> str:
     """What tells two activations of one class apart, such as slopes, which their ``repr`` need not show."""
-    has_replaced = isinstance(activation, (Rational, SharedRational))
-    if has_replaced and not activation.replaced:
-        return repr(activation)
-    found = signature_of(activation.replaced[0] if has_replaced else activation)
+    if isinstance(activation, (Rational, SharedRational)):
+        return _values(activation.replaced[0]) if activation.replaced else repr(activation)
+    found = signature_of(activation)
     return repr(activation) if found is None else hashlib.sha256(found).hexdigest()
 
 

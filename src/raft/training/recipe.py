@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from raft.coefficients.functions import canonical_name
 from raft.data.tokens import id_range
@@ -164,7 +164,7 @@ class PretrainingRecipe:
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
 
-    def model_config(self, activation: str, tokenizer: PreTrainedTokenizerBase) -> RaftBertConfig:
+    def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast) -> RaftBertConfig:
         """Configuration of one twin; they differ in the ``raf`` block, or in the fixed function."""
         return RaftBertConfig(
             vocab_size=id_range(tokenizer),
