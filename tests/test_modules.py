@@ -83,5 +83,5 @@ def test_a_shared_raf_serves_places_on_other_devices() -> None:
 def test_what_no_kernel_computes_is_refused() -> None:
     act = raft.Rational()
     for dtype in (torch.float8_e4m3fn, torch.int64, torch.complex64):
-        with pytest.raises(TypeError, match="x must be a floating tensor of 16 bits or more"):
+        with pytest.raises(TypeError, match="x must be a 16-bit or wider floating tensor"):
             act(torch.zeros(3).to(dtype))

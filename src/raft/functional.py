@@ -128,7 +128,7 @@ def _is_plain(x: Tensor, numerator: Tensor, denominator: Tensor) -> bool:
 def _prepared(x: Tensor, numerator: Tensor, denominator: Tensor) -> tuple[Tensor, Tensor]:
     """The coefficients contiguous, of one dtype and with equally many rows; or the error's reason."""
     if x.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
-        raise TypeError(f"x must be a floating tensor of 16 bits or more, not {x.dtype}")
+        raise TypeError(f"x must be a 16-bit or wider floating tensor, not {x.dtype}")
     if x.device != numerator.device or x.device != denominator.device:
         raise ValueError(
             f"x, numerator and denominator must be on one device, not {x.device}, {numerator.device} and "

@@ -54,7 +54,7 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
         ViewerRun(
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            twins(snapshots, fixed or str(recipes.get((name, seed), {}).get("raf_init", "gelu"))),
+            twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
             read_inputs(folders[name, seed] / SNAPSHOTS),
         )
         for (name, seed), snapshots in kept.items()
