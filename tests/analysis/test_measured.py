@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
 import raft
-from raft.analysis.measured import functions_of, measure_model, measures_frame
+from raft.analysis.measured import functions_of, measure, measure_model, measures_frame
+from raft.analysis.measures import Domain
+from raft.coefficients.closed_form import RationalFunction
 from raft.hf import rationals
 from raft.hf.inputs import count_inputs
 
@@ -54,6 +57,13 @@ def test_what_was_changed_is_seen() -> None:
     assert one.to_start.max == pytest.approx(0.5, abs=1e-3)
     assert two.row()["pieces"] == "↘↗"
     assert two.row()["minima"] == [pytest.approx((-0.7518, -0.17), abs=1e-3)]
+
+
+def test_the_deviation_is_that_of_the_outputs() -> None:
+    line = RationalFunction((3.0, 2.0), ())  # 3 + 2 x over evenly spread inputs from 0 to 1
+    found = measure(line, Domain.interval(0, 1))
+    assert found.output_deviation == pytest.approx(2 / np.sqrt(12), rel=1e-3)
+    assert found.row()["output_deviation"] == found.output_deviation
 
 
 def test_a_calibrated_model_that_was_loaded_has_not_moved(tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ class Measured:
     shape: Shape
     asymptotes: tuple[list[float], list[float]]
 
+    @property
+    def output_deviation(self) -> float:
+        """Standard deviation of what it gives over its inputs: what the best constant would leave."""
+        y, weights = self.function(self.domain.x), self.domain.weights
+        return float(np.sqrt(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)))
+
     def row(self) -> dict[str, Any]:
         """Numbers and short texts, for a table or a file; None for a number that is not finite."""
         name, to_nearest = self.nearest
@@ -77,6 +83,7 @@ class Measured:
             "zeros": [round(zero, 4) for zero in self.shape.zeros],
             "minima": [(round(x, 4), round(y, 4)) for x, y in self.shape.minima],
             "negative_outputs": self.shape.negative,
+            "output_deviation": self.output_deviation,
             "asymptote_below": self.asymptotes[0],
             "asymptote_above": self.asymptotes[1],
         }
