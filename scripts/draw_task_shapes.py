@@ -97,7 +97,7 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
     pairs = list(combinations(cells, 2))
     of_tasks = [(a, b) for a, b in pairs if a["task"] != b["task"] and a["seed"] == b["seed"]]
     of_seeds = [(a, b) for a, b in pairs if a["task"] == b["task"]]
-    moved = [distance(cell["after"][site], cell["before"][site], domain).l2 for cell in cells]
+    moved = [moved_by(cell, site, domain) for cell in cells]
     fixed = FUNCTIONS["tanh" if "pooler" in site else FIXED]
     return {
         "site": site,
@@ -114,6 +114,11 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
     }
 
 
+def moved_by(cell: dict[str, Any], site: str, domain: Domain) -> float:
+    """L2 distance from what a RAF began as, over a site's inputs."""
+    return distance(cell["after"][site], cell["before"][site], domain).l2
+
+
 def moved_by_rate(cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """How far RAFs were moved, over a site's inputs: mean over sites and cells of a task, and the most."""
     domains = domains_of(cells)
@@ -121,7 +126,7 @@ def moved_by_rate(cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
         {
             "task": cell["task"],
             "raf_learning_rate": cell["raf_learning_rate"],
-            "moved": distance(cell["after"][site], cell["before"][site], domain).l2,
+            "moved": moved_by(cell, site, domain),
         }
         for cell in cells
         for site, domain in domains.items()

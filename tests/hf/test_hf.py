@@ -309,7 +309,7 @@ def test_trainable_is_what_a_model_is_told_last() -> None:
     model = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
     for is_trainable in (False, True):
         raft.convert(model, {"trainable": is_trainable})
-        assert RafConfig.of(model.config).trainable == is_trainable  # type: ignore[union-attr]
+        assert RafConfig.of(model.config).trainable == is_trainable  # type: ignore[union-attr]  # it has a block
         acts = raft.hf.rationals(model).values()
         assert {p.requires_grad for act in acts for p in act.parameters()} == {is_trainable}
 
@@ -333,7 +333,7 @@ def test_models_from_text_to_text_are_calibrated_by_texts_and_labels() -> None:
 def test_a_wrapper_is_not_reverted_by_halves() -> None:
     model = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
     with pytest.raises(TypeError, match="revert takes a model of transformers, not a Sequential around one"):
-        raft.revert(torch.nn.Sequential(model))  # type: ignore[arg-type]
+        raft.revert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
     assert len(raft.hf.rationals(model)) == 2
 
 

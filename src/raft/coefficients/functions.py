@@ -46,7 +46,6 @@ def canonical_name(name: str) -> str:
     return name
 
 
-@torch.no_grad()
 def signature_of(function: Callable[[torch.Tensor], torch.Tensor]) -> bytes | None:
     """A function of tensors as its values at some points, near zero and far: equal functions have equal ones.
 
@@ -54,25 +53,25 @@ def signature_of(function: Callable[[torch.Tensor], torch.Tensor]) -> bytes | No
     """
     near = torch.linspace(-12, 12, 385, dtype=torch.float64, device="cpu")
     far = torch.tensor([20.0, 50.0, 100.0, 1000.0], dtype=torch.float64, device="cpu")
-    x = torch.cat([-far, near, far])
+    found = _values(function, torch.cat([-far, near, far]))
+    return None if found is None else found.tobytes()
+
+
+def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
+    """The table's name of a function of tensors, told by its values; None where it has none."""
+    x = torch.linspace(-8, 8, 257, dtype=torch.float64, device="cpu")
+    found = _values(function, x)
+    if found is None:
+        return None
+    close = (name for name, known in FUNCTIONS.items() if np.abs(known(x.numpy()) - found).max() < 1e-9)
+    return next(close, None)
+
+
+@torch.no_grad()
+def _values(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Array | None:
     try:
         found = function(x.clone())  # it may work in place
     except (RuntimeError, TypeError):  # it has parameters of another type or on another device
         return None
     is_function = isinstance(found, torch.Tensor) and found.shape == x.shape
-    return found.double().numpy().tobytes() if is_function else None
-
-
-@torch.no_grad()
-def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
-    """The table's name of a function of tensors, told by its values; None where it has none."""
-    x = torch.linspace(-8, 8, 257, dtype=torch.float64, device="cpu")
-    try:
-        found = function(x.clone())  # it may work in place
-    except (RuntimeError, TypeError):  # it has parameters of another type or on another device
-        return None
-    if not isinstance(found, torch.Tensor) or found.shape != x.shape:
-        return None
-    values = found.double().numpy()
-    close = (name for name, known in FUNCTIONS.items() if np.abs(known(x.numpy()) - values).max() < 1e-9)
-    return next(close, None)
+    return found.double().numpy() if is_function else None

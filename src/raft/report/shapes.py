@@ -84,7 +84,7 @@ def _draw(
         seen.add(of_kind)
         for group, y in enumerate(run.last.rafs[site].values(x)):
             label = None if group else name
-            axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]
+            axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
     twin = known_name(runs[0].twins.get(site))
     if twin:
         values = FUNCTIONS[twin](x)
