@@ -144,6 +144,7 @@ def test_rates_follow_the_time_that_is_spent() -> None:
             "lr_scheduler_type is 'polynomial'; it must be one of constant",
         ),
         ({"raf_lr_scheduler_type": "step"}, "raf_lr_scheduler_type is 'step'; it must be one of"),
+        ({"attn_implementation": "flash"}, "attn_implementation is 'flash'; it must be one of sdpa, eager"),
         ({"time_budget_hours": 0.0}, "time_budget_hours is 0; it must be more than 0"),
         ({"time_budget_hours": float("nan")}, "time_budget_hours is nan; it must be more than 0"),
     ],
@@ -352,6 +353,21 @@ def test_a_corpus_smaller_than_a_batch_is_refused(tmp_path: Path) -> None:
     data = MaskedSequences(SEQUENCES[:3], TOKENIZER, 5, draws=240)
     with pytest.raises(InputError, match=r"3 training and 3 validation sequences; one batch needs 8"):
         pretrain(config({}), data, data, arguments(tmp_path))
+
+
+def test_attention_is_computed_as_asked(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
+    task = Task("t", "accuracy", [Example("anna sees", "a friend", 1)], [Example("anna", "sees", 0)])
+    sentences = sentence_data(task, task.train, None, TOKENIZER)
+    losses = {}
+    for asked, used in ((None, "sdpa"), ("sdpa", "sdpa"), ("eager", "eager")):
+        args = arguments(tmp_path, max_steps=2, attn_implementation=asked)
+        pretrained = pretrain(config({}), data, data, args)
+        save(pretrained.model, TOKENIZER, tmp_path / str(asked))
+        tuned = finetune(tmp_path / str(asked), TOKENIZER, sentences, args).model
+        assert [each.config._attn_implementation for each in (pretrained.model, tuned)] == [used, used]
+        losses[asked] = pretrained.loss
+    assert losses[None] == losses["sdpa"] == pytest.approx(losses["eager"], rel=1e-4)
 
 
 def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:

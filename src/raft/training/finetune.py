@@ -124,7 +124,9 @@ class Finetuned:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def load(checkpoint: str | Path, data: FinetuningData, seed: int) -> tuple[Any, list[str]]:
+def load(
+    checkpoint: str | Path, data: FinetuningData, seed: int, attn_implementation: str | None = None
+) -> tuple[Any, list[str]]:
     """A model with the task's head, whose new weights are drawn from the seed.
 
     Returns:
@@ -138,7 +140,11 @@ def load(checkpoint: str | Path, data: FinetuningData, seed: int) -> tuple[Any, 
         set_seed(seed)
         # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
         model, info = data.head.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
+            checkpoint,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from error
@@ -179,7 +185,7 @@ def finetune(
     begun = time.perf_counter()
     if activation not in ACTIVATIONS:
         raise InputError(f"--activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
-    model, new = load(checkpoint, data, arguments.seed)
+    model, new = load(checkpoint, data, arguments.seed, arguments.attn_implementation)
     report = None
     if activation != KEEP and not rationals(model):
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)

@@ -42,10 +42,12 @@ class Pretrained:
         return float(self.loss_sums.sum() / self.loss_counts.sum())
 
 
-def build_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+def build_model(
+    config: PreTrainedConfig, seed: int, attn_implementation: str | None = None
+) -> PreTrainedModel:
     """A new masked language model; twins that differ in ``raf`` alone start from the same weights."""
     set_seed(seed)
-    model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)
+    model: PreTrainedModel = AutoModelForMaskedLM.from_config(config, attn_implementation=attn_implementation)
     return model
 
 
@@ -78,7 +80,7 @@ def pretrain(
             f"the corpus gives {len(train.sequences)} training and {len(validation.sequences)} validation "
             f"sequences; one batch needs {batch} and 1: use a larger corpus or a smaller batch"
         )
-    model = build_model(config, arguments.seed)
+    model = build_model(config, arguments.seed, arguments.attn_implementation)
     trainer = RaftTrainer(
         model=model,
         args=arguments,
