@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from keep_run import clear
-from raft.analysis.grid import RESULTS, cell_key, read_results
+from raft.analysis.grid import RESULTS, SEARCH, cell_key, read_results
 from raft.experiments.grid import CELL
 from raft.training.watching import SNAPSHOTS
 
@@ -42,6 +42,8 @@ def main() -> None:
     arguments.kept.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(arguments.grid / name, arguments.kept / name)
+    if (arguments.grid / SEARCH).is_file():
+        shutil.copyfile(arguments.grid / SEARCH, arguments.kept / SEARCH)
     recipe = yaml.safe_load((arguments.grid / RECIPE).read_text(encoding="utf-8"))
     for place in ("data_dir", "transfer_data_dir"):  # where the data lay says nothing to others
         recipe.pop(place, None)

@@ -77,6 +77,7 @@ def test_a_grid_searches_runs_and_compares(
     assert sorted(zip(rows.activation, rows.seed, strict=True)) == [
         ("keep", 2022), ("keep", 202206), ("raf", 2022), ("raf", 202206),
     ]  # fmt: skip
+    searched = pd.read_csv(folder / "search.csv")
     for activation, of_it in rows.groupby("activation"):
         (rate,) = set(of_it.learning_rate)
         validation = {
@@ -85,6 +86,8 @@ def test_a_grid_searches_runs_and_compares(
             if (options["activation"], options["seed"]) == (activation, 2022)
         }
         assert validation[rate] == max(validation.values())
+        tried = searched[searched.activation == activation]
+        assert dict(zip(tried.learning_rate, tried.validation, strict=True)) == pytest.approx(validation)
     twins = [json.loads((folder / name / "drawn.json").read_text()) for name, options in found.items()
              if options["seed"] == 2022]  # fmt: skip
     assert all(drawn == twins[0] for drawn in twins)

@@ -88,6 +88,8 @@ def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
     places = ["--data_dir", str(glue)]
     assert main([*WORDS, "--models", str(model), *places, "--output_dir", str(grid)]) == 0
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert not (grid / "search.csv").exists()
+    (grid / "search.csv").write_text("task\n", encoding="utf-8")  # where rates are searched
     run(
         "keep_grid",
         str(grid),
@@ -98,7 +100,8 @@ def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
         "1",
         monkeypatch=monkeypatch,
     )
-    assert (kept / "tables.md").read_bytes() == (grid / "tables.md").read_bytes()
+    for name in ("tables.md", "search.csv"):
+        assert (kept / name).read_bytes() == (grid / name).read_bytes()
     assert str(tmp_path) not in (kept / "recipe.yaml").read_text()
     # RAFs of one seed; the FAFT has none
     (cell,) = kept.glob("*/cell.json")

@@ -22,6 +22,8 @@ SETTING = ["model", "train_examples", "tuning", "activation"]
 
 AVERAGE = "average"
 RESULTS = "results.csv"
+SEARCH = "search.csv"
+"""The fine-tunings that chose the rates, with the columns of ``RESULTS``."""
 
 
 def scores_table(results: pd.DataFrame) -> TextTable:

@@ -17,7 +17,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from raft.analysis.grid import RESULTS, frame, grid_tables
+from raft.analysis.grid import RESULTS, SEARCH, frame, grid_tables
 from raft.analysis.text_table import TextTable
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
@@ -108,6 +108,8 @@ def main(arguments: Sequence[str]) -> None:
     rows = results(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
+    if searched := results(folder, grid.search_cells()):
+        frame(searched, grid.recipe).to_csv(training.folder / SEARCH, index=False)
     for table in write_results(frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
