@@ -52,8 +52,8 @@ class RaftTrainingArguments(TrainingArguments):
     attn_implementation: str | None = field(
         default=None,
         metadata={
-            "help": "How attention is computed, 'sdpa' or 'eager'; the model's own by default. On a CPU "
-            "small models are trained faster by 'eager'."
+            "help": "How attention is computed, 'sdpa' or 'eager'; the model's own by default. In "
+            "bfloat16 on a CPU, 'eager' trains small models faster."
         },
     )
     # reading each loss to filter it would make the device wait; a loss that is not finite ends the training
