@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from transformers import AutoModel
 
 import raft
@@ -45,6 +46,11 @@ report_to: none
 disable_tqdm: true
 output_dir: {out}
 """
+
+
+FINETUNING_OPTIONS = {
+    "data_dir", "num_train_epochs", "per_device_train_batch_size", "max_length", "report_to", "disable_tqdm",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -117,6 +123,29 @@ def test_a_grid_searches_runs_and_compares(
     capsys.readouterr()
     assert main(["grid", "--config", str(recipe), "--num_train_epochs", "5"]) == 2
     assert "--num_train_epochs was 2.0 and is 5.0" in capsys.readouterr().err
+
+
+def test_modes_that_are_one_training_share_a_cell(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    words = ["--tunings", "fixed", "full", "--seeds", "1", "--search_learning_rates", "1e-3"]
+    assert main(["grid", "--config", str(recipe), *words]) == 0
+    rows = pd.read_csv(folder / "results.csv").set_index(["activation", "tuning"])
+    assert sorted(rows.index) == [("keep", "fixed"), ("keep", "full"), ("raf", "fixed"), ("raf", "full")]
+    assert len(cells(folder)) == 3
+    assert rows.points["keep", "fixed"] == rows.points["keep", "full"]
+    assert not list(folder.glob("*-keep-fixed-*"))
+    # it is what the mode does by itself
+    alone = tmp_path / "alone"
+    cell = ["--activation", "keep", "--tuning", "fixed", "--train_examples", "24", "--seed", "2022"]
+    kept = {
+        key: value for key, value in yaml.safe_load(recipe.read_text()).items() if key in FINETUNING_OPTIONS
+    }
+    file = tmp_path / "alone.yaml"
+    file.write_text(yaml.safe_dump({**kept, "task": "rte", "output_dir": str(alone)}))
+    model = yaml.safe_load(recipe.read_text())["models"][0]
+    words = ["--model", model, "--learning_rate", "1e-3", "--raf_learning_rate", "0"]
+    assert main(["finetune", "--config", str(file), *cell, *words]) == 0
+    assert result(alone)["tests"]["RTE"] == rows.points["keep", "fixed"]
 
 
 @pytest.mark.slow

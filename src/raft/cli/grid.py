@@ -26,7 +26,7 @@ from raft.data.cache import write_whole
 from raft.data.encoding import usable_cores
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
-from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, results
+from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, distinct, results
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult
 from raft.training.task_source import name_of
@@ -114,7 +114,8 @@ def main(arguments: Sequence[str]) -> None:
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)
-    failed = [cell for cell in [*grid.search_cells(), *cells] if folder.state(cell) == "failed"]
+    tried = distinct([*grid.search_cells(), *cells])
+    failed = [cell for cell in tried if folder.state(cell) == "failed"]
     if failed:
         raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
                             f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
@@ -174,13 +175,14 @@ def described(grid: Grid) -> str:
 
 def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     """What is done, running, failed and left, and for how long."""
-    searched, final = grid.search_cells(), grid.final_cells(folder)
-    states = folder.states([*searched, *final])
+    final = grid.final_cells(folder)
+    cells = distinct([*grid.search_cells(), *final])
+    states = folder.states(cells)
     # settings whose rates are not chosen yet have their cells still to come
     groups = len(list(grid.recipe.groups()))
     coming = groups * grid.recipe.seeds - len(final)
     left = states["waiting"] + states["running"] + coming
-    times = [seconds for cell in [*searched, *final] if (seconds := seconds_of(folder, cell)) is not None]
+    times = [seconds for cell in cells if (seconds := seconds_of(folder, cell)) is not None]
     hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
     return (
         f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "

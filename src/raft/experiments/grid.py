@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -26,7 +26,7 @@ from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe, Finetuning
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.task_source import Sources
 from raft.training.transfer import check_transfer
-from raft.training.tuning import WITH_RAFS
+from raft.training.tuning import WITH_RAFS, WITHOUT_RAFS
 
 CELL = "cell.json"
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
@@ -127,18 +127,19 @@ class Grid:
                 check_transfer(tuned, judged, sources)
 
     def search_cells(self) -> list[Cell]:
-        """Those whose validation scores choose the rates."""
+        """Those whose validation scores choose the rates, each once."""
         if not self._is_searched:
             return []
-        return [
+        return distinct(
             self._cell(group, rates, seed)
             for group in self.recipe.groups()
             for rates in self._rates(group)
             for seed in SEEDS[: self.recipe.search_seeds]
-        ]
+        )
 
     def final_cells(self, folder: CellFolder) -> list[Cell]:
-        """Those whose test scores count, of the settings whose rates are chosen."""
+        """Those whose test scores count, of the settings whose rates are chosen. A model without RAFs has the
+        same cell in modes that differ by the RAFs alone."""
         chosen = self.choices(folder)
         return [
             self._cell(group, chosen[group], seed)
@@ -179,7 +180,7 @@ class Grid:
             run_finetuning(recipe, arguments, place, sources)
 
         failed = folder.work_through(self.search_cells(), one, told)
-        return [*failed, *folder.work_through(self.final_cells(folder), one, told)]
+        return [*failed, *folder.work_through(distinct(self.final_cells(folder)), one, told)]
 
     @property
     def _is_searched(self) -> bool:
@@ -189,8 +190,7 @@ class Grid:
         """What is chosen from; where no RAF is trained, its rate is 0, whatever others have."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
-        _, model, activation, tuning, _ = group
-        if tuning not in WITH_RAFS or (activation == KEEP and not _is_raft(model)):
+        if group[3] not in WITH_RAFS or not _has_rafs(group):
             raf_rates = [0.0]
         return list(product(rates, raf_rates))
 
@@ -201,14 +201,28 @@ class Grid:
         )
 
     def _cell(self, group: Group, rates: tuple[float, float], seed: int) -> Cell:
-        options = {
-            **dict(zip(RECIPE_KEYS, group, strict=True)),
-            **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),
-        }
-        words = [group[0], Path(group[1]).name, *group[2:], f"{rates[0]:g}", f"{rates[1]:g}", str(seed)]
+        """Settings that are the same training share its folder, and each has its own options."""
+        trained = group
+        if not _has_rafs(group):
+            trained = (*group[:3], WITHOUT_RAFS.get(group[3], group[3]), group[4])
+        options = _options(trained, rates, seed)
+        words = [trained[0], Path(trained[1]).name, *trained[2:]]
+        words += [f"{rates[0]:g}", f"{rates[1]:g}", str(seed)]
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         same = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
-        return Cell(f"{readable}-{same}", options)
+        return Cell(f"{readable}-{same}", _options(group, rates, seed))
+
+
+def _options(group: Group, rates: tuple[float, float], seed: int) -> dict[str, Any]:
+    return {
+        **dict(zip(RECIPE_KEYS, group, strict=True)),
+        **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),
+    }
+
+
+def _has_rafs(group: Group) -> bool:
+    _, model, activation, _, _ = group
+    return activation != KEEP or _is_raft(model)
 
 
 @cache
@@ -224,6 +238,14 @@ def _is_raft(model: str) -> bool:
         return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {model}: {str(error).splitlines()[0]}") from error
+
+
+def distinct(cells: Iterable[Cell]) -> list[Cell]:
+    """The first of each folder."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.name, cell)
+    return list(found.values())
 
 
 def pretrained(model: str) -> dict[str, Any]:
@@ -251,7 +273,8 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
             continue
         found = FinetuningResult.read(folder.path(cell))
         raf_rate = cell.options["raf_learning_rate"] if found.trained.get("RAFs") else None
-        options = json.loads((folder.path(cell) / CELL).read_text(encoding="utf-8"))
+        # the file may be of another setting that is the same training
+        options = {**json.loads((folder.path(cell) / CELL).read_text(encoding="utf-8")), **cell.options}
         row = {
             **options,
             **({} if PRETRAINED in options else pretrained(str(options["model"]))),  # older cells

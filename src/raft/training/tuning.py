@@ -18,6 +18,9 @@ TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
 WITH_RAFS = ("full", "bitfit-raf", "raf", "lora-raf")
 """The modes in which the coefficients are trained."""
 
+WITHOUT_RAFS = {"fixed": "full", "bitfit-raf": "bitfit", "lora-raf": "lora"}
+"""What modes are of a model that has no RAFs to train or to leave as they are."""
+
 RANK = 8
 
 
