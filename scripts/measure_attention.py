@@ -6,21 +6,22 @@ python scripts/measure_attention.py
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from transformers import BertConfig
 
+from raft.benchmarks.step import MASKED
 from raft.benchmarks.timing import in_turn, ratio
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.pretrain import build_model
 
 FILE = Path(__file__).parents[1] / "results" / "cpu-attention" / "results.csv"
-VOCABULARY, MASKED = 4096, 0.15
+VOCABULARY = 4096
 SIZES = [(2, 64, 2, 128, 32), (4, 128, 4, 32, 128), (2, 768, 12, 8, 128), (2, 768, 12, 2, 512)]
 """Layers, width, heads, sequences of a step, tokens of a sequence; the first two are of the recipes."""
 
@@ -75,10 +76,7 @@ def main() -> None:
                 )
                 print(rows[-1], flush=True)
     FILE.parent.mkdir(exist_ok=True)
-    with FILE.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(FILE, index=False)
 
 
 if __name__ == "__main__":

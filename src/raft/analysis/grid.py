@@ -42,8 +42,8 @@ def scores_table(results: pd.DataFrame) -> TextTable:
         return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}".replace("-", "−")
 
     seeds = results.groupby(["task", *SETTING]).size()
-    title = f"Scores in points, mean ± standard deviation over {_range(seeds.min(), seeds.max())} "
-    title += "seed" if seeds.max() == 1 else "seeds"
+    count = f"{_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
+    title = f"Scores in points, mean ± standard deviation over {count}"
     if has_pretrainings(results):
         title += f" of each of {results.model.nunique()} pretrainings"
         averages = averages.assign(model="")

@@ -202,22 +202,16 @@ class Grid:
 
     def _cell(self, group: Group, rates: tuple[float, float], seed: int) -> Cell:
         """Settings that are the same training share its folder, and each has its own options."""
-        trained = group
-        if not _has_rafs(group):
-            trained = (*group[:3], WITHOUT_RAFS.get(group[3], group[3]), group[4])
-        options = _options(trained, rates, seed)
-        words = [trained[0], Path(trained[1]).name, *trained[2:]]
-        words += [f"{rates[0]:g}", f"{rates[1]:g}", str(seed)]
+        task, model, activation, tuning, size = group
+        done = tuning if _has_rafs(group) else WITHOUT_RAFS.get(tuning, tuning)
+        options = {
+            **dict(zip(RECIPE_KEYS, group, strict=True)),
+            **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),
+        }
+        words = [task, Path(model).name, activation, done, size, f"{rates[0]:g}", f"{rates[1]:g}", str(seed)]
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
-        same = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
-        return Cell(f"{readable}-{same}", _options(group, rates, seed))
-
-
-def _options(group: Group, rates: tuple[float, float], seed: int) -> dict[str, Any]:
-    return {
-        **dict(zip(RECIPE_KEYS, group, strict=True)),
-        **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),
-    }
+        text = json.dumps({**options, "tuning": done}, sort_keys=True)
+        return Cell(f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", options)
 
 
 def _has_rafs(group: Group) -> bool:
