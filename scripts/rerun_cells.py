@@ -21,7 +21,7 @@ import yaml
 
 from raft.analysis.grid import RESULTS, of_tuned_tasks, read_results, short_names
 from raft.experiments.grid import GridRecipe
-from raft.training.finetuning_run import FinetuningRecipe
+from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 
@@ -34,23 +34,28 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=0, help="Seed of the draw.")
     parser.add_argument("--model", help="The grid's by default.")
     parser.add_argument("--data_dir", help="The hub by default.")
+    parser.add_argument(
+        "--transfer_data_dir", help="What was judged untrained is judged again, on data there."
+    )
     parser.add_argument("--threads", type=int, default=1, help="As many as the grid's processes had.")
     arguments = parser.parse_args()
     if not (arguments.grid / RESULTS).is_file():
         raise SystemExit(f"there is no {arguments.grid / RESULTS}")
-    results = of_tuned_tasks(read_results(arguments.grid / RESULTS))
+    everything = read_results(arguments.grid / RESULTS)
+    results = of_tuned_tasks(everything)
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
     count = min(arguments.count, len(results))
     chosen = random.Random(arguments.draw).sample(range(len(results)), count)
     differ = 0
     for row in results.iloc[chosen].to_dict("records"):
-        published = float(row["points"])
+        published = points_of(everything, row) if arguments.transfer_data_dir else [float(row["points"])]
         cell = {key: row[key] for key in CELL if not pd.isna(row[key])}  # a FAFT has no rate of RAFs
         cell |= {"model": arguments.model or model_of(recipe, row["model"]), "data_dir": arguments.data_dir}
-        again = score(recipe, cell, arguments.threads)
+        cell["transfer_data_dir"] = arguments.transfer_data_dir
+        again = scores(recipe, cell, arguments.threads)
         differ += again != published
         what = " ".join(str(row[key]) for key in CELL)
-        print(f"{what}: {published} published, {again} again", flush=True)
+        print(f"{what}: {_said(published)} published, {_said(again)} again", flush=True)
     sys.exit(int(differ > 0))
 
 
@@ -65,10 +70,25 @@ def model_of(recipe: dict[str, Any], name: str) -> str:
     return found[name]
 
 
-def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> float:
-    """Points of the test set of one fine-tuning."""
+def points_of(results: pd.DataFrame, cell: dict[Any, Any]) -> list[float]:
+    """Published points of a cell: of its test set, then of the tasks that it was judged on untrained."""
+    same = results.model == cell["model"]
+    for key in CELL[1:]:
+        same &= results[key].isna() if pd.isna(cell[key]) else results[key] == cell[key]
+    mine = results[same & results.task.str.split(UNTRAINED).str[0].eq(cell["task"])]
+    return [float(points) for points in mine.points]
+
+
+def _said(points: list[float]) -> str:
+    return " and ".join(str(each) for each in points)
+
+
+def scores(recipe: dict[str, object], cell: dict[str, object], threads: int) -> list[float]:
+    """Points of the test sets of one fine-tuning: of its task's first, then, where asked for, the others'."""
     of_grids = {each.name for each in fields(GridRecipe)} - {each.name for each in fields(FinetuningRecipe)}
-    left = {*of_grids, "output_dir", "transfer"}  # what is judged untrained does not change the score
+    left = {*of_grids, "output_dir"}
+    if cell["transfer_data_dir"] is None:
+        left |= {"transfer"}  # what is judged untrained does not change the score
     kept = {key: value for key, value in recipe.items() if key not in left}
     with tempfile.TemporaryDirectory() as place:
         options = {**kept, **cell, "output_dir": f"{place}/run"}
@@ -79,7 +99,8 @@ def score(recipe: dict[str, object], cell: dict[str, object], threads: int) -> f
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
         found = json.loads((Path(place) / "run" / "finetuning.json").read_text(encoding="utf-8"))
-    return float(next(iter(found["tests"].values())))
+    points = [float(each) for each in found["tests"].values()]
+    return points if cell["transfer_data_dir"] else points[:1]
 
 
 if __name__ == "__main__":

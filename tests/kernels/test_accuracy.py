@@ -53,7 +53,7 @@ def check(
     largest = torch.finfo(found.dtype).max
     smallest = torch.finfo(found.dtype).smallest_normal
     known = np.abs(true) < 0.99 * largest
-    values = found.double().numpy()
+    values = found.double().cpu().numpy()
     assert np.isfinite(values[known]).all()
     allowed = relative * terms + places * np.abs(true) + smallest
     excess = (np.abs(values - true) / allowed)[known]
@@ -67,6 +67,7 @@ def check_all(
     groups: int,
     dtype: torch.dtype,
     is_gated: bool = False,
+    device: str = "cpu",
 ) -> None:
     wide = dtype == torch.float64
     a, b = coefficients(groups, degrees, version, sum(degrees), torch.float64 if wide else torch.float32)
@@ -75,6 +76,8 @@ def check_all(
     true = exact(g, x, a, b, version, up)
     relative = 1e-14 if wide else FLOAT32_ERROR
     places = 4 * LAST_PLACE.get(dtype, 0.0)  # two units
+    g, x, a, b = (tensor.to(device) for tensor in (g, x, a, b))
+    up = None if up is None else up.to(device)
     check(backend.forward(x, a, b, version, up), true.y, true.y_terms, relative, places)
     grad_x, grad_a, grad_b, grad_up = backend.backward(g, x, a, b, version, up=up)
     check(grad_x, true.grad_x, true.grad_x_terms, relative, places)
@@ -106,6 +109,16 @@ def test_other_dtypes(
     backend: dispatch.Backend, version: str, degrees: tuple[int, int], dtype: torch.dtype
 ) -> None:
     check_all(backend, version, degrees, 2, dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("is_gated", [False, True], ids=["plain", "gated"])
+def test_on_a_gpu(version: str, dtype: torch.dtype, is_gated: bool) -> None:
+    for degrees, groups in (((5, 4), 1), ((0, 4), 4)):
+        check_all(dispatch.BACKENDS["triton"], version, degrees, groups, dtype, is_gated, "cuda")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])

@@ -249,3 +249,19 @@ def test_more_than_two_to_the_31_elements() -> None:
     assert grad_x.count_nonzero() == 3
     assert grad_a is not None
     assert grad_a.tolist() == [1.5, 1.5, 1.5]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_a_gradient_that_is_negated_lazily(shape: tuple[int, ...]) -> None:
+    a, b = coefficients(1, (5, 4), "A", 0)
+
+    def gradient(is_lazy: bool) -> Tensor:
+        x = torch.full(shape, 0.7, requires_grad=True)
+        y = raft.rational(x, a, b)
+        z = torch.complex(torch.zeros_like(y), y)
+        z = z.conj() if is_lazy else torch.complex(z.real, -z.imag)
+        (z * (1 + 2j)).real.sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    torch.testing.assert_close(gradient(is_lazy=True), gradient(is_lazy=False))

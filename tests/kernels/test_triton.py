@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,16 +19,68 @@ from tests.kernels.oracle import coefficients, present
 SELECTED = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
     "or other_dtypes and degrees0 or gated and (4-A-dtype0 or 1-B-dtype1 or 1-N-dtype3) "
-    "or opcheck and (4-dtype1 or 1-dtype0 or gated))"
+    "or opcheck and (4-dtype1 or gated) or many_tiles)"
 )
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which has no build for this platform")
+needs_triton = pytest.mark.skipif(
+    find_spec("triton") is None, reason="needs triton, which has no build for this platform"
+)
+
+
+@needs_triton
+def test_compiled_for_a_gpu() -> None:
+    """Which none has to be there for."""
+    program = Path(__file__).with_name("compile_for_gpu.py")
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.splitlines()[-1] == "_add_up"
+
+
+@pytest.mark.skipif(not triton.INTERPRETED, reason="test_in_the_interpreter runs it")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("scale", [1.0, 3000.0], ids=["near", "far"])
+def test_many_tiles_a_program(
+    dtype: torch.dtype, groups: int, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With triton: programs go through several tiles, the last of which end early."""
+    few = {dtype.itemsize: triton.Launch(block=16, warps=1, programs=4, registers=64)}
+    monkeypatch.setattr(triton, "FORWARD", few)
+    monkeypatch.setattr(triton, "BACKWARD", few)
+    monkeypatch.setattr(triton, "TOTAL", 2)
+    a, b = coefficients(groups, (5, 4), "A", 0, torch.float64 if dtype == torch.float64 else torch.float32)
+    x, g = (scale**k * torch.randn(7, 15, dtype=dtype, generator=torch.manual_seed(k)) for k in (1, 0))
+    found = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
+    expected = [reference.forward(x, a, b, "A"), *present(reference.backward(g, x, a, b, "A"))]
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.skipif(not triton.INTERPRETED, reason="test_in_the_interpreter runs it")
+@pytest.mark.parametrize("degrees", [(0, 0), (1, 1), (3, 2)])
+def test_many_tiles_of_few_degrees(degrees: tuple[int, int]) -> None:
+    """With triton: float64 up to where powers overflow, and a limit that a kernel can be told in float32."""
+    a, b = coefficients(1, degrees, "A", 0, torch.float64)
+    x = torch.tensor([0.5, -3.0, 1e30, -1e120, 1e150, float("inf"), -float("inf")], dtype=torch.float64)
+    g = torch.ones_like(x)
+    tiling = triton._Tiling(triton.FORWARD[8], x, a, b, "A", x, x)
+    assert tiling.numbers[-1] == torch.tensor(tiling.numbers[-1], dtype=torch.float32).item() < float("inf")
+    found = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
+    expected = [reference.forward(x, a, b, "A"), *present(reference.backward(g, x, a, b, "A"))]
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=0.0, equal_nan=True)
+
+
+@needs_triton
 def test_in_the_interpreter() -> None:
     tests = [
         "tests/kernels/test_accuracy.py",
         "tests/kernels/test_layout.py",
         "tests/kernels/test_dispatch.py",
+        "tests/kernels/test_triton.py",
     ]
     command = [
         sys.executable,

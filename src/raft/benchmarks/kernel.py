@@ -25,6 +25,7 @@ from raft.modules import Rational
 PLAIN_PEER = "F.gelu"
 GATED_PEER = "F.silu(gate) * up"
 COPY = "copy of the same bytes"
+FLASH_KAT_WIDTH = 256
 SHAPES = {
     "cpu": ((64, 512), (512, 1024), (4096, 3072)),
     "cuda": ((16384, 3072), (65536, 3072), (4096, 11008)),
@@ -193,6 +194,16 @@ class _OnSequences(nn.Module):
         return found
 
 
+class _InRows(nn.Module):
+    def __init__(self, inner: nn.Module, width: int) -> None:
+        super().__init__()
+        self.inner, self.width = inner, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x.reshape(-1, self.width)).reshape(x.shape)
+        return found
+
+
 def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
     """What is compared on inputs like these, by name: the plain form for one input, the gated one for two.
 
@@ -206,7 +217,7 @@ def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
     for name, make in {} if is_gated else OTHERS.items():
         try:
             found[name] = make(inputs[0])
-            found[name].to(inputs[0].device)(inputs[0].detach()[:1])
+            found[name].to(inputs[0].device)(inputs[0].detach()[:1].requires_grad_()).sum().backward()
         except ImportError:
             found.pop(name, None)
         except Exception as error:  # whatever another project's kernel raises
@@ -253,10 +264,18 @@ def _flash_kat(x: Tensor) -> nn.Module:
     return _OnSequences(kernel)
 
 
+def _flash_kat_in_rows(x: Tensor) -> nn.Module:
+    """FlashKAT as wide as suits it: a program of it reads whole rows, and one group may have any shape."""
+    if x.numel() % FLASH_KAT_WIDTH:
+        raise ImportError(f"a multiple of {FLASH_KAT_WIDTH} elements is needed")
+    return _InRows(_flash_kat(x.new_empty(1, FLASH_KAT_WIDTH)), FLASH_KAT_WIDTH)
+
+
 OTHERS: dict[str, Callable[[Tensor], nn.Module]] = {
     "rational_activations": _rational_activations,
     "kat_rational": _kat_rational,
     "FlashKAT": _flash_kat,
+    f"FlashKAT, in rows of {FLASH_KAT_WIDTH}": _flash_kat_in_rows,
 }
 """Other rational kernels, timed where they can be imported."""
 

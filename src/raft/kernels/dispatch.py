@@ -139,7 +139,7 @@ def _gradients(ctx: Any, operation: Callable[..., Any], grad_output: Tensor) -> 
     """What an autograd function returns for (x, numerator, denominator, version, up)."""
     x, numerator, denominator, up = ctx.saved_tensors
     wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-    grads = operation(grad_output, x, numerator, denominator, ctx.version, wanted, up)
+    grads = operation(grad_output.resolve_neg(), x, numerator, denominator, ctx.version, wanted, up)
     sums = grads[1:3] if wanted else (None, None)
     return (grads[0], *sums, None, None if up is None else grads[3])
 
@@ -214,7 +214,7 @@ class Rational(torch.autograd.Function):
         x, numerator, denominator, up = ctx.saved_tensors
         _, of_a, of_b, *_ = ctx.needs_input_grad
         grads = backend_of(x.device.type).backward(
-            grad_outputs[0], x, numerator, denominator, ctx.version, of_a or of_b, up
+            grad_outputs[0].resolve_neg(), x, numerator, denominator, ctx.version, of_a or of_b, up
         )
         return (*grads[:3], None, grads[3])
 
