@@ -34,7 +34,7 @@ $(VENV)/.docs: $(INSTALLED)
 fits: setup  ## refit the table of named activations
 	$(BIN)/python scripts/fit_named_activations.py
 
-results: setup  ## make the claims' part of results/ again, hours of two cores (scripts/make_results.py --list tells them); ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, MINILM= say what and from where
+results: setup  ## make the claims' part of results/ again, hours of two cores, and of a GPU where there is one (scripts/make_results.py --list tells them); ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, MINILM= say what and from where
 	$(BIN)/python scripts/make_results.py $(if $(ONLY),--only $(ONLY)) $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) \
 		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(SNLI),--snli $(SNLI)) $(if $(MINILM),--minilm $(MINILM))
 

@@ -4,6 +4,7 @@ python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squ
 
 Without a place the hub's GLUE, SQuAD or model is taken. Grids and pretrainings go on where they were left in
 ``runs/``, and what is finished there is not run again: without that folder everything begins from nothing.
+Without a GPU what needs one is left out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -51,9 +53,19 @@ def main() -> None:
             parser.error(f"no recipe {name!r}; there are {', '.join(recipes)}")
     chosen = [name for name in names if name in (arguments.only or names)]
     if arguments.list:
-        print("\n".join(f"{name}: {recipes[name]['minutes']} minutes" for name in chosen))
+        for name in chosen:
+            print(
+                f"{name}: {recipes[name]['minutes']} minutes{' of a GPU' if recipes[name].get('gpu') else ''}"
+            )
         return
     places = {name: getattr(arguments, name) for name in PLACES}
+    if not torch.cuda.is_available():
+        left = [name for name in chosen if recipes[name].get("gpu")]
+        if arguments.only and left:
+            parser.error(f"{left[0]} needs a GPU, and torch finds none")
+        if left:
+            print(f"left out, as they need a GPU: {', '.join(left)}", flush=True)
+        chosen = [name for name in chosen if name not in left]
     for name in chosen:
         for place in recipes[name].get("needs", []):
             if places[place] is None:

@@ -396,7 +396,7 @@ def test_recipes_of_results_are_commands(file: Path, place: str | None) -> None:
     make_results = load_script("make_results")
     recipes = make_results.read_recipes()
     recipe = recipes[file.stem]
-    assert set(recipe) <= {"minutes", "threads", "after", "needs", "commands"}
+    assert set(recipe) <= {"minutes", "threads", "after", "needs", "gpu", "commands"}
     for name in ("wikipedia", "glue_dir"):  # the hub has no such articles, and these commands want a folder
         is_named = any(f"{{{name}}}" in command for command in recipe["commands"])
         assert is_named == (name.removesuffix("_dir") in recipe.get("needs", []))
