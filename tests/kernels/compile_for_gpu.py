@@ -5,8 +5,12 @@ Triton's interpreter takes code that its compiler refuses. Prints a line for eac
 
 from __future__ import annotations
 
+import re
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,26 +47,43 @@ def compiled(kernel: Any, launch: kernels.Launch, dtype: torch.dtype, constants:
     return triton.compile(source, target=target, options=options)
 
 
-def forms() -> Iterator[tuple[torch.dtype, str, int, dict[str, Any]]]:
-    """Dtype, version, columns of a tile, and the other constants of both kernels."""
+def stack(machine_code: bytes) -> int:
+    """Bytes of a thread's stack: what did not fit into registers."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(machine_code)
+        file.flush()
+        done = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    [found] = re.findall(r"STACK:(\d+)", done.stdout)
+    return int(found)
+
+
+def forms() -> Iterator[tuple[torch.dtype, str, tuple[int, int], int, bool, bool]]:
+    """Dtype, version, degrees, columns of a tile, whether gated, and whether coefficients are trained."""
     for dtype in DTYPES:
-        yield dtype, "A", 1024, {"GATED": False, "SUMS": True}
+        yield dtype, "A", (5, 4), 2048, False, True
+    for dtype in (torch.bfloat16, torch.float32):
+        yield dtype, "A", (5, 4), 1024, True, True
+        yield dtype, "A", (5, 4), 1024, False, False
+        yield dtype, "A", (12, 12), 1024, True, True
     for version in ("B", "C", "N"):
-        yield torch.float32, version, 1024, {"GATED": False, "SUMS": True}
-    yield torch.bfloat16, "A", 64, {"GATED": True, "SUMS": True}
-    yield torch.bfloat16, "A", 1, {"GATED": False, "SUMS": False}
+        yield torch.float32, version, (5, 4), 2048, False, True
+    yield torch.bfloat16, "A", (5, 4), 64, True, False
+    yield torch.bfloat16, "A", (1, 3), 1, False, True
 
 
-for dtype, version, columns, constants in forms():
-    for name, launches in (("_forward", kernels.FORWARD), ("_backward", kernels.BACKWARD)):
-        is_heavy = name == "_backward" and constants["GATED"]
-        launch = kernels.HEAVY_BACKWARD if is_heavy else launches[dtype.itemsize]
-        m, n = (5, 4) if version != "C" else (1, 3)
-        shared = {"M": m, "N": n, "KIND": kernels.KINDS[version], "CONSTANT": CONSTANT_TERM[version]}
-        shared |= kernels.tile_constants(launch, min(columns, launch.block), dtype) | constants
-        machine_code = compiled(getattr(kernels, name), launch, dtype, shared).asm["cubin"]
-        assert machine_code
-        print(name, DTYPES[dtype], version, columns, constants, len(machine_code))
-shared = {"M": 5, "N": 4, "KIND": 0, "AT_ONCE": kernels.TOTAL}
-assert compiled(kernels._add_up, kernels.BACKWARD[4], torch.float32, shared).asm["cubin"]
+for dtype, version, (m, n), columns, is_gated, is_trained in forms():
+    size = dtype.itemsize
+    for name, launch in (
+        ("_forward", kernels.forward_launch(size, m + 1 + n)),
+        ("_backward", kernels.backward_launch(size, m + 1 + n, is_trained, is_gated)),
+    ):
+        constants = {"M": m, "N": n, "KIND": kernels.KINDS[version], "CONSTANT": CONSTANT_TERM[version]}
+        constants |= kernels.tile_constants(launch, min(columns, launch.block), dtype)
+        constants |= {"GATED": is_gated, "SUMS": is_trained}
+        bytes_of_stack = stack(compiled(getattr(kernels, name), launch, dtype, constants).asm["cubin"])
+        print(name, DTYPES[dtype], version, m, n, columns, is_gated, is_trained, bytes_of_stack)
+        assert bytes_of_stack == 0
+constants = {"M": 5, "N": 4, "KIND": 0, "AT_ONCE": kernels.TOTAL}
+assert stack(compiled(kernels._add_up, kernels.BACKWARD[4], torch.float32, constants).asm["cubin"]) == 0
 print("_add_up")

@@ -41,7 +41,7 @@ def test_compiled_for_a_gpu() -> None:
 
 @pytest.mark.skipif(not triton.INTERPRETED, reason="test_in_the_interpreter runs it")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("groups", [1, 3, 15])
 @pytest.mark.parametrize("scale", [1.0, 3000.0], ids=["near", "far"])
 def test_many_tiles_a_program(
     dtype: torch.dtype, groups: int, scale: float, monkeypatch: pytest.MonkeyPatch

@@ -61,16 +61,20 @@ class Launch:
 FORWARD = {
     2: Launch(block=2048, warps=4, programs=8192, registers=64),
     4: Launch(block=2048, warps=4, programs=1 << 30, registers=64),
-    8: Launch(block=512, warps=4, programs=8192, registers=128),
+    8: Launch(block=256, warps=4, programs=8192, registers=128),
 }
 BACKWARD = {
     2: Launch(block=2048, warps=4, programs=2048, registers=96),
     4: Launch(block=2048, warps=4, programs=1024, registers=128),
-    8: Launch(block=512, warps=4, programs=2048, registers=128),
+    8: Launch(block=256, warps=4, programs=4096, registers=255),
 }
 """For numbers of so many bytes; of two and four the fastest of ``results/gpu-kernel``, of eight a guess."""
-HEAVY_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=96)
-"""In the gated form, and of more than ten coefficients, which need more registers; a guess too."""
+LARGE_FORWARD = Launch(block=1024, warps=4, programs=8192, registers=96)
+FROZEN_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=80)
+GATED_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=96)
+LARGE_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=160)
+"""Of more than ten coefficients; of coefficients that are not trained; in the gated form. All launches leave
+everything in registers: the start of a kernel with a stack seems to wait for the GPU."""
 TOTAL = 1024
 """Numbers of the table that are added at once."""
 KINDS = {"A": 0, "B": 1, "C": 1, "D": 1, "N": 2}
@@ -489,9 +493,8 @@ def forward(
 ) -> Tensor:
     """``P(x)/Q(x)``, times ``up``; see ``reference.forward``."""
     y = empty_output(x, numerator)
-    tiling = _Tiling(
-        FORWARD[y.element_size()], y, numerator, denominator, version, x, x if up is None else up
-    )
+    launch = forward_launch(y.element_size(), numerator.shape[-1] + denominator.shape[-1])
+    tiling = _Tiling(launch, y, numerator, denominator, version, x, x if up is None else up)
     if tiling.grid:
         arguments = (*tiling.inputs, numerator, denominator, y, *tiling.numbers)
         with _on(x.device):
@@ -512,9 +515,7 @@ def backward(
     grad_x = empty_output(x, numerator)
     grad_up = None if up is None else torch.empty_like(grad_x)
     m, n = numerator.shape[-1] - 1, denominator.shape[-1]
-    launch = BACKWARD[grad_x.element_size()]
-    if (up is not None or m + 1 + n > 10) and grad_x.element_size() < 8:
-        launch = HEAVY_BACKWARD
+    launch = backward_launch(grad_x.element_size(), m + 1 + n, coefficients, up is not None)
     inputs = (x, x if up is None else up, grad_output)
     tiling = _Tiling(launch, grad_x, numerator, denominator, version, *inputs)
     grad_a, grad_b = (
@@ -541,6 +542,22 @@ def backward(
     return (grad_x, grad_a, grad_b, grad_up) if coefficients else (grad_x, None, None, grad_up)
 
 
+def forward_launch(size: int, count: int) -> Launch:
+    """For numbers of ``size`` bytes and ``count`` coefficients."""
+    return FORWARD[size] if count <= 10 or size == 8 else LARGE_FORWARD
+
+
+def backward_launch(size: int, count: int, coefficients: bool, is_gated: bool) -> Launch:
+    """For numbers of ``size`` bytes and ``count`` coefficients, trained or not."""
+    if size == 8:
+        return BACKWARD[size]
+    if count > 10:
+        return LARGE_BACKWARD
+    if is_gated:
+        return GATED_BACKWARD
+    return BACKWARD[size] if coefficients else FROZEN_BACKWARD
+
+
 class _Tiling:
     """How a call is cut into programs, and what they are told; ``inputs`` are x, up and grad."""
 
@@ -565,7 +582,8 @@ class _Tiling:
         length = channels // self.groups
         columns = min(launch.block, 1 << (max(length, 1) - 1).bit_length())
         # in plain Python: Triton's own functions for this take longer than a launch
-        tiles = -(-rows // (launch.block // columns)) * -(-length // columns)
+        constants = tile_constants(launch, columns, y.dtype)
+        tiles = -(-rows // constants["ROWS"]) * -(-length // columns)
         steps = max(1, min(tiles, tiles * self.groups // launch.programs))
         self.programs = -(-tiles // steps)
         """Of each group."""
@@ -585,17 +603,20 @@ class _Tiling:
             "CONSTANT": CONSTANT_TERM[version],
             "num_warps": launch.warps,
             **({"maxnreg": launch.registers} if HAS_REGISTERS else {}),
-            **tile_constants(launch, columns, y.dtype),
+            **constants,
         }
 
 
 def tile_constants(launch: Launch, columns: int, dtype: torch.dtype) -> dict[str, Any]:
     """Of a tile with so many columns, for inputs of a dtype."""
+    vector = 16 // dtype.itemsize
+    # where rows are shorter than what a thread loads at once, it has one of them
+    block = launch.block if columns >= vector else 32 * launch.warps * columns
     return {
-        "ROWS": launch.block // columns,
+        "ROWS": block // columns,
         "COLUMNS": columns,
-        "VECTOR": min(columns, 16 // dtype.itemsize),
-        "PART": columns if INTERPRETED else max(1, columns * 32 * launch.warps // launch.block),
+        "VECTOR": min(columns, vector),
+        "PART": columns if INTERPRETED else max(1, columns * 32 * launch.warps // block),
         "DTYPE": tl.float64 if dtype == torch.float64 else tl.float32,
     }
 
