@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
-torch.version.cuda = (
-    torch.version.cuda or "13.0"
-)  # a build for CPUs would read the kernels as plain functions
+# before the kernels are read, hence E402: torch's build for CPUs would make them plain functions
+torch.version.cuda = torch.version.cuda or "13.0"
 
 from raft.kernels import triton as kernels  # noqa: E402
 from raft.kernels.reference import CONSTANT_TERM  # noqa: E402

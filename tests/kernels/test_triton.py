@@ -51,7 +51,7 @@ def test_many_tiles_a_program(
     monkeypatch.setattr(triton, "FORWARD", few)
     monkeypatch.setattr(triton, "BACKWARD", few)
     monkeypatch.setattr(triton, "TOTAL", 2)
-    a, b = coefficients(groups, (5, 4), "A", 0, torch.float64 if dtype == torch.float64 else torch.float32)
+    a, b = coefficients(groups, (5, 4), "A", 0, dtype)
     x, g = (scale**k * torch.randn(7, 15, dtype=dtype, generator=torch.manual_seed(k)) for k in (1, 0))
     found = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
     expected = [reference.forward(x, a, b, "A"), *present(reference.backward(g, x, a, b, "A"))]

@@ -69,19 +69,20 @@ BACKWARD = {
     8: Launch(block=256, warps=4, programs=4096, registers=255),
 }
 """For numbers of so many bytes; of two and four the fastest of ``results/gpu-kernel``, of eight a guess."""
-LARGE_FORWARD = Launch(block=1024, warps=4, programs=8192, registers=96)
+# guesses too; all launches leave everything in registers: the start of a kernel with a stack seems to wait
 FROZEN_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=80)
+"""Of coefficients that are not trained."""
 GATED_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=96)
+LARGE_FORWARD = Launch(block=1024, warps=4, programs=8192, registers=96)
+"""Of more than ten coefficients."""
 LARGE_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=160)
-"""Of more than ten coefficients; of coefficients that are not trained; in the gated form. All launches leave
-everything in registers: the start of a kernel with a stack seems to wait for the GPU."""
 TOTAL = 1024
 """Numbers of the table that are added at once."""
 KINDS = {"A": 0, "B": 1, "C": 1, "D": 1, "N": 2}
 """0: absolute value of each term, 1: of their sum, 2: of neither."""
-HAS_REGISTERS = torch.version.cuda is not None and not INTERPRETED
+IS_CUDA = torch.version.cuda is not None and not INTERPRETED
 if tl is not None:
-    HAS_PTX = tl.constexpr(HAS_REGISTERS)
+    HAS_PTX = tl.constexpr(IS_CUDA)
 
 
 @jit
@@ -602,7 +603,7 @@ class _Tiling:
             "KIND": KINDS[version],
             "CONSTANT": CONSTANT_TERM[version],
             "num_warps": launch.warps,
-            **({"maxnreg": launch.registers} if HAS_REGISTERS else {}),
+            **({"maxnreg": launch.registers} if IS_CUDA else {}),
             **constants,
         }
 
