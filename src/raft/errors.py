@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says in one line; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
 class InputError(ValueError):
     """Bad input; the message is one line that says what was wrong and what to do. Exit status 2."""
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
+import raft
 from raft.cli.main import main
 from raft.data.squad import load_squad
 from raft.data.squad_answers import read_predictions
@@ -162,7 +173,10 @@ def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: P
         (["--tuning", "half"], "--tuning must be one of full, fixed"),
         (["--activation", "gelu"], "--activation must be one of keep, raf, raf-residual, not 'gelu'"),
         (["--model", "/nowhere"], "/nowhere"),
-        (["--degrees", "5", "99"], "degrees"),
+        (["--activation", "raf", "--degrees", "5", "99"], "degrees"),
+        (["--version", "B"], "--version is of a model that is converted"),
+        (["--max_length", "2"], "--max_length must be at least 8, not 2"),
+        (["--metric_for_best_model", "accuracy"], "are not needed"),
         (["--split", "mine"], "--split must be one of paper, official, not 'mine'"),
     ],
 )
@@ -174,6 +188,113 @@ def test_bad_input_is_told_in_one_line(
     assert (status, err.count("\n")) == (2, 1), err
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_models_that_cannot_be_tuned_are_told_in_one_line(
+    run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    words = ["--task", "rte", "--data_dir", glue, "--output_dir", tmp_path / "out"]
+    bare, damaged, small, rafts = (tmp_path / name for name in ("bare", "damaged", "small", "raft"))
+    head = AutoModelForSequenceClassification.from_pretrained(model)
+    head.save_pretrained(bare)
+    shutil.copytree(model, damaged)
+    (damaged / "model.safetensors").write_bytes(b"half of a file")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    config = copy.deepcopy(head.config)
+    config.vocab_size = 10
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(small)
+    tokenizer.save_pretrained(small)
+    raft.convert(head).save_pretrained(rafts)
+    tokenizer.save_pretrained(rafts)
+    for place, message in (
+        (bare, "has no tokenizer: save the model's there too"),
+        (damaged, f"cannot load {damaged}"),
+        (small, "tokens, but the model's vocab_size is 10"),
+        (rafts, "has RAFs already, which --activation keep trains as they are"),
+    ):
+        status, _, err = run(*words, "--model", place, "--activation", "raf")
+        assert (status, err.count("\n")) == (2, 1), err
+        assert message in err
+    assert not (tmp_path / "out").exists()
+    # what was tuned before, and not kept
+    assert run(*words, "--model", model, *FAST)[0] == 0
+    status, _, err = run(*words[:-1], tmp_path / "next", "--model", tmp_path / "out")
+    assert (status, "run it again with --save_model true" in err) == (2, True)
+
+
+def test_a_service_that_is_not_there_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", "--report_to", "carrier_pigeons", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "carrier_pigeons is not supported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("task", "positions"), [("rte", 10), ("squad", 15)])
+def test_inputs_are_cut_to_what_a_model_has_positions_for(
+    task: str, positions: int, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    config = AutoConfig.from_pretrained(model)
+    config.max_position_embeddings = positions
+    short = tmp_path / "short"
+    AutoModel.from_config(config).save_pretrained(short)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.model_max_length = int(1e30)  # as of tokenizers that say nothing
+    tokenizer.save_pretrained(short)
+    words = ["--task", task, "--data_dir", glue, "--model", short, "--num_train_epochs", 1]
+    status, _, err = run(*words, "--output_dir", tmp_path / "out")
+    assert (status, err) == (0, "")
+
+
+def test_a_decoder_without_a_padding_token_is_tuned(
+    run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    size: dict[str, Any] = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 48, "eos_token_id": 3}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size)).save_pretrained(tmp_path / "gpt2")
+    tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    words = ["--task", "rte", "--data_dir", glue, "--model", tmp_path / "gpt2", "--num_train_epochs", 1]
+    status, _, err = run(*words, "--output_dir", tmp_path / "out", "--activation", "raf")
+    assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("tuning", ["lora", "lora-raf"])
+def test_a_saved_model_needs_no_adapter(
+    tuning: str, run: Run, glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    tuned, data = tmp_path / "tuned", ["--task", "rte", "--data_dir", glue]
+    words = [*data, "--model", model, "--activation", "raf", "--tuning", tuning, "--raf_learning_rate", "0.1"]
+    assert run(*words, "--output_dir", tuned, *FAST, "--save_model", "true")[0] == 0
+    loaded = AutoModelForSequenceClassification.from_pretrained(tuned)
+    assert len(rationals(loaded)) == 3
+    assert loaded.config.id2label == {0: "entailment", 1: "not_entailment"}
+    result = json.loads((tuned / "finetuning.json").read_text())
+    last = load_file(max((tuned / "rafs").glob("*.safetensors")))
+    state = loaded.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in last.items())
+    out = tmp_path / "scores.json"
+    assert main(["transfer", *map(str, data), "--model", str(tuned), "--out", str(out)]) == 0
+    (found,) = json.loads(out.read_text())["scores"].values()
+    assert found["points"] == pytest.approx(result["tests"]["RTE"])
+
+
+def test_an_adapter_of_a_converted_model_is_not_judged_without_its_rafs(
+    glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peft = pytest.importorskip("peft")
+    head = AutoModelForSequenceClassification.from_pretrained(model)
+    converted = raft.convert(head)
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS", target_modules=["query"], modules_to_save=raft.peft_modules(converted)
+    )
+    peft.get_peft_model(converted, config).save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "adapter")
+    capsys.readouterr()
+    words = ["transfer", "--task", "rte", "--data_dir", str(glue), "--model", str(tmp_path / "adapter")]
+    assert main(words) == 2
+    assert "holds RAFs for a model that has none" in capsys.readouterr().err
 
 
 def test_a_tuned_model_is_judged_on_another_task(

@@ -330,26 +330,42 @@ def test_the_recipes_of_the_project_are_read(capsys: pytest.CaptureFixture[str],
         assert "--processes must be above 0" in capsys.readouterr().err
 
 
-def test_rates_of_rafs_are_searched_where_there_are_rafs(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("is_raft", "activations", "cells"),
+    [
+        (False, ["keep", "raf"], {"keep full": 2, "keep bitfit": 2, "raf full": 4, "raf bitfit": 2}),
+        (True, ["keep"], {"keep full": 4, "keep bitfit": 2}),
+    ],
+)
+def test_rates_of_rafs_are_searched_where_there_are_rafs(
+    is_raft: bool, activations: list[str], cells: dict[str, int], model: Path, tmp_path: Path
+) -> None:
     raft.convert(AutoModel.from_pretrained(model)).save_pretrained(tmp_path / "raft")
-    names = [str(model), str(tmp_path / "raft")]
     recipe = GridRecipe(
-        ["rte"], names, ["keep", "raf"], ["full", "bitfit"], search_seeds=1,
-        search_learning_rates=[1e-4, 1e-3], search_raf_learning_rates=[1e-3, 1e-2],
+        ["rte"], [str(tmp_path / "raft" if is_raft else model)], activations, ["full", "bitfit"],
+        search_seeds=1, search_learning_rates=[1e-4, 1e-3], search_raf_learning_rates=[1e-3, 1e-2],
     )  # fmt: skip
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
-    counts = Counter(
-        (names.index(cell.options["model"]), cell.options["activation"], cell.options["tuning"])
-        for cell in grid.search_cells()
+    found = Counter(f"{cell.options['activation']} {cell.options['tuning']}" for cell in grid.search_cells())
+    assert found == cells
+    rates = {(cell.options["tuning"], cell.options["raf_learning_rate"]) for cell in grid.search_cells()}
+    assert {rate for tuning, rate in rates if tuning == "bitfit"} == {0}
+    assert {rate for tuning, rate in rates if tuning == "full"} == (
+        {1e-3, 1e-2} if is_raft else {0, 1e-3, 1e-2}
     )
-    without = [cell for cell in grid.search_cells() if cell.options["raf_learning_rate"] == 0]
-    assert {(cell.options["model"] == names[1], cell.options["tuning"]) for cell in without} == {
-        (False, "full"), (False, "bitfit"), (True, "bitfit"),
-    }  # fmt: skip
-    assert counts == {
-        (0, "keep", "full"): 2, (0, "keep", "bitfit"): 2, (0, "raf", "full"): 4, (0, "raf", "bitfit"): 2,
-        (1, "keep", "full"): 4, (1, "keep", "bitfit"): 2, (1, "raf", "full"): 4, (1, "raf", "bitfit"): 2,
-    }  # fmt: skip
+
+
+def test_a_raft_is_not_compared_with_itself(
+    recipe: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raft.convert(AutoModel.from_pretrained(model)).save_pretrained(tmp_path / "raft")
+    capsys.readouterr()
+    assert main(["grid", "--config", str(recipe), "--models", str(tmp_path / "raft")]) == 2
+    assert (
+        "has RAFs already, and nothing of it is converted: give --activations keep" in capsys.readouterr().err
+    )
+    assert main(["grid", "--config", str(recipe), "--activations", "keep", "--version", "B"]) == 2
+    assert "--version is of a model that is converted" in capsys.readouterr().err
 
 
 def test_tables_pair_by_seed_and_average_over_tasks() -> None:

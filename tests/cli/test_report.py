@@ -96,6 +96,7 @@ def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.Captur
     assert str(folder / "report.html") in capsys.readouterr().out
     alone = folder / "raf-2022"
     assert main(["report", str(alone)]) == 0
+    assert "unigram model" in capsys.readouterr().out
     found = text(alone / "report.html")
     assert "1 run of 100 steps" in found
     assert "hidden_size: 64" in found

@@ -366,7 +366,11 @@ def test_a_broken_shard_is_named_and_nothing_is_left(processes: int, folder: Pat
         (16, {"processes": 0}, "processes must be at least 1, not 0"),
         (16, {"max_sequences": -1}, "max_sequences must be at least 1, not -1"),
         (16, {"max_documents": 0}, "max_documents must be at least 1, not 0"),
-        (100_000, {}, r"has \d+ tokens for train, which do not fill one sequence of 100000; use more text"),
+        (
+            100_000,
+            {},
+            r"has \d+ tokens for train, which do not fill one sequence of 100000; use more documents",
+        ),
         (3000, {}, r"has \d+ tokens for validation, which do not fill one sequence of 3000"),
     ],
     ids=["length", "processes", "max_sequences", "max_documents", "short train", "short validation"],

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from raft.benchmarks.memory import give_back_at_once, peak_bytes
 from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.errors import first_line
 from raft.functional import rational_glu
 from raft.kernels import formula
 from raft.modules import Rational
@@ -222,7 +223,7 @@ def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
             found.pop(name, None)
         except Exception as error:  # whatever another project's kernel raises
             found.pop(name, None)
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             logging.getLogger("raft").warning("left out %s for %s: %s", name, inputs[0].dtype, reason)
     return {name: module.to(inputs[0].device) for name, module in found.items()}
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft import models
-from raft.errors import InputError
+from raft.data.tokens import read_tokenizer
+from raft.errors import InputError, first_line
 
 TASKS = {
     "base": "AutoModel",
@@ -48,17 +49,15 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
         kind: Any = getattr(transformers, TASKS[task]) if task else _architecture(config)
         model, found = kind.from_pretrained(source, config=config, output_loading_info=True)
     except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {source}: {_first_line(error)}") from error
+        raise InputError(f"cannot load {source}: {first_line(error)}") from error
     return model, sorted(found["missing_keys"])
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     """The tokenizer beside a model, or None where there is none."""
     try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-        # or makes one that knows no words
-        return found if len(found) > len(set(found.all_special_ids)) else None
-    except Exception:  # without files, each tokenizer class fails in its own way
+        return read_tokenizer(source)
+    except InputError:
         return None
 
 
@@ -76,8 +75,3 @@ def _architecture(config: PreTrainedConfig) -> type:
     names = config.architectures or []
     found = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
     return found if isinstance(found, type) else transformers.AutoModel
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,20 +9,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raft.cli.options import parse_recipe
+from raft.cli.options import check_reporting, parse_recipe
 from raft.cli.quiet import quieten
 from raft.experiments.results import Content, check_free, run_folder
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import Finetuned
 from raft.training.finetuning_run import (
     RECIPE,
-    RESULT,
     FinetuningRecipe,
     FinetuningResult,
     described,
     run_finetuning,
 )
-from raft.training.task_source import Sources
+from raft.training.task_source import RESULT, Sources
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
 of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the
@@ -43,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.check()
+    recipe.check_conversion()
+    check_reporting(training)
     check_free(training.folder, options.overwrite, FOLDER)
     quieten(tokenizer_threads=False)
     console = Console()

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from rich.console import Console
 
 import raft
-from raft.cli import bench, convert, demo, finetune, grid, inspect, pretrain, report, transfer
 from raft.errors import InputError, TrainingError
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
-    "demo": (demo.main, "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline"),
-    "pretrain": (pretrain.main, "pretrain a RAFT or its FAFT from a recipe, or compare several"),
-    "finetune": (finetune.main, "fine-tune a pretrained model on a task of GLUE, SNLI, SQuAD or your own"),
-    "grid": (grid.main, "fine-tune tasks x models x activations x seeds, each once, and compare them"),
-    "report": (
-        report.main,
-        "show runs of demo, pretrain and grid: tables, and a page with the learned curves",
-    ),
-    "transfer": (transfer.main, "judge a tuned model on another task, without training"),
-    "bench": (bench.main, "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'"),
-    "convert": (convert.main, "make a RAFT of a model with fixed activations"),
-    "inspect": (inspect.main, "show the RAFs of a RAFT, and what they began as"),
+COMMANDS = {
+    "demo": "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline",
+    "pretrain": "pretrain a RAFT or its FAFT from a recipe, or compare several",
+    "finetune": "fine-tune a pretrained model on a task of GLUE, SNLI, SQuAD or your own",
+    "grid": "fine-tune tasks x models x activations x seeds, each once, and compare them",
+    "report": "show runs of demo, pretrain, finetune and grid: tables, and a page with the learned curves",
+    "transfer": "judge a tuned model on another task, without training",
+    "bench": "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'",
+    "convert": "make a RAFT of a model with fixed activations",
+    "inspect": "show the RAFs of a RAFT, and what they began as",
 }
+"""What each does; a module of this package has its name, and is imported when it is called."""
+
+
+def command(name: str) -> Callable[[Sequence[str]], None]:
+    """What runs a command, given the rest of the words."""
+    found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.{name}").main
+    return found
 
 
 def usage() -> str:
     """The help text."""
-    lines = [f"  {name:10s} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
         "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\ncommands:\n"
         + "\n".join(lines)
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         return _fail(f"unknown command {words[0]!r}; known are {', '.join(COMMANDS)}", 2)
     try:
-        COMMANDS[words[0]][0](words[1:])
+        command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)
     except (TrainingError, OSError) as error:

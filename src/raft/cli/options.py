@@ -6,13 +6,14 @@ Commands with recipes read the same fields from a YAML file, ``--config``; flags
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from raft.errors import InputError
 
@@ -55,6 +56,7 @@ def parse_recipe(
     description: str,
     words: Sequence[str],
     instead: Mapping[str, str] | None = None,
+    hidden: Collection[str] = (),
 ) -> tuple[Any, ...]:
     """Settings of several kinds, from a recipe (``--config FILE``) and from flags, which count more.
 
@@ -66,6 +68,7 @@ def parse_recipe(
         description: of it.
         words: of the command line.
         instead: fields that are no options of this command, and which option stands for each.
+        hidden: fields that its help does not show, as they are of other commands.
 
     Raises:
         InputError: for an unknown option or key, a value of a wrong type, or a file that is no recipe.
@@ -78,7 +81,7 @@ def parse_recipe(
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="Recipe: a YAML file with any of these options.")
-    inherited = {field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP
+    inherited = ({field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP) | set(hidden)
     for action in parser._actions:
         if action.dest.removeprefix("no_") in inherited or action.dest in (instead or ()):
             action.help = argparse.SUPPRESS
@@ -91,12 +94,21 @@ def parse_recipe(
     return _parsed(parser, words)[: len(kinds)]
 
 
+def check_reporting(arguments: TrainingArguments) -> None:
+    """Raise ``InputError`` for a service of ``--report_to`` whose package is missing."""
+    try:
+        for kind in get_reporting_integration_callbacks(arguments.report_to):
+            kind()
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise InputError(f"--report_to {' '.join(arguments.report_to or [])}: {error}") from error
+
+
 def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     try:
         parsed = parser.parse_args_into_dataclasses(
             list(words), return_remaining_strings=True, look_for_args_file=False
         )
-    except ValueError as error:  # a dataclass's own checks
+    except (ValueError, ImportError) as error:  # a dataclass's own checks, a package that an option needs
         raise InputError(str(error)) from error
     if parsed[-1]:
         word = parsed[-1][0]

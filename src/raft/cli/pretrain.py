@@ -10,12 +10,11 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from rich.console import Console
 from transformers import TrainerCallback
-from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from raft.analysis.callback import RafCallback
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import curves_figure, differences_figure, loss_table, note
-from raft.cli.options import parse_recipe
+from raft.cli.options import check_reporting, parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError, TrainingError
@@ -31,6 +30,9 @@ from raft.training.processes import leave
 from raft.training.recipe import PretrainingRecipe
 from raft.training.stopping import StopOnSignal
 from raft.training.variants import folder_name, variant_recipe
+
+WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
+"""Training arguments: the loss is that of the masked tokens, and evaluated as it is trained."""
 
 DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
 (--config) holds any of these options; the same command given again goes on where a run was left. Writes a
@@ -53,7 +55,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
     kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
-    recipe, training, slurm = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words)
+    recipe, training, slurm = parse_recipe(
+        kinds, "raft pretrain", DESCRIPTION, words, hidden=("raf_scaled_steps", "num_train_epochs")
+    )
     return recipe, training, slurm
 
 
@@ -110,7 +114,15 @@ def run_here(words: Sequence[str]) -> None:
 
 def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
     """Refuse what cannot work before anything is read."""
-    recipe.accumulation(training.per_device_train_batch_size, training.world_size)
+    batches = recipe.accumulation(training.per_device_train_batch_size, training.world_size)
+    if training.gradient_accumulation_steps not in (1, batches):
+        raise InputError(
+            "--gradient_accumulation_steps follows from --global_batch_size and "
+            f"--per_device_train_batch_size: it is {batches}"
+        )
+    for name in WITHOUT_EFFECT:
+        if getattr(training, name):
+            raise InputError(f"--{name} has no effect on a pretraining: leave it out")
     runs = list(planned_runs(recipe, training))
     if training.raf_scaled_steps is not None:
         raise InputError("--raf_scaled_steps is for fine-tuning a converted model")
@@ -126,11 +138,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
             _check_holds_runs(training.folder)
             for _, of_variant, one in runs:
                 run_folder_state(one.folder, of_variant, one)
-    try:
-        for kind in get_reporting_integration_callbacks(training.report_to):
-            kind()
-    except (RuntimeError, ValueError, ImportError) as error:
-        raise InputError(f"--report_to {' '.join(training.report_to or [])}: {error}") from error
+    check_reporting(training)
 
 
 def _check_holds_runs(folder: Path) -> None:

@@ -22,7 +22,7 @@ from raft.experiments.results import Results
 from raft.report.finetuning_section import scores
 from raft.report.page import REPORT, page
 from raft.report.paper_figures import write_figures
-from raft.report.runs import kind, section
+from raft.report.runs import alone, kind, section
 from raft.report.viewer import sharing
 from raft.training.finetuning_run import FinetuningResult
 
@@ -82,8 +82,8 @@ def show(folder: Path, console: Console) -> None:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
     found = kind(folder)
-    if found == "comparison":
-        compared = PretrainingComparison.read(folder)
+    if found in ("comparison", "pretraining"):
+        compared = PretrainingComparison.read(folder) if found == "comparison" else alone(folder)
         console.print(pretraining.loss_table(compared).console(), crop=False)
         console.print(pretraining.note(compared), highlight=False)
     elif found == "demo":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raft.errors import InputError, TrainingStopped
+from raft.errors import InputError, TrainingStopped, first_line
 
 CLUSTER = "slurm"
 REQUEUES = 1000
@@ -109,4 +109,4 @@ def submit(options: SlurmOptions, job: ResumableJob, name: str, folder: Path) ->
         )
         return executor.submit(job)
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"the cluster takes no job: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the cluster takes no job: {first_line(error)}") from error

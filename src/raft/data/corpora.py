@@ -132,6 +132,8 @@ def open_corpus(
         raise InputError(f"--validation_share must be between 0 and 1, not {validation_share}")
     path = _python_docs() if source == PYTHON_DOCS else Path(source).expanduser()
     if path.exists():
+        if streaming:
+            raise InputError(f"--streaming is of hub datasets, and {source} is here already: leave it out")
         parts = tuple(_file_part(file, split, text_column) for file, split in _splits(path))
     elif (
         source.startswith((".", "/", "~"))

@@ -214,5 +214,5 @@ def _check(name: str, writers: dict[Split, _Writer], length: int) -> None:
         if writer.sequences == 0:
             raise InputError(
                 f"corpus {name} has {writer.tokens} tokens for {split}, which do not fill one sequence of "
-                f"{length}; use more text, shorter sequences or another validation_share"
+                f"{length}; use more documents (in a txt file a blank line ends one) or shorter sequences"
             )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raft.data.encoding import encode
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
@@ -108,7 +109,7 @@ def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     return copy
 
 
-def id_range(tokenizer: PreTrainedTokenizerFast) -> int:
+def id_range(tokenizer: PreTrainedTokenizerBase) -> int:
     """One more than the largest token id: some vocabularies have gaps."""
     return int(max(tokenizer.get_vocab().values())) + 1
 
@@ -166,6 +167,28 @@ def pack(
     return np.concatenate(packed)[:most]
 
 
+def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of any model.
+
+    Args:
+        name: folder or hub name.
+
+    Raises:
+        InputError: where there is none, or one that knows no words.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no tokenizer at {name}: {problem}")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # without files, each tokenizer class fails in its own way
+        raise InputError(f"no tokenizer can be loaded from {name}: {first_line(error)}") from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # one is made where there are no files
+        raise InputError(f"{name} has no tokenizer: save the model's there too, by its save_pretrained")
+    return tokenizer
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """A saved tokenizer, for masked language modelling.
 
@@ -175,10 +198,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     Raises:
         InputError: where there is none, or it has no fast form or lacks one of the special tokens.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # transformers raises many kinds
-        raise InputError(f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}") from error
+    tokenizer = read_tokenizer(name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise InputError(f"the tokenizer of {name} has no fast form, which is needed here")
     for kind in ("cls", "sep", "mask"):

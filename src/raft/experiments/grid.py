@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig
 
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
 from raft.hf import RafConfig
@@ -110,11 +110,16 @@ class Grid:
         self.recipe.check()
         for group in self.recipe.groups():
             self._of(group).check()
+        if self.recipe.activations == [KEEP]:
+            self.cell.check_conversion()
 
     def check_models(self) -> None:
-        """Raise ``InputError`` for a model that cannot be read."""
+        """Raise ``InputError`` for a model that cannot be read, or has RAFs and would be converted."""
         for model in self.recipe.models:
-            _is_raft(model)
+            if _is_raft(model) and self.recipe.activations != [KEEP]:
+                raise InputError(
+                    f"{model} has RAFs already, and nothing of it is converted: give --activations keep"
+                )
 
     def check_sources(self) -> None:
         """Raise ``InputError`` for a model that cannot be read, or tasks that models cannot be judged on
@@ -231,7 +236,7 @@ def _is_raft(model: str) -> bool:
     try:
         return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot load {model}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"cannot load {model}: {first_line(error)}") from error
 
 
 def distinct(cells: Iterable[Cell]) -> list[Cell]:

@@ -13,8 +13,8 @@ from raft.report.finetuning_section import finetuning_section
 from raft.report.grid_section import grid_section
 from raft.report.page import Section
 from raft.report.pretraining_section import pretraining_section
-from raft.training.finetuning_run import RESULT as FINETUNING
 from raft.training.pretraining_run import RESULT, PretrainingResult
+from raft.training.task_source import RESULT as FINETUNING
 
 
 def kind(folder: Path) -> str | None:
@@ -37,7 +37,7 @@ def section(folder: Path) -> Section:
     if found == "comparison":
         return pretraining_section(folder, PretrainingComparison.read(folder))
     if found == "pretraining":
-        return pretraining_section(folder, _alone(folder))
+        return pretraining_section(folder, alone(folder))
     if found == "finetuning":
         return finetuning_section(folder)
     if found == "demo":
@@ -50,7 +50,7 @@ def section(folder: Path) -> Section:
     )
 
 
-def _alone(folder: Path) -> PretrainingComparison:
+def alone(folder: Path) -> PretrainingComparison:
     try:
         result = PretrainingResult.read(folder)
     except (ValueError, KeyError, TypeError) as error:

@@ -27,7 +27,8 @@ class RaftTrainingArguments(TrainingArguments):
 
     Raises:
         InputError: for a schedule other than constant, linear or cosine, a rate below zero, a budget that is
-            not positive, another optimizer than AdamW, an unknown attention, or a checkpoint to resume from.
+            not positive, another optimizer than AdamW, an unknown attention, a checkpoint to resume from, or
+            another choice of the model that is kept.
     """
 
     raf_learning_rate: float = field(
@@ -47,7 +48,9 @@ class RaftTrainingArguments(TrainingArguments):
     )
     time_budget_hours: float | None = field(
         default=None,
-        metadata={"help": "Hours after which the training ends, those before it was resumed included."},
+        metadata={
+            "help": "Hours after which the training ends; of a pretraining, those before it was resumed too."
+        },
     )
     attn_implementation: str | None = field(
         default=None,
@@ -80,6 +83,11 @@ class RaftTrainingArguments(TrainingArguments):
             )
         if self.resume_from_checkpoint is not None:
             raise InputError("--resume_from_checkpoint is not needed: the same command goes on by itself")
+        if self.load_best_model_at_end or self.metric_for_best_model is not None:
+            raise InputError(
+                "--load_best_model_at_end and --metric_for_best_model are not needed: a fine-tuning keeps "
+                "the epoch that its task's metric says, and a pretraining its last step"
+            )
         if self.time_budget_hours is not None and not self.time_budget_hours > 0:
             raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
         if not torch.accelerator.is_available():

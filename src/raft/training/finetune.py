@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from raft.data.tasks import Score
-from raft.errors import InputError
+from raft.data.tokens import id_range
+from raft.errors import InputError, first_line
 from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.hf.inputs import InputHistogram, recorded_inputs
 from raft.hf.peft import names_without_adapter
@@ -146,8 +147,8 @@ def load(
             attn_implementation=attn_implementation,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {checkpoint}: {first_line(error)}") from error
     return model, sorted(info["missing_keys"])
 
 
@@ -173,21 +174,25 @@ def finetune(
         arguments: seed, learning rates, epochs, batch size.
         tuning: see ``raft.training.tuning.set_tuning``.
         activation: ``keep``; or ``raf`` or ``raf-residual`` to convert a model with fixed activations, its
-            RAFs fitted to the training inputs. A model that has RAFs keeps them.
+            RAFs fitted to the training inputs.
         raf: what is converted, and to what; ``residual`` is set by ``activation``.
         patience: epochs without a better validation score after which the training ends.
         callbacks: of ``transformers``.
 
     Raises:
-        InputError: for a checkpoint that does not fit the task, or an unknown mode or activation.
+        InputError: for a checkpoint that does not fit the task, or has RAFs and is to be converted, or an
+            unknown mode or activation.
         TrainingError: where the loss is not finite.
     """
     begun = time.perf_counter()
     if activation not in ACTIVATIONS:
         raise InputError(f"--activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
     model, new = load(checkpoint, data, arguments.seed, arguments.attn_implementation)
+    _check_tokens(model.config, tokenizer, checkpoint)
     report = None
-    if activation != KEEP and not rationals(model):
+    if activation != KEEP:
+        if rationals(model):
+            raise InputError(f"{checkpoint} has RAFs already, which --activation keep trains as they are")
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
@@ -243,6 +248,18 @@ def finetune(
         report=report,
         seconds={"training": trained - started, "all": time.perf_counter() - begun},
     )
+
+
+def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: str | Path) -> None:
+    """Refuse a tokenizer with more tokens than the model; a model that pads with none takes its token."""
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and id_range(tokenizer) > vocabulary:
+        raise InputError(
+            f"the tokenizer of {checkpoint} has {id_range(tokenizer)} tokens, but the model's vocab_size is "
+            f"{vocabulary}; take the tokenizer that belongs to the model"
+        )
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 @torch.no_grad()

@@ -20,12 +20,12 @@ from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
-from raft.training.task_source import SQUADS, TASKS, Sources, TaskOptions
+from raft.training.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
 from raft.training.transfer import check_transfer, judge_model
 from raft.training.tuning import TUNINGS
 from raft.training.watching import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
 
-RESULT, RECIPE, DRAWN = "finetuning.json", "recipe.yaml", "drawn.json"
+RECIPE, DRAWN = "recipe.yaml", "drawn.json"
 PREDICTIONS = "predictions"
 ALL = "all"
 UNTRAINED = "→"
@@ -79,7 +79,9 @@ class FinetuningRecipe(TaskOptions):
     transfer_data_dir: str | None = field(
         default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
     )
-    save_model: bool = field(default=False, metadata={"help": "Keep the tuned model in the folder."})
+    save_model: bool = field(
+        default=False, metadata={"help": "Keep the tuned model in the folder, LoRA's updates merged into it."}
+    )
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
@@ -104,6 +106,15 @@ class FinetuningRecipe(TaskOptions):
             self.raf_config()
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def check_conversion(self) -> None:
+        """Raise ``InputError`` for options of a conversion where there is none."""
+        for name in ("degrees", "version"):
+            default = getattr(FinetuningRecipe(), name)
+            if self.activation == KEEP and getattr(self, name) != default:
+                raise InputError(
+                    f"--{name} is of a model that is converted, by --activation raf or raf-residual"
+                )
 
     def transferred(self) -> list[TransferOptions]:
         """The tasks that the tuned model is judged on untrained."""
@@ -267,10 +278,17 @@ def run_finetuning(
         if judged.write is not None:
             judged.write(found.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
+        found = replace(found, model=_without_adapter(found.model))
         found.model.save_pretrained(folder)
         sources.tokenizer(recipe.model).save_pretrained(folder)
     (folder / RESULT).write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
     return result, found
+
+
+def _without_adapter(model: Any) -> Any:
+    """The model with LoRA's updates added to its weights: an adapter alone would be loaded onto the
+    checkpoint as it was, without the RAFs of a conversion and without the names of the labels."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
 def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:

@@ -7,19 +7,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from transformers import AutoTokenizer
+from transformers import AutoConfig
 
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
 from raft.data.squad import Question, Split, Version, load_squad
 from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
+from raft.data.tokens import read_tokenizer
 from raft.errors import InputError
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
 SNLI = "snli"
+RESULT = "finetuning.json"
+"""In the folder of a fine-tuning that is done."""
 TASKS = (*GLUE, SNLI, *SQUADS)
+SHORTEST = 8
+"""Tokens of an input that special ones leave some room in."""
 Kept = TypeVar("Kept")
 
 
@@ -71,6 +76,8 @@ class TaskOptions:
 
     def check_task(self) -> None:
         """Raise ``InputError`` for a task that there is not, before anything is read."""
+        if self.max_length is not None and self.max_length < SHORTEST:
+            raise InputError(f"--max_length must be at least {SHORTEST}, not {self.max_length}")
         if self.dataset is None and self.task not in TASKS:
             raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
         if self.dataset is None:
@@ -110,21 +117,35 @@ class Sources:
     def tokenizer(self, name: str) -> Any:
         """Of a model."""
 
-        def load() -> Any:
-            try:
-                return AutoTokenizer.from_pretrained(name)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"no tokenizer can be loaded from {name}: {str(error).splitlines()[0]}"
-                ) from error
-
-        return self._once(f"tokenizer {name}", load)
+        return self._once(f"tokenizer {name}", lambda: _tokenizer(name))
 
     def _once(self, key: str, read: Callable[[], Kept]) -> Kept:
         if key not in self._kept:
             self._kept[key] = read()
         kept: Kept = self._kept[key]
         return kept
+
+
+def _tokenizer(name: str) -> Any:
+    """One that pads, and cuts inputs to what the model has positions for."""
+    folder = Path(name).expanduser()
+    if (folder / RESULT).is_file() and not (folder / "config.json").is_file():
+        raise InputError(f"{name} holds a fine-tuning without its model: run it again with --save_model true")
+    tokenizer = read_tokenizer(name)
+    if tokenizer.pad_token is None:  # as of most decoders
+        if tokenizer.eos_token is None:
+            raise InputError(
+                f"the tokenizer of {name} has no token to pad with: set its pad_token and save it"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError):  # an adapter's folder; what is no model at all is told where it is loaded
+        return tokenizer
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:  # not where they are relative
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return tokenizer
 
 
 def _task(options: TaskOptions) -> Task:

@@ -11,7 +11,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 from raft.data.label_maps import LabelMap, map_labels
 from raft.data.tasks import Score, Task, evaluate
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.training.finetune import outputs_of
 from raft.training.finetuning_data import predictions, question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
@@ -121,11 +121,17 @@ def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] |
 def _tuned(head: Any, model: str) -> Any:
     try:
         found, info = head.from_pretrained(model, output_loading_info=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot load {model}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {model}: {first_line(error)}") from error
     if info["missing_keys"]:
         raise InputError(
             f"{model} has no tuned head for such a task: {sorted(info['missing_keys'])[0]} is missing; tune "
             "it first, with raft finetune --save_model"
+        )
+    lost = [name for name in info["unexpected_keys"] if name.endswith(("numerator", "denominator"))]
+    if lost:
+        raise InputError(
+            f"{model} holds RAFs for a model that has none: its adapter was trained on a converted model; "
+            "merge it (merge_and_unload) and save that"
         )
     return found.eval()
