@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_groups_have_coefficients_of_their_own() -> None:
     assert changed[..., 4:6].all()
     assert not changed[..., [0, 1, 2, 3, 6, 7]].any()
     assert "groups=4" in repr(act)
-    with pytest.raises(ValueError, match="groups must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="groups must be a whole number from 1 on, not 0"):
         raft.Rational(groups=0)
 
 
@@ -78,6 +79,19 @@ def test_a_shared_raf_serves_places_on_other_devices() -> None:
     torch.testing.assert_close(y.cpu(), owner(x.cpu()))
     assert owner.numerator.grad is not None
     assert owner.numerator.grad.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"degrees": 5}, ValueError, "degrees must be two integers from 0 to 12, not 5"),
+        ({"groups": 2.5}, ValueError, "groups must be a whole number from 1 on, not 2.5"),
+        ({"init": torch.nn.GELU()}, TypeError, "init is the name of a function or a Fit, not a GELU"),
+    ],
+)
+def test_what_is_no_raf_is_refused(values: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        raft.Rational(**values)
 
 
 def test_what_no_kernel_computes_is_refused() -> None:

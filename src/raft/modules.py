@@ -57,6 +57,7 @@ class Rational(nn.Module):
 
     Raises:
         ValueError: for an unknown name or version, impossible degrees, or a ``Fit`` that has others.
+        TypeError: for a start of another kind.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
 
@@ -87,10 +88,15 @@ class Rational(nn.Module):
     ) -> None:
         super().__init__()
         check_version(version)
-        degrees = (degrees[0], degrees[1]) if len(degrees) == 2 else degrees
         check_degrees(degrees)
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, not {groups}")
+        degrees = (degrees[0], degrees[1])
+        if not isinstance(groups, int) or groups < 1:
+            raise ValueError(f"groups must be a whole number from 1 on, not {groups!r}")
+        if not isinstance(init, (str, Fit)):
+            raise TypeError(
+                f"init is the name of a function or a Fit, not a {type(init).__name__}; raft.fit makes "
+                "one of any function"
+            )
         start = named_fit(init, degrees, version) if isinstance(init, str) else init
         if start.degrees != degrees or start.version != version:
             raise ValueError(

@@ -112,6 +112,9 @@ def test_the_table_is_what_fit_gives(name: str) -> None:
         ({"function": "gelu", "interval": (2, 2)}, "interval must be two finite numbers"),
         ({"function": "gelu", "samples": [1.0]}, "samples must be at least two different"),
         ({"function": torch.log, "interval": (-1, 1)}, "not finite everywhere"),
+        ({"function": torch.reciprocal}, "not finite everywhere"),  # at 0 alone
+        ({"function": lambda x: 3.0}, "must give a tensor of its input's shape, not 3.0"),
+        ({"function": "gelu", "degrees": 5}, "degrees must be two integers from 0 to 12, not 5"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:

@@ -196,6 +196,13 @@ def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
         ({"layers": []}, "layers must be"),
         ({"groups": 0}, "raf.groups must be a whole number from 1 on, not 0"),
         ({"shared": True}, 'raf.shared must be false, "all" or a mapping'),
+        ({"shared": {"low": "0", "high": "0-1"}}, "gives layer 0 to 'low' and 'high'"),
+        ({"residual": "false"}, "raf.residual must be true or false, not 'false'"),
+        ({"trainable": 0}, "raf.trainable must be true or false, not 0"),
+        ({"degrees": [5.7, 4.2]}, "degrees must be two integers from 0 to 12, not"),
+        ({"degrees": 5}, "degrees must be two integers from 0 to 12, not"),
+        ({"degrees": "5/4"}, "degrees must be two integers from 0 to 12, not"),
+        ({"layers": 1}, "layers must be .* not 1"),
     ],
 )
 def test_bad_blocks_are_refused(block: dict[str, Any], message: str) -> None:
@@ -328,6 +335,28 @@ def test_models_from_text_to_text_are_calibrated_by_texts_and_labels() -> None:
     for batch in ({"input_ids": ids, "labels": ids}, {"input_ids": ids, "decoder_input_ids": ids}):
         model = raft.convert(ARCHITECTURES["t5"].build(), calibration=[batch])
         assert all(each.inputs for each in report_of(model))
+
+
+def test_what_would_not_save_rafs_is_not_converted() -> None:
+    model = BertForMaskedLM(BertConfig(**TINY))
+    with pytest.raises(TypeError, match="convert takes a model of transformers, not a Sequential"):
+        raft.convert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
+    with pytest.raises(TypeError, match=r"not a list; texts are given as calibration="):
+        raft.convert(model, ["a text"])  # type: ignore[arg-type]  # is refused
+    assert len(raft.hf.rationals(model)) == 0
+
+
+def test_a_pretrained_model_that_is_given_rafs_while_it_is_read_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BertForMaskedLM(BertConfig(**TINY)).save_pretrained(tmp_path / "faft")
+    BertForMaskedLM(bert_config(raf={})).save_pretrained(tmp_path / "raft")
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "raft")
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "raft")  # whose pooler is new
+    assert [record for record in caplog.records if record.name == "raft"] == []
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "faft", raf={})
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "raft"]
+    assert "from a checkpoint without RAFs: they begin as fits of gelu over [-5, 5]" in message
 
 
 def test_a_wrapper_is_not_reverted_by_halves() -> None:
@@ -517,6 +546,8 @@ def test_each_side_of_a_pair_has_its_own_padding() -> None:
         ([], ValueError, "calibration is empty"),
         ([3], TypeError, "calibration must give texts, mappings or tensors, not int"),
         (["text"], ValueError, "needs the model's tokenizer, which was not found"),
+        ([{"sentence": "text"}], TypeError, "holds no tensors, but sentence: give texts"),
+        ([{"input_ids": [[1, 2]]}], TypeError, "holds no tensors, but input_ids"),
     ],
 )
 def test_bad_calibration_is_refused_and_leaves_the_model_alone(

@@ -69,6 +69,8 @@ def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:
 
 def functions_figure(found: Sequence[LearnedFunction]) -> Figure:
     """Small multiples, one a RAF: its curves, one a group, over the function that it began as."""
+    if not found:
+        raise ValueError("there is no RAF to draw")
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
     with mpl.rc_context(STYLE):

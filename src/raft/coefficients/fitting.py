@@ -9,7 +9,7 @@ lowers the maximum error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,8 +65,10 @@ class Fit:
 
 def check_degrees(degrees: tuple[int, int]) -> None:
     """Raise ``ValueError`` unless ``degrees`` are two integers from 0 to 12."""
-    whole = len(degrees) == 2 and all(isinstance(d, int) and 0 <= d <= MAX_DEGREE for d in degrees)
-    if not whole:
+    whole = isinstance(degrees, Sequence) and all(
+        isinstance(d, int) and 0 <= d <= MAX_DEGREE for d in degrees
+    )
+    if not whole or len(degrees) != 2:
         raise ValueError(f"degrees must be two integers from 0 to {MAX_DEGREE}, not {degrees!r}")
 
 
@@ -108,7 +110,9 @@ def fit(
     )
     x, weights, inside = _grid(interval, samples)
     y = np.asarray(target(x), dtype=np.float64)
-    if not np.isfinite(y).all():
+    check = np.linspace(x[0], x[-1], CHECK_POINTS)
+    kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
+    if not all(np.isfinite(values).all() for values in (y, target(check), target(kinks))):
         raise ValueError(
             f"the function is not finite everywhere on [{x[0]:g}, {x[-1]:g}]; choose another interval"
         )
@@ -127,9 +131,7 @@ def fit(
         max_error=0.0,
         rms_error=0.0,
     )
-    check = np.linspace(x[0], x[-1], CHECK_POINTS)
     error = best(check) - target(check)
-    kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
     largest = max(np.abs(error).max(), np.abs(best(kinks) - target(kinks)).max(initial=0.0))
     seen = error if inside is None else best(inside) - target(inside)
     return replace(best, max_error=float(largest), rms_error=float(np.sqrt(np.mean(np.square(seen)))))
@@ -139,7 +141,10 @@ def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Func
     def evaluate(x: Array) -> Array:
         with torch.no_grad():
             own = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
-            return function(own).to(torch.float64).numpy()
+            found = function(own)
+        if not isinstance(found, torch.Tensor) or found.shape != own.shape:
+            raise ValueError(f"the function must give a tensor of its input's shape, not {found!r:.60}")
+        return found.to(torch.float64).numpy()
 
     return evaluate
 

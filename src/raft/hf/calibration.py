@@ -185,6 +185,11 @@ def batches(
         return
     for batch in parts if first is None else chain([first], parts):
         if isinstance(batch, Mapping):
+            if not any(isinstance(value, Tensor) for value in batch.values()):
+                raise TypeError(
+                    f"a batch of calibration holds no tensors, but {', '.join(batch)}: give texts, such as a "
+                    "data set's column, or batches with return_tensors='pt'"
+                )
             moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             yield _without_labels(model, moved)
         elif isinstance(batch, Tensor):
@@ -226,10 +231,14 @@ def _tokenized(
 
 
 def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    missing = (
+        "calibration with texts needs the model's tokenizer, which was not found at "
+        f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
+    )
     try:
-        return AutoTokenizer.from_pretrained(model.name_or_path)
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            "calibration with texts needs the model's tokenizer, which was not found at "
-            f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
-        ) from error
+        raise ValueError(missing) from error
+    if len(found) <= len(set(found.all_special_ids)):  # transformers makes one where there are no files
+        raise ValueError(missing)
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import combinations
+from numbers import Integral
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -16,6 +18,7 @@ SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")
 
 Layers = str | Sequence[int]
+LAYERS = 'layers must be "all", numbers and ranges such as "0-5,11", or a list of numbers, not {!r}'
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,12 @@ class RafConfig:
     def __post_init__(self) -> None:
         sites = (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
         object.__setattr__(self, "sites", sites)
-        object.__setattr__(self, "degrees", tuple(int(degree) for degree in self.degrees))
+        object.__setattr__(self, "degrees", _degrees(self.degrees))
+        for name in ("residual", "trainable"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"raf.{name} must be true or false, not {getattr(self, name)!r}")
+        if not isinstance(self.layers, (str, Iterable)):
+            raise ValueError(LAYERS.format(self.layers))
         if not isinstance(self.layers, str):
             object.__setattr__(self, "layers", _plain(self.layers))
         if not sites or not set(sites) <= set(SITES):
@@ -69,6 +77,12 @@ class RafConfig:
         object.__setattr__(self, "_layers", None if self.layers == "all" else _numbers(self.layers))
         if isinstance(self.shared, Mapping):
             object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in self.shared.items()})
+            for first, second in combinations(self._shared, 2):
+                both = self._shared[first] & self._shared[second]
+                if both:
+                    raise ValueError(
+                        f"raf.shared gives layer {min(both)} to {first!r} and {second!r}: name it once"
+                    )
             plain = {key: of if isinstance(of, str) else _plain(of) for key, of in self.shared.items()}
             object.__setattr__(self, "shared", plain)
         elif self.shared not in (False, "all"):
@@ -116,6 +130,13 @@ class RafConfig:
         return {key: _as_saved(value) for key, value in values.items()}
 
 
+def _degrees(given: Any) -> tuple[int, int]:
+    """Numbers of other libraries as plain ones; whatever else there is as it is, to be refused."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        return (given,)  # type: ignore[return-value]
+    return tuple(int(d) if isinstance(d, Integral) else d for d in given)  # type: ignore[return-value]
+
+
 def _plain(layers: Iterable[Any]) -> tuple[Any, ...]:
     """Ranges, arrays and numbers of other libraries as what JSON knows."""
     return tuple(layer if isinstance(layer, (str, bool)) else int(layer) for layer in layers)
@@ -130,9 +151,7 @@ def _as_saved(value: Any) -> Any:
 
 def _numbers(layers: Layers) -> frozenset[int]:
     """``"0-5,11"`` or ``[0, 11]`` as numbers."""
-    problem = (
-        f'layers must be "all", numbers and ranges such as "0-5,11", or a list of numbers, not {layers!r}'
-    )
+    problem = LAYERS.format(layers)
     found: set[int] = set()
     for part in layers.split(",") if isinstance(layers, str) else layers:
         ends = str(part).strip().split("-")

@@ -63,6 +63,8 @@ def convert(
         ValueError: where the model has no activation of a kind that is asked for, or one with parameters of
             its own in a feed-forward block; where it has RAFs of another configuration; or for an empty
             calibration.
+        TypeError: for a wrapper around a model, such as PEFT's, which would not save the RAFs; or a
+            configuration of another kind.
 
     Example::
 
@@ -73,8 +75,18 @@ def convert(
         >>> len(raft.hf.rationals(model)), len(model.conversion_report)
         (3, 3)
     """
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(
+            f"convert takes a model of transformers, not a {type(model).__name__}: convert it before a "
+            "wrapper, such as PEFT's, is put around it"
+        )
     if isinstance(config, Mapping):
         config = RafConfig.from_dict(config)
+    elif config is not None and not isinstance(config, RafConfig):
+        raise TypeError(
+            f"config is a RafConfig or its keys and values, not a {type(config).__name__}; texts are given "
+            "as calibration=…"
+        )
     config = config or RafConfig.of(model.config) or RafConfig()
     before = RafConfig.of(model.config)
     if before is not None and replace(before, trainable=config.trainable) != config and rationals(model):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from transformers import initialization as init
 
 from raft.hf.blocks import tell_of_rationals
 from raft.hf.config import RafConfig
-from raft.hf.conversion import replace_activations
+from raft.hf.conversion import activation_name, replace_activations
 from raft.hf.saved_config import mark, unmark
 from raft.hf.sites import sites
 from raft.modules import Rational
 
 INSTALLED = "_raft_is_installed"
 """Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
+WARNED = "_raft_has_warned"
 COEFFICIENTS = r"\.(numerator|denominator)$"
 
 
@@ -62,6 +64,7 @@ def install() -> None:
             numerator, denominator = module.start_coefficients()
             init.copy_(module.numerator, numerator.expand_as(module.numerator))
             init.copy_(module.denominator, denominator.expand_as(module.denominator))
+            _warn_of_a_pretrained_model(self, module)
         if isinstance(module, Rational) and not module.trainable:
             module.requires_grad_(False)  # loading makes parameters anew
         initialize(self, module, *args, **kwargs)
@@ -101,6 +104,27 @@ def install() -> None:
     PreTrainedConfig.to_dict = to_plain_dict  # type: ignore[method-assign]
     PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
     PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
+
+
+def _warn_of_a_pretrained_model(model: PreTrainedModel, act: Rational) -> None:
+    """Where the weights beside a RAF come from a checkpoint, and its coefficients do not."""
+    if _is_read(act.numerator) or hasattr(model, WARNED):
+        return
+    site = next((site for site in sites(model) if site.activation is act), None)
+    if site is None or site.kind != "ffn" or not any(map(_is_read, site.parent.parameters())):
+        return  # a new pooler's RAF is as new as its weights
+    setattr(model, WARNED, True)
+    logging.getLogger("raft").warning(
+        "%s is read from a checkpoint without RAFs: they begin as fits of %s over [%g, %g], beyond which "
+        "pretrained models' inputs reach; load it without raf=…, and raft.convert(model, calibration=texts) "
+        "fits them to what it gets",
+        type(model).__name__, activation_name(act), *act.start.interval,
+    )  # fmt: skip
+
+
+def _is_read(parameter: nn.Parameter) -> bool:
+    """From a checkpoint: ``transformers`` says so while it gives values to what is missing."""
+    return getattr(parameter, "_is_hf_initialized", False)
 
 
 def keep_float32(model: PreTrainedModel) -> None:
