@@ -329,8 +329,8 @@ def only_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
 def stopping(parser: Callable[..., Any]) -> Callable[..., Any]:
     """A parser that ends the command when it is done."""
 
-    def parse(*arguments: Any) -> None:
-        raise Parsed(parser(*arguments))
+    def parse(*arguments: Any, **options: Any) -> None:
+        raise Parsed(parser(*arguments, **options))
 
     return parse
 
