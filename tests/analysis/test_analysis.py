@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 import raft
 from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
-from raft.analysis.pretraining import differences_figure
+from raft.analysis.pretraining import FEW, curves_figure, differences_figure
 from raft.data.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.training.pretraining_run import PretrainingResult
@@ -98,3 +100,24 @@ def test_no_differences_without_a_twin_or_steps() -> None:
         assert differences_figure(PretrainingComparison(variants, "", {})) is None
     ends = [pretrained("raf", {1: [3.0]}), pretrained("gelu", {1: [4.0]})]
     assert differences_figure(PretrainingComparison(ends, "", {})) is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [2, 17])
+def test_the_names_of_many_variants_leave_room_for_the_curves(count: int) -> None:
+    names = ["gelu", *(f"raf:raf_learning_rate={number}e-3" for number in range(1, count))]
+    history = [(10, 1.0, 5.0), (20, 2.0, 4.0), (30, 3.0, 3.9)]
+    variants = [
+        Variant(name, [PretrainingResult(name, 1, 30, 3.9, 6.5, 3.0, 100, 9, history)]) for name in names
+    ]
+    for figure in (
+        curves_figure([variant.results[0] for variant in variants]),
+        differences_figure(PretrainingComparison(variants, "", {})),
+    ):
+        assert figure is not None
+        figure.savefig(io.BytesIO())
+        width, height = figure.get_size_inches()
+        box = figure.axes[0].get_position()
+        assert box.width * width > 2.5
+        assert box.height * height > 2
+        assert (figure.axes[0].get_legend() is None) == (len(names) > FEW)

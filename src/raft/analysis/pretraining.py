@@ -25,6 +25,9 @@ HEADERS = (
     "seconds", "tokens/s",
 )  # fmt: skip
 
+FEW = 6
+"""Variants whose names stand in the axes."""
+
 COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of all variants but the first RAFT and its twin, in turn, from Okabe and Ito; then with other lines."""
 
@@ -90,7 +93,7 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
         _draw(left, runs, styles, 0, "step")
         _draw(right, runs, styles, 1, "seconds of training")
         left.set_ylabel("validation loss (nats)")
-        left.legend(frameon=False)
+        _legend(figure, left)
         perplexity = right.twinx()
         low, high = right.get_ylim()
         round_numbers = [digit * 10.0**power for power in range(7) for digit in (1, 2, 5)]
@@ -100,6 +103,17 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
         perplexity.set_ylabel("perplexity")
         perplexity.spines["right"].set_visible(True)
     return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Few names stand in the axes; more beside them, in a figure that is as high and wide as they need."""
+    lines, names = axes.get_legend_handles_labels()
+    if len(names) <= FEW:
+        axes.legend(frameon=False)
+        return
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 0.4 + 0.075 * max(map(len, names)), max(height, 0.5 + 0.2 * len(names)))
+    figure.legend(lines, names, frameon=False, loc="outside right upper")
 
 
 def differences_figure(comparison: PretrainingComparison) -> Figure | None:
@@ -141,7 +155,7 @@ def differences_figure(comparison: PretrainingComparison) -> Figure | None:
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlabel("step")
         axes.set_ylabel(f"validation loss less {fixed}'s (nats)")
-        axes.legend(frameon=False)
+        _legend(figure, axes)
     return figure
 
 
