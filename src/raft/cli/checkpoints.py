@@ -9,7 +9,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft import models
-from raft.data.tokens import read_tokenizer
+from raft.data.tokens import check_folder, read_tokenizer
 from raft.errors import InputError, first_line
 
 TASKS = {
@@ -62,13 +62,10 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
 
 
 def _check_path(source: str) -> None:
+    check_folder(source, "model")
     path = Path(source).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{source} holds no model: it has no config.json")
-    elif path.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
-        raise InputError(f"no model at {source}: {problem}")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise InputError(f"{source} holds no model: it has no config.json")
 
 
 def _architecture(config: PreTrainedConfig) -> type:

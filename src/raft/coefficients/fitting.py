@@ -112,7 +112,8 @@ def fit(
     y = np.asarray(target(x), dtype=np.float64)
     check = np.linspace(x[0], x[-1], CHECK_POINTS)
     kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
-    if not all(np.isfinite(values).all() for values in (y, target(check), target(kinks))):
+    at_check, at_kinks = target(check), target(kinks)
+    if not all(np.isfinite(values).all() for values in (y, at_check, at_kinks)):
         raise ValueError(
             f"the function is not finite everywhere on [{x[0]:g}, {x[-1]:g}]; choose another interval"
         )
@@ -131,8 +132,8 @@ def fit(
         max_error=0.0,
         rms_error=0.0,
     )
-    error = best(check) - target(check)
-    largest = max(np.abs(error).max(), np.abs(best(kinks) - target(kinks)).max(initial=0.0))
+    error = best(check) - at_check
+    largest = max(np.abs(error).max(), np.abs(best(kinks) - at_kinks).max(initial=0.0))
     seen = error if inside is None else best(inside) - target(inside)
     return replace(best, max_error=float(largest), rms_error=float(np.sqrt(np.mean(np.square(seen)))))
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 
 from raft.data.encoding import encode
 from raft.errors import InputError, first_line
+from raft.hf.calibration import knows_words
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
@@ -167,6 +168,14 @@ def pack(
     return np.concatenate(packed)[:most]
 
 
+def check_folder(name: str, what: str) -> None:
+    """Raise ``InputError`` for a name that can only be a path, and is no folder; a hub name passes."""
+    path = Path(name).expanduser()
+    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no {what} at {name}: {problem}")
+
+
 def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of any model.
 
@@ -176,15 +185,12 @@ def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         InputError: where there is none, or one that knows no words.
     """
-    path = Path(name).expanduser()
-    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
-        raise InputError(f"no tokenizer at {name}: {problem}")
+    check_folder(name, "tokenizer")
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # without files, each tokenizer class fails in its own way
         raise InputError(f"no tokenizer can be loaded from {name}: {first_line(error)}") from error
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # one is made where there are no files
+    if not knows_words(tokenizer):
         raise InputError(f"{name} has no tokenizer: save the model's there too, by its save_pretrained")
     return tokenizer
 

@@ -239,6 +239,11 @@ def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path)
     except (OSError, ValueError) as error:
         raise ValueError(missing) from error
-    if len(found) <= len(set(found.all_special_ids)):  # transformers makes one where there are no files
+    if not knows_words(found):
         raise ValueError(missing)
     return found
+
+
+def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it has more than special tokens: what ``transformers`` makes without files has not."""
+    return len(tokenizer) > len(set(tokenizer.all_special_ids))

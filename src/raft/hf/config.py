@@ -130,11 +130,11 @@ class RafConfig:
         return {key: _as_saved(value) for key, value in values.items()}
 
 
-def _degrees(given: Any) -> tuple[int, int]:
+def _degrees(given: Any) -> Any:
     """Numbers of other libraries as plain ones; whatever else there is as it is, to be refused."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        return (given,)  # type: ignore[return-value]
-    return tuple(int(d) if isinstance(d, Integral) else d for d in given)  # type: ignore[return-value]
+        return given
+    return tuple(int(degree) if isinstance(degree, Integral) else degree for degree in given)
 
 
 def _plain(layers: Iterable[Any]) -> tuple[Any, ...]:

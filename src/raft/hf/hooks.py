@@ -33,6 +33,7 @@ from raft.modules import Rational
 INSTALLED = "_raft_is_installed"
 """Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
 WARNED = "_raft_has_warned"
+"""Set on a model that was told once that its RAFs are not from its checkpoint."""
 COEFFICIENTS = r"\.(numerator|denominator)$"
 
 

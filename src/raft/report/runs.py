@@ -51,6 +51,11 @@ def section(folder: Path) -> Section:
 
 
 def alone(folder: Path) -> PretrainingComparison:
+    """A single pretraining as a comparison of one.
+
+    Raises:
+        InputError: where its result cannot be read.
+    """
     try:
         result = PretrainingResult.read(folder)
     except (ValueError, KeyError, TypeError) as error:

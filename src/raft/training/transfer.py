@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from raft.data.label_maps import LabelMap, map_labels
 from raft.data.tasks import Score, Task, evaluate
 from raft.errors import InputError, first_line
+from raft.hf.hooks import COEFFICIENTS
 from raft.training.finetune import outputs_of
 from raft.training.finetuning_data import predictions, question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
@@ -128,8 +130,7 @@ def _tuned(head: Any, model: str) -> Any:
             f"{model} has no tuned head for such a task: {sorted(info['missing_keys'])[0]} is missing; tune "
             "it first, with raft finetune --save_model"
         )
-    lost = [name for name in info["unexpected_keys"] if name.endswith(("numerator", "denominator"))]
-    if lost:
+    if any(re.search(COEFFICIENTS, name) for name in info["unexpected_keys"]):
         raise InputError(
             f"{model} holds RAFs for a model that has none: its adapter was trained on a converted model; "
             "merge it (merge_and_unload) and save that"
