@@ -310,6 +310,7 @@ def test_jobs_of_a_cluster_share_the_cells(
         (["--seeds", "11"], "--seeds must be from 1 to 10"),
         (["--processes", "0"], "--processes must be above 0"),
         (["--slurm", "--slurm_nodes", "2"], "a grid's jobs have one GPU each"),
+        (["--report_to", "carrier_pigeons"], "carrier_pigeons is not supported"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from raft.analysis.grid import RESULTS, SEARCH, frame, grid_tables
 from raft.analysis.text_table import TextTable
-from raft.cli.options import parse_recipe
+from raft.cli.options import check_reporting, parse_recipe
 from raft.cli.quiet import quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
 from raft.data.cache import write_whole
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     training = grid.arguments
     if not options.worker:
         _check_holds_a_grid(training.folder)
+        check_reporting(training)
         grid.check_sources()
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
