@@ -14,7 +14,9 @@ from transformers import AutoModelForMaskedLM
 
 from raft.cli.main import main
 from raft.errors import InputError
+from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
+from raft.training.pretraining_run import PretrainingResult
 from tests.stored_scripts import load_script
 
 WORDS = [
@@ -77,6 +79,29 @@ def test_keeping_removes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+def test_differences_of_two_variants_are_of_the_same_steps_and_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def variant(name: str, losses: dict[int, list[float]]) -> Variant:
+        results = []
+        for seed, (first, last) in losses.items():
+            history = [(10, 0.5, first), (20, 1.0, last)]
+            results.append(PretrainingResult(name, seed, 20, last, 6.5, 1.0, 640, 99, history))
+        return Variant(name, results)
+
+    ours = variant("raf", {1: [4.0, 3.0], 2: [4.0, 3.0]})
+    theirs = variant("raf:raf_learning_rate=0", {1: [4.5, 2.0], 2: [4.5, 2.5]})
+    PretrainingComparison([ours, theirs], "raft pretrain", {}).write(tmp_path)
+    words = [str(tmp_path), "raf", theirs.activation, "--every", "10"]
+    run("tabulate_differences", *words, monkeypatch=monkeypatch)
+    rows = (tmp_path / "differences.md").read_text().splitlines()[2:]
+    assert rows[0] == "| 10 | −0.500 | −0.500 | −0.500 [−0.500, −0.500] |"
+    assert rows[1] == "| 20 | +1.000 | +0.500 | +0.750 [−2.427, +3.927] |"  # 0.25 × 12.706
+    with pytest.raises(SystemExit):
+        run("tabulate_differences", str(tmp_path), "gelu", *words[2:], monkeypatch=monkeypatch)
+    assert "has no variant 'gelu', but raf, raf:raf_learning_rate=0" in capsys.readouterr().err
+
+
 def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
     glue: Path,
     model: Path,

@@ -1,0 +1,54 @@
+"""Validation losses of a variant less those of another over a kept comparison, seed by seed, with intervals.
+
+python scripts/tabulate_differences.py results/cpu-pretraining-1hour raf raf:raf_learning_rate=0 --every 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.experiments.statistics import over_seeds
+
+
+def main() -> None:
+    """Write ``differences.md`` into the folder, and print how far each seed was ahead."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="Of a comparison of two seeds or more.")
+    parser.add_argument("ours", help="A variant's name.")
+    parser.add_argument("theirs", help="The name of the one whose losses are subtracted.")
+    parser.add_argument("--every", type=int, required=True, help="Steps between two rows.")
+    arguments = parser.parse_args()
+    variants = {each.activation: each for each in PretrainingComparison.read(arguments.folder).variants}
+    for name in (arguments.ours, arguments.theirs):
+        if name not in variants:
+            parser.error(f"{arguments.folder} has no variant {name!r}, but {', '.join(variants)}")
+    ours, theirs = losses(variants[arguments.ours]), losses(variants[arguments.theirs])
+    (arguments.folder / "differences.md").write_text(table(ours, theirs, arguments.every), encoding="utf-8")
+    print((ours - theirs).round(4).to_string())
+
+
+def losses(variant: Variant) -> pd.DataFrame:
+    """Validation losses by step, a column a seed."""
+    return pd.DataFrame(
+        {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
+    )
+
+
+def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> str:
+    """Markdown: a row every so many steps, a column a seed, and the mean with its interval."""
+    lines = []
+    for step in [step for step in ours.index if step % every == 0]:
+        mean = over_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
+        each = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
+        cells = [f"{step:,}", *each, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
+        lines.append([cell.replace("-", "−") for cell in cells])
+    head = [["step", *(str(seed) for seed in ours), "mean [95 %]"], ["---:"] * (len(ours.columns) + 2)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [*head, *lines])
+
+
+if __name__ == "__main__":
+    main()
