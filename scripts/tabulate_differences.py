@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.analysis.pretraining import losses_by_step
+from raft.analysis.text_table import TextTable
+from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.statistics import over_seeds
 
 
@@ -26,28 +28,21 @@ def main() -> None:
     for name in (arguments.ours, arguments.theirs):
         if name not in variants:
             parser.error(f"{arguments.folder} has no variant {name!r}, but {', '.join(variants)}")
-    ours, theirs = losses(variants[arguments.ours]), losses(variants[arguments.theirs])
-    (arguments.folder / "differences.md").write_text(table(ours, theirs, arguments.every), encoding="utf-8")
+    ours, theirs = (losses_by_step(variants[name]) for name in (arguments.ours, arguments.theirs))
+    text = table(ours, theirs, arguments.every).markdown()
+    (arguments.folder / "differences.md").write_text(text, encoding="utf-8")
     print((ours - theirs).round(4).to_string())
 
 
-def losses(variant: Variant) -> pd.DataFrame:
-    """Validation losses by step, a column a seed."""
-    return pd.DataFrame(
-        {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
-    )
-
-
-def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> str:
-    """Markdown: a row every so many steps, a column a seed, and the mean with its interval."""
-    lines = []
+def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
+    """A row every so many steps, a column a seed, and the mean with its interval."""
+    rows = []
     for step in [step for step in ours.index if step % every == 0]:
         mean = over_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
         each = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
         cells = [f"{step:,}", *each, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
-        lines.append([cell.replace("-", "−") for cell in cells])
-    head = [["step", *(str(seed) for seed in ours), "mean [95 %]"], ["---:"] * (len(ours.columns) + 2)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [*head, *lines])
+        rows.append([cell.replace("-", "−") for cell in cells])
+    return TextTable("Differences", ["step", *map(str, ours), "mean [95 %]"], rows, labels=0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python scripts/tabulate_losses.py results/attention-init random neighbours --every 1000
 python scripts/tabulate_losses.py results/gpu-pretraining-cut raf-2022.jsonl gelu-2022.jsonl \\
-    raf-2023.jsonl gelu-2023.jsonl --every 500 --tokens_a_step 32768 --digits 3
+    raf-2023.jsonl gelu-2023.jsonl --every 250 --tokens_a_step 32768 --digits 3
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raft.analysis.text_table import TextTable
 from raft.training.pretraining_run import PretrainingResult
 
 
@@ -41,12 +42,8 @@ def main() -> None:
         }
         tokens |= {step: f"{step * tokens_a_step:,}" for step in columns[label]}
     table = pd.DataFrame(columns).sort_index().fillna("")
-    lines = [
-        ["tokens", *columns],
-        ["---:"] * (len(columns) + 1),
-        *([tokens[step], *row] for step, row in zip(table.index, table.to_numpy().tolist(), strict=True)),
-    ]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [[tokens[step], *row] for step, row in zip(table.index, table.to_numpy().tolist(), strict=True)]
+    text = TextTable("Losses", ["tokens", *columns], rows, labels=0).markdown()
     (arguments.folder / "losses.md").write_text(text, encoding="utf-8")
 
 

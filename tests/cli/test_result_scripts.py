@@ -78,7 +78,6 @@ def test_keeping_removes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (run_folder / "checkpoint-5").is_dir()
 
 
-@pytest.mark.slow
 def test_differences_of_two_variants_are_of_the_same_steps_and_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +101,7 @@ def test_differences_of_two_variants_are_of_the_same_steps_and_seeds(
     assert "has no variant 'gelu', but raf, raf:raf_learning_rate=0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
     glue: Path,
     model: Path,

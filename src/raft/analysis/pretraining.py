@@ -127,7 +127,7 @@ def differences_figure(comparison: PretrainingComparison) -> Figure | None:
     """
     names = [variant.activation for variant in comparison.variants]
     fixed = twin_among(names)
-    losses = {variant.activation: _losses(variant) for variant in comparison.variants}
+    losses = {variant.activation: losses_by_step(variant) for variant in comparison.variants}
     twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
     found = {
         name: (each - twins).dropna(how="all").dropna(axis=1, how="all") for name, each in losses.items()
@@ -159,8 +159,8 @@ def differences_figure(comparison: PretrainingComparison) -> Figure | None:
     return figure
 
 
-def _losses(variant: Variant) -> pd.DataFrame:
-    """A row a step, a column a seed."""
+def losses_by_step(variant: Variant) -> pd.DataFrame:
+    """Validation losses in nats: a row a step, a column a seed."""
     histories = {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
     return pd.DataFrame(histories).sort_index()
 
