@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,9 @@ from torch import nn
 
 from raft.benchmarks import kernel
 from raft.benchmarks.timing import in_turn, ratio
+from raft.cli import bench
 from raft.cli.main import main
+from raft.errors import InputError
 from raft.kernels import cpu
 
 
@@ -113,6 +117,36 @@ def test_the_command_writes_what_it_shows(
         assert row.get("function", row.get("model")) in printed
         assert f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]" in printed
         assert row["milliseconds"] > 0
+
+
+def test_what_was_measured_is_kept_where_the_rest_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*arguments: Any) -> Iterator[list[kernel.Measured]]:
+        yield next(kernel.measure(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "measure", cut_off)
+    out = tmp_path / "bench"
+    words = [
+        "--device",
+        "cpu",
+        "--seconds",
+        "0",
+        "--shapes",
+        "8x16",
+        "--dtypes",
+        "float32",
+        "--out",
+        str(out),
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        bench.bench_kernel(words)
+    functions = pd.read_csv(out / "results.csv")["function"]
+    assert functions[0] == "F.gelu"
+    assert "raft.rational_glu" not in functions.to_list()
+    with pytest.raises(InputError, match="holds another run"):
+        bench.bench_kernel(words)
 
 
 def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:

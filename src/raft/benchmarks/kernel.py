@@ -72,8 +72,11 @@ def measure(
     shapes: Sequence[tuple[int, ...]],
     seconds: float,
     compiled: bool,
-) -> Iterator[Measured]:
+) -> Iterator[list[Measured]]:
     """Time every function at every shape and dtype, first the plain ones and then the gated ones.
+
+    Yields:
+        What was timed together: the functions of one form on one shape and dtype.
 
     Args:
         device: CPU or GPU.
@@ -88,7 +91,7 @@ def measure(
                 for is_gated in (False, True):
                     arguments = (device, dtype, shape, is_gated)
                     peaks = process.submit(_peaks, *arguments).result()
-                    yield from _timed(*arguments, seconds, compiled, peaks)
+                    yield _timed(*arguments, seconds, compiled, peaks)
 
 
 def _timed(
@@ -99,7 +102,7 @@ def _timed(
     seconds: float,
     compiled: bool,
     peaks: Mapping[str, int | None],
-) -> Iterator[Measured]:
+) -> list[Measured]:
     inputs, grad = _tensors(device, dtype, shape, is_gated)
     calls = {
         name: _forward_and_backward(function, inputs, grad)
@@ -108,18 +111,21 @@ def _timed(
     calls[COPY] = _copies(inputs, grad)
     times = in_turn(calls, device, seconds)
     gigabytes = (8 if is_gated else 5) * grad.numel() * grad.element_size() / 1e9
-    for name, found in times.items():
-        median, peak = float(np.median(found)), peaks.get(name)
-        yield Measured(
+    medians = {name: float(np.median(found)) for name, found in times.items()}
+    megabytes = {name: None if peak is None else peak / 1e6 for name, peak in peaks.items()}
+    return [
+        Measured(
             shape,
             str(dtype).removeprefix("torch."),
             name,
-            1e3 * median,
-            gigabytes / median,
-            None if peak is None else peak / 1e6,
+            1e3 * medians[name],
+            gigabytes / medians[name],
+            megabytes.get(name),
             ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
             len(found),
         )
+        for name, found in times.items()
+    ]
 
 
 def _tensors(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,8 @@ UNITS = {
 
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
 noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
-raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'."""
+raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'.
+--out always holds all that has been measured so far."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
 
@@ -175,31 +175,33 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     device = settings.torch_device()
     dtypes = [_dtype(name) for name in settings.dtypes]
     shapes = [_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
-    with _results(settings, "raft bench kernel") as rows:
-        for found in measure(device, dtypes, shapes, settings.seconds, settings.compile):
-            rows.append(found.row())
-        columns = ("dtype", "shape", "function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
-        title = "Forward + backward; ratio of medians to F.gelu, gated to F.silu(gate) * up [95 %]"
+    results = _Results(settings, "raft bench kernel")
+    columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
+    for together in measure(device, dtypes, shapes, settings.seconds, settings.compile):
+        rows = [each.row() for each in together]
+        title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
         _show(title, rows, columns)
+        results.add(rows)
 
 
 def bench_step(arguments: Sequence[str]) -> None:
     """``raft bench step``."""
     settings = parse(StepSettings, "raft bench step", STEP, arguments)
     config = settings.bert_config()
-    with _results(settings, "raft bench step") as rows:
-        found = measure_steps(
-            config,
-            settings.batch_size,
-            settings.sequence_length,
-            settings.torch_device(),
-            _dtype(settings.dtype),
-            settings.compile,
-            settings.seconds,
-        )
-        rows += [each.row() for each in found]
-        columns = ("model", "milliseconds", "tokens_per_second", "teraflops_per_second", "peak_megabytes")
-        _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+    results = _Results(settings, "raft bench step")
+    found = measure_steps(
+        config,
+        settings.batch_size,
+        settings.sequence_length,
+        settings.torch_device(),
+        _dtype(settings.dtype),
+        settings.compile,
+        settings.seconds,
+    )
+    rows = [each.row() for each in found]
+    columns = ("model", "milliseconds", "tokens_per_second", "teraflops_per_second", "peak_megabytes")
+    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+    results.add(rows)
 
 
 def bench_pretraining(arguments: Sequence[str]) -> None:
@@ -208,24 +210,25 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
     config = settings.bert_config()
     device, dtype = settings.torch_device(), _dtype(settings.dtype)
     transformers.logging.set_verbosity_error()
-    with _results(settings, "raft bench pretraining") as rows:
-        corpus = open_corpus(settings.corpus)
-        tokenizer = corpus_tokenizer(corpus, settings.vocab_size, settings.sequence_length)
-        store = tokenize_corpus(
-            corpus, tokenizer, settings.sequence_length, max_sequences=200 * settings.batch_size
-        )
-        options = {
-            "use_cpu": device.type == "cpu",
-            "bf16": dtype == torch.bfloat16,
-            "fp16": dtype == torch.float16,
-            "torch_compile": settings.compile,
-        }
-        found = measure_pretraining(
-            config, store.train, tokenizer, settings.batch_size, settings.seconds, options
-        )
-        rows += [each.row() for each in found]
-        columns = ("way", "milliseconds", "tokens_per_second")
-        _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    results = _Results(settings, "raft bench pretraining")
+    corpus = open_corpus(settings.corpus)
+    tokenizer = corpus_tokenizer(corpus, settings.vocab_size, settings.sequence_length)
+    store = tokenize_corpus(
+        corpus, tokenizer, settings.sequence_length, max_sequences=200 * settings.batch_size
+    )
+    options = {
+        "use_cpu": device.type == "cpu",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "torch_compile": settings.compile,
+    }
+    found = measure_pretraining(
+        config, store.train, tokenizer, settings.batch_size, settings.seconds, options
+    )
+    rows = [each.row() for each in found]
+    columns = ("way", "milliseconds", "tokens_per_second")
+    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    results.add(rows)
 
 
 def bench_finetuning(arguments: Sequence[str]) -> None:
@@ -246,25 +249,32 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
         "disable_tqdm": True,
         "logging_strategy": "no",
     }
-    with _results(settings, "raft bench finetuning") as rows:
-        rows += [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
-        columns = ("way", "seconds", "points")
-        _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    results = _Results(settings, "raft bench finetuning")
+    rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
+    _show(
+        "A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, ("way", "seconds", "points")
+    )
+    results.add(rows)
 
 
-@contextmanager
-def _results(settings: BenchSettings, command: str) -> Iterator[list[dict[str, Any]]]:
-    """Rows to fill, which are written when all is measured."""
-    rows: list[dict[str, Any]] = []
-    out = Path(settings.out) if settings.out else None
-    if out is not None:
-        check_free(out, settings.overwrite)
-    yield rows
-    if out is not None:
-        with run_folder(out, settings.overwrite) as folder:
-            whole = {"command": command, "settings": vars(settings), "machine": machine(), "rows": rows}
-            (folder / RESULTS).write_text(json.dumps(whole, indent=2) + "\n")
-            pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+class _Results:
+    """The folder of ``--out``: all rows that have been measured so far, should the rest never be."""
+
+    def __init__(self, settings: BenchSettings, command: str) -> None:
+        self.whole = {"command": command, "settings": vars(settings), "machine": machine()}
+        self.rows: list[dict[str, Any]] = []
+        self.out = Path(settings.out) if settings.out else None
+        self.overwrite = settings.overwrite
+        if self.out is not None:
+            check_free(self.out, self.overwrite)
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows += rows
+        if self.out is not None:
+            with run_folder(self.out, self.overwrite) as folder:
+                (folder / RESULTS).write_text(json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
+                pd.DataFrame(self.rows).to_csv(folder / "results.csv", index=False)
+            self.overwrite = True  # what is there is this run's
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
