@@ -11,10 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from torch._dynamo.utils import counters
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 import raft
-from raft.data.masking import IGNORED, MaskedSequences
+from raft.data.masking import IGNORED, MaskedSequences, collate
 from raft.data.subsets import draw
 from raft.data.tasks import Example, Task
 from raft.data.tokens import pack, train_tokenizer
@@ -207,6 +208,69 @@ def test_masked_loss_is_the_models_own(family: str) -> None:
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
     batch = {key: torch.stack([data[i][key] for i in range(6)]) for key in ("input_ids", "labels")}
     torch.testing.assert_close(masked_lm_loss(model, **batch).mean(), model(**batch).loss)
+
+
+def test_a_batch_says_where_something_is_predicted() -> None:
+    data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
+    batch = collate([data[i] for i in range(6)])
+    rows, columns = np.nonzero(batch["labels"].numpy() != IGNORED)
+    assert batch["predicted"].tolist() == (16 * rows + columns).tolist()
+    model = build_model(config({}), 5).eval()
+    given = masked_lm_loss(model, **batch)
+    assert torch.equal(given, masked_lm_loss(model, batch["input_ids"], batch["labels"]))
+
+
+@pytest.mark.parametrize("family", ["Bert", "Albert"])
+def test_the_masked_loss_asks_no_tensor_for_its_values(family: str) -> None:
+    """For which the host would wait for a GPU: tensors on the meta device have none."""
+    made = getattr(transformers, f"{family}Config")(**config({}).to_dict() | {"model_type": None})
+    with torch.device("meta"):
+        model = getattr(transformers, f"{family}ForMaskedLM")(made)
+    data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
+    batch = {name: tensor.to("meta") for name, tensor in collate([data[i] for i in range(6)]).items()}
+    loss = masked_lm_loss(model, **batch)
+    assert loss.shape == batch["predicted"].shape
+    loss.sum().backward()
+    with pytest.raises(NotImplementedError):
+        masked_lm_loss(model, batch["input_ids"], batch["labels"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_does_not_wait_for_the_gpu() -> None:
+    model = build_model(config({}), 5)
+    model.to("cuda")  # type: ignore[arg-type]  # a decorator of transformers hides the method's type
+    optimizer = torch.optim.AdamW(param_groups(model, 1e-3), fused=True)
+    data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
+    batch = {name: tensor.cuda() for name, tensor in collate([data[i] for i in range(6)]).items()}
+
+    def step() -> None:
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = masked_lm_loss(model, **batch).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()  # compiles the kernels, and makes the moments
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_compiled_loss_is_one_graph_for_all_batches(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=4 * 8)
+    counts = {
+        len(collate([data[i] for i in range(8 * step, 8 * step + 8)])["predicted"]) for step in range(4)
+    }
+    assert len(counts) > 1
+    torch._dynamo.reset()
+    counters.clear()
+    args = arguments(tmp_path, max_steps=4, torch_compile=True, torch_compile_backend="eager", use_cpu=True)
+    RaftTrainer(model=build_model(config({}), 5), args=args, train_dataset=data).train()
+    assert not counters["graph_break"]
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 def test_validation_losses_are_exact() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.data.masking import predicted_positions
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups
 
@@ -18,6 +20,7 @@ TWINS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "R
 """The twins' ``raf`` blocks; the FAFT stands there twice, which shows the noise."""
 
 MASKED = 0.15
+HOST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class MeasuredStep:
         tokens_per_second: read by the model.
         teraflops_per_second: of the model's matrix products, forward and backward.
         ratio: to the FAFT in the same rounds.
+        host_milliseconds: median until a GPU has been told all of a step; where it is near ``milliseconds``,
+            the host holds the GPU up. None on a CPU.
         peak_megabytes: of GPU memory; None on a CPU.
         rounds: how many.
     """
@@ -39,6 +44,7 @@ class MeasuredStep:
     tokens_per_second: float
     teraflops_per_second: float
     ratio: Ratio
+    host_milliseconds: float | None
     peak_megabytes: float | None
     rounds: int
 
@@ -82,7 +88,8 @@ def measure_steps(
         model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
         model.to(device)  # type: ignore[arg-type]  # a decorator of transformers hides the method's type
         products = _matrix_products(model, config, int(predicted.sum()), batch_size, sequence_length)
-        calls[name] = _step(model, input_ids.to(device), labels.to(device), dtype, compiled)
+        batch = [tensor.to(device) for tensor in (input_ids, labels, predicted_positions(labels))]
+        calls[name] = _step(model, batch, dtype, compiled)
         calls[name]()  # after which the optimizer's moments are there
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -91,6 +98,7 @@ def measure_steps(
         if device.type == "cuda":
             peaks[name] = (torch.cuda.max_memory_allocated(device) - others) / 1e6
     times = in_turn(calls, device, seconds)
+    host = {name: _host_milliseconds(call, device) for name, call in calls.items()}
     medians = {name: float(np.median(found)) for name, found in times.items()}
     return [
         MeasuredStep(
@@ -99,6 +107,7 @@ def measure_steps(
             batch_size * sequence_length / medians[name],
             products / medians[name] / 1e12,
             ratio(found, times["FAFT"]),
+            host[name],
             peaks[name],
             len(found),
         )
@@ -107,22 +116,34 @@ def measure_steps(
 
 
 def _step(
-    model: BertForMaskedLM, input_ids: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, compiled: bool
+    model: BertForMaskedLM, batch: Sequence[torch.Tensor], dtype: torch.dtype, compiled: bool
 ) -> Callable[[], object]:
     optimizer = torch.optim.AdamW(param_groups(model, lr=1e-4), fused=True)
     if compiled:
         model.bert.compile()
-    device = input_ids.device.type
+    device = batch[0].device.type
 
     def step() -> object:
         with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-            loss = masked_lm_loss(model, input_ids, labels).mean()
+            loss = masked_lm_loss(model, *batch).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return None
 
     return step
+
+
+def _host_milliseconds(call: Callable[[], object], device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    found = []
+    for _ in range(HOST_ROUNDS):
+        torch.cuda.synchronize(device)
+        begun = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(found))
 
 
 def _matrix_products(

@@ -33,6 +33,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 UNITS = {
     "milliseconds": "ms",
+    "host_milliseconds": "host's ms",
     "gigabytes_per_second": "GB/s",
     "tokens_per_second": "tokens/s",
     "teraflops_per_second": "TFLOP/s",
@@ -199,7 +200,8 @@ def bench_step(arguments: Sequence[str]) -> None:
         settings.seconds,
     )
     rows = [each.row() for each in found]
-    columns = ("model", "milliseconds", "tokens_per_second", "teraflops_per_second", "peak_megabytes")
+    columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
+               "peak_megabytes")  # fmt: skip
     _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
     results.add(rows)
 

@@ -8,7 +8,7 @@ where it was.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -180,6 +180,20 @@ def _advise(array: NDArray[Any], advice: str) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, advice):
         base.madvise(getattr(mmap, advice))
+
+
+def predicted_positions(labels: Tensor) -> Tensor:
+    """Where something is predicted: positions in the flattened batch, int64 ``[number of them]``."""
+    return (labels.flatten() != IGNORED).nonzero()[:, 0]
+
+
+def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """A batch of items of ``MaskedSequences``, and the ``predicted_positions`` of its labels.
+
+    These are found here, on the CPU: to find them on a GPU makes the host wait for it at every step.
+    """
+    batch = {name: torch.stack([item[name] for item in items]) for name in ("input_ids", "labels")}
+    return {**batch, "predicted": predicted_positions(batch["labels"])}
 
 
 def unigram_loss(train: NDArray[np.integer], validation: MaskedSequences) -> float:

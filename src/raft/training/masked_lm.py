@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from raft.data.masking import IGNORED, MaskedSequences
+from raft.data.masking import IGNORED, MaskedSequences, predicted_positions
 
 
-def masked_lm_loss(model: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> Tensor:
+def masked_lm_loss(
+    model: PreTrainedModel, input_ids: Tensor, labels: Tensor, predicted: Tensor | None = None
+) -> Tensor:
     """Cross entropy of each token that is to be predicted, in the order of the flattened batch.
 
     The MLM head sees the hidden states of those positions alone, 15 % of the work; a model whose head is not
@@ -24,18 +26,22 @@ def masked_lm_loss(model: PreTrainedModel, input_ids: Tensor, labels: Tensor) ->
         model: a ``…ForMaskedLM``.
         input_ids: ``[B, L]``, without padding.
         labels: ``[B, L]``, −100 where nothing is predicted.
+        predicted: ``raft.data.masking.predicted_positions`` of the labels, for which the host waits for a GPU
+            where they are not given.
 
     Returns:
         ``[number of predicted tokens]``, in nats.
     """
-    predicted = labels != IGNORED
+    if predicted is None:
+        predicted = predicted_positions(labels)
     heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
     if len(heads) == 1:
         hidden = model.base_model(input_ids=input_ids).last_hidden_state
-        logits = heads[0](hidden[predicted])
+        logits = heads[0](hidden.flatten(0, 1).index_select(0, predicted))
     else:
-        logits = model(input_ids=input_ids).logits[predicted]
-    return F.cross_entropy(logits.float(), labels[predicted], reduction="none")
+        logits = model(input_ids=input_ids).logits.flatten(0, 1).index_select(0, predicted)
+    targets = labels.flatten().index_select(0, predicted)
+    return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
-from raft.data.masking import MaskedSequences
+from raft.data.masking import MaskedSequences, collate
 from raft.errors import InputError, TrainingError, TrainingStopped
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
@@ -75,6 +75,7 @@ class RaftTrainer(Trainer):
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
         self.model_accepts_loss_kwargs = self.is_masked_lm
         if self.is_masked_lm:
+            self.data_collator = collate
             if self.args.n_gpu > 1:
                 raise InputError(
                     f"one process sees {self.args.n_gpu} GPUs; start one for each with 'torchrun "
@@ -217,8 +218,11 @@ class RaftTrainer(Trainer):
             self._losses = partial(masked_lm_loss, bare)
             if wrapper is not model:
                 self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
+        batch = [inputs[name] for name in ("input_ids", "labels", "predicted")]
+        if wrapper is not model:
+            torch._dynamo.maybe_mark_dynamic(batch[2], 0)  # else it is compiled again at the second step
         with self.accelerator.autocast():
-            losses = _call_through(wrapper, bare, self._losses, inputs["input_ids"], inputs["labels"])
+            losses = _call_through(wrapper, bare, self._losses, *batch)
         if count is None:
             return losses.sum() / max(losses.numel(), 1)
         # the count is that of all processes, over which the gradients are averaged
