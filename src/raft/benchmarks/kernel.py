@@ -75,15 +75,15 @@ def measure(
 ) -> Iterator[list[Measured]]:
     """Time every function at every shape and dtype, first the plain ones and then the gated ones.
 
-    Yields:
-        What was timed together: the functions of one form on one shape and dtype.
-
     Args:
         device: CPU or GPU.
         dtypes: of the input.
         shapes: of the input.
         seconds: for each shape, dtype and form.
         compiled: whether to compile the formula too, which takes a while.
+
+    Yields:
+        What was timed together: the functions of one form on one shape and dtype.
     """
     with _memory_process(device) as process:
         for dtype in dtypes:
