@@ -25,8 +25,8 @@ HEADERS = (
     "seconds", "tokens/s",
 )  # fmt: skip
 
-FEW = 6
-"""Variants whose names stand in the axes."""
+FEW, SHORT = 6, 40
+"""Variants whose names stand in the axes, and the characters that each of them may have."""
 
 COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of all variants but the first RAFT and its twin, in turn, from Okabe and Ito; then with other lines."""
@@ -106,9 +106,9 @@ def curves_figure(results: Sequence[PretrainingResult]) -> Figure:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Few names stand in the axes; more beside them, in a figure that is as high and wide as they need."""
+    """Few short names stand in the axes; others beside them, in a figure as high and wide as they need."""
     lines, names = axes.get_legend_handles_labels()
-    if len(names) <= FEW:
+    if len(names) <= FEW and max(map(len, names)) <= SHORT:
         axes.legend(frameon=False)
         return
     width, height = figure.get_size_inches()
