@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from raft.data.masking import IGNORED, MaskedSequences, predicted_positions
+from raft.data.masking import MaskedSequences, predicted_positions
 
 
 def masked_lm_loss(
@@ -66,10 +66,12 @@ def validation_losses(
         # a sharded model's processes call it equally often: what is done twice is left out
         start = starts[number % len(starts)]
         places = range(start, min(start + batch_size, len(dataset)))
-        input_ids, labels = (tensor.to(model.device) for tensor in dataset.batch(places))
-        losses = masked_lm_loss(model, input_ids, labels).double().cpu()
+        input_ids, labels = dataset.batch(places)
+        predicted = predicted_positions(labels)
+        batch = (tensor.to(model.device) for tensor in (input_ids, labels, predicted))
+        losses = masked_lm_loss(model, *batch).double().cpu()
         if number < len(starts):
-            rows = (labels != IGNORED).nonzero()[:, 0].cpu()
+            rows = predicted // labels.shape[1]
             here = found[:, places.start : places.stop]
             here[0].index_add_(0, rows, losses)
             here[1] += torch.bincount(rows, minlength=len(places))
