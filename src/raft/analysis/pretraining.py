@@ -20,11 +20,6 @@ from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, is_raft, twin_among
 
-HEADERS = (
-    "activation", "seeds", "validation loss (nats)", "perplexity", "difference [95 %]", "steps to twin",
-    "seconds", "tokens/s",
-)  # fmt: skip
-
 FEW, SHORT = 6, 40
 """Variants whose names stand in the axes, and the characters that each of them may have."""
 
@@ -33,7 +28,12 @@ COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
 def loss_table(comparison: PretrainingComparison) -> TextTable:
-    """A row a variant; the unigram model's loss stands last."""
+    """A row a variant, with differences to the twin that a column names; the unigram model's stands last."""
+    fixed = twin_among([each.activation for each in comparison.variants]) or "twin"
+    headers = [
+        "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
+        f"steps to {fixed}", "seconds", "tokens/s",
+    ]  # fmt: skip
     cells = []
     for row in comparison.rows():
         difference = "" if row["difference"] is None else (
@@ -53,7 +53,7 @@ def loss_table(comparison: PretrainingComparison) -> TextTable:
         )
     unigram = comparison.variants[0].results[0].unigram_loss
     last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
-    return TextTable("Pretraining", list(HEADERS), [*cells, last], labels=1)
+    return TextTable("Pretraining", headers, [*cells, last], labels=1)
 
 
 def note(comparison: PretrainingComparison) -> str:
