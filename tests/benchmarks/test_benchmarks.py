@@ -126,27 +126,27 @@ def test_what_was_measured_is_kept_where_the_rest_is_not(
         yield next(kernel.measure(*arguments))
         raise KeyboardInterrupt
 
+    monkeypatch.chdir(tmp_path)
+    words = "--device cpu --seconds 0 --shapes 8x16 4x16 --dtypes float32 --overwrite true --out ."
+    bench.bench_kernel(words.split())
+    whole = pd.read_csv("results.csv")
+    assert len(whole) > 6
+    assert [file.name for file in tmp_path.parent.glob(f"{tmp_path.name}*")] == [tmp_path.name]
     monkeypatch.setattr(bench, "measure", cut_off)
-    out = tmp_path / "bench"
-    words = [
-        "--device",
-        "cpu",
-        "--seconds",
-        "0",
-        "--shapes",
-        "8x16",
-        "--dtypes",
-        "float32",
-        "--out",
-        str(out),
-    ]
     with pytest.raises(KeyboardInterrupt):
-        bench.bench_kernel(words)
-    functions = pd.read_csv(out / "results.csv")["function"]
+        bench.bench_kernel(words.split())
+    pd.testing.assert_frame_equal(pd.read_csv("results.csv"), whole)
+    functions = pd.read_csv(tmp_path.with_name(f"{tmp_path.name}.partial") / "results.csv")["function"]
     assert functions[0] == "F.gelu"
     assert "raft.rational_glu" not in functions.to_list()
     with pytest.raises(InputError, match="holds another run"):
-        bench.bench_kernel(words)
+        bench.bench_kernel(words.replace("--overwrite true", "").split())
+
+
+@pytest.mark.parametrize("words", ["--batch_size 0", "--vocab_size 5", "--layers 0", "--hidden_size 65"])
+def test_a_step_that_cannot_be_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "step", *words.split()]) == 2
+    assert words.split()[0] in capsys.readouterr().err
 
 
 def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:

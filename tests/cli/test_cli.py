@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 from transformers import AutoModelForMaskedLM
 
@@ -125,6 +126,15 @@ def test_bad_input_is_one_line_and_status_2(
     assert message in error
     assert "\n" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    monkeypatch.setattr("raft.cli.bench.main", fill)
+    assert main(["bench", "step"]) == 1
+    assert capsys.readouterr().err == "raft: CUDA out of memory: smaller batches need less memory\n"
 
 
 def test_a_corpus_too_small_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ TWINS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "R
 """The twins' ``raf`` blocks; the FAFT stands there twice, which shows the noise."""
 
 MASKED = 0.15
+SPECIAL = 5
+"""Tokens at the beginning of a vocabulary that texts do not hold."""
 HOST_ROUNDS = 10
 
 
@@ -76,7 +78,7 @@ def measure_steps(
     """
     generator = torch.Generator().manual_seed(0)
     shape = (batch_size, sequence_length)
-    input_ids = torch.randint(5, config.vocab_size, shape, generator=generator)
+    input_ids = torch.randint(SPECIAL, config.vocab_size, shape, generator=generator)
     predicted = torch.rand(shape, generator=generator) < MASKED
     labels = torch.where(predicted, input_ids, -100)
     calls: dict[str, Callable[[], object]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from transformers import BertConfig
 from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure
 from raft.benchmarks.pretraining import measure_pretraining
-from raft.benchmarks.step import measure_steps
+from raft.benchmarks.step import SPECIAL, measure_steps
 from raft.cli.options import parse
 from raft.cli.quiet import quieten
+from raft.data.cache import write_whole
 from raft.data.corpora import open_corpus
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
@@ -30,6 +32,10 @@ from raft.training.finetuning_run import FinetuningRecipe
 from raft.training.task_source import SQUADS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+TABLE = "results.csv"
+PARTIAL = ".partial"
+"""Behind the name of ``--out``, as long as not everything is measured."""
 
 UNITS = {
     "milliseconds": "ms",
@@ -44,7 +50,7 @@ UNITS = {
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
 noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
 raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'.
---out always holds all that has been measured so far."""
+What is measured before all is, is in a folder beside --out whose name ends in .partial."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
 
@@ -98,9 +104,13 @@ class StepSettings(BenchSettings):
     vocab_size: int = field(default=30522, metadata={"help": "Size of the vocabulary."})
 
     def bert_config(self) -> BertConfig:
-        """Of the FAFT; ``InputError`` for a width that heads of 64 do not divide."""
+        """Of the FAFT; ``InputError`` for a width that heads of 64 do not divide, or sizes that cannot be."""
         if self.hidden_size % 64 or self.hidden_size <= 0:
             raise InputError(f"--hidden_size must be a multiple of 64, not {self.hidden_size}")
+        least = {"layers": 1, "batch_size": 1, "sequence_length": 1, "vocab_size": SPECIAL + 1}
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise InputError(f"--{name} must be at least {number}, not {getattr(self, name)}")
         return BertConfig(
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
@@ -180,9 +190,10 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
     for together in measure(device, dtypes, shapes, settings.seconds, settings.compile):
         rows = [each.row() for each in together]
+        results.add(rows)
         title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
         _show(title, rows, columns)
-        results.add(rows)
+    results.finish()
 
 
 def bench_step(arguments: Sequence[str]) -> None:
@@ -202,8 +213,9 @@ def bench_step(arguments: Sequence[str]) -> None:
     rows = [each.row() for each in found]
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
-    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
     results.add(rows)
+    results.finish()
+    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
 
 
 def bench_pretraining(arguments: Sequence[str]) -> None:
@@ -229,8 +241,9 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
     )
     rows = [each.row() for each in found]
     columns = ("way", "milliseconds", "tokens_per_second")
-    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
     results.add(rows)
+    results.finish()
+    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 def bench_finetuning(arguments: Sequence[str]) -> None:
@@ -253,19 +266,19 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
     }
     results = _Results(settings, "raft bench finetuning")
     rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
-    _show(
-        "A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, ("way", "seconds", "points")
-    )
     results.add(rows)
+    results.finish()
+    columns = ("way", "seconds", "points")
+    _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 class _Results:
-    """The folder of ``--out``: all rows that have been measured so far, should the rest never be."""
+    """The folder of ``--out``, and until all is measured another beside it with the rows that there are."""
 
     def __init__(self, settings: BenchSettings, command: str) -> None:
         self.whole = {"command": command, "settings": vars(settings), "machine": machine()}
         self.rows: list[dict[str, Any]] = []
-        self.out = Path(settings.out) if settings.out else None
+        self.out = Path(settings.out).resolve() if settings.out else None
         self.overwrite = settings.overwrite
         if self.out is not None:
             check_free(self.out, self.overwrite)
@@ -273,10 +286,25 @@ class _Results:
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         self.rows += rows
         if self.out is not None:
+            self._write(self._partial)
+
+    def finish(self) -> None:
+        if self.out is not None:
             with run_folder(self.out, self.overwrite) as folder:
-                (folder / RESULTS).write_text(json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
-                pd.DataFrame(self.rows).to_csv(folder / "results.csv", index=False)
-            self.overwrite = True  # what is there is this run's
+                self._write(folder)
+            for file in (RESULTS, TABLE):
+                (self._partial / file).unlink(missing_ok=True)
+            with suppress(OSError):  # others' files stay
+                self._partial.rmdir()
+
+    @property
+    def _partial(self) -> Path:
+        assert self.out is not None
+        return self.out.with_name(self.out.name + PARTIAL)
+
+    def _write(self, folder: Path) -> None:
+        write_whole(folder / RESULTS, json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
+        write_whole(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

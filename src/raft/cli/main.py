@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+import torch
 from rich.console import Console
 
 import raft
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except (TrainingError, OSError) as error:
         return _fail(str(error), 1)
+    except torch.OutOfMemoryError as error:
+        return _fail(f"{str(error).partition('. ')[0]}: smaller batches need less memory", 1)
     except KeyboardInterrupt:
         return _fail("interrupted; what is not whole was not written", 130)
     return 0

@@ -160,10 +160,23 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
         yield unfinished
         check_free(out, overwrite, content)
         if out.exists():
-            shutil.rmtree(out)
-        unfinished.rename(out)
+            _replace_content(out, unfinished, content.marker)
+        else:
+            unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _replace_content(out: Path, new: Path, marker: str) -> None:
+    """The folder itself stays, in which a shell may stand; what tells that it is whole comes last."""
+    old = sorted(out.iterdir(), key=lambda path: path.name != marker)
+    for path in old:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in sorted(new.iterdir(), key=lambda path: path.name == marker):
+        path.rename(out / path.name)
 
 
 def machine() -> dict[str, Any]:
