@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch._dynamo.utils import counters
-from transformers import BertConfig, BertForMaskedLM, TrainerCallback
+from transformers import BertConfig, BertForMaskedLM, TrainerCallback, default_data_collator
 
 import raft
 from raft.data.masking import IGNORED, MaskedSequences, collate
@@ -26,6 +28,7 @@ from raft.training.finetuning_data import sentence_data
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import adamw, param_groups, schedule
 from raft.training.pretrain import build_model, pretrain, save
+from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
 
 TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number {i % 7}." for i in range(400)]
@@ -259,6 +262,25 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+class NoWaits(TrainerCallback):
+    """From the second step to the fifth nothing may wait for the GPU, the copies of batches least of all."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error" if 1 <= state.global_step < 5 else "default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_step_of_a_training_waits_for_the_gpu(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=80)
+    args = arguments(tmp_path, max_steps=10, bf16=True)
+    try:
+        RaftTrainer(model=build_model(config({}), 5), args=args, train_dataset=data,
+                    callbacks=[NoWaits()]).train()  # fmt: skip
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_the_compiled_loss_is_one_graph_for_all_batches(tmp_path: Path) -> None:
     data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=4 * 8)
     counts = {
@@ -399,6 +421,107 @@ def test_a_pretraining_that_resumes_has_the_same_history_and_loss(tmp_path: Path
     assert seconds == sorted(seconds)
     assert seconds[-1] == resumed.seconds
     assert resumed.loss == whole.loss
+
+
+def test_nothing_to_predict_is_refused(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240)
+    held_out = MaskedSequences(SEQUENCES[:2], TOKENIZER, 0, probability=1e-9)
+    with pytest.raises(InputError, match="no token of the 2 validation sequences is masked"):
+        pretrain(config({}), data, held_out, arguments(tmp_path))
+
+
+def test_batches_of_one_process_are_refused(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240)
+    args = arguments(tmp_path, accelerator_config={"dispatch_batches": True})
+    with pytest.raises(InputError, match="dispatch_batches"):
+        RaftTrainer(model=build_model(config({}), 5), args=args, train_dataset=data)
+
+
+def test_a_collator_of_ones_own_is_used(tmp_path: Path) -> None:
+    losses = []
+    for own in (None, default_data_collator):  # which gives no predicted positions
+        model = build_model(config({}), 5)
+        data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
+        args = arguments(tmp_path, max_steps=2, logging_strategy="steps", logging_steps=1)
+        trainer = RaftTrainer(model=model, args=args, train_dataset=data, data_collator=own)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        batch = trainer.data_collator([data[0]])
+        assert ("predicted" in batch) == (own is None)
+    assert losses[0] == losses[1]
+
+
+def test_several_validation_texts(tmp_path: Path) -> None:
+    texts = {"one": MaskedSequences(SEQUENCES[:9], TOKENIZER, 0),
+             "other": MaskedSequences(SEQUENCES[9:30], TOKENIZER, 0)}  # fmt: skip
+    trainer = RaftTrainer(model=build_model(config({}), 5), args=arguments(tmp_path), eval_dataset=texts,
+                          train_dataset=MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240))  # fmt: skip
+    found = trainer.evaluate()
+    for name, text in texts.items():
+        assert found[f"eval_{name}_loss"] == trainer.evaluate(text)["eval_loss"]
+
+
+class Slow(MaskedSequences):
+    """Takes 20 ms for a training batch."""
+
+    def __getitems__(self, draws: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        time.sleep(0.02)
+        return super().__getitems__(draws)
+
+
+def test_seconds_of_training_are_without_validation_and_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(function: Callable[..., Any]) -> Callable[..., Any]:
+        def slowly(*given: Any) -> Any:
+            time.sleep(0.5)
+            return function(*given)
+
+        return slowly
+
+    monkeypatch.setattr("raft.training.trainer.validation_losses", slow(validation_losses))
+    monkeypatch.setattr(RaftTrainer, "_finish", slow(RaftTrainer._finish))
+    args = arguments(tmp_path, max_steps=20, eval_strategy="steps", eval_steps=10, save_strategy="steps",
+                     save_steps=10)  # fmt: skip
+    trainer = RaftTrainer(model=build_model(config({}), 5), args=args,
+                          train_dataset=Slow(SEQUENCES, TOKENIZER, 5, draws=20 * 8),
+                          eval_dataset=MaskedSequences(SEQUENCES[:9], TOKENIZER, 0))  # fmt: skip
+    begun = time.perf_counter()
+    trainer.train()
+    whole = time.perf_counter() - begun
+    assert 18 * 0.02 < trainer.clock.step_seconds < whole - 4 * 0.5
+    logged = [entry["step_seconds"] for entry in trainer.state.log_history if "step_seconds" in entry]
+    assert logged[1] == trainer.clock.step_seconds
+    assert 9 * 0.02 < logged[0] < logged[1]
+
+
+def test_the_clock_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: waits.append("waited"))
+    clock = Clock()
+    for device in ("cpu", "meta"):
+        clock.on_train_begin()
+        clock.pause(torch.device(device))  # nothing has been told yet
+        clock.on_step_begin()
+        clock.pause(torch.device(device))
+        clock.pause(torch.device(device))
+    assert waits == ["waited"]
+    assert clock.step_seconds > 0
+
+
+def test_batches_are_copied_without_waiting_where_there_is_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(**values: Any) -> bool:
+        made: Any = RaftTrainingArguments(output_dir=str(tmp_path), report_to="none", **values)
+        return not made.accelerator_config.non_blocking
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert waits()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert not waits()
+    assert waits(dataloader_pin_memory=False)
+    assert waits(accelerator_config={})
 
 
 def test_divergence_is_said_at_once(tmp_path: Path) -> None:

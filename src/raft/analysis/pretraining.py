@@ -21,7 +21,7 @@ from raft.training.pretraining_run import PretrainingResult
 from raft.training.variants import RAF, is_raft, twin_among
 
 FEW, SHORT = 6, 40
-"""Variants whose names stand in the axes, and the characters that each of them may have."""
+"""Lines whose names stand in the axes, and the characters that each of them may have."""
 
 COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of all variants but the first RAFT and its twin, in turn, from Okabe and Ito; then with other lines."""

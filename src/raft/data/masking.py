@@ -119,6 +119,12 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         input_ids, labels = self._masked(np.asarray(draws, dtype=np.int64))
         return torch.from_numpy(input_ids), torch.from_numpy(labels)
 
+    def predicts(self) -> bool:
+        """Whether any token of any draw is to be predicted."""
+        starts = range(0, len(self), CHUNK)
+        parts = (self.batch(range(start, min(start + CHUNK, len(self)))) for start in starts)
+        return any(bool((labels != IGNORED).any()) for _, labels in parts)
+
     def _masked(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if len(outside := draws[(draws < 0) | (draws >= self.draws)]):
             raise IndexError(f"draw {outside[0]} of {self.draws}")

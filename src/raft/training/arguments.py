@@ -94,7 +94,11 @@ class RaftTrainingArguments(TrainingArguments):
             self.use_cpu = True  # without this, several processes would not know of each other
         if self.use_cpu:
             self.dataloader_pin_memory = False  # torch would warn that there is nothing to pin for
+        given = self.accelerator_config
         super().__post_init__()
+        if given is None and self.dataloader_pin_memory:
+            made: Any = self.accelerator_config
+            made.non_blocking = True  # else each batch's copy waits for the step before
 
     @property
     def folder(self) -> Path:

@@ -26,8 +26,8 @@ class Pretrained:
         model: in evaluation mode.
         loss_sums: ``[validation sequences]`` summed loss of each, in nats.
         loss_counts: ``[validation sequences]`` predicted tokens of each.
-        history: ``(step, seconds of the steps so far, validation loss)``, the last entry at the end.
-        seconds: wall-clock time of the training, validation left out.
+        history: ``(step, seconds of training so far, validation loss)``, the last entry at the end.
+        seconds: wall-clock time of the training, validation and saving left out.
     """
 
     model: PreTrainedModel
@@ -70,7 +70,8 @@ def pretrain(
         resume: a checkpoint to go on from, or True for the newest one that is whole, if there is any.
 
     Raises:
-        InputError: where the training text does not fill one batch, or the checkpoint cannot be used.
+        InputError: where the training text does not fill one batch, nothing is predicted in the validation
+            text, or the checkpoint cannot be used.
         TrainingError: where the loss is not finite, or a checkpoint cannot be written.
         TrainingStopped: after a signal that ``StopOnSignal`` was told of.
     """
@@ -79,6 +80,11 @@ def pretrain(
         raise InputError(
             f"the corpus gives {len(train.sequences)} training and {len(validation.sequences)} validation "
             f"sequences; one batch needs {batch} and 1: use a larger corpus or a smaller batch"
+        )
+    if not validation.predicts():
+        raise InputError(
+            f"no token of the {len(validation)} validation sequences is masked, so that there is nothing to "
+            "predict: take more of them, or a higher mlm_probability"
         )
     model = build_model(config, arguments.seed, arguments.attn_implementation)
     trainer = RaftTrainer(

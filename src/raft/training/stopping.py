@@ -51,13 +51,14 @@ class Clock(TrainerCallback):
 
     Attributes:
         before: seconds that earlier parts took, up to the checkpoint that was resumed from.
-        step_seconds: seconds of the steps alone, without validation, reading and saving.
+        step_seconds: seconds of training up to the last pause: steps and the reading of their batches,
+            without validation and saving, before which the clock is to be paused.
     """
 
     def __init__(self) -> None:
         self.before = self.step_seconds = 0.0
         self._began: float | None = None
-        self._step_began: float | None = None
+        self._going_since: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -71,17 +72,23 @@ class Clock(TrainerCallback):
         """Go on from an earlier part's state; from nothing where it is empty."""
         self.before, self.step_seconds = state.get("seconds", 0.0), state.get("step_seconds", 0.0)
 
+    def pause(self, device: torch.device) -> None:
+        """Count no seconds of training until the next step begins; waits for what a GPU has been told."""
+        if self._going_since is not None:
+            if device.type != "cpu":
+                torch.accelerator.synchronize()
+            self.step_seconds += time.perf_counter() - self._going_since
+            self._going_since = None
+
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._began = time.perf_counter()
+        self._began, self._going_since = time.perf_counter(), None
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._step_began = time.perf_counter()
+        if self._going_since is None:
+            self._going_since = time.perf_counter()
 
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        if self._step_began is not None:
-            self.step_seconds += time.perf_counter() - self._step_began
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: Any, *others: Any, **kwargs: Any) -> None:
+        self.pause(args.device)
         self.before, self._began = self.seconds, None
 
 

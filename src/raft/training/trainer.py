@@ -38,7 +38,7 @@ STATE = "raft_state.json"
 """What a checkpoint holds beside ``Trainer``'s own files: the time spent, and the sequences of a step."""
 
 STEP_SECONDS = "step_seconds"
-"""In the log beside a validation loss: time of the training steps so far."""
+"""In the log beside a validation loss: time of training so far, see ``Clock``."""
 
 LOOK_EVERY = 100
 """Steps between two looks at whether the loss is finite, where a look makes the device wait."""
@@ -51,13 +51,16 @@ class RaftTrainer(Trainer):
 
     ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
     positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
-    validated exactly: the mean over all masked tokens. Anything else trains as in ``Trainer``.
+    validated exactly: the mean over all masked tokens. A ``data_collator`` for them gives ``input_ids``,
+    ``labels`` and, as ``raft.data.masking.collate`` does, ``predicted``. Anything else trains as in
+    ``Trainer``.
 
     Checkpoints appear whole and are verified before they are resumed from (``raft.training.checkpoints``). A
     training that resumes goes on with the same bits on the same number of processes, with the same sequences
     in each step on any other; ``args.time_budget_hours`` counts the time before.
 
     Raises:
+        InputError: where one process sees several GPUs, or masked sequences are to come from one process.
         TrainingError: where the loss or the weights are not finite, at once on a CPU, elsewhere within 100
             steps and before anything is saved; where a checkpoint cannot be written.
     """
@@ -75,7 +78,13 @@ class RaftTrainer(Trainer):
         # the masked-LM loss below is normalised by the masked tokens of the whole batch
         self.model_accepts_loss_kwargs = self.is_masked_lm
         if self.is_masked_lm:
-            self.data_collator = collate
+            if kwargs.get("data_collator", args[2] if len(args) > 2 else None) is None:
+                self.data_collator = collate
+            accelerator: Any = self.args.accelerator_config
+            if accelerator.dispatch_batches:  # slices what is not one row a sequence
+                raise InputError(
+                    "accelerator_config: dispatch_batches is not for masked sequences; leave it out"
+                )
             if self.args.n_gpu > 1:
                 raise InputError(
                     f"one process sees {self.args.n_gpu} GPUs; start one for each with 'torchrun "
@@ -218,8 +227,8 @@ class RaftTrainer(Trainer):
             self._losses = partial(masked_lm_loss, bare)
             if wrapper is not model:
                 self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
-        batch = [inputs[name] for name in ("input_ids", "labels", "predicted")]
-        if wrapper is not model:
+        batch = [inputs.get(name) for name in ("input_ids", "labels", "predicted")]
+        if wrapper is not model and batch[2] is not None:
             torch._dynamo.maybe_mark_dynamic(batch[2], 0)  # else it is compiled again at the second step
         with self.accelerator.autocast():
             losses = _call_through(wrapper, bare, self._losses, *batch)
@@ -276,6 +285,7 @@ class RaftTrainer(Trainer):
         """``Trainer`` writes into a hidden folder; whole, it is sealed and gets its name from one process."""
         if self._saved_step == self.state.global_step:  # a stop at the end of an epoch that is saved, too
             return
+        self.clock.pause(self.args.device)
         self._refuse_divergence(weights=True)
         folder = Path(self._get_output_dir(trial))
         final = folder / f"checkpoint-{self.state.global_step}"
@@ -376,7 +386,11 @@ class RaftTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        dataset = eval_dataset or self.eval_dataset
+        self.clock.pause(self.args.device)
+        own: Any = self.eval_dataset
+        dataset = own if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):  # one of several
+            dataset = own[dataset]
         if not isinstance(dataset, MaskedSequences):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sums, counts = validation_losses(self.model, dataset, self.args.per_device_eval_batch_size)
