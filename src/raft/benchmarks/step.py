@@ -36,7 +36,8 @@ class MeasuredStep:
         teraflops_per_second: of the model's matrix products, forward and backward.
         ratio: to the FAFT in the same rounds.
         host_milliseconds: median until a GPU has been told all of a step; where it is near ``milliseconds``,
-            the host holds the GPU up. None on a CPU.
+            the host holds the GPU up, or the step has more launches than wait in a queue (about 1,000). None
+            on a CPU.
         peak_megabytes: of GPU memory; None on a CPU.
         rounds: how many.
     """
