@@ -29,7 +29,7 @@ COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 def loss_table(comparison: PretrainingComparison) -> TextTable:
     """A row a variant, with differences to the twin that a column names; the unigram model's stands last."""
-    fixed = twin_among([each.activation for each in comparison.variants]) or "twin"
+    fixed = comparison.twin or "twin"
     headers = [
         "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
         f"steps to {fixed}", "seconds", "tokens/s",
@@ -58,7 +58,7 @@ def loss_table(comparison: PretrainingComparison) -> TextTable:
 
 def note(comparison: PretrainingComparison) -> str:
     """What the numbers are."""
-    fixed = twin_among([each.activation for each in comparison.variants])
+    fixed = comparison.twin
     text = f"{steps_and_tokens(comparison)} a run"
     text += "; mean ± standard deviation over seeds"
     if fixed is not None and len(comparison.variants[0].results) > 1:
@@ -126,7 +126,7 @@ def differences_figure(comparison: PretrainingComparison) -> Figure | None:
         None where no run was evaluated beside its twin at more than one step.
     """
     names = [variant.activation for variant in comparison.variants]
-    fixed = twin_among(names)
+    fixed = comparison.twin
     losses = {variant.activation: losses_by_step(variant) for variant in comparison.variants}
     twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
     found = {

@@ -50,7 +50,7 @@ UNITS = {
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
 noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
 raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'.
-What is measured before all is, is in a folder beside --out whose name ends in .partial."""
+Until all is measured, a folder named as --out with .partial behind it holds what there is."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
 
@@ -213,8 +213,7 @@ def bench_step(arguments: Sequence[str]) -> None:
     rows = [each.row() for each in found]
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
-    results.add(rows)
-    results.finish()
+    results.finish(rows)
     _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
 
 
@@ -241,8 +240,7 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
     )
     rows = [each.row() for each in found]
     columns = ("way", "milliseconds", "tokens_per_second")
-    results.add(rows)
-    results.finish()
+    results.finish(rows)
     _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
@@ -266,8 +264,7 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
     }
     results = _Results(settings, "raft bench finetuning")
     rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
-    results.add(rows)
-    results.finish()
+    results.finish(rows)
     columns = ("way", "seconds", "points")
     _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
@@ -288,7 +285,8 @@ class _Results:
         if self.out is not None:
             self._write(self._partial)
 
-    def finish(self) -> None:
+    def finish(self, rows: Sequence[dict[str, Any]] = ()) -> None:
+        self.rows += rows
         if self.out is not None:
             with run_folder(self.out, self.overwrite) as folder:
                 self._write(folder)

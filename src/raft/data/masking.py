@@ -8,7 +8,7 @@ where it was.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -119,11 +119,10 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         input_ids, labels = self._masked(np.asarray(draws, dtype=np.int64))
         return torch.from_numpy(input_ids), torch.from_numpy(labels)
 
-    def predicts(self) -> bool:
-        """Whether any token of any draw is to be predicted."""
-        starts = range(0, len(self), CHUNK)
-        parts = (self.batch(range(start, min(start + CHUNK, len(self)))) for start in starts)
-        return any(bool((labels != IGNORED).any()) for _, labels in parts)
+    def labels(self) -> Iterator[Tensor]:
+        """Of all draws in their order, int64 ``[n, L]`` of some at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield self.batch(range(start, min(start + CHUNK, len(self))))[1]
 
     def _masked(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if len(outside := draws[(draws < 0) | (draws >= self.draws)]):
@@ -216,8 +215,7 @@ def unigram_loss(train: NDArray[np.integer], validation: MaskedSequences) -> flo
     with np.errstate(divide="ignore"):
         log_probability = np.log(counts / counts.sum())
     targets = np.zeros(size)
-    for start in range(0, len(validation), CHUNK):
-        _, labels = validation.batch(range(start, min(start + CHUNK, len(validation))))
+    for labels in validation.labels():
         targets += np.bincount(labels[labels != IGNORED].numpy(), minlength=size)
     held = targets > 0
     return float(-(targets[held] * log_probability[held]).sum() / targets.sum())

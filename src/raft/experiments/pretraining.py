@@ -59,6 +59,11 @@ class PretrainingComparison:
     command: str
     setup: dict[str, Any]
 
+    @property
+    def twin(self) -> str | None:
+        """The variant that the others are compared with."""
+        return twin_among([each.activation for each in self.variants])
+
     def rows(self) -> list[dict[str, Any]]:
         """The table: one row a variant, means and standard deviations over seeds."""
         rows = []
@@ -89,8 +94,7 @@ class PretrainingComparison:
 
     def _steps_to_twin(self, variant: Variant) -> list[float]:
         """Steps after which a variant's run had its twin's final loss, for each seed that came so far."""
-        name = twin_among([each.activation for each in self.variants])
-        twin = next((each for each in self.variants if each.activation == name), None)
+        twin = next((each for each in self.variants if each.activation == self.twin), None)
         if twin is None or twin is variant:
             return []
         found = [

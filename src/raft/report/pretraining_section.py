@@ -24,7 +24,7 @@ from raft.report.sections import (
 )
 from raft.report.viewer import ViewerRun
 from raft.training.pretraining_run import RESULT
-from raft.training.variants import folder_name, is_raft, twin_among
+from raft.training.variants import folder_name, is_raft
 from raft.training.watching import SNAPSHOTS
 
 FRAMES, MOST_ROWS = 6, 12
@@ -47,7 +47,7 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
     }
     recipes = {run: recipe for run, each in folders.items() if (recipe := read_recipe(each))}
     recipe = next(iter(recipes.values()), {})
-    fixed = twin_among([each.activation for each in found.variants])
+    fixed = found.twin
     kept = {run: snapshots for run, each in folders.items() if (snapshots := read_snapshots(each))}
     has_variants = len({name for name, _ in kept}) > 1
     runs = [

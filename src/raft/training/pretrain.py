@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel, TrainerCallback, set_seed
 
-from raft.data.masking import MaskedSequences
+from raft.data.masking import IGNORED, MaskedSequences
 from raft.errors import InputError
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import validation_losses
@@ -81,7 +81,7 @@ def pretrain(
             f"the corpus gives {len(train.sequences)} training and {len(validation.sequences)} validation "
             f"sequences; one batch needs {batch} and 1: use a larger corpus or a smaller batch"
         )
-    if not validation.predicts():
+    if not any(bool((labels != IGNORED).any()) for labels in validation.labels()):
         raise InputError(
             f"no token of the {len(validation)} validation sequences is masked, so that there is nothing to "
             "predict: take more of them, or a higher mlm_probability"

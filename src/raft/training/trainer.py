@@ -227,9 +227,10 @@ class RaftTrainer(Trainer):
             self._losses = partial(masked_lm_loss, bare)
             if wrapper is not model:
                 self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
-        batch = [inputs.get(name) for name in ("input_ids", "labels", "predicted")]
-        if wrapper is not model and batch[2] is not None:
-            torch._dynamo.maybe_mark_dynamic(batch[2], 0)  # else it is compiled again at the second step
+        predicted = inputs.get("predicted")
+        if wrapper is not model and predicted is not None:
+            torch._dynamo.maybe_mark_dynamic(predicted, 0)  # else it is compiled again at the second step
+        batch = (inputs["input_ids"], inputs["labels"], predicted)
         with self.accelerator.autocast():
             losses = _call_through(wrapper, bare, self._losses, *batch)
         if count is None:
