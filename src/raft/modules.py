@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raft.coefficients import Fit, drawing, named_fit
+from raft.coefficients import Fit, drawing, named_fit, sensitivities
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import FUNCTIONS, name_of
@@ -43,6 +43,13 @@ class Rational(nn.Module):
     The coefficients are float32 and stay so when the module is cast to a half-precision (or any other) type:
     ten numbers cost nothing, and a step of 1e-3 would be lost in bfloat16. The output has the dtype of the
     input.
+
+    ``numerator`` and ``denominator`` are the coefficients, unless :meth:`scale_to` was called, as a
+    conversion does: then they are the coefficients divided by ``numerator_scale`` and ``denominator_scale``,
+    so that one learning rate suits all of them. :meth:`coefficients` gives the coefficients in either case.
+
+    The state holds ``raf_form`` too, which tells the version and whether the RAF is residual. Loading the
+    state of another form raises ``RuntimeError``.
 
     Args:
         init: name of the function to start from (``raft.coefficients.NAMED_FUNCTIONS``), or a ``Fit``.
@@ -76,8 +83,11 @@ class Rational(nn.Module):
     """The function that a conversion replaced, in a tuple, so that it is no part of the module."""
     trainable: bool = True
     """Whether the coefficients require gradients when a checkpoint is loaded."""
-    step_scales: tuple[Tensor, Tensor] | None = None
-    """What an optimizer divides its steps of numerator and denominator by, where a training set it."""
+    is_residual = False
+    """Whether the value is added to that of a fixed function."""
+    numerator_scale: Tensor | None
+    denominator_scale: Tensor | None
+    raf_form: Tensor
 
     def __init__(
         self,
@@ -114,6 +124,9 @@ class Rational(nn.Module):
             numerator, denominator = numerator.repeat(groups, 1), denominator.repeat(groups, 1)
         self.numerator = nn.Parameter(numerator)
         self.denominator = nn.Parameter(denominator)
+        self.register_buffer("numerator_scale", None)
+        self.register_buffer("denominator_scale", None)
+        self.register_buffer("raf_form", self._form().to(self.numerator.device))
 
     def start_coefficients(self) -> tuple[Tensor, Tensor]:
         """Numerator ``[m + 1]`` and denominator ``[n]`` that each group starts from, on the CPU."""
@@ -122,17 +135,62 @@ class Rational(nn.Module):
             torch.tensor(self.start.denominator, dtype=torch.float32, device="cpu"),
         )
 
+    def initial_state(self) -> dict[str, Tensor]:
+        """What each of the module's own parameters and buffers holds at the start, by name, on the CPU."""
+        numerator, denominator = self.start_coefficients()
+        values = {
+            "numerator": numerator.expand(self.numerator.shape),
+            "denominator": denominator.expand(self.denominator.shape),
+            "raf_form": self._form(),
+        }
+        if self.numerator_scale is not None:
+            for name in ("numerator", "denominator"):
+                values[f"{name}_scale"] = torch.ones_like(values[name])
+        return values
+
     def reset_parameters(self) -> None:
         """Let every group start again: what materialises a module from the meta device calls it."""
         with torch.no_grad():
-            for parameter, start in zip(
-                (self.numerator, self.denominator), self.start_coefficients(), strict=True
-            ):
-                parameter.copy_(start.expand_as(parameter))
+            for name, value in self.initial_state().items():
+                getattr(self, name).copy_(value)
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """a and b of the function, of the shapes of ``numerator`` and ``denominator``; differentiable."""
+        if self.numerator_scale is None or self.denominator_scale is None:
+            return self.numerator, self.denominator
+        return self.numerator * self.numerator_scale, self.denominator * self.denominator_scale
+
+    @torch.no_grad()
+    def scale_to(self, inputs: Tensor | None = None) -> None:
+        """Choose the units of the trained numbers, so that one learning rate suits all of them.
+
+        A unit of ``numerator[k]`` then changes the function by about one, in root mean square over the
+        inputs: a step of an optimizer is a step of the function's values, of the same length for each
+        coefficient. A coefficient that moves the function by less than one keeps its unit. Scales are powers
+        of two, so that the function stays the same to the bit.
+
+        Args:
+            inputs: that the RAF gets, of any shape. Without them all scales are one: the module is made
+                ready for a state with scales.
+        """
+        coefficients = self.coefficients()
+        if inputs is None:
+            of_each = [torch.ones_like(values) for values in coefficients]
+        else:
+            x = inputs.detach().flatten().to("cpu", torch.float32)
+            fixed = self.replaced[0](x.clone()) if self.is_residual else 0.0
+            of_each = [
+                torch.exp2(-found.clamp(min=1.0).log2().round())
+                for found in sensitivities(x, *coefficients, self.version, fixed)
+            ]
+        for name, values, scale in zip(("numerator", "denominator"), coefficients, of_each, strict=True):
+            scale = scale.to(values)
+            getattr(self, name).copy_(values / scale)
+            setattr(self, f"{name}_scale", scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        return self._value(x, self.numerator, self.denominator)
+        return self._value(x, *self.coefficients())
 
     def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
         """``forward`` with these coefficients, such as the module's own on another device."""
@@ -147,6 +205,49 @@ class Rational(nn.Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(keep_float32, recurse)
+
+    def _form(self) -> Tensor:
+        """The version's letter, and 1 for a residual RAF; shapes tell the rest of what a state is of."""
+        return torch.tensor([ord(self.version), self.is_residual], dtype=torch.uint8, device="cpu")
+
+    def check_form(self, saved: Tensor, name: str) -> None:
+        """Refuse the state of another form, whose coefficients would make another function here.
+
+        Args:
+            saved: ``raf_form`` of a state.
+            name: of the RAF, for the message.
+
+        Raises:
+            ValueError: naming both forms.
+        """
+        if not torch.equal(saved.cpu(), self._form()):
+            raise ValueError(
+                f"{name} was saved with {_form_name(saved)}, and cannot be loaded with "
+                f"{_form_name(self._form())}: build the RAF as it was saved"
+            )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """Take over scales where the state has them; refuse another form, and what is no real number."""
+        form = state_dict.setdefault(f"{prefix}raf_form", self._form())  # states of others do not tell theirs
+        try:
+            self.check_form(form, prefix.rstrip(".") or "the state")
+            for key in (f"{prefix}numerator", f"{prefix}denominator"):
+                values = state_dict.get(key)
+                if values is not None and values.is_complex():
+                    raise ValueError(f"{key} is {values.dtype}, and coefficients are real numbers")
+                if f"{key}_scale" in state_dict and self.numerator_scale is None:
+                    self.scale_to()
+                if values is not None and self.numerator_scale is not None:
+                    state_dict.setdefault(f"{key}_scale", torch.ones(values.shape))
+        except ValueError as error:
+            error_msgs.append(str(error))
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def functions(
         self, site: str = "", interval: tuple[float, float] | None = None
@@ -164,8 +265,7 @@ class Rational(nn.Module):
         if self.numerator.is_meta:
             raise ValueError("its coefficients are not loaded")
         rows = zip(
-            self.numerator.detach().cpu().reshape(self.groups, -1).tolist(),
-            self.denominator.detach().cpu().reshape(self.groups, -1).tolist(),
+            *(values.detach().cpu().reshape(self.groups, -1).tolist() for values in self.coefficients()),
             strict=True,
         )
         return [
@@ -259,6 +359,8 @@ class ResidualRational(Rational):
         True
     """
 
+    is_residual = True
+
     def __init__(self, base: Callable[[Tensor], Tensor], start: Fit, groups: int = 1) -> None:
         start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
         super().__init__(start, start.degrees, start.version, groups)
@@ -276,6 +378,12 @@ class ResidualRational(Rational):
         # what works in place would change the input that P/Q is of
         fixed: Tensor = base(x.clone() if getattr(base, "inplace", False) else x)
         return fixed + super()._value(x, numerator, denominator)
+
+
+def _form_name(form: Tensor) -> str:
+    """``version B, residual`` of the ``raf_form`` of a state."""
+    version, residual, *_ = [*form.flatten().tolist(), 0, 0]
+    return f"version {chr(version)}{', residual' if residual else ''}"
 
 
 class SharedRational(nn.Module):
@@ -301,7 +409,7 @@ class SharedRational(nn.Module):
         if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
             found = shared(x)
         else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
-            found = shared._value(x, shared.numerator.to(x.device), shared.denominator.to(x.device))
+            found = shared._value(x, *(values.to(x.device) for values in shared.coefficients()))
         return found
 
     def extra_repr(self) -> str:

@@ -324,7 +324,7 @@ def test_an_official_classifier_loads_through_from_pretrained() -> None:
     assert found.config["num_labels"] == 3
     config = BertConfig(**found.config)
     model: Any = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=found.state)
-    assert set(model.state_dict()) == set(found.state)
+    assert {name for name in model.state_dict() if not name.endswith("raf_form")} == set(found.state)
     assert torch.equal(model.bert.pooler.activation.numerator, state["bert.pooler.dense_act.rf.numerator"])
     with torch.no_grad():
         scores = model.eval()(input_ids=IDS).logits
@@ -407,6 +407,7 @@ def test_a_bert_with_modules_of_rational_activations_keeps_its_names() -> None:
     values: dict[str, Any] = {"raf": {}, "vocab_size": VOCABULARY, "hidden_size": HIDDEN}
     config: Any = BertConfig(**values, num_hidden_layers=2, num_attention_heads=HEADS)
     source = BertForSequenceClassification(config).state_dict()
+    source = {name: value for name, value in source.items() if not name.endswith("raf_form")}  # is not theirs
     theirs = {name: value.half() if "numerator" in name else value for name, value in source.items()}
     theirs["bert.embeddings.position_ids"] = torch.arange(512)[None]
     found = convert_checkpoint(theirs, "rational_activations", "B")

@@ -1,8 +1,7 @@
-"""A batch in parts gives the gradient of the whole; steps of coefficients are scaled as they say."""
+"""A batch in parts gives the gradient of the whole."""
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,13 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
-    PreTrainedTokenizerBase,
 )
 
-import raft
 from raft.data.tasks import Example, Task
 from raft.data.tokens import train_tokenizer
-from raft.hf import rationals
-from raft.modules import ResidualRational
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import FinetuningTrainer, load, parts_of
 from raft.training.finetuning_data import sentence_data
-from raft.training.optimizer import adamw, param_groups
-from raft.training.sensitivity import scale_steps, sensitivities, set_step_scales
 
 LENGTHS = [3, 17, 9, 20, 5, 5, 12]
 
@@ -124,80 +117,3 @@ def trainer(model: Any, folder: Path) -> FinetuningTrainer:
     return FinetuningTrainer(
         model=model, args=RaftTrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True)
     )
-
-
-@pytest.mark.parametrize("version", ["A", "B", "C", "N"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_sensitivities_are_those_of_small_changes(version: str, groups: int) -> None:
-    torch.manual_seed(1)
-    act = raft.Rational("gelu", (3, 2), version, groups)
-    x = 3 * torch.randn(400, dtype=torch.float64)
-    with torch.no_grad():
-        act.numerator.add_(0.01 * torch.rand_like(act.numerator))
-        act.denominator.copy_(0.1 + 0.1 * torch.rand_like(act.denominator))  # where Q has derivatives
-    x = x if version == "A" else x.abs()
-    wide = x[:, None].expand(-1, groups)
-    for which, found in enumerate(sensitivities(act, x)):
-        assert found.shape == (act.numerator, act.denominator)[which].shape
-        for place in range(found.numel()):
-            higher, lower = (_moved(act, which, place, by)(wide) for by in (1e-3, -1e-3))
-            slope = ((higher - lower)[:, place // found.shape[-1]] / 2e-3).square().mean().sqrt()
-            assert float(found.flatten()[place]) == pytest.approx(float(slope), rel=1e-2)
-
-
-@torch.no_grad()
-def _moved(act: raft.Rational, which: int, place: int, by: float) -> raft.Rational:
-    """A copy with one coefficient moved."""
-    found = copy.deepcopy(act)
-    (found.numerator, found.denominator)[which].view(-1)[place] += by
-    return found.requires_grad_(False)
-
-
-def test_a_raf_beside_a_function_counts_its_denominator_by_the_whole_value() -> None:
-    act = ResidualRational(torch.nn.GELU(), raft.named_fit("gelu"))
-    plain = raft.Rational("gelu")
-    x = torch.linspace(-4, 4, 500)
-    for found, expected in zip(sensitivities(act, x), sensitivities(plain, x), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return train_tokenizer(["anna sees a friend in the garden"] * 50, 100, max_length=20)
-
-
-def test_steps_are_divided_by_powers_of_two(tokenizer: PreTrainedTokenizerBase) -> None:
-    torch.manual_seed(2)
-    model = raft.convert(BertModel(config(initializer_range=2.0)), {"shared": {"both": "0-1"}})
-    scales = set_step_scales(model, ["anna sees a friend", "in the garden"], tokenizer)
-    assert list(scales) == list(rationals(model))
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = adamw(param_groups(model, 1e-3, 1e-2, raf_weight_decay=0.0))
-    scale_steps(optimizer, model)
-    gradients = {}
-    for name, parameter in model.named_parameters():
-        parameter.grad = torch.randn_like(parameter)
-        gradients[name] = parameter.grad.clone()
-    optimizer.step()
-    largest = 1.0
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=0)
-    for site, (numerator, denominator) in scales.items():
-        for name, scale in (("numerator", numerator), ("denominator", denominator)):
-            moved = (model.get_parameter(f"{site}.{name}") - before[f"{site}.{name}"]).abs() * scale
-            torch.testing.assert_close(moved, torch.full_like(moved, 1e-2), rtol=2e-2, atol=1e-5)
-            assert torch.equal(scale.log2(), scale.log2().round())
-            assert (scale >= 1).all()
-            largest = max(largest, float(scale.max()))
-    assert largest > 100
-    bias = "encoder.layer.0.output.dense.bias"
-    torch.testing.assert_close(
-        (model.get_parameter(bias) - before[bias]).abs(), torch.full((16,), 1e-3), rtol=1e-3, atol=0
-    )
-
-
-def test_models_without_scales_have_no_hooks() -> None:
-    model = raft.convert(BertModel(config()))
-    optimizer = adamw(param_groups(model, 1e-3))
-    scale_steps(optimizer, model)
-    assert not optimizer._optimizer_step_pre_hooks

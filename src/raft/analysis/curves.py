@@ -61,7 +61,7 @@ def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequenc
         x = np.linspace(*most_inputs(inputs), POINTS)
         with torch.no_grad():
             of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
-            y = rational(of_groups, act.numerator, act.denominator, act.version).numpy().T
+            y = rational(of_groups, *act.coefficients(), act.version).numpy().T
         density = inputs.density(x)
         reference = FUNCTIONS[canonical_name(fixed)](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))

@@ -106,8 +106,7 @@ def learned_functions(
     found = []
     for act, places in _places(model).items():
         numerator, denominator = (
-            coefficients.detach().cpu().reshape(act.groups, -1)
-            for coefficients in (act.numerator, act.denominator)
+            values.detach().cpu().reshape(act.groups, -1) for values in act.coefficients()
         )
         y = torch.stack([rational(x, a, b, act.version) for a, b in zip(numerator, denominator, strict=True)])
         name, function = beginning(model, act, places[0])

@@ -186,7 +186,7 @@ class _Apart(nn.Module):
 
 class _Gated(_Apart):
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        return rational_glu(gate, up, self.act.numerator, self.act.denominator, self.act.version)
+        return rational_glu(gate, up, *self.act.coefficients(), self.act.version)
 
 
 class _OnSequences(nn.Module):

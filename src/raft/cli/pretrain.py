@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
     kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
     recipe, training, slurm = parse_recipe(
-        kinds, "raft pretrain", DESCRIPTION, words, hidden=("raf_scaled_steps", "num_train_epochs")
+        kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
     )
     return recipe, training, slurm
 
@@ -124,8 +124,6 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
         if getattr(training, name):
             raise InputError(f"--{name} has no effect on a pretraining: leave it out")
     runs = list(planned_runs(recipe, training))
-    if training.raf_scaled_steps is not None:
-        raise InputError("--raf_scaled_steps is for fine-tuning a converted model")
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):

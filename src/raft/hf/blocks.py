@@ -6,15 +6,19 @@ A part, such as the text tower of a CLIP, can then be saved and loaded by itself
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from raft.hf.config import RafConfig
 from raft.hf.sites import Site, sites
 from raft.modules import Rational, SharedRational
+
+LAYOUT = "_raft_layout"
+"""Attribute of a model: where it had activations when its configuration was last known to describe it."""
 
 
 def is_chosen(site: Site, config: RafConfig) -> bool:
@@ -42,31 +46,120 @@ def configs_with_sites(model: PreTrainedModel, found: Sequence[Site]) -> list[An
     ]
 
 
-def tell_of_rationals(model: PreTrainedModel) -> None:
-    """Give the model's configuration the ``raf`` block of its converted parts, where it has none, and parts
-    that have RAFs that of the model, so that they can be loaded from its folder by themselves.
+def sync_raf_config(model: PreTrainedModel) -> None:
+    """Make the configuration of a model that is saved build the RAFs that the model has.
 
-    A model that would be built otherwise than it is gets a line in the log.
+    The whole gets the ``raf`` block of its converted parts, where it has none. Parts that have RAFs get that
+    of the whole, so that they can be loaded from its folder by themselves. Where layers were taken out or
+    moved since the model was built or converted, the block names the layers that have a RAF now.
+
+    Raises:
+        ValueError: where no block builds this model, or the configuration builds one of another size.
     """
+    _adopt_owners(model)
     found = sites(model)
-    is_rational = {site.name: isinstance(site.activation, (Rational, SharedRational)) for site in found}
     if model.config.raf is None:
         _tell_whole_of_parts(model)
     else:
-        _tell_parts_of_whole(model, [site for site in found if is_rational[site.name]])
-    planned = dict.fromkeys(is_rational, False)
+        _tell_parts_of_whole(model, [site for site in found if is_rational(site)])
+    config = RafConfig.of(model.config)
+    has_moved = getattr(model, LAYOUT, None) not in (None, layout(found))
+    if config is not None and (has_moved or _misplaced(model, found)):
+        _set_raf(model, found, _as_it_is(config, found))
+    wrong = _misplaced(model, found)
+    if wrong is not None:
+        place, is_planned = wrong
+        raise ValueError(
+            f"{type(model).__name__} cannot be saved: its configuration says that {place} has "
+            f"{'a RAF, but it has none' if is_planned else 'none, but it has one'}; convert or revert the "
+            "whole model, or save the part that was converted"
+        )
+    if has_moved:
+        _check_size(model)
+
+
+def remember_layout(model: PreTrainedModel) -> None:
+    """Remember where a model and its parts have activations: their configurations describe this layout."""
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            setattr(part, LAYOUT, layout(sites(part)))
+
+
+def is_rational(site: Site) -> bool:
+    """Whether a RAF stands there, its own or another place's."""
+    return isinstance(site.activation, (Rational, SharedRational))
+
+
+def layout(found: Sequence[Site]) -> tuple[str, ...]:
+    """The places of a model's activations."""
+    return tuple(site.name for site in found)
+
+
+def _misplaced(model: PreTrainedModel, found: Sequence[Site]) -> tuple[str, bool] | None:
+    """A place that would not be built as it is, and whether the configurations plan a RAF there."""
+    planned = {site.name: False for site in found}
     for path, part in model.named_modules():
         if isinstance(part, PreTrainedModel):
             config = RafConfig.of(part.config)
             chosen = [site for site in found if config is not None and is_chosen(site, config)]
             planned |= {site.name: True for site in chosen if not path or site.name.startswith(f"{path}.")}
-    wrong = [name for name in planned if planned[name] != is_rational[name]]
-    if wrong:
-        logging.getLogger("raft").warning(
-            "%s is saved, but will not be loaded as it is: its configuration says that %s has %s, but it has "
-            "%s; convert or revert the whole model, or save the part that was converted",
-            type(model).__name__, wrong[0], *(["a RAF", "none"] if planned[wrong[0]] else ["none", "one"]),
-        )  # fmt: skip
+    return next(
+        ((site.name, planned[site.name]) for site in found if planned[site.name] != is_rational(site)), None
+    )
+
+
+def _as_it_is(config: RafConfig, found: Sequence[Site]) -> RafConfig:
+    """The block with the layers that have RAFs now, and those that share one."""
+    owners: dict[int, int] = {}
+    for site in found:
+        if site.kind == "ffn" and site.layer is not None and is_rational(site):
+            act = site.activation
+            owners[site.layer] = id(act.shared if isinstance(act, SharedRational) else act)
+    every = {site.layer for site in found if site.kind == "ffn"}
+    layers = "all" if set(owners) == every else tuple(sorted(owners))
+    shared = config.shared
+    if isinstance(shared, Mapping):
+        groups: dict[int, list[int]] = {}
+        for layer, owner in owners.items():
+            groups.setdefault(owner, []).append(layer)
+        several = [tuple(of) for of in groups.values() if len(of) > 1]
+        shared = {f"shared {number}": of for number, of in enumerate(several)} or False
+    return replace(config, layers=layers or config.layers, shared=shared)
+
+
+def _set_raf(model: PreTrainedModel, found: Sequence[Site], config: RafConfig) -> None:
+    own_configs(model)
+    for holder in configs_with_sites(model, [site for site in found if is_rational(site)]):
+        if holder.raf is not None:
+            holder.raf = config.to_dict()
+
+
+def _adopt_owners(model: PreTrainedModel) -> None:
+    """Let a RAF stand at a place that shares it, where the place that held it was taken out of the model."""
+    inside = set(model.modules())
+    for site in sites(model):
+        act = site.activation
+        if isinstance(act, SharedRational) and act.shared not in inside:
+            act.shared.replaced = act.replaced
+            site.put(act.shared)
+            inside.add(act.shared)
+
+
+def _check_size(model: PreTrainedModel) -> None:
+    """Raise ``ValueError`` unless the configuration builds a model with the same tensors."""
+    with torch.device("meta"):
+        built = type(model)(copy.deepcopy(model.config))
+    before, now = (
+        {name: value.shape for name, value in each.state_dict().items()} for each in (built, model)
+    )
+    wrong = next((name for name in (*before, *now) if before.get(name) != now.get(name)), None)
+    if wrong is not None:
+        there = "builds" if wrong in before else "does not build"
+        raise ValueError(
+            f"{type(model).__name__} cannot be saved: its layers were changed, and its configuration {there} "
+            f"{wrong}{' otherwise' if wrong in before and wrong in now else ''}; set the configuration's "
+            "sizes, such as num_hidden_layers, to the model's"
+        )
 
 
 def _tell_whole_of_parts(model: PreTrainedModel) -> None:

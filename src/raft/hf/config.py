@@ -38,6 +38,8 @@ class RafConfig:
             as ``{"lower": "0-5", "upper": "6-11"}``, one for each name (other layers keep their own).
         residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start.
         trainable: False freezes the coefficients.
+        scaled: each coefficient is kept in a unit that changes the function by about one over the inputs of a
+            conversion (see ``Rational.scale_to``). ``convert`` sets it; in a new model all units are one.
 
     Raises:
         ValueError: for an unknown site, version or function, or impossible degrees, layers or groups.
@@ -52,6 +54,7 @@ class RafConfig:
     shared: bool | str | Mapping[str, Layers] = False
     residual: bool = False
     trainable: bool = True
+    scaled: bool = False
     _layers: frozenset[int] | None = field(init=False, repr=False, compare=False, default=None)
     _shared: dict[str, frozenset[int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -59,7 +62,7 @@ class RafConfig:
         sites = (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
         object.__setattr__(self, "sites", sites)
         object.__setattr__(self, "degrees", _degrees(self.degrees))
-        for name in ("residual", "trainable"):
+        for name in ("residual", "trainable", "scaled"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"raf.{name} must be true or false, not {getattr(self, name)!r}")
         if not isinstance(self.layers, (str, Iterable)):

@@ -18,7 +18,7 @@ from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
 from raft.hf.adapters import conceal, expose
-from raft.hf.blocks import configs_with_sites, is_chosen, own_configs
+from raft.hf.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
 from raft.hf.calibration import Calibration, Seen, observe
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
@@ -30,8 +30,11 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 
 
 REPORT = "conversion_report"
-DOUBTFUL = 0.2
+WARN_MAX_FIT_ERROR = 0.2
 """A larger error of a fit is worth a warning: a third of it was seen to do no harm, four times it to ruin."""
+
+SCALING_POINTS = 1001
+"""Evenly spaced inputs that coefficients are scaled for where no calibration tells which there are."""
 
 
 def convert(
@@ -87,8 +90,12 @@ def convert(
             f"config is a RafConfig or its keys and values, not a {type(config).__name__}; texts are given "
             "as calibration=…"
         )
-    config = config or RafConfig.of(model.config) or RafConfig()
     before = RafConfig.of(model.config)
+    config = config or before or RafConfig()
+    if before is None or not rationals(model):
+        config = replace(config, scaled=True)
+    else:  # what has RAFs keeps its units
+        config = replace(config, scaled=before.scaled)
     if before is not None and replace(before, trainable=config.trainable) != config and rationals(model):
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
@@ -103,7 +110,7 @@ def convert(
     except ValueError:
         conceal(model)
         raise
-    fixed = [site for site in found if not isinstance(site.activation, (Rational, SharedRational))]
+    fixed = [site for site in found if not is_rational(site)]
     seen = None
     if calibration is not None and fixed:
         try:
@@ -118,7 +125,7 @@ def convert(
         )
     report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
     worst = max(report, key=lambda each: each.max_error, default=None)
-    if worst is not None and worst.max_error > DOUBTFUL:
+    if worst is not None and worst.max_error > WARN_MAX_FIT_ERROR:
         logging.getLogger("raft").warning(
             "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher "
             "degrees, or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
@@ -130,6 +137,7 @@ def convert(
         own_configs(model)
         for config_of_part in configs_with_sites(model, found):
             config_of_part.raf = config.to_dict()
+        remember_layout(model)
     return model
 
 
@@ -142,8 +150,9 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
     for site in sites(model):
-        if isinstance(site.activation, (Rational, SharedRational)) and site.activation.replaced:
-            site.put(site.activation.replaced[0])
+        act = site.activation
+        if isinstance(act, (Rational, SharedRational)) and act.replaced:
+            site.put(act.replaced[0])
     conceal(model)
     own_configs(model)
     for module in model.modules():
@@ -247,7 +256,9 @@ def replace_activations(
         model: built or being built, on any device (the meta device too).
         config: which sites, and which rational.
         seen: by name of the site, the inputs to fit for.
-        interval: where the fits are made for the other sites; the ready fits where it is None.
+        interval: where the fits are made for the other sites, and coefficients scaled. Where it is None, as
+            in a model that is being built, they get the ready fits, and scales of one until a checkpoint
+            brings others.
 
     Raises:
         ValueError: for a chosen feed-forward block whose activation has parameters of its own.
@@ -259,7 +270,7 @@ def replace_activations(
     pooled = _pooled(chosen, config, seen or {})
     report = ConversionReport()
     for site in chosen:
-        if isinstance(site.activation, (Rational, SharedRational)):
+        if is_rational(site):
             if isinstance(site.activation, Rational):
                 owners.setdefault(_owner(site, config), (site.name, site.activation))
             continue
@@ -271,6 +282,8 @@ def replace_activations(
         else:
             start = _start(replaced, config, pooled.get(owner), interval)
             act = _built(replaced, start, config)
+            if config.scaled:
+                act.scale_to(None if interval is None else _inputs(start, pooled.get(owner)))
             _move(act, site)
             site.put(act.train(model.training))
             owners[owner] = site.name, act
@@ -323,6 +336,11 @@ def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Ratio
         act.replaced = (replaced,)
     act.trainable = config.trainable
     return act.requires_grad_(config.trainable)
+
+
+def _inputs(start: Fit, samples: Tensor | None) -> Tensor:
+    """Those that a converted RAF's coefficients are scaled for."""
+    return torch.linspace(*start.interval, SCALING_POINTS, device="cpu") if samples is None else samples
 
 
 def _move(act: Rational, site: Site) -> None:

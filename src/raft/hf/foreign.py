@@ -89,7 +89,9 @@ def rational_from_state(state: Mapping[str, Tensor], prefix: str = "", version: 
     prefix = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
     entries = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     plain = {_plain_name(name, version): _tensor(value, prefix + name) for name, value in entries.items()}
-    if sorted(plain) != ["denominator", "numerator"] or len(entries) != 2:
+    has_doubles = len(plain) < len(entries)
+    _undo_own_form(plain, "", version, prefix)
+    if sorted(plain) != ["denominator", "numerator"] or has_doubles:
         found = ", ".join(sorted(entries)[:6]) or "nothing"
         raise InputError(f"{prefix or 'the state'} must hold numerator and denominator alone, not {found}")
     numerator, denominator = _coefficients(plain["numerator"], plain["denominator"], version, prefix)
@@ -266,10 +268,25 @@ def _convert_rationals(state: dict[str, Tensor], version: str) -> bool:
         for name in (numerator, denominator):
             if name not in state:
                 raise InputError(f"{prefix or 'the state'} has no {name.removeprefix(prefix)}")
+        _undo_own_form(state, prefix, version, prefix)
         state[numerator], state[denominator] = _coefficients(
             state[numerator], state[denominator], version, prefix
         )
     return bool(prefixes)
+
+
+def _undo_own_form(state: dict[str, Tensor], prefix: str, version: str, name: str) -> None:
+    """Plain coefficients in place of those that this package saved, which tell their form and units."""
+    form = state.pop(f"{prefix}raf_form", None)
+    if form is not None:
+        try:
+            Rational(version=version).check_form(form, name.rstrip(".") or "the state")
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    for part in (f"{prefix}numerator", f"{prefix}denominator"):
+        scale = state.pop(f"{part}_scale", None)
+        if scale is not None and part in state:
+            state[part] = state[part] * scale
 
 
 def _coefficients(numerator: Tensor, denominator: Tensor, version: str, prefix: str) -> tuple[Tensor, Tensor]:

@@ -39,13 +39,6 @@ class RaftTrainingArguments(TrainingArguments):
         default="constant",
         metadata={"help": "Schedule of the RAF coefficients after the warm-up: constant, linear or cosine."},
     )
-    raf_scaled_steps: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Fine-tuning: divide a coefficient's steps by how far it moves the function over the "
-            "training inputs; by default where a model with fixed activations is converted."
-        },
-    )
     time_budget_hours: float | None = field(
         default=None,
         metadata={

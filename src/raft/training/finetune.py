@@ -29,9 +29,8 @@ from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.hf.inputs import InputHistogram, recorded_inputs
 from raft.hf.peft import names_without_adapter
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.sensitivity import set_step_scales
 from raft.training.trainer import RaftTrainer
-from raft.training.tuning import WITH_RAFS, Part, set_tuning
+from raft.training.tuning import Part, set_tuning
 from raft.training.watching import coefficients
 
 Outputs = tuple[NDArray[np.float32], ...]
@@ -196,8 +195,6 @@ def finetune(
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
-    if tuning in WITH_RAFS and rationals(model) and _is_scaled(arguments, report) and data.texts:
-        set_step_scales(model, data.texts[:CALIBRATION_TEXTS], tokenizer)
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
     rafs = {0: coefficients(model)} if rationals(model) else {}
@@ -274,12 +271,6 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
     model.train(was_training)
     return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
-
-
-def _is_scaled(arguments: RaftTrainingArguments, report: ConversionReport | None) -> bool:
-    """The paper's rates are those of models that were pretrained with RAFs: these have small inputs."""
-    asked = arguments.raf_scaled_steps
-    return report is not None if asked is None else asked
 
 
 def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:

@@ -30,7 +30,6 @@ from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
 from raft.training.processes import first_decides, largest
-from raft.training.sensitivity import scale_steps
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 from raft.training.watching import ProgressWithLoss, scalars
 
@@ -165,7 +164,6 @@ class RaftTrainer(Trainer):
                 a.raf_weight_decay,
             )
             self.optimizer = adamw(groups, betas=(a.adam_beta1, a.adam_beta2), eps=a.adam_epsilon)
-            scale_steps(self.optimizer, self.model)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:

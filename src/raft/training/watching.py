@@ -139,11 +139,13 @@ def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
 
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     """All RAF coefficients by name, ``<site>.numerator`` and ``<site>.denominator``, on the CPU."""
-    return {
-        f"{site}.{name}": _whole(parameter).detach().cpu().clone()
-        for site, act in _rationals(model).items()
-        for name, parameter in act.named_parameters()
-    }
+    found = {}
+    for site, act in _rationals(model).items():
+        for name, parameter in act.named_parameters():
+            scale = getattr(act, f"{name}_scale")
+            values = _whole(parameter).detach().cpu()
+            found[f"{site}.{name}"] = values.clone() if scale is None else values * scale.cpu()
+    return found
 
 
 def forms(model: PreTrainedModel) -> dict[str, str]:
