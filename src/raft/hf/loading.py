@@ -141,15 +141,15 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
         ValueError: where it has others, and so should have these.
     """
     missing = set(info["missing_keys"])
-    coefficients = [f"{name}.{part}" for name in rationals(model) for part in ("numerator", "denominator")]
-    has_some = any(name not in missing for name in coefficients)
-    for site in sites(model):
+    coefficients = {f"{name}.{part}" for name in rationals(model) for part in ("numerator", "denominator")}
+    for site in sites(model) if coefficients & missing else ():
         act = site.activation
-        lacking = [name for name in coefficients if name in missing and name.rpartition(".")[0] == site.name]
+        lacking = [f"{site.name}.{part}" for part in ("numerator", "denominator")]
+        lacking = [name for name in lacking if name in missing]
         around = [name for name in _parameters(model, site.parent) if name.rpartition(".")[0] != site.name]
         if not isinstance(act, Rational) or not lacking or missing.issuperset(around):
             continue  # a new pooler's RAF is as new as its weights
-        if has_some:
+        if coefficients - missing:
             raise ValueError(
                 f"{source} has no {lacking[0]}, though it has the weights around it and other coefficients "
                 "of RAFs: it is damaged, or of another model"

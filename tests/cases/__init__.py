@@ -1,0 +1,4 @@
+"""Inputs that real users gave and that once went wrong, each with its right outcome.
+
+``python -m tests.cases`` replays them through the installed package and prints a line for each.
+"""
