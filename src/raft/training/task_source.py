@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from raft.data.files import bare_name
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
 from raft.data.squad import Question, Split, Version, load_squad
@@ -94,7 +95,7 @@ class TaskOptions:
 
 def name_of(dataset: str) -> str:
     """What a data set of the user's own is called where no name is given: ``mine`` of ``data/mine.csv``."""
-    return Path(dataset.partition(":")[0]).stem
+    return bare_name(Path(dataset.partition(":")[0]))
 
 
 class Sources:
