@@ -191,7 +191,7 @@ def _unlabelled(record: Record) -> Record:
 
 
 def _classes(source: str, records: Records) -> list[str]:
-    """The classes that there are, as most shortly written, in the order of their numbers where all are whole."""
+    """The classes that there are, in their shortest form; in their numbers' order where all are whole."""
     found = [class_name(record.label) for record in records if record and record.label is not None]
     classes: dict[str, str] = {}
     for name in found:
