@@ -149,6 +149,14 @@ def test_a_data_set_of_ones_own(run: Run, model: Path, tmp_path: Path) -> None:
     assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
 
 
+def test_a_row_that_cannot_be_read_is_told_in_one_line(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 0}\n{"text": "b\\ud800", "label": 1}\n')
+    words = ["--dataset", tmp_path / "a.jsonl", "--model", model, "--output_dir", tmp_path / "out"]
+    status, _, err = run(*words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "a.jsonl, line 2: column 'text' holds half a character ('b\\ud800'); mend or remove it" in err
+
+
 def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
     words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
     still = ["--num_train_epochs", 9, "--learning_rate", "1e-9", "--patience", 2]

@@ -51,7 +51,8 @@ class TaskOptions:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Any other data set: a file or folder of csv, tsv, jsonl or parquet, or a hub name."
+            "help": "Any other data set: a file or folder of csv, tsv, jsonl, parquet or arrow, or a hub "
+            "name."
         },
     )
     text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
