@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -149,6 +149,14 @@ def test_a_data_set_of_ones_own(run: Run, model: Path, tmp_path: Path) -> None:
     assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
 
 
+def test_a_row_that_cannot_be_read_is_told_in_one_line(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 0}\n{"text": "b\\ud800", "label": 1}\n')
+    words = ["--dataset", tmp_path / "a.jsonl", "--model", model, "--output_dir", tmp_path / "out"]
+    status, _, err = run(*words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "a.jsonl, line 2: column 'text' holds half a character ('b\\ud800'); mend or remove it" in err
+
+
 def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
     words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out"]
     still = ["--num_train_epochs", 9, "--learning_rate", "1e-9", "--patience", 2]
@@ -230,20 +238,152 @@ def test_a_service_that_is_not_there_is_told_before_anything_is_read(
     assert "carrier_pigeons is not supported" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("task", "positions"), [("rte", 10), ("squad", 15)])
+SMALL: dict[str, Any] = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+    "pad_token_id": 0, "attention_window": 4,
+}  # fmt: skip
+
+
+def short_model(kind: str, positions: int, tokenizer_of: Path, folder: Path, head: Any = AutoModel) -> Path:
+    """A model of few positions, with a tokenizer that says nothing of them."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    size = {
+        name: value for name, value in SMALL.items() if name != "attention_window" or kind == "longformer"
+    }
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(tokenizer), max_position_embeddings=positions, type_vocab_size=2, **size
+    )
+    head.from_config(config).save_pretrained(folder)
+    tokenizer.model_max_length = int(1e30)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "positions"),
+    [
+        ("rte", "bert", 10),
+        ("squad", "bert", 15),
+        ("rte", "roberta", 10),
+        ("squad", "roberta", 16),
+        ("rte", "xlm-roberta", 10),
+        ("rte", "camembert", 10),
+        ("rte", "longformer", 10),
+        ("rte", "mpnet", 10),
+        ("squad", "mpnet", 17),
+    ],
+)
 def test_inputs_are_cut_to_what_a_model_has_positions_for(
-    task: str, positions: int, run: Run, glue: Path, model: Path, tmp_path: Path
+    task: str, kind: str, positions: int, run: Run, glue: Path, model: Path, tmp_path: Path
 ) -> None:
-    config = AutoConfig.from_pretrained(model)
-    config.max_position_embeddings = positions
-    short = tmp_path / "short"
-    AutoModel.from_config(config).save_pretrained(short)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.model_max_length = int(1e30)  # as of tokenizers that say nothing
-    tokenizer.save_pretrained(short)
+    short = short_model(kind, positions, model, tmp_path / "short")
     words = ["--task", task, "--data_dir", glue, "--model", short, "--num_train_epochs", 1]
     status, _, err = run(*words, "--output_dir", tmp_path / "out")
     assert (status, err) == (0, "")
+
+
+def test_inputs_of_a_grid_and_of_a_transfer_are_cut_too(
+    glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = short_model("roberta", 10, model, tmp_path / "short", AutoModelForSequenceClassification)
+    grid = ["grid", "--tasks", "rte", "--models", str(short), "--activations", "keep", "raf", "--sizes", "20"]
+    grid += ["--seeds", "1", "--data_dir", str(glue), "--num_train_epochs", "1", *QUIET]
+    assert main([*grid, "--output_dir", str(tmp_path / "grid")]) == 0, capsys.readouterr().err
+    words = ["transfer", "--task", "rte", "--data_dir", str(glue), "--model", str(short)]
+    names = ["--labels", "LABEL_0=entailment", "LABEL_1=not_entailment"]
+    assert main([*words, *names]) == 0, capsys.readouterr().err
+
+
+def test_inputs_of_an_adapter_are_cut_to_its_base_models_positions(
+    glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peft = pytest.importorskip("peft")
+    short = short_model("roberta", 10, model, tmp_path / "short", AutoModelForSequenceClassification)
+    base = AutoModelForSequenceClassification.from_pretrained(short)
+    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query"])
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(short).save_pretrained(tmp_path / "adapter")
+    words = ["transfer", "--task", "rte", "--data_dir", str(glue), "--model", str(tmp_path / "adapter")]
+    names = ["--labels", "LABEL_0=entailment", "LABEL_1=not_entailment"]
+    assert main([*words, *names]) == 0, capsys.readouterr().err
+
+
+@pytest.fixture
+def three_way(tmp_path: Path) -> Path:
+    rows = [{"text": f"anna is in the {place}", "label": place} for place in PLACES[:3]] * 10
+    path = tmp_path / "three_classes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_head_with_another_number_of_outputs_is_replaced(
+    kind: str, outputs: int, run: Run, three_way: Path, model: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    size = {**SMALL, "max_position_embeddings": 48, "vocab_size": len(tokenizer), "num_labels": outputs}
+    del size["attention_window"]
+    config = AutoConfig.for_model(kind, **size)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "tuned")
+    tokenizer.save_pretrained(tmp_path / "tuned")
+    words = ["--model", tmp_path / "tuned", "--num_train_epochs", 1, "--save_model", "true"]
+    for place in ("a", "b"):
+        status, _, err = run("--dataset", three_way, *words, "--output_dir", tmp_path / place)
+        assert status == 0, err
+    line = f"the head of {tmp_path / 'tuned'} has {outputs} outputs and the task needs 3: it gets a new one ("
+    assert [record.getMessage().startswith(line) for record in caplog.records if record.name == "raft"] == [
+        True,
+        True,
+    ]
+    first, second = (load_file(tmp_path / place / "model.safetensors") for place in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)  # new weights are the seed's
+    result = json.loads((tmp_path / "a" / "finetuning.json").read_text())
+    assert result["trained"]["head"] > 0
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+@pytest.mark.parametrize("task", ["squad", "stsb"])
+def test_a_tuned_model_is_tuned_on_another_kind_of_task(
+    task: str, outputs: int, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    head = AutoModelForSequenceClassification.from_pretrained(model, num_labels=outputs)
+    head.save_pretrained(tmp_path / "tuned")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "tuned")
+    rows = [f"0\ta\tb\tc\td\te\tf\tanna is here\tanna sees\t{i % 6}" for i in range(24)]
+    header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
+    (tmp_path / "STS-B").mkdir()
+    for part in ("train", "dev"):
+        (tmp_path / "STS-B" / f"{part}.tsv").write_text("\n".join([header, *rows]) + "\n")
+    words = ["--task", task, "--data_dir", glue if task == "squad" else tmp_path, "--num_train_epochs", 1]
+    status, _, err = run(*words, "--model", tmp_path / "tuned", "--output_dir", tmp_path / "out")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("bert.embeddings.word_embeddings.weight", [9, 32]),
+        ("bert.encoder.layer.0.intermediate.intermediate_act_fn.numerator", [4]),
+        ("classifier.weight", [2, 9]),
+    ],
+    ids=["embeddings", "RAF", "head of another width"],
+)
+def test_nothing_but_the_outputs_of_a_head_may_have_another_shape(
+    name: str, shape: list[int], run: Run, three_way: Path, model: Path, tmp_path: Path
+) -> None:
+    head = raft.convert(AutoModelForSequenceClassification.from_pretrained(model))
+    head.save_pretrained(tmp_path / "tuned")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "tuned")
+    file = tmp_path / "tuned" / "model.safetensors"
+    save_file({**load_file(file), name: torch.zeros(shape)}, file, {"format": "pt"})
+    words = ["--dataset", three_way, "--model", tmp_path / "tuned", "--output_dir", tmp_path / "out"]
+    status, _, err = run(*words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert name in err
+    assert str(shape) in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_decoder_without_a_padding_token_is_tuned(

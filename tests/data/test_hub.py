@@ -142,7 +142,7 @@ def test_rows_without_text_are_left_out(streaming: bool, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("body", "a/b has no column 'body', only id, text"),
+        ("body", "a/b: no column 'body', only id, text"),
         ("id", "column 'id' of a/b holds int, not text"),
     ],
 )

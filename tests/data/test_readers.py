@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from raft.data import readers
+from raft.data import json_rows, readers
 from raft.data.corpora import open_corpus
-from raft.data.readers import check_file, format_of, read_texts
+from raft.data.files import format_of
+from raft.data.readers import check_texts, read_texts
 from raft.errors import InputError
 
 TEXTS = [f"Größe {i}: the {i}th text,\tof {i * i} characters “or so”." for i in range(300)]
@@ -123,8 +124,10 @@ def test_rows_without_text_are_left_out(tmp_path: Path) -> None:
 def test_a_json_array_of_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in TEXTS], indent=1))
     assert read(tmp_path / "a.json") == TEXTS
-    monkeypatch.setattr(readers, "LONGEST_ARRAY", 1000)
-    with pytest.raises(InputError, match=r"a\.json as json: one array of more than 1,000 characters"):
+    monkeypatch.setattr(json_rows, "LONGEST_WHOLE", 1000)
+    with pytest.raises(
+        InputError, match=r"a\.json does not hold one object a line, and is larger than 1,000 bytes"
+    ):
         read(tmp_path / "a.json")
 
 
@@ -192,7 +195,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         if compression
     },
     "zst without its last byte": (cut_off("bad.txt.zst", 0.9999), "cannot read {} as text"),
-    "truncated jsonl": (cut_off("bad.jsonl"), "cannot read {} as json: object 1"),
+    "truncated jsonl": (cut_off("bad.jsonl"), "{}, line 153: not JSON (Unterminated string"),
     "truncated parquet": (cut_off("bad.parquet"), "cannot read {} as parquet"),
     "overwritten parquet": (overwritten_parquet, "cannot read {} as parquet"),
     "parquet of wide integers": (parquet_of_wide_integers, "cannot read {} as parquet: Integers with more"),
@@ -212,19 +215,22 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     },
     "blank jsonl": (holding("bad.jsonl", b"\n\n"), "{} holds no text"),
     "jsonl of empty texts": (holding("bad.jsonl", b'{"text": " "}\n'), "{} holds no text"),
-    "jsonl without the column": (holding("bad.jsonl", b'{"body": "x"}'), "{} has no column 'text', only b"),
-    "parquet without the column": (table(body=["x"], id=[1]), "{} has no column 'text', only body, id"),
-    "jsonl of ints": (holding("bad.jsonl", b'{"text": 3}'), "column 'text' of {} holds int, not text"),
-    "jsonl of lists": (holding("bad.jsonl", b'{"text": ["x"]}'), "column 'text' of {} holds list, not text"),
+    "jsonl without the column": (holding("bad.jsonl", b'{"body": "x"}'),
+                                 "{}, line 1: no column 'text', only body"),
+    "parquet without the column": (table(body=["x"], id=[1]), "{}: no column 'text', only body, id"),
+    "jsonl of ints": (holding("bad.jsonl", b'{"text": 3}'), "{}, line 1: column 'text' holds int, not text"),
+    "jsonl of lists": (holding("bad.jsonl", b'{"text": ["x"]}'),
+                       "{}, line 1: column 'text' holds list, not one value; write one object a line"),
     "parquet of ints": (table(text=[1, 2]), "column 'text' of {} holds int64, not text"),
     "parquet of lists": (table(text=[["a"], ["b"]]), "column 'text' of {} holds list<"),
-    "array of ints": (holding("bad.json", b"[1, 2]"), "{} holds a int where an object was expected"),
-    "array among lines": (holding("bad.jsonl", b'{"text": "x"}\n["y"]\n'), "{} holds a list where an object"),
-    "broken array": (holding("bad.json", b'[{"text": "x"},\n'), "cannot read {} as json"),
-    "deep array": (holding("bad.json", b"[" * 100_000), "cannot read {} as json"),
-    "second line is no json": (holding("bad.jsonl", b'{"text": "x"}\nnonsense'), "{} as json: object 2: "),
+    "array of ints": (holding("bad.json", b"[1, 2]"), "{}, object 1: a int where an object was expected"),
+    "array among lines": (holding("bad.jsonl", b'{"text": "x"}\n["y"]\n'),
+                          "{}, line 2: a list where an object was expected"),
+    "broken array": (holding("bad.json", b'[{"text": "x"},\n'), "{}, line 2: not JSON ("),
+    "deep array": (holding("bad.json", b"[" * 100_000), "{}, line 1: not JSON (maximum recursion"),
+    "second line is no json": (holding("bad.jsonl", b'{"text": "x"}\nnonsense'), "{}, line 2: not JSON ("),
     "invalid utf-8 in txt": (holding("bad.txt", b"fine\n\n\xff\xfe"), "cannot read {} as text: 'utf-8'"),
-    "invalid utf-8 in jsonl": (holding("bad.jsonl", b'{"text": "\xff"}'), "cannot read {} as json: 'utf-8'"),
+    "invalid utf-8 in jsonl": (holding("bad.jsonl", b'{"text": "\xff"}'), "{}, line 1: not UTF-8 text"),
     "invalid utf-8 in parquet": (
         table(text=pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\xfe"]).buffers())),
         "cannot read {} as parquet: 'utf-8' codec",
@@ -248,7 +254,7 @@ def test_a_broken_file_is_named_in_one_line(broken: str, tmp_path: Path) -> None
     [
         pytest.param(cut_off("bad.parquet"), "cannot read {} as parquet", id="truncated parquet"),
         pytest.param(holding("bad.txt", b""), "{} is empty", id="empty shard"),
-        pytest.param(table(body=["x"]), "{} has no column 'text'", id="missing column"),
+        pytest.param(table(body=["x"]), "{}: no column 'text', only body", id="missing column"),
     ],
 )  # fmt: skip
 def test_what_the_eye_can_see_is_said_before_anything_is_read(
@@ -263,4 +269,4 @@ def test_what_the_eye_can_see_is_said_before_anything_is_read(
 
 def test_a_good_file_is_not_refused(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
-        check_file(write(tmp_path / f"a{suffix}", TEXTS), "text")
+        check_texts(write(tmp_path / f"a{suffix}", TEXTS), "text")

@@ -109,6 +109,10 @@ FILE = "{file}, article 1, paragraph 1, question 2"
             "{file}, question b: 'answer_start' is bool, where int is expected",
         ),
         (
+            {**qa("b", "1843"), "question": "cut \ud83d"},
+            r"{file}, question b: half a character in 'cut \ud83d'",
+        ),
+        (
             {**qa("b"), "answers": [{"text": "1843"}]},
             "{file}, question b: no 'answer_start'; the file must be in SQuAD's form",
         ),

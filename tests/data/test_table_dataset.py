@@ -108,10 +108,10 @@ def test_a_test_set_without_labels_is_hidden(write: Write, tmp_path: Path) -> No
 @every_kind
 def test_numbers_are_classes_in_their_order(write: Write, tmp_path: Path) -> None:
     path = tmp_path / f"train.{write.__name__}"
-    write(path, [{"text": "a", "label": i % 12 - 1} for i in range(24)])
+    write(path, [{"text": "a", "label": i % 12 - 2} for i in range(24)])
     task = load_table(str(path))
-    assert task.labels == tuple(str(i - 1) for i in range(12))
-    given = load_table(str(path), labels=[str(10 - i) for i in range(12)], metric="matthews")
+    assert task.labels == tuple(str(i - 2) for i in range(12))
+    given = load_table(str(path), labels=[str(9 - i) for i in range(12)], metric="matthews")
     assert given.metric == "matthews"
     assert [e.label for e in given.train] == [11 - e.label for e in task.train]
 
@@ -190,9 +190,8 @@ def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch)
         ("a.csv", b"text,label\na,x\nb\n", "a.csv, line 3: 1 columns where 2 are expected"),
         ("a.csv", b'text,label\na,x\n"b,y\n', "a.csv, line 3: unexpected end of data; mend it, or write the"),
         ("a.csv", b"text,label\na,x\n\xff,y\n", "a.csv, line 3: not UTF-8 text; convert the file"),
-        ("a.tsv", b"text\tlabel\na\tx\nb\t\n", "a.tsv, line 3: column 'label' holds nothing, not a label"),
-        ("a.tsv", b"text\tclass\na\tx\n", "a.tsv, line 1: no column 'label' in the header, only text, class"),
-        ("a.tsv", b"", "a.tsv, line 1: no column 'text' in the header"),
+        ("a.tsv", b"text\tclass\na\tx\n", "a.tsv, line 1: no column 'label', only text, class"),
+        ("a.tsv", b"\n", "a.tsv, line 1: no column 'text', only "),
         ("a.tsv", b"text\tlabel\n", "a.tsv: the train set holds no rows; fill or remove it"),
         ("a.tsv", b"text\tlabel\na\tx\nb\tx\n", "a.tsv has one class only, 'x'; a task needs two"),
         ("a.tsv", b"text\tlabel\na\tx\nb\ty\n", "a.tsv has 2 examples, too few to hold out a test set"),
@@ -205,10 +204,12 @@ def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch)
         ),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: no column 'label', only text"),
         ("a.jsonl", b'{"text": 5, "label": 1}\n', "a.jsonl, line 1: column 'text' holds int, not text"),
-        ("a.jsonl", b'{"text": "a", "label": null}\n', "line 1: column 'label' holds nothing, not a label"),
-        ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: column 'label' holds list, not a label"),
-        ("a.parquet", b"text\tlabel\n", "a.parquet cannot be read as parquet: "),
-        ("a.xlsx", b"", "a.xlsx is none of .csv, .tsv, .txt, .jsonl, .json, .parquet; convert it"),
+        ("a.jsonl", b'{"text": "a", "label": null}\n', "a.jsonl has no labelled training examples"),
+        ("a.tsv", b"text\tlabel\na\t\n", "a.tsv has no labelled training examples"),
+        ("a.tsv", b"", "a.tsv is empty (0 bytes)"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: column 'label' holds list, not one value"),
+        ("a.parquet", b"text\tlabel\n", "a.parquet as parquet: "),
+        ("a.xlsx", b"", "a.xlsx is none of .csv, .tsv, .txt, .jsonl, .json, .parquet, .arrow; convert"),
     ],
 )
 def test_broken_files_are_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -257,3 +258,163 @@ def test_a_class_that_training_does_not_have_is_refused(tmp_path: Path) -> None:
     tsv(tmp_path / "test.tsv", [{"id": 1, "head": "a", "body": "b", "kind": "food", "stars": 1}])
     with pytest.raises(InputError, match=r"test.tsv, line 2: label 'food' is none of art, sport, war"):
         load_table(str(tmp_path), "head", "body", "kind")
+
+
+def labelled(*labels: str, count: int = 30) -> str:
+    return "text,label\n" + "".join(f"t{i},{labels[i % len(labels)]}\n" for i in range(count))
+
+
+NO_LABEL = "no label; rows without one are left out, "
+MINUS_ONE = "-1 stands beside classes from 0 on, and is taken for no label"
+LABELS: dict[str, tuple[str, tuple[str, ...], int, list[str]]] = {
+    "-1 beside 0 and 1": (
+        labelled("0", "1", "-1"),
+        ("0", "1"),
+        20,
+        [MINUS_ONE, f"line 4: {NO_LABEL}10 in all"],
+    ),
+    "-1.0 beside 0.0 and 1.0": (labelled("0.0", "1.0", "-1.0"), ("0.0", "1.0"), 20, [MINUS_ONE, NO_LABEL]),
+    "-1 and 1": (labelled("1", "-1"), ("-1", "1"), 30, []),
+    "-1 and 0": (labelled("0", "-1"), ("-1", "0"), 30, []),
+    "-1 beside names": (labelled("0", "-1", "x"), ("-1", "0", "x"), 30, []),
+    "spaces": (labelled("pos", " pos", "neg ", "neg"), ("neg", "pos"), 30, []),
+    "one empty": (labelled("pos", "neg") + "t,\n", ("neg", "pos"), 30, [f"line 32: {NO_LABEL}1 in all"]),
+    "some blank": (labelled("pos", "neg", "  "), ("neg", "pos"), 20, [f"line 4: {NO_LABEL}10 in all"]),
+    "1.0 and 1": (labelled("0", "1.0", "1"), ("0", "1"), 30, []),
+    "0.5 and 0.50": (labelled("0.5", "0.50", "1.5"), ("0.5", "1.5"), 30, []),
+    "True and true": (labelled("True", "true", "FALSE", "false"), ("FALSE", "True"), 30, []),
+    "codes": (labelled("01", "1"), ("01", "1"), 30, []),
+    "large numbers": (
+        labelled("12345678901234567890", "12345678901234567891"),
+        ("12345678901234567890", "12345678901234567891"),
+        30,
+        [],
+    ),
+    "case": (
+        labelled("Pos", "pos", "neg"),
+        ("Pos", "neg", "pos"),
+        30,
+        ["the classes Pos, pos differ by their case"],
+    ),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_labels_of_other_people_make_no_class_in_silence(
+    labels: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content, classes, examples, lines = LABELS[labels]
+    (tmp_path / "a.csv").write_text(content)
+    task = load_table(str(tmp_path / "a.csv"))
+    assert task.labels == classes
+    assert len(task.train) + len(task.test) == examples
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(lines), said
+    assert all(line in message for line, message in zip(lines, said, strict=True))
+
+
+def test_labels_are_the_same_classes_across_files(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(labelled("1.0", "0.0"))
+    jsonl(tmp_path / "dev.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": " 0"}])
+    parquet(tmp_path / "test.parquet", [{"text": "c", "label": 0.0}, {"text": "d", "label": 1.0}])
+    task = load_table(str(tmp_path))
+    assert task.validation == [Example("a", None, 1), Example("b", None, 0)]
+    assert task.test == [Example("c", None, 0), Example("d", None, 1)]
+
+
+def test_truth_values_are_the_same_classes_across_files(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(labelled("true", "false"))
+    jsonl(tmp_path / "test.jsonl", [{"text": "a", "label": True}, {"text": "b", "label": False}])
+    assert load_table(str(tmp_path)).test == [Example("a", None, 1), Example("b", None, 0)]
+
+
+@pytest.mark.parametrize("unlabelled", ["-1", ""])
+def test_a_test_set_without_labels_on_its_rows_is_hidden(unlabelled: str, tmp_path: Path) -> None:
+    for part, labels in (("train", ("0", "1")), ("dev", ("0", "1")), ("test", (unlabelled,))):
+        (tmp_path / f"{part}.csv").write_text(labelled(*labels))
+    task = load_table(str(tmp_path))
+    assert task.test == task.validation
+    assert len(task.hidden["test"]) == 30
+
+
+def test_scores_may_be_negative_or_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.csv").write_text(labelled("0", "1", "-1", ""))
+    task = load_table(str(tmp_path / "a.csv"), regression=True)
+    assert {example.label for example in task.train} == {-1.0, 0.0, 1.0}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith("a.csv, line 5: no label; rows without one are left out, 7 in all")
+
+
+EMPTY = "the text is empty, in this row as in all; name the right column"
+REFUSED: dict[str, tuple[str, str, dict[str, str], str]] = {
+    "two texts": (
+        "a.csv",
+        "text,text,label\na,b,0\nc,d,1\n",
+        {},
+        "line 1: 2 columns are called 'text'; rename",
+    ),
+    "two labels": (
+        "a.tsv",
+        "text\tlabel\tlabel\na\t0\t1\n",
+        {},
+        "line 1: 2 columns are called 'label'; rename",
+    ),
+    "empty texts": ("a.csv", "text,label\n,0\n  ,1\n", {}, f"a.csv, line 3: {EMPTY}"),
+    "empty texts in jsonl": ("a.jsonl", '{"text": "", "label": 0}\n{"text": " ", "label": 1}\n', {}, EMPTY),
+    "empty second texts": (
+        "a.csv",
+        "text,b,label\na,,0\nc,,1\n",
+        {"second_text": "b"},
+        "the second text is empty",
+    ),
+    "half a character": (
+        "a.jsonl",
+        '{"text": "a", "label": 0}\n{"text": "b\\ud800", "label": 1}\n',
+        {},
+        r"a.jsonl, line 2: column 'text' holds half a character ('b\ud800'); mend or remove it",
+    ),
+    "half a character in a label": (
+        "a.jsonl",
+        '{"text": "a", "label": "\\udc00"}\n',
+        {},
+        "a.jsonl, line 1: column 'label' holds half a character",
+    ),
+    "quotation mark left open": (
+        "a.csv",
+        'text,label\n"a,0\n' + "b,1\n" * 50_000,
+        {},
+        "unexpected end of data",
+    ),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_tables_that_cannot_be_meant_are_refused(refused: str, tmp_path: Path) -> None:
+    name, content, columns, message = REFUSED[refused]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_table(str(tmp_path / name), **columns)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_texts_of_a_test_set_without_labels_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "dev"):
+        (tmp_path / f"{part}.csv").write_text(labelled("0", "1"))
+    (tmp_path / "test.csv").write_text('text\n""\n" "\n')
+    with pytest.raises(InputError, match=f"test.csv, line 3: {EMPTY}"):
+        load_table(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_long_values_and_nul_bytes_are_text(name: str, tmp_path: Path) -> None:
+    text = "word \0" * 50_000
+    content = labelled("0", "1").replace("t3,", f"{text},")
+    (tmp_path / name).write_text(content if name == "a.csv" else content.replace(",", "\t"))
+    task = load_table(str(tmp_path / name))
+    assert text in [example.first for example in (*task.train, *task.test)]
+
+
+def test_columns_that_are_not_asked_for_may_have_one_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,,,label\n" + "a,1,2,x\nb,3,4,y\n" * 5)
+    assert len(load_table(str(tmp_path / "a.csv")).train) == 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,15 +17,13 @@ import pandas as pd
 from raft.data import python_docs
 from raft.data.cache import build_once, cache_directory, file_digest, key_of
 from raft.data.encoding import usable_cores
+from raft.data.files import PART_NAMES, data_files, format_of, is_compressed, part_of, suffix_of
 from raft.data.hub import open_hub
-from raft.data.readers import COMPRESSED, check_file, format_of, read_texts
+from raft.data.readers import TEXTS, check_texts, read_texts
 from raft.errors import InputError
 
 Split = Literal["train", "validation"]
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 PYTHON_DOCS = "pydocs"
-ABOUT = ("README", "LICENSE", "LICENCE")
-"""Files that tell of a corpus, and are no part of it."""
 OPEN_FILES = 64
 """Of a folder, that the first texts are read from at once."""
 
@@ -117,11 +114,12 @@ def open_corpus(
 
     Args:
         source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not (gz, bz2, xz,
-            zst); or a hub dataset's name, ``owner/name`` or ``owner/name:configuration``. Of a folder, files
-            whose names, or folders', hold the word validation, valid, val or dev are held out, those with the
-            word test are left out, and so are README and LICENSE; without held-out files, a share of the
-            documents is held out, by the hash of their text.
-        text_column: column of parquet and jsonl that holds the text.
+            zst), or what ``save_to_disk`` of ``datasets`` wrote; or a hub dataset's name, ``owner/name`` or
+            ``owner/name:configuration``. Of a folder, files whose names, or folders', hold the word
+            validation, valid, val or dev are held out, those with the word test are left out, and so is what
+            is hidden or tells of the data (README, LICENSE, ``dataset_info.json``); without held-out files,
+            a share of the documents is held out, by the hash of their text.
+        text_column: column of parquet, arrow and jsonl that holds the text.
         validation_share: between 0 and 1.
         streaming: read a hub dataset as it arrives and keep what was read, instead of downloading it first.
 
@@ -136,10 +134,7 @@ def open_corpus(
             raise InputError(f"--streaming is of hub datasets, and {source} is here already: leave it out")
         parts = tuple(_file_part(file, split, text_column) for file, split in _splits(path))
     elif (
-        source.startswith((".", "/", "~"))
-        or source.count("/") > 1
-        or format_of(path)
-        or path.suffix in COMPRESSED
+        source.startswith((".", "/", "~")) or source.count("/") > 1 or format_of(path) or is_compressed(path)
     ):
         raise InputError(f"no corpus at {source}: the path does not exist")
     else:
@@ -154,7 +149,7 @@ def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
 
     Args:
         source: as of ``open_corpus``.
-        text_column: column of parquet and jsonl that holds the text.
+        text_column: column of parquet, arrow and jsonl that holds the text.
 
     Raises:
         InputError: as of ``open_corpus``; and where there is no text to train or to validate on.
@@ -178,9 +173,9 @@ def first_texts(source: str, count: int, text_column: str = "text") -> list[str]
     """The first texts of a file, or of a folder's files in turn; no more is read than that.
 
     Args:
-        source: a file or folder of txt (one text a line), jsonl or parquet, compressed or not.
+        source: a file or folder of txt (one text a line), jsonl, parquet or arrow, compressed or not.
         count: how many, or as many as there are.
-        text_column: column of parquet and jsonl that holds the text.
+        text_column: column of parquet, arrow and jsonl that holds the text.
 
     Raises:
         InputError: for a missing source or one without a text, an unknown format, or a missing column.
@@ -213,40 +208,26 @@ def _python_docs() -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    files = [path]
-    if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and format_of(file) and not file.name.upper().startswith(ABOUT)
-        )
-    if not files or not format_of(files[0]):
+    files = data_files(path, TEXTS) if path.is_dir() else [path]
+    if not files or suffix_of(files[0]) not in TEXTS:
         raise InputError(f"{path} holds no parquet, jsonl or txt file (compressed or not)")
     return files
-
-
-def words_of(name: str) -> set[str]:
-    """The words in a file's or folder's name, without numbers behind them: ``valid`` of ``valid_01.txt``."""
-    return {word.rstrip("0123456789") for word in re.split(r"[-_.\s]+", name.lower())}
 
 
 def _splits(path: Path) -> Iterator[tuple[Path, Split]]:
     left = 0
     for file in _files(path):
-        names = file.relative_to(path).parts if path.is_dir() else ()
-        words = set[str]().union(*map(words_of, names))
-        if words & set(VALIDATION_NAMES):
-            yield file, "validation"
-        elif "test" in words:
+        part = part_of(file, path) if path.is_dir() else None
+        if part == "test":
             left += 1
         else:
-            yield file, "train"
+            yield file, part or "train"
     if left:
         logging.getLogger("raft").warning("%d files of %s are left out as tests, by their names", left, path)
 
 
 def _file_part(file: Path, split: Split, column: str) -> Part:
-    check_file(file, column)
+    check_texts(file, column)
 
     def fingerprint() -> str:
         return key_of([file_digest(file), format_of(file), column])
@@ -259,7 +240,7 @@ def _hub_parts(source: str, column: str, streaming: bool) -> tuple[Part, ...]:
     if not found:
         raise InputError(f"corpus {source} is empty")
     train = "train" if "train" in found else next(iter(found))
-    held_out = [name for name in VALIDATION_NAMES if name in found and name != train][:1]
+    held_out = [name for name in PART_NAMES["validation"] if name in found and name != train][:1]
     chosen: list[tuple[Split, str]] = [("train", train), *(("validation", name) for name in held_out)]
     return tuple(
         Part(split, found[name].texts, partial(key_of, [found[name].fingerprint, column]))

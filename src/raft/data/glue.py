@@ -195,7 +195,7 @@ class _Folder:
         records = file_records(path, self.layout.columns, self.layout.skips_short)
         found = examples_of(records, self.layout.file_labels)
         if not found[0]:
-            raise InputError(f"{path} holds no examples")
+            raise InputError(f"{path} holds no examples with a label")
         return found
 
     def sentences(self, part: str) -> list[Sentences]:
@@ -224,7 +224,7 @@ class _Hub:
         records = hub_records(self.source, split, self._split(split), self.columns)
         found = examples_of(records, LabelFormat(self.layout.labels, self.layout.low, self.layout.high))
         if not found[0]:
-            raise InputError(f"{self.source}, {split} holds no examples")
+            raise InputError(f"{self.source}, {split} holds no examples with a label")
         return found
 
     def sentences(self, part: str) -> list[Sentences]:

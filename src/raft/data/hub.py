@@ -19,6 +19,7 @@ from filelock import FileLock
 from huggingface_hub import HfApi
 
 from raft.data.cache import cache_directory, key_of, make_folder, write_whole
+from raft.data.files import check_columns
 from raft.data.readers import ROWS, read_texts
 from raft.errors import InputError
 
@@ -103,8 +104,7 @@ def _revision(name: str) -> str:
 
 
 def _rows(source: str, part: datasets.Dataset, column: str) -> Iterator[str]:
-    if column not in part.column_names:
-        raise InputError(f"{source} has no column {column!r}, only {', '.join(part.column_names)}")
+    check_columns(source, [column], part.column_names)
     for batch in part.select_columns([column]).with_format("arrow").iter(ROWS):
         for text in batch.column(column).to_pylist():
             yield from _text(source, {column: text}, column)
@@ -112,8 +112,7 @@ def _rows(source: str, part: datasets.Dataset, column: str) -> Iterator[str]:
 
 def _text(source: str, row: dict[str, Any], column: str) -> Iterator[str]:
     """The row's text, or nothing where it is empty."""
-    if column not in row:
-        raise InputError(f"{source} has no column {column!r}, only {', '.join(row)}")
+    check_columns(source, [column], list(row))
     text = row[column]
     if not isinstance(text, (str, type(None))):
         raise InputError(f"column {column!r} of {source} holds {type(text).__name__}, not text")

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import datasets
 
+from raft.data.json_rows import has_half_character
 from raft.errors import InputError
 
 Version = Literal["1.1", "2.0"]
@@ -191,6 +192,10 @@ def _question(qa: object, title: str, context: str, version: Version, source: st
     asked = _member(qa, "question", str, where)
     if not context.strip():
         raise InputError(f"{where}: its context is empty")
+    texts = (id, title, context, asked, *(answer.text for answer in answers))
+    half = next((text for text in texts if has_half_character(text)), None)
+    if half is not None:
+        raise InputError(f"{where}: half a character in {half!a:.60}; mend or remove it")
     impossible = not answers
     if isinstance(qa, dict) and qa.get("is_impossible", impossible) != impossible:
         raise InputError(

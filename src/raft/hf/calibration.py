@@ -12,10 +12,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from raft.hf.positions import max_positions
 from raft.hf.sites import Site
 
 SAMPLES = 200_000
 """Inputs that are kept of each site, drawn alike from all that it sees; the extremes are kept besides."""
+
+LONGEST_TEXT = 512
+"""Tokens that a text is cut to where a model has no limit of positions."""
 
 Calibration = Iterable[Any]
 
@@ -214,12 +218,7 @@ def _tokenized(
 ) -> Iterator[dict[str, Any]]:
     tokenizer = tokenizer or _tokenizer_of(model)
     size = 16 if tokenizer.pad_token is not None else 1  # as decoders' tokenizers often have none
-    positions = getattr(model.config, "max_position_embeddings", 512) or 512
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= module.padding_idx + 1  # RoBERTa's begin behind that of the padding
-            break
-    longest = min(tokenizer.model_max_length, positions)
+    longest = min(tokenizer.model_max_length, max_positions(model) or LONGEST_TEXT)
     has_decoder = hasattr(model, "prepare_decoder_input_ids_from_labels")
     while part := list(islice(texts, size)):
         encoded = tokenizer(

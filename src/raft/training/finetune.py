@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +28,7 @@ from raft.data.tasks import Score
 from raft.data.tokens import id_range
 from raft.errors import InputError, first_line
 from raft.hf import ConversionReport, RafConfig, convert, rationals
+from raft.hf.hooks import COEFFICIENTS
 from raft.hf.inputs import InputHistogram, recorded_inputs
 from raft.hf.peft import names_without_adapter
 from raft.training.arguments import RaftTrainingArguments
@@ -129,6 +132,9 @@ def load(
 ) -> tuple[Any, list[str]]:
     """A model with the task's head, whose new weights are drawn from the seed.
 
+    A head of another task stays where it has as many outputs, and is replaced, with a line that says so,
+    where it has not.
+
     Returns:
         The model, and the names of the parameters that the checkpoint did not hold.
 
@@ -145,10 +151,34 @@ def load(
             dtype=torch.float32,
             attn_implementation=attn_implementation,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a damaged file raises whatever its reader does
         raise InputError(f"cannot load {checkpoint}: {first_line(error)}") from error
-    return model, sorted(info["missing_keys"])
+    replaced = _replaced(checkpoint, model, info["mismatched_keys"])
+    return model, sorted({*info["missing_keys"], *replaced})
+
+
+def _replaced(
+    checkpoint: str | Path, model: Any, mismatched: Iterable[tuple[str, torch.Size, torch.Size]]
+) -> list[str]:
+    """The weights of a head with another number of outputs; anything else of another shape is refused."""
+    replaced = []
+    for name, stored, wanted in sorted(mismatched):
+        is_head = not name.startswith(f"{model.base_model_prefix}.") and not re.search(COEFFICIENTS, name)
+        if not is_head or stored[1:] != wanted[1:]:
+            raise InputError(
+                f"cannot load {checkpoint}: {name} has the shape {list(stored)} there, and {list(wanted)} by "
+                "config.json; mend the one that is wrong"
+            )
+        replaced.append(name)
+        outputs = (stored[0], wanted[0])
+    if replaced:
+        logging.getLogger("raft").warning(
+            "the head of %s has %d outputs and the task needs %d: it gets a new one (%s)",
+            checkpoint, *outputs, ", ".join(replaced),
+        )  # fmt: skip
+    return replaced
 
 
 def finetune(

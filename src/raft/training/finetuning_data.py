@@ -139,7 +139,7 @@ def question_data(
     inputs = make_windows(train, tokenizer, longest, stride).without_offsets()
     return FinetuningData(
         head=AutoModelForQuestionAnswering,
-        config={},
+        config={"num_labels": 2},  # start and end, whatever the checkpoint was tuned on before
         train=inputs,
         validation=None if validation is None else judged(validation),
         tests={name: judged(questions) for name, questions in tests.items()},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from transformers import AutoConfig
+import torch
+from transformers import AutoConfig, AutoModel
+from transformers.utils.peft_utils import find_adapter_config_file
 
+from raft.data.files import bare_name
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
 from raft.data.squad import Question, Split, Version, load_squad
@@ -16,6 +20,7 @@ from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.data.tokens import read_tokenizer
 from raft.errors import InputError
+from raft.hf.positions import max_positions
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
@@ -46,7 +51,8 @@ class TaskOptions:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Any other data set: a file or folder of csv, tsv, jsonl or parquet, or a hub name."
+            "help": "Any other data set: a file or folder of csv, tsv, jsonl, parquet or arrow, or a hub "
+            "name."
         },
     )
     text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
@@ -90,7 +96,7 @@ class TaskOptions:
 
 def name_of(dataset: str) -> str:
     """What a data set of the user's own is called where no name is given: ``mine`` of ``data/mine.csv``."""
-    return Path(dataset.partition(":")[0]).stem
+    return bare_name(Path(dataset.partition(":")[0]))
 
 
 class Sources:
@@ -138,14 +144,23 @@ def _tokenizer(name: str) -> Any:
                 f"the tokenizer of {name} has no token to pad with: set its pad_token and save it"
             )
         tokenizer.pad_token = tokenizer.eos_token
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError):  # an adapter's folder; what is no model at all is told where it is loaded
-        return tokenizer
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:  # not where they are relative
+    positions = _positions(name)
+    if positions is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
+
+
+def _positions(name: str) -> int | None:
+    """Tokens that a model takes; None where there is no limit, and of what is no model, which its loading
+    tells of."""
+    try:
+        adapter = find_adapter_config_file(name)
+        if adapter is not None:  # its folder holds no other configuration
+            name = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        with torch.device("meta"):
+            return max_positions(AutoModel.from_config(AutoConfig.from_pretrained(name)))
+    except Exception:  # each class fails in its own way
+        return None
 
 
 def _task(options: TaskOptions) -> Task:

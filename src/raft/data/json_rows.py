@@ -1,0 +1,159 @@
+"""Rows of JSON files: one object a line, or all that is in the file as one array."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from raft.data.files import open_bytes, readable
+from raft.errors import InputError
+
+LONGEST_WHOLE = 200_000_000
+"""Bytes of a file that is not one object a line: it can only be read whole."""
+
+SPACE = re.compile(r"\s*")
+
+Row = dict[str, Any]
+Pairs = list[tuple[str, Any]]
+
+
+def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """The objects of a file, each with where it stands.
+
+    Args:
+        file: of one object a line; of an array of objects, or an object that holds one and none of the
+            columns, as ``{"data": [...]}``; or of objects over several lines, one behind the other.
+        columns: that the rows are read for.
+
+    Raises:
+        InputError: for a file that is anything else, with the line, or that cannot be read to its end.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_object_of(columns))
+    with readable(file), open_bytes(file) as stream:
+        first, number = stream.readline(), 1
+        while first and not first.decode("utf-8-sig", "replace").strip():
+            first, number = stream.readline(), number + 1
+        if not first:
+            return
+        if not _is_row(decoder, first, columns):
+            yield from _whole(file, decoder, first + stream.read(LONGEST_WHOLE), number, columns)
+            return
+        while first:
+            where = f"{file}, line {number}"
+            if line := _text(first, where).strip():
+                try:
+                    row = decoder.decode(line)
+                except (ValueError, RecursionError) as error:
+                    raise _no_json(where, error) from error
+                yield where, _checked(row, where, columns)
+            first, number = stream.readline(), number + 1
+
+
+def _is_row(decoder: json.JSONDecoder, line: bytes, columns: Sequence[str]) -> bool:
+    """Whether the first line is a row of its own; otherwise the file has to be looked at as a whole."""
+    try:
+        value = decoder.decode(line.decode("utf-8-sig").strip())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and _held_rows(value, columns) is None
+
+
+def _held_rows(value: Any, columns: Sequence[str]) -> list[Any] | None:
+    """The rows that an array or an object of other things holds; None where it is a row itself."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict) or any(name in value for name in columns):
+        return None
+    lists = [held for held in value.values() if isinstance(held, list) and held]
+    lists = [held for held in lists if all(isinstance(row, dict) for row in held)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _whole(
+    file: Path, decoder: json.JSONDecoder, content: bytes, number: int, columns: Sequence[str]
+) -> Iterator[tuple[str, Row]]:
+    if len(content) > LONGEST_WHOLE:
+        raise InputError(
+            f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
+            "object a line"
+        )
+    text = _text(content, f"{file}, line {number}")
+    values: list[Any] = []
+    place = _past_space(text, 0)
+    number += text.count("\n", 0, place)
+    while place < len(text):
+        where = f"{file}, line {number}"
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            raise _no_json(f"{file}, line {number + text.count(chr(10), place, error.pos)}", error) from error
+        except (ValueError, RecursionError) as error:
+            raise _no_json(where, error) from error
+        values.append((where, value))
+        end = _past_space(text, end)
+        place, number = end, number + text.count("\n", place, end)
+    held = _held_rows(values[0][1], columns) if len(values) == 1 else None
+    if held is not None:
+        values = [(f"{file}, object {place}", row) for place, row in enumerate(held, start=1)]
+    for where, row in values:
+        yield where, _checked(row, where, columns)
+
+
+def _past_space(text: str, place: int) -> int:
+    match = SPACE.match(text, place)
+    return match.end() if match else place
+
+
+def _checked(row: Any, where: str, columns: Sequence[str]) -> Row:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a {type(row).__name__} where an object was expected")
+    for name in columns:
+        if isinstance(row.get(name), (dict, list)):  # as where an object holds whole columns
+            kind = type(row[name]).__name__
+            raise InputError(f"{where}: column {name!r} holds {kind}, not one value; write one object a line")
+    return row
+
+
+def _text(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 text; convert the file") from error
+
+
+def _no_json(where: str, error: Exception) -> InputError:
+    reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+    return InputError(f"{where}: not JSON ({reason}); write one object a line")
+
+
+def _object_of(columns: Sequence[str]) -> Callable[[Pairs], Row]:
+    def make(pairs: Pairs) -> Row:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            double = next((name for name in columns if names.count(name) > 1), None)
+            if double is not None:
+                raise ValueError(f"{names.count(double)} members of an object are called {double!r}")
+        return found
+
+    return make
+
+
+def has_half_character(text: str) -> bool:
+    """Whether there is half a character, which JSON can escape (of a text that was cut); no tokenizer takes
+    it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def replace_half_characters(text: str) -> str:
+    """The text, with U+FFFD for half a character."""
+    if not has_half_character(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

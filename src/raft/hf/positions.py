@@ -1,0 +1,24 @@
+"""How long the inputs of a model can be."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def max_positions(model: nn.Module) -> int | None:
+    """Tokens that a model has positions for; None where its configuration names no limit.
+
+    Models of RoBERTa's kind (XLM-R, CamemBERT, Longformer, MPNet, ESM, Luke, …) count positions from the one
+    behind the padding id, so that they take fewer tokens than ``max_position_embeddings``.
+
+    Args:
+        model: of ``transformers``; on any device, the meta device too.
+    """
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    if not positions:
+        return None
+    for name, module in model.named_modules():
+        padding: int | None = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return positions - padding - 1
+    return positions
