@@ -65,7 +65,7 @@ def test_jagged_tensors_of_other_forms() -> None:
 def test_nested_tensors_in_the_gated_form(layout: torch.layout) -> None:
     act = raft.Rational("silu")
     gates, ups = ([part.requires_grad_() for part in parts(seed)] for seed in (0, 1))
-    gate = nested(gates, layout)
+    gate: Any = nested(gates, layout)
     up = (
         torch.nested.nested_tensor_from_jagged(torch.cat(ups), offsets=gate.offsets())
         if layout == torch.jagged

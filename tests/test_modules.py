@@ -113,7 +113,12 @@ def test_what_no_kernel_computes_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("init", "name"),
-    [(nn.SiLU(), "silu"), (nn.ReLU(inplace=True), "relu"), (F.gelu, "gelu"), (lambda x: x * x.sigmoid(), "silu")],
+    [
+        (nn.SiLU(), "silu"),
+        (nn.ReLU(inplace=True), "relu"),
+        (F.gelu, "gelu"),
+        (lambda x: x * x.sigmoid(), "silu"),
+    ],
     ids=["module", "in place", "function", "lambda"],
 )
 def test_a_known_function_starts_as_its_ready_fit(init: Callable[[Tensor], Tensor], name: str) -> None:
@@ -137,24 +142,17 @@ def test_device_and_dtype_are_taken_as_by_other_modules() -> None:
     assert torch.equal(filled.numerator, raft.Rational("silu", groups=2).numerator)
 
 
-def owned(shared: bool) -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 8), raft.Rational("silu", version="D"), nn.Linear(8, 4))
-    if shared:
-        model.append(SharedRational(model[1], nn.SiLU()))
-    else:
-        model.append(raft.ResidualRational(nn.GELU(), raft.named_fit("gelu")))
-    return model
-
-
 @pytest.mark.parametrize("shared", [False, True], ids=["residual", "shared"])
 def test_a_traced_graph_has_the_module_as_a_leaf(shared: bool) -> None:
-    model = owned(shared)
+    owner = raft.Rational("silu", version="D")
+    last = SharedRational(owner, nn.SiLU()) if shared else raft.ResidualRational(nn.GELU(), owner.start)
+    model = nn.Sequential(nn.Linear(4, 8), owner, nn.Linear(8, 4), last)
     traced = fx.symbolic_trace(model)
     assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["0", "1", "2", "3"]
     x = torch.randn(5, 4)
     assert torch.equal(traced.eval()(x), model.eval()(x))
     traced(x).sum().backward()
-    assert model[1].numerator.grad is not None
+    assert owner.numerator.grad is not None
     assert [g["name"] for g in raft.param_groups(traced, lr=1.0)] == [
         g["name"] for g in raft.param_groups(model, lr=1.0)
     ]
@@ -181,26 +179,20 @@ def encoder_layer(activation: Any = F.relu) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation=activation, batch_first=True)
 
 
-def as_attribute(layer: nn.TransformerEncoderLayer) -> nn.TransformerEncoderLayer:
-    layer.activation = raft.Rational("tanh")
+def with_activation(layer: nn.TransformerEncoderLayer, activation: nn.Module) -> nn.TransformerEncoderLayer:
+    layer.activation = activation
     return layer
 
 
+OWNER = raft.Rational("tanh")
 ENCODER_LAYERS: dict[str, Callable[[], nn.TransformerEncoderLayer]] = {
-    "set": lambda: as_attribute(encoder_layer()),
-    "set over a module": lambda: as_attribute(encoder_layer(nn.GELU())),
-    "set and copied": lambda: deepcopy(as_attribute(encoder_layer(F.gelu))),
-    "set within a module": lambda: with_activation(nn.Sequential(raft.Rational("tanh"))),
-    "shared": lambda: with_activation(SharedRational(OWNER, F.relu)),
+    "set": lambda: with_activation(encoder_layer(), raft.Rational("tanh")),
+    "set over a module": lambda: with_activation(encoder_layer(nn.GELU()), raft.Rational("tanh")),
+    "set and copied": lambda: deepcopy(with_activation(encoder_layer(F.gelu), raft.Rational("tanh"))),
+    "set within a module": lambda: with_activation(encoder_layer(), nn.Sequential(raft.Rational("tanh"))),
+    "shared": lambda: with_activation(encoder_layer(), SharedRational(OWNER, F.relu)),
     "given": lambda: encoder_layer(raft.Rational("tanh")),
 }
-OWNER = raft.Rational("tanh")
-
-
-def with_activation(activation: nn.Module) -> nn.TransformerEncoderLayer:
-    layer = encoder_layer()
-    layer.activation = activation  # type: ignore[assignment]
-    return layer
 
 
 @pytest.mark.parametrize("make", ENCODER_LAYERS.values(), ids=ENCODER_LAYERS.keys())
@@ -223,8 +215,9 @@ def test_torchs_fused_encoder_layer_does_not_leave_the_raf_out(
 def test_torchs_encoder_with_padding(is_late: bool) -> None:
     """Whose layers get nested tensors where it was made with an activation that is known to torch."""
     encoder = nn.TransformerEncoder(encoder_layer() if is_late else ENCODER_LAYERS["set"](), 2)
-    for layer in encoder.layers if is_late else ():
-        as_attribute(layer)
+    for layer in list(encoder.layers) if is_late else []:
+        assert isinstance(layer, nn.TransformerEncoderLayer)
+        with_activation(layer, raft.Rational("tanh"))
     x, padding = torch.randn(2, 5, 8), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     expected = encoder.train()(x, src_key_padding_mask=padding).detach()
     with torch.no_grad():

@@ -123,14 +123,16 @@ def _of_each(nested: tuple[Tensor, ...], function: Callable[..., Tensor]) -> Ten
     """A function of single numbers, applied to the parts of nested tensors that are nested alike."""
     first = nested[0]
     if any(other.layout != first.layout for other in nested):
-        raise TypeError(f"gate and up must have one layout, not {' and '.join(str(n.layout) for n in nested)}")
+        layouts = " and ".join(str(each.layout) for each in nested)
+        raise TypeError(f"gate and up must have one layout, not {layouts}")
     if first.layout != torch.jagged:
         parts = zip(*(each.unbind() for each in nested), strict=True)
         return torch.nested.as_nested_tensor([function(*part) for part in parts])
     if any(other.shape != first.shape for other in nested):
+        shapes = " and ".join(str(list(each.shape)) for each in nested)
         raise ValueError(
-            f"gate and up must have one shape, not {' and '.join(str(list(n.shape)) for n in nested)}; "
-            "jagged tensors have one where they were made with the same offsets"
+            f"gate and up must have one shape, not {shapes}; jagged tensors have one where they were made "
+            "with the same offsets"
         )
     ragged: Any = first
     return torch.nested.nested_tensor_from_jagged(

@@ -46,8 +46,8 @@ class Rational(nn.Module):
     input.
 
     Args:
-        init: the function to start from: its name (``raft.coefficients.NAMED_FUNCTIONS``), a module or function
-            of a float64 tensor, which is fitted on [-5, 5], or a ``Fit``.
+        init: the function to start from: its name (``raft.coefficients.NAMED_FUNCTIONS``), a module or
+            function of a float64 tensor, which is fitted on [-5, 5], or a ``Fit``.
         degrees: (m, n) of numerator and denominator, each from 0 to 12.
         version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied
             by uniform noise from [0.9, 1.1] in training mode.
@@ -61,8 +61,8 @@ class Rational(nn.Module):
         Input and output: any shape, the same.
 
     Raises:
-        ValueError: for an unknown name or version, impossible degrees, a ``Fit`` that has others, or a function
-            that cannot be fitted.
+        ValueError: for an unknown name or version, impossible degrees, a ``Fit`` that has others, or a
+            function that cannot be fitted.
         TypeError: for a start of another kind, a dtype that is not floating, or ``inplace=True``.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
@@ -98,7 +98,9 @@ class Rational(nn.Module):
     ) -> None:
         super().__init__()
         if inplace:
-            raise TypeError("a RAF cannot work in place, as its backward pass needs the input: leave inplace out")
+            raise TypeError(
+                "a RAF cannot work in place, as its backward pass needs the input: leave inplace out"
+            )
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be floating, not {dtype}; the coefficients are float32 with any")
         check_version(version)
@@ -310,12 +312,13 @@ def _is_traced_within(module: nn.Module, x: Tensor | fx.Proxy) -> bool:
     return isinstance(x, fx.Proxy) and isinstance(x.tracer, fx.Tracer) and x.tracer.root is not module
 
 
-def _as_one_node(module: nn.Module, x: Any) -> Any:
+def _as_one_node(module: nn.Module, x: Any) -> Tensor:
     """A call of the module in the traced graph, as of torch's own activations.
 
     Of its operations alone the graph would hold the coefficients without the module that says what they are.
     """
-    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+    node: Tensor = x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+    return node
 
 
 class SharedRational(nn.Module):
@@ -356,9 +359,10 @@ def _leave_fast_path(module: nn.Module, name: str, activation: nn.Module | None)
 
     The layer looks at its activation when it is made, and not when another is put in its place.
     """
-    if isinstance(module, nn.TransformerEncoderLayer) and name == "activation" and activation is not None:
-        if any(isinstance(part, (Rational, SharedRational)) for part in activation.modules()):
-            module.activation_relu_or_gelu = 0
+    if not isinstance(module, nn.TransformerEncoderLayer) or name != "activation" or activation is None:
+        return
+    if any(isinstance(part, (Rational, SharedRational)) for part in activation.modules()):
+        module.activation_relu_or_gelu = 0
 
 
 register_module_module_registration_hook(_leave_fast_path)

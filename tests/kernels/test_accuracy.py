@@ -227,9 +227,7 @@ def check_zeros(
 
 @pytest.mark.parametrize("degrees", [(9, 9), (12, 12), (5, 4), (12, 0), (0, 9), (3, 12)])
 @pytest.mark.parametrize("version", reference.VERSIONS)
-def test_zero_times_what_overflows(
-    backend: dispatch.Backend, version: str, degrees: tuple[int, int]
-) -> None:
+def test_zero_times_what_overflows(backend: dispatch.Backend, version: str, degrees: tuple[int, int]) -> None:
     for dtype in LARGEST:
         check_zeros(backend, version, degrees, dtype)
 
@@ -267,7 +265,8 @@ def test_coefficients_gradients_are_summed_as_well_as_plain_torch_sums(
     instruction_set: int, degrees: tuple[int, int]
 ) -> None:
     """In float32; errors of many draws together, as in each one they are a matter of luck."""
-    mine, theirs = [], []
+    mine: list[float] = []
+    theirs: list[float] = []
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         x = 2 * torch.randn(257, 33, generator=generator)

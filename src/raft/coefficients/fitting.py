@@ -93,8 +93,8 @@ def fit(
         samples: any number of inputs that the fit will meet.
 
     Raises:
-        ValueError: for unknown names, impossible degrees, an empty interval, or a function that cannot be called
-            with a float64 tensor on the CPU, or is not finite there.
+        ValueError: for unknown names, impossible degrees, an empty interval, or a function that cannot be
+            called with a float64 tensor on the CPU, or is not finite there.
 
     Example::
 

@@ -203,8 +203,9 @@ class _Fraction:
         for k in range(first, last):
             found = term.sum(dim=(0, 2))
             if self.far is not None:
-                i_and_j = (k, j) if first == 0 else (i, k + j)
-                found = found + torch.where(self.far, self.times_powers(weights, *i_and_j), 0.0).sum(dim=(0, 2))
+                exponents = (k, j) if first == 0 else (i, k + j)
+                terms = torch.where(self.far, self.times_powers(weights, *exponents), 0.0)
+                found = found + terms.sum(dim=(0, 2))
             sums.append(found)
             term = term * inside
         return torch.stack(sums, dim=-1) if sums else weights.new_zeros(self.m.shape[0], 0)
