@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from raft.coefficients.fitting import MAX_DEGREE
 from raft.kernels import dispatch, reference
@@ -53,6 +57,12 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
         >>> raft.rational(torch.tensor([-1.0, 2.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0]))
         tensor([-0.5000,  0.6667])
     """
+    tensors = (x, numerator, denominator)
+    if x.is_nested is True:  # of a Proxy it is one more
+        return _of_each((x,), lambda part: rational(part, numerator, denominator, version))
+    if has_torch_function(tensors):
+        found: Tensor = handle_torch_function(rational, tensors, x, numerator, denominator, version)
+        return found
     return _evaluated(x, numerator, denominator, version)
 
 
@@ -89,6 +99,16 @@ def rational_glu(
         >>> raft.rational_glu(gate, up, act.numerator, act.denominator).shape
         torch.Size([8, 64])
     """
+    tensors = (gate, up, numerator, denominator)
+    if gate.is_nested is True and up.is_nested is True:
+        return _of_each((gate, up), lambda g, u: rational_glu(g, u, numerator, denominator, version))
+    if has_torch_function(tensors):
+        found: Tensor = handle_torch_function(
+            rational_glu, tensors, gate, up, numerator, denominator, version
+        )
+        return found
+    if up.is_nested or gate.is_nested:
+        raise TypeError("gate and up must both be nested tensors, or neither")
     if up.shape != gate.shape or up.device != gate.device:
         raise ValueError(
             f"gate and up must have one shape and device, not {list(gate.shape)} on {gate.device} and "
@@ -97,6 +117,30 @@ def rational_glu(
     if up.dtype != gate.dtype:
         raise TypeError(f"gate and up must have one dtype, not {gate.dtype} and {up.dtype}")
     return _evaluated(gate, numerator, denominator, version, up)
+
+
+def _of_each(nested: tuple[Tensor, ...], function: Callable[..., Tensor]) -> Tensor:
+    """A function of single numbers, applied to the parts of nested tensors that are nested alike."""
+    first = nested[0]
+    if any(other.layout != first.layout for other in nested):
+        layouts = " and ".join(str(each.layout) for each in nested)
+        raise TypeError(f"gate and up must have one layout, not {layouts}")
+    if first.layout != torch.jagged:
+        parts = zip(*(each.unbind() for each in nested), strict=True)
+        return torch.nested.as_nested_tensor([function(*part) for part in parts])
+    if any(other.shape != first.shape for other in nested):
+        shapes = " and ".join(str(list(each.shape)) for each in nested)
+        raise ValueError(
+            f"gate and up must have one shape, not {shapes}; jagged tensors have one where they were made "
+            "with the same offsets"
+        )
+    ragged: Any = first
+    return torch.nested.nested_tensor_from_jagged(
+        function(*(each.values() for each in nested)),
+        offsets=ragged.offsets(),
+        lengths=ragged.lengths(),
+        jagged_dim=ragged._ragged_idx,
+    )
 
 
 def _evaluated(

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
-from raft.coefficients import Fit, drawing, named_fit, sensitivities
+from raft.coefficients import Fit, drawing, fit, named_fit, sensitivities
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import FUNCTIONS, name_of
@@ -52,19 +53,24 @@ class Rational(nn.Module):
     state of another form raises ``RuntimeError``.
 
     Args:
-        init: name of the function to start from (``raft.coefficients.NAMED_FUNCTIONS``), or a ``Fit``.
+        init: the function to start from: its name (``raft.coefficients.NAMED_FUNCTIONS``), a module or
+            function of a float64 tensor, which is fitted on [-5, 5], or a ``Fit``.
         degrees: (m, n) of numerator and denominator, each from 0 to 12.
         version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied
             by uniform noise from [0.9, 1.1] in training mode.
         groups: groups of neighbouring channels of the last axis, each with coefficients of its own; these
             have shapes ``[groups, m + 1]`` and ``[groups, n]`` where there are several.
+        device: of the coefficients.
+        dtype: any floating dtype, for code that gives it to all modules; the coefficients are float32.
+        inplace: must be False: the backward pass needs the input.
 
     Shape:
         Input and output: any shape, the same.
 
     Raises:
-        ValueError: for an unknown name or version, impossible degrees, or a ``Fit`` that has others.
-        TypeError: for a start of another kind.
+        ValueError: for an unknown name or version, impossible degrees, a ``Fit`` that has others, or a
+            function that cannot be fitted.
+        TypeError: for a start of another kind, a dtype that is not floating, or ``inplace=True``.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
 
@@ -91,23 +97,28 @@ class Rational(nn.Module):
 
     def __init__(
         self,
-        init: str | Fit = "gelu",
+        init: str | Fit | Callable[[Tensor], Tensor] = "gelu",
         degrees: tuple[int, int] = (5, 4),
         version: str = "A",
         groups: int = 1,
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
+        if inplace:
+            raise TypeError(
+                "a RAF cannot work in place, as its backward pass needs the input: leave inplace out"
+            )
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype must be floating, not {dtype}; the coefficients are float32 with any")
         check_version(version)
         check_degrees(degrees)
         degrees = (degrees[0], degrees[1])
         if not isinstance(groups, int) or groups < 1:
             raise ValueError(f"groups must be a whole number from 1 on, not {groups!r}")
-        if not isinstance(init, (str, Fit)):
-            raise TypeError(
-                f"init is the name of a function or a Fit, not a {type(init).__name__}; raft.fit makes "
-                "one of any function"
-            )
-        start = named_fit(init, degrees, version) if isinstance(init, str) else init
+        start = _start(init, degrees, version)
         if start.degrees != degrees or start.version != version:
             raise ValueError(
                 f"the fit has degrees {start.degrees} and version {start.version}, "
@@ -118,7 +129,8 @@ class Rational(nn.Module):
         self.version = version
         self.groups = groups
         numerator, denominator = (
-            torch.tensor(values, dtype=torch.float32) for values in (start.numerator, start.denominator)
+            torch.tensor(values, dtype=torch.float32, device=device)
+            for values in (start.numerator, start.denominator)
         )
         if groups > 1:
             numerator, denominator = numerator.repeat(groups, 1), denominator.repeat(groups, 1)
@@ -190,6 +202,8 @@ class Rational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
+        if _is_traced_within(self, x):
+            return _as_one_node(self, x)
         return self._value(x, *self.coefficients())
 
     def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -204,7 +218,10 @@ class Rational(nn.Module):
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        return super()._apply(keep_float32, recurse)
+        super()._apply(keep_float32, recurse)
+        if not self.raf_form.is_meta:
+            self.raf_form.copy_(self._form())  # ``to_empty`` leaves whatever was in memory
+        return self
 
     def _form(self) -> Tensor:
         """The version's letter, and 1 for a residual RAF; shapes tell the rest of what a state is of."""
@@ -247,6 +264,11 @@ class Rational(nn.Module):
             return
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def __prepare_scriptable__(self) -> None:
+        raise TypeError(
+            "torch.jit.script cannot compile a RAF; use torch.compile or torch.export, or torch.jit.trace"
         )
 
     def functions(
@@ -380,6 +402,30 @@ class ResidualRational(Rational):
         return fixed + super()._value(x, numerator, denominator)
 
 
+def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int], version: str) -> Fit:
+    """The fit that a RAF begins as."""
+    if isinstance(init, Fit):
+        return init
+    if isinstance(init, type) or not (isinstance(init, str) or callable(init)):
+        raise TypeError(f"init is the name of a function, a module, a function or a Fit, not {init!r}")
+    name = init if isinstance(init, str) else name_of(init)
+    return fit(init, degrees, version) if name is None else named_fit(name, degrees, version)
+
+
+def _is_traced_within(module: nn.Module, x: Tensor | fx.Proxy) -> bool:
+    """Whether ``torch.fx`` traces a network that the module is a part of."""
+    return isinstance(x, fx.Proxy) and isinstance(x.tracer, fx.Tracer) and x.tracer.root is not module
+
+
+def _as_one_node(module: nn.Module, x: Any) -> Tensor:
+    """A call of the module in the traced graph, as of torch's own activations.
+
+    Of its operations alone the graph would hold the coefficients without the module that says what they are.
+    """
+    node: Tensor = x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+    return node
+
+
 def _form_name(form: Tensor) -> str:
     """``version B, residual`` of the ``raf_form`` of a state."""
     version, residual, *_ = [*form.flatten().tolist(), 0, 0]
@@ -404,6 +450,8 @@ class SharedRational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the other module gives for ``x``."""
+        if _is_traced_within(self, x):
+            return _as_one_node(self, x)
         found: Tensor
         shared = self.shared
         if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
@@ -415,3 +463,17 @@ class SharedRational(nn.Module):
     def extra_repr(self) -> str:
         """The shared RAF's, as printed in a model's summary."""
         return self.shared.extra_repr()
+
+
+def _leave_fast_path(module: nn.Module, name: str, activation: nn.Module | None) -> None:
+    """Keep torch's fused encoder layer, which knows ReLU and GELU alone, from computing one of these instead.
+
+    The layer looks at its activation when it is made, and not when another is put in its place.
+    """
+    if not isinstance(module, nn.TransformerEncoderLayer) or name != "activation" or activation is None:
+        return
+    if any(isinstance(part, (Rational, SharedRational)) for part in activation.modules()):
+        module.activation_relu_or_gelu = 0
+
+
+register_module_module_registration_hook(_leave_fast_path)

@@ -97,7 +97,9 @@ def test_coefficients_are_those_of_the_active_adapter_by_their_plain_names() -> 
     adapted = with_adapter(model, target_modules=["query"])
     adapted.add_adapter("second", adapted.peft_config["default"])
     for name, act in raft.hf.rationals(adapted).items():
-        nn.init.constant_(act.numerator, {"default": 7.0, "second": 8.0}.get(name.rpartition(".")[2], 9.0))
+        value = {"default": 7.0, "second": 8.0}.get(name.rpartition(".")[2], 9.0)
+        assert act.numerator_scale is not None
+        act.numerator.data = value / act.numerator_scale
     for active, value in (("default", 7.0), ("second", 8.0)):
         adapted.set_adapter(active)
         found = coefficients(adapted)

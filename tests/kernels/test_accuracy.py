@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from raft.kernels import cpu, dispatch, reference
+from raft.kernels import cpu, dispatch, formula, reference
 from tests.kernels.oracle import coefficients, exact
 
 DEGREES = [(1, 1), (0, 4), (3, 2), (5, 4), (4, 5), (7, 6), (12, 1), (1, 12), (12, 12)]
@@ -158,7 +158,7 @@ def test_any_finite_input(
 
 @pytest.mark.parametrize("version", reference.VERSIONS)
 @pytest.mark.parametrize("degrees", [(5, 4), (4, 4), (3, 4), (12, 12)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_infinity_is_the_limit_and_nan_stays(
     backend: dispatch.Backend, version: str, degrees: tuple[int, int], dtype: torch.dtype
 ) -> None:
@@ -193,3 +193,94 @@ def test_every_half_precision_number_is_read_and_rounded_as_torch_does(
         known = ~expected.isnan()
         # minus zero is lost where P adds a_0 = +0 to it
         assert torch.equal(y[known] + 0, expected[known] + 0)
+
+
+LARGEST = {torch.float32: 3.4e38, torch.bfloat16: 3.3e38, torch.float16: 6e4, torch.float64: 1.7e308}
+
+
+def check_zeros(
+    backend: dispatch.Backend, version: str, degrees: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """Zero times a power that overflows is zero, whichever factor is the zero."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    a, b = (torch.zeros(count, dtype=wide) for count in (degrees[0] + 1, degrees[1]))
+    largest = LARGEST[dtype]
+    x = torch.tensor([largest, -largest, float("inf"), -float("inf")], dtype=dtype)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    assert (backend.forward(x, a, b, version) == 0).all()
+    grad_x, grad_a, grad_b, _ = backend.backward(one, x, a, b, version)
+    assert grad_a is not None
+    assert grad_a[0] == len(x) / reference.CONSTANT_TERM[version]
+    assert grad_b is not None
+    assert (grad_b == 0).all()
+    assert (grad_x == 0).all()
+    a, b = (c[0] for c in coefficients(1, degrees, version, 0, wide))
+    assert (backend.forward(x, a, b, version, zero) == 0).all()
+    for grad, up in ((zero, None), (zero, one), (one, zero)):
+        found = backend.backward(grad, x, a, b, version, up=up)
+        assert all((g == 0).all() for g in found[:3] if g is not None)
+        assert up is not zero or found[3] is not None
+        if grad is zero and up is not None:
+            assert found[3] is not None
+            assert (found[3] == 0).all()
+
+
+@pytest.mark.parametrize("degrees", [(9, 9), (12, 12), (5, 4), (12, 0), (0, 9), (3, 12)])
+@pytest.mark.parametrize("version", reference.VERSIONS)
+def test_zero_times_what_overflows(backend: dispatch.Backend, version: str, degrees: tuple[int, int]) -> None:
+    for dtype in LARGEST:
+        check_zeros(backend, version, degrees, dtype)
+
+
+def test_zero_times_what_overflows_in_every_instruction_set(instruction_set: int) -> None:
+    for version in reference.VERSIONS:
+        check_zeros(dispatch.BACKENDS["cpu"], version, (9, 9), torch.float32)
+
+
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("largest", [3.4e38, -3.4e38])
+def test_zero_times_what_overflows_in_the_formula(version: str, largest: float) -> None:
+    a, b = torch.zeros(10), torch.zeros(9, requires_grad=True)
+    formula.rational(torch.tensor([largest]), a, b, version).sum().backward()
+    assert b.grad is not None
+    assert (b.grad == 0).all()
+
+
+@pytest.mark.parametrize("version", reference.VERSIONS)
+def test_a_coefficient_at_its_kink_takes_the_derivative_from_above(
+    backend: dispatch.Backend, version: str
+) -> None:
+    a, b = torch.tensor([[1.0, 0.5]]), torch.zeros(1, 4)
+    for value in (1.5, -1.5, 1e5, -1e5):
+        x = torch.tensor([[value]])
+        found = backend.backward(torch.ones_like(x), x, a, b, version)[2]
+        power = abs(value) if version == "A" else value
+        y_over_q = (1 + 0.5 * value) / reference.CONSTANT_TERM[version] ** 2
+        assert found is not None
+        assert found[0].tolist() == pytest.approx([-y_over_q * power**k for k in range(1, 5)], rel=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [(3, 2), (5, 4)])
+def test_coefficients_gradients_are_summed_as_well_as_plain_torch_sums(
+    instruction_set: int, degrees: tuple[int, int]
+) -> None:
+    """In float32; errors of many draws together, as in each one they are a matter of luck."""
+    mine: list[float] = []
+    theirs: list[float] = []
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        x = 2 * torch.randn(257, 33, generator=generator)
+        a = 0.3 * torch.randn(1, degrees[0] + 1, generator=generator)
+        b = 0.2 * torch.rand(1, degrees[1], generator=generator)
+        g = torch.randn(257, 33, generator=generator)
+        true = exact(g, x, a, b, "A")
+        a.requires_grad_(), b.requires_grad_()
+        traced = torch.autograd.grad(formula.rational(x, a[0], b[0], "A"), (a, b), g)
+        found = cpu.backward(g, x, a.detach(), b.detach(), "A")[1:3]
+        for errors, grads in ((mine, found), (theirs, traced)):
+            for grad, value, terms in zip(
+                grads, (true.grad_a, true.grad_b), (true.grad_a_terms, true.grad_b_terms), strict=True
+            ):
+                assert grad is not None
+                errors.extend(((grad.double().numpy() - value) / terms).ravel())
+    assert np.square(mine).mean() <= np.square(theirs).mean()

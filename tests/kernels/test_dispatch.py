@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 import raft
 from raft.errors import InputError
-from raft.kernels import dispatch
+from raft.kernels import dispatch, formula
 from tests.kernels.oracle import coefficients
 from tests.kernels.test_reference import written_out
 
@@ -304,6 +304,20 @@ def test_exported_programs_keep_the_operator() -> None:
     assert any(node.target == operator.default for node in program.graph.nodes)
     x = torch.randn(7, 8)
     assert torch.equal(program.module()(x), act(x))
+
+
+@pytest.mark.parametrize("model", [raft.Rational("silu", version="C"), raft.Rational(groups=4)])
+def test_exported_programs_are_loaded_with_the_operator_or_do_without_it(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    program = torch.export.export(model, (torch.randn(4, 8),))
+    alone = program.run_decompositions({operator.default: formula.rational})
+    called = {node.target for node in alone.graph.nodes if node.op == "call_function"}
+    assert {target.namespace for target in called} == {"aten"}
+    x = torch.randn(4, 8)
+    for each in (program, alone):
+        torch.export.save(each, tmp_path / "model.pt2")
+        torch.testing.assert_close(torch.export.load(tmp_path / "model.pt2").module()(x), model(x))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
-"""The reference kernel against autograd, float64 and numbers worked by hand."""
+"""The reference kernel against autograd, extended precision and numbers worked by hand."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +14,10 @@ from torch import Tensor
 
 import raft
 from raft.kernels import reference
+from tests.kernels.oracle import exact
+from tests.kernels.test_accuracy import check
 
+mpmath: Any = import_module("mpmath")  # which comes with torch, and without types
 VERSIONS = reference.VERSIONS
 
 
@@ -44,13 +51,13 @@ def test_value_and_gradients_equal_the_written_out_formula(version: str, m: int,
     x, a, b = draw((m, n), seed)
     if version == "N":  # stay away from poles
         b = (b.detach() / 10 ** torch.arange(1, n + 1)).requires_grad_()
-    mine, theirs = raft.rational(x, a, b, version), written_out(x, a, b, version)
+    mine, theirs = reference.forward(x, a, b, version), written_out(x, a, b, version)
     torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     weights = torch.linspace(-1, 1, x.numel(), dtype=torch.float64)
     expected = torch.autograd.grad(
         (theirs * weights).sum(), (x, a, b), allow_unused=True, materialize_grads=True
     )
-    found = torch.autograd.grad((mine * weights).sum(), (x, a, b))
+    found = reference.backward(weights, x, a, b, version)[:3]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 
@@ -61,10 +68,70 @@ def test_gradcheck(version: str, degrees: tuple[int, int]) -> None:
     inputs = draw(degrees, seed=3)
 
     def function(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return raft.rational(x, a, b, version)
+        return reference.forward(x, a, b, version)
 
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def in_many_digits(x: float, a: list[float], b: list[float], version: str) -> Any:
+    p = mpmath.fsum(mpmath.mpf(c) * x**k for k, c in enumerate(a))
+    terms = [mpmath.mpf(c) * x**k for k, c in enumerate(b, start=1)]
+    if version == "A":
+        return p / (1 + mpmath.fsum(abs(term) for term in terms))
+    if version == "N":
+        return p / (1 + mpmath.fsum(terms))
+    return p / ((mpmath.mpf(0.1) if version == "C" else 1) + abs(mpmath.fsum(terms)))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("point", [-3e9, -7e4, -65000.0, -2.25, -1e-6, 0.3, 4.0, 65537.0, 1e20])
+def test_value_and_gradients_equal_many_digits(version: str, point: float) -> None:
+    """Near and far, with derivatives that mpmath takes of the value."""
+    a, b = [0.3, -1.25, 0.5, 0.75], [0.5, 0.125, -0.25 if version != "N" else 0.25, 1.5]
+    at, numerator, denominator = (torch.tensor(c, dtype=torch.float64) for c in ([point], a, b))
+    with mpmath.workdps(120):
+        x = mpmath.mpf(point)
+
+        def of_coefficient(k: int, v: Any) -> Any:
+            both = [*a, *b]
+            both[k] = v
+            return in_many_digits(x, both[: len(a)], both[len(a) :], version)
+
+        value = in_many_digits(x, a, b, version)
+        # a step relative to the point, as the kink at zero is not far
+        slope = mpmath.diff(lambda v: in_many_digits(v, a, b, version), x, h=abs(x) * mpmath.mpf(10) ** -25)
+        by_coefficient = [
+            mpmath.diff(lambda v, k=k: of_coefficient(k, v), mpmath.mpf(c)) for k, c in enumerate([*a, *b])
+        ]
+        expected = [float(v) for v in (value, slope, *by_coefficient)]
+    found = reference.backward(torch.ones_like(at), at, numerator, denominator, version)[:3]
+    mine = torch.cat([reference.forward(at, numerator, denominator, version), *found]).tolist()
+    assert mine == pytest.approx(expected, rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize("dtype", list(reference.NEAR), ids=["float64", "float32"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_where_powers_end_and_reciprocals_begin(
+    version: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both sides of ``NEAR``, and far from it, computed in either type."""
+    monkeypatch.setattr(reference, "compute_dtype", lambda device: dtype)
+    largest = torch.finfo(torch.float32).max ** 0.5
+    border = reference.NEAR[dtype]
+    sizes = [1e-30, 1e-8, 0.5, 1.0, *(border * f for f in (0.5, 0.999, 1.0, 1.001, 2.0, 30.0)), 1e9, 1e12]
+    x = torch.tensor([sizes, [-size for size in sizes]])
+    for scale in (1.0, largest) if dtype == torch.float64 else (1.0,):
+        a, b = torch.full((1, 13), scale), torch.full((1, 12), scale)
+        if version == "N":
+            b[:, ::2] = 0
+        true = exact(torch.ones_like(x), x, a, b, version)
+        y = reference.forward(x, a, b, version)
+        grads = reference.backward(torch.ones_like(x), x, a, b, version)
+        check(y, true.y, true.y_terms, 1e-5)
+        check(grads[0], true.grad_x, true.grad_x_terms, 1e-5)
+        check(grads[1].float(), true.grad_a, true.grad_a_terms, 1e-5)
+        check(grads[2].float(), true.grad_b, true.grad_b_terms, 1e-5)
 
 
 def every_bfloat16(limit: float) -> Tensor:
@@ -78,18 +145,20 @@ def every_bfloat16(limit: float) -> Tensor:
 def test_bfloat16_is_within_one_unit_in_the_last_place(version: str, name: str) -> None:
     act = raft.Rational(name, version=version).eval()
     x = every_bfloat16(1e4)
-    exact = raft.rational(x.double(), act.numerator.double(), act.denominator.double(), version).detach()
-    exponent = torch.frexp(exact.abs()).exponent
-    last_place = torch.ldexp(torch.ones_like(exact), (exponent - 8).clamp_min(-133))
-    assert ((act(x).double() - exact).abs() / last_place).max() <= 1.0
+    found = exact(x[None], x[None], act.numerator[None], act.denominator[None], version)
+    true = torch.from_numpy(found.y[0].astype(np.float64))
+    exponent = torch.frexp(true.abs()).exponent
+    last_place = torch.ldexp(torch.ones_like(true), (exponent - 8).clamp_min(-133))
+    for y in (act(x), reference.forward(x, act.numerator, act.denominator, version)):
+        assert ((y.detach().double() - true).abs() / last_place).max() <= 1.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtype_and_shape_are_kept(dtype: torch.dtype) -> None:
     act = raft.Rational()
     for x in (torch.randn(2, 3, 4), torch.randn(()), torch.randn(0, 3), torch.randn(4, 5).t()):
-        y = act(x.to(dtype))
-        assert (y.shape, y.dtype) == (x.shape, dtype)
+        for y in (act(x.to(dtype)), reference.forward(x.to(dtype), act.numerator, act.denominator, "A")):
+            assert (y.shape, y.dtype) == (x.shape, dtype)
 
 
 def test_values_worked_by_hand() -> None:
@@ -98,6 +167,7 @@ def test_values_worked_by_hand() -> None:
     expected = {"A": 3 / 5, "B": 3 / 5, "C": 3 / 4.1, "D": 3 / 5, "N": 3 / -3}
     for version, value in expected.items():
         assert raft.rational(x, a, b, version).item() == pytest.approx(value, rel=1e-6)
+        assert reference.forward(x, a, b, version).item() == pytest.approx(value, rel=1e-6)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -18,6 +18,7 @@ from tests.kernels.oracle import coefficients, present
 
 SELECTED = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
+    "or overflows and A-degrees0 or kink "
     "or other_dtypes and degrees0 or gated and (4-A-dtype0 or 1-B-dtype1 or 1-N-dtype3) "
     "or opcheck and (4-dtype1 or gated) or many_tiles)"
 )

@@ -223,7 +223,9 @@ def test_twins_start_from_the_same_weights(task: str) -> None:
         states.append(getattr(models, f"RaftBert{task}")(raft_config(raf=raf)).state_dict())
     fixed, learned = states
     assert all(torch.equal(value, learned[key]) for key, value in fixed.items())
-    assert all(key.endswith(("numerator", "denominator")) for key in learned.keys() - fixed.keys())
+    assert all(
+        key.endswith(("numerator", "denominator", "raf_form")) for key in learned.keys() - fixed.keys()
+    )
 
 
 def test_masked_lm_loss_is_the_full_cross_entropy() -> None:

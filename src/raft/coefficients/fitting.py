@@ -93,8 +93,8 @@ def fit(
         samples: any number of inputs that the fit will meet.
 
     Raises:
-        ValueError: for unknown names, impossible degrees, an empty interval, or a function that is not finite
-            there.
+        ValueError: for unknown names, impossible degrees, an empty interval, or a function that cannot be
+            called with a float64 tensor on the CPU, or is not finite there.
 
     Example::
 
@@ -142,7 +142,11 @@ def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Func
     def evaluate(x: Array) -> Array:
         with torch.no_grad():
             own = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
-            found = function(own)
+            try:
+                found = function(own)
+            except (RuntimeError, TypeError) as error:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise ValueError(f"the function cannot be called with a float64 tensor: {reason}") from error
         if not isinstance(found, torch.Tensor) or found.shape != own.shape:
             raise ValueError(f"the function must give a tensor of its input's shape, not {found!r:.60}")
         return found.to(torch.float64).numpy()

@@ -200,21 +200,25 @@ class Far {
         q_ = Wide(c_.constant) * w_to_n + sign_ * sum;
     }
 
-    Wide value() const { return p_ / q_ * powers(m_, -n_); }
+    // times `factor`
+    Wide value(Wide factor) const { return times_powers(factor * p_ / q_, m_, -n_); }
 
-    Wide slope() const { return (p_slope_ - p_ / q_ * sign_ * q_slope_) / q_ * powers(m_ - 1, -n_); }
+    Wide slope(Wide factor) const {
+        return times_powers(factor * (p_slope_ - p_ / q_ * sign_ * q_slope_) / q_, m_ - 1, -n_);
+    }
 
     void add_to(double* totals, Wide grad) const {
-        for (int k = 0; k <= c_.m; ++k) totals[k * kMaxLanes] += double(grad / q_ * powers(k, -n_));
+        for (int k = 0; k <= c_.m; ++k) totals[k * kMaxLanes] += double(times_powers(grad / q_, k, -n_));
         const Wide h = -grad * sign_ * p_ / q_ / q_;
-        for (int k = 1; k <= c_.n; ++k) totals[(c_.m + k) * kMaxLanes] += double(h * powers(m_, k - 2 * n_));
+        for (int k = 1; k <= c_.n; ++k) totals[(c_.m + k) * kMaxLanes] += double(times_powers(h, m_, k - 2 * n_));
     }
 
   private:
-    // x^i B(x)^j, without either power alone
-    Wide powers(int i, int j) const {
+    // value x^i B(x)^j, without either power alone; zero stays zero, whatever the powers
+    Wide times_powers(Wide value, int i, int j) const {
+        if (value == 0) return value;
         const Wide factor = absolute_ ? std::fabs(x_) : x_;
-        Wide value = absolute_ && x_ < 0 && i % 2 != 0 ? -1 : 1;
+        if (absolute_ && x_ < 0 && i % 2 != 0) value = -value;
         for (int k = 0; k < i + j; ++k) value *= factor;
         for (int k = 0; k > i + j; --k) value /= factor;
         return value;
@@ -344,12 +348,12 @@ struct Segment {
             const Far<T> far(c, kind, value);
             const Wide up = t.up ? get(t.up + i) : T(1);
             if (!t.grad) {
-                put(t.out + i, T(up * far.value()));
+                put(t.out + i, T(far.value(up)));
                 continue;
             }
             const Wide grad = get(t.grad + i);
-            put(t.out + i, T(grad * up * far.slope()));
-            if (t.grad_up) put(t.grad_up + i, T(grad * far.value()));
+            put(t.out + i, T(far.slope(grad * up)));
+            if (t.grad_up) put(t.grad_up + i, T(far.value(grad)));
             if (totals) far.add_to(totals, grad * up);
         }
     }

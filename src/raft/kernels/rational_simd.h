@@ -220,6 +220,10 @@ RAFT_TARGET bool forward_tile(const Coefficients<T>& coefficients, const S* x, c
     return L::any(largest > L::bits(c.limit));
 }
 
+// Packs of a tile that are summed apart, before their sums are added to the tile's: few terms lose few digits. A tile
+// has more packs where there are fewer lanes.
+constexpr int kStretch = RAFT_BYTES > 16 ? 32 : 16;
+
 // Adds to totals[k][lane], k = 0 … m for the numerator and m + 1 … m + n for the denominator, whose sign(b_k) in
 // version A is left to the caller. GUARDED keeps elements beyond the limit out of the sums; a tile that turns out to
 // hold one is computed again with it.
@@ -231,70 +235,75 @@ RAFT_TARGET bool backward_tile(const Coefficients<T>& coefficients, const S* gra
     using P = Pack<T, S>;
     const Coefficients<T> c = coefficients;  // where no store can change them
     const int m = M >= 0 ? M : c.m, n = N >= 0 ? N : c.n;
-    V sums_a[(M >= 0 ? M : kMaxDegree) + 1], sums_b[(N >= 0 ? N : kMaxDegree) + 1];
-    if (SUMS) {
-        for (int k = 0; k <= m; ++k) sums_a[k] = V{};
-        for (int k = 0; k <= n; ++k) sums_b[k] = V{};
-    }
+    V sums[2 * kMaxDegree + 1];  // of all stretches
+    for (int k = 0; SUMS && k <= m + n; ++k) sums[k] = V{};
     typename L::Bits largest = {};
-    for (int64_t i = 0; i < count; i += P::kCount) {
-        V values[P::kVectors], grads[P::kVectors], ups[P::kVectors] = {};
-        P::load(x + i, values);
-        P::load(grad + i, grads);
-        if (up) P::load(up + i, ups);
-        for (int vector = 0; vector < P::kVectors; ++vector) {
-            V value = values[vector], g = up ? grads[vector] * ups[vector] : grads[vector];
-            V magnitude = L::magnitude(value);
-            if (GUARDED) {
-                const auto far = magnitude > c.limit;
-                value = far ? V{} : value, magnitude = far ? V{} : magnitude, g = far ? V{} : g;
-            } else {
-                largest = L::larger(largest, magnitude);
-            }
-            const V base = KIND == kTermsAbsolute ? magnitude : value;
-            const Denominator<T, KIND, N> denominator(c, base);
-            const V reciprocal = T(1) / denominator.q;
-            const V y = horner<T, M>(c.a, m, value) * reciprocal;
-            if (up) ups[vector] = grads[vector] * y;
-            V power = g * reciprocal;
-
-            // dy/dx = (P' - y Q') / Q; at a kink Q' is the mean of both sides
-            V slope = m > 0 ? horner<T, (M > 0 ? M - 1 : -1)>(c.a_slope, m - 1, value) : V{};
-            if (n > 0) {
-                V q_slope = horner<T, (N > 0 ? N - 1 : -1)>(c.b_slope, n - 1, base);
-                if (KIND != kPlain) {
-                    const V sign = KIND == kTermsAbsolute ? value : denominator.sign;
-                    q_slope = sign == T(0) ? V{} : L::flip_where_negative(q_slope, sign);
-                }
-                slope -= y * q_slope;
-            }
-            values[vector] = power * slope;
-
-            if (SUMS) {
-                // dy/da_k = x^k / Q; dy/db_k = -y dQ/db_k / Q, at a kink of the sum from above
-                V even = -y, odd = even;
-                if (KIND == kTermsAbsolute) odd = L::flip_where_negative(even, value);
-                if (KIND == kSumAbsolute) even = odd = denominator.sign < T(0) ? y : even;
-                sums_a[0] += power;
-                const int most = m > n ? m : n;
-#pragma GCC unroll 16
-                for (int k = 1; k <= most; ++k) {
-                    power *= value;
-                    if (k <= m) sums_a[k] += power;
-                    if (k <= n) sums_b[k] += (k % 2 ? odd : even) * power;
-                }
-            }
+    for (int64_t done = 0; done < count; done += kStretch * P::kCount) {
+        V sums_a[(M >= 0 ? M : kMaxDegree) + 1], sums_b[(N >= 0 ? N : kMaxDegree) + 1];
+        if (SUMS) {
+            for (int k = 0; k <= m; ++k) sums_a[k] = V{};
+            for (int k = 0; k <= n; ++k) sums_b[k] = V{};
         }
-        P::store(values, grad_x + i);
-        if (up) P::store(ups, grad_up + i);
+        const int64_t end = count - done < kStretch * P::kCount ? count : done + kStretch * P::kCount;
+        for (int64_t i = done; i < end; i += P::kCount) {
+            V values[P::kVectors], grads[P::kVectors], ups[P::kVectors] = {};
+            P::load(x + i, values);
+            P::load(grad + i, grads);
+            if (up) P::load(up + i, ups);
+            for (int vector = 0; vector < P::kVectors; ++vector) {
+                V value = values[vector], g = up ? grads[vector] * ups[vector] : grads[vector];
+                V magnitude = L::magnitude(value);
+                if (GUARDED) {
+                    const auto far = magnitude > c.limit;
+                    value = far ? V{} : value, magnitude = far ? V{} : magnitude, g = far ? V{} : g;
+                } else {
+                    largest = L::larger(largest, magnitude);
+                }
+                const V base = KIND == kTermsAbsolute ? magnitude : value;
+                const Denominator<T, KIND, N> denominator(c, base);
+                const V reciprocal = T(1) / denominator.q;
+                const V y = horner<T, M>(c.a, m, value) * reciprocal;
+                if (up) ups[vector] = grads[vector] * y;
+                V power = g * reciprocal;
+
+                // dy/dx = (P' - y Q') / Q; at a kink Q' is the mean of both sides
+                V slope = m > 0 ? horner<T, (M > 0 ? M - 1 : -1)>(c.a_slope, m - 1, value) : V{};
+                if (n > 0) {
+                    V q_slope = horner<T, (N > 0 ? N - 1 : -1)>(c.b_slope, n - 1, base);
+                    if (KIND != kPlain) {
+                        const V sign = KIND == kTermsAbsolute ? value : denominator.sign;
+                        q_slope = sign == T(0) ? V{} : L::flip_where_negative(q_slope, sign);
+                    }
+                    slope -= y * q_slope;
+                }
+                values[vector] = power * slope;
+
+                if (SUMS) {
+                    // dy/da_k = x^k / Q; dy/db_k = -y dQ/db_k / Q, at a kink of the sum from above
+                    V even = -y, odd = even;
+                    if (KIND == kTermsAbsolute) odd = L::flip_where_negative(even, value);
+                    if (KIND == kSumAbsolute) even = odd = denominator.sign < T(0) ? y : even;
+                    sums_a[0] += power;
+                    const int most = m > n ? m : n;
+#pragma GCC unroll 16
+                    for (int k = 1; k <= most; ++k) {
+                        power *= value;
+                        if (k <= m) sums_a[k] += power;
+                        if (k <= n) sums_b[k] += (k % 2 ? odd : even) * power;
+                    }
+                }
+            }
+            P::store(values, grad_x + i);
+            if (up) P::store(ups, grad_up + i);
+        }
+        for (int k = 0; SUMS && k <= m + n; ++k) sums[k] += k <= m ? sums_a[k] : sums_b[k - m];
     }
     const bool is_any_far = GUARDED || L::any(largest > L::bits(c.limit));
     if (!GUARDED && is_any_far)
         return backward_tile<T, S, KIND, -1, -1, SUMS, true>(c, grad, x, up, grad_x, grad_up, count, totals);
     for (int k = 0; SUMS && k <= m + n; ++k) {
         T lanes[L::kCount];
-        const V sums = k <= m ? sums_a[k] : sums_b[k - m];
-        __builtin_memcpy(lanes, &sums, sizeof lanes);
+        __builtin_memcpy(lanes, &sums[k], sizeof lanes);
         for (int lane = 0; lane < L::kCount; ++lane) totals[k * kMaxLanes + lane] += double(lanes[lane]);
     }
     return is_any_far;

@@ -60,7 +60,7 @@ def forward(
         is_near: the caller knows that no |x| is above ``NEAR``, which saves half of the work.
     """
     f = _Fraction.of(x, numerator, denominator, version, is_near)
-    y = f.value() if up is None else f.value() * up.to(f.x.dtype).reshape(f.x.shape)
+    y = f.value(1.0 if up is None else up.to(f.x.dtype).reshape(f.x.shape))
     return y.to(x.dtype).reshape(x.shape)
 
 
@@ -89,10 +89,10 @@ def backward(
     grad = grad_output.to(f.x.dtype).reshape(f.x.shape)
     grad_up = None
     if up is not None:
-        grad_up = (grad * f.value()).to(x.dtype).reshape(x.shape)
+        grad_up = f.value(grad).to(x.dtype).reshape(x.shape)
         grad = grad * up.to(f.x.dtype).reshape(f.x.shape)
     y = f.p / f.q
-    grad_x = grad * (f.p_slope - y * f.sign * f.q_slope) / f.q * f.power(f.m - 1, -f.n)
+    grad_x = f.times_powers(grad * (f.p_slope - y * f.sign * f.q_slope) / f.q, f.m - 1, -f.n)
     over_q = grad / f.q
     h = -over_q * y * torch.where(f.sign < 0, -1.0, 1.0)
     grad_a = f.power_sums(over_q, 0, numerator.shape[-1], 0, -f.n)
@@ -169,20 +169,23 @@ class _Fraction:
         p = _polynomial(a, a, m, z, far)
         return cls(x, base, far, m, n, p, p_slope, constant + sign * total, q_slope, sign)
 
-    def value(self) -> Tensor:
-        """P(x)/Q(x)."""
-        return self.p / self.q * self.power(self.m, -self.n)
+    def value(self, factor: Tensor | float) -> Tensor:
+        """P(x)/Q(x), times a factor."""
+        return self.times_powers(self.p / self.q * factor, self.m, -self.n)
 
-    def power(self, i: Tensor | int, j: Tensor | int) -> Tensor:
-        """x^i B^j where ``x`` is far, 1 elsewhere; neither power is formed alone."""
+    def times_powers(self, value: Tensor, i: Tensor | int, j: Tensor | int) -> Tensor:
+        """``value`` x^i B^j where ``x`` is far, ``value`` elsewhere; neither power is formed alone.
+
+        Zero stays zero, whatever the powers.
+        """
         if self.far is None:
-            return torch.ones((), dtype=self.x.dtype, device=self.x.device)
-        one = torch.ones_like(self.x)
-        device = self.x.device
-        exponent = torch.as_tensor(i + j, dtype=self.x.dtype, device=device)
-        magnitude = torch.where(self.far, self.x.abs(), one).pow(exponent)
-        odd = torch.as_tensor((i if self.base is not self.x else i + j) % 2 != 0, device=device)
-        return torch.where(self.far & (self.x < 0) & odd, -magnitude, magnitude)
+            return value
+        exponent = torch.as_tensor(i + j, dtype=self.x.dtype, device=self.x.device)
+        magnitude = torch.where(self.far, self.x.abs(), torch.ones_like(self.x))
+        most = torch.finfo(self.x.dtype).max ** (0.5 / exponent.abs().clamp(min=1))
+        powers = torch.where(value == 0, torch.minimum(magnitude, most), magnitude).pow(exponent)
+        is_odd = torch.as_tensor((i if self.base is not self.x else i + j) % 2 != 0, device=self.x.device)
+        return torch.where(self.far & (self.x < 0) & is_odd, -value, value) * powers
 
     def power_sums(self, weights: Tensor, first: int, last: int, i: Tensor | int, j: Tensor) -> Tensor:
         """Σ weights x^i B^(k + j) for k = first … last − 1, near zero without i and j.
@@ -200,8 +203,9 @@ class _Fraction:
         for k in range(first, last):
             found = term.sum(dim=(0, 2))
             if self.far is not None:
-                powers = self.power(k, j) if first == 0 else self.power(i, k + j)
-                found = found + torch.where(self.far, weights * powers, 0.0).sum(dim=(0, 2))
+                exponents = (k, j) if first == 0 else (i, k + j)
+                terms = torch.where(self.far, self.times_powers(weights, *exponents), 0.0)
+                found = found + terms.sum(dim=(0, 2))
             sums.append(found)
             term = term * inside
         return torch.stack(sums, dim=-1) if sums else weights.new_zeros(self.m.shape[0], 0)

@@ -76,6 +76,8 @@ GATED_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=96)
 LARGE_FORWARD = Launch(block=1024, warps=4, programs=8192, registers=96)
 """Of more than ten coefficients."""
 LARGE_BACKWARD = Launch(block=1024, warps=4, programs=4096, registers=160)
+MOST_STEPS = 32
+"""Tiles of a program: a thread adds one number of each to its sums, and many would lose digits."""
 TOTAL = 1024
 """Numbers of the table that are added at once."""
 KINDS = {"A": 0, "B": 1, "C": 1, "D": 1, "N": 2}
@@ -166,14 +168,15 @@ def _reciprocal(q):
 
 
 @jit
-def _powers(x, base, i, j, MOST: tl.constexpr):
-    """x^i base^j without either power alone, |i + j| <= MOST; base is x or |x|."""
+def _times_powers(value, x, base, i, j, MOST: tl.constexpr):
+    """value x^i base^j without either power alone, |i + j| <= MOST; base is x or |x|. Zero stays zero."""
     exponent = i + j
-    value = tl.where((x < 0) & (base > 0) & (i % 2 != 0), -1.0, 1.0).to(x.dtype)
+    is_zero = value == 0
+    value = tl.where((x < 0) & (base > 0) & (i % 2 != 0), -value, value)
     for k in tl.static_range(MOST):
         value = tl.where(k < exponent, value * base, value)
         value = tl.where(k < -exponent, value / base, value)
-    return value
+    return tl.where(is_zero, 0.0, value)
 
 
 @jit
@@ -274,7 +277,7 @@ def _near_term(
     even, odd = _turned(x, _numerator(a, x, M)[0] / q, sign, KIND)
     power = tl.where(k <= M, k, k - M)
     of_b = tl.where(power % 2 == 0, even, odd)
-    return g / q * _powers(x, x, power, 0, M + N) * tl.where(k <= M, 1.0, of_b)
+    return _times_powers(g / q * tl.where(k <= M, 1.0, of_b), x, x, power, 0, M + N)
 
 
 @jit
@@ -285,7 +288,7 @@ def _far_term(
     p, _p_slope, q, _slope, sign, base, m, n = _far_fraction(x, a_ptr, b_ptr, M, N, KIND, CONSTANT)
     of_b = tl.where(sign < 0, p, -p) / q
     i, j = tl.where(k <= M, k, m), tl.where(k <= M, -n, k - M - 2 * n)
-    return g / q * _powers(x, base, i, j, M + 2 * N) * tl.where(k <= M, 1.0, of_b)
+    return _times_powers(g / q * tl.where(k <= M, 1.0, of_b), x, base, i, j, M + 2 * N)
 
 
 @jit
@@ -336,9 +339,10 @@ def _mend_forward(
             far = tl.abs(x) > limit
             x = tl.where(far, x, 2.0)
             p, _p_slope, q, _slope, _sign, base, m, n = _far_fraction(x, a_ptr, b_ptr, M, N, KIND, CONSTANT)
-            y = p / q * _powers(x, base, m, -n, M + N)
+            y = p / q
             if GATED:
                 y *= tl.load(up_ptr + (row + line) * up_stride + at, mask=far, other=0.0).to(tl.float64)
+            y = _times_powers(y, x, base, m, -n, M + N)
             tl.store(y_ptr + (row + line) * channels + at, y.to(DTYPE).to(y_ptr.dtype.element_ty), mask=far)
         row, column = _next(row, column, length, ROWS, COLUMNS)
 
@@ -423,11 +427,10 @@ def _mend_backward(
             x = tl.where(far, x, 2.0)
             p, p_slope, q, slope, _sign, base, m, n = _far_fraction(x, a_ptr, b_ptr, M, N, KIND, CONSTANT)
             if GATED:
-                y = p / q * _powers(x, base, m, -n, M + N)
-                grad_up = (g * y).to(DTYPE)
+                grad_up = _times_powers(g * p / q, x, base, m, -n, M + N).to(DTYPE)
                 tl.store(grad_up_ptr + to, grad_up.to(grad_up_ptr.dtype.element_ty), mask=far)
                 g *= tl.load(up_ptr + (row + line) * up_stride + at, mask=far, other=0.0).to(tl.float64)
-            grad_x = g * (p_slope - p / q * slope) / q * _powers(x, base, m - 1, -n, M + N + 1)
+            grad_x = _times_powers(g * (p_slope - p / q * slope) / q, x, base, m - 1, -n, M + N + 1)
             tl.store(grad_x_ptr + to, grad_x.to(DTYPE).to(grad_x_ptr.dtype.element_ty), mask=far)
         row, column = _next(row, column, length, ROWS, COLUMNS)
 
@@ -585,7 +588,7 @@ class _Tiling:
         # in plain Python: Triton's own functions for this take longer than a launch
         constants = tile_constants(launch, columns, y.dtype)
         tiles = -(-rows // constants["ROWS"]) * -(-length // columns)
-        steps = max(1, min(tiles, tiles * self.groups // launch.programs))
+        steps = max(1, min(tiles, MOST_STEPS, tiles * self.groups // launch.programs))
         self.programs = -(-tiles // steps)
         """Of each group."""
         self.grid = self.groups * self.programs

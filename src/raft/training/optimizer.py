@@ -31,9 +31,11 @@ def param_groups(
     weight_decay: float = 0.01,
     raf_weight_decay: float = 0.1,
 ) -> list[dict[str, Any]]:
-    """Groups for a ``torch.optim`` optimizer: ``decay``, ``no_decay`` (biases and norms) and ``raf``.
+    """Groups for a ``torch.optim`` optimizer: ``decay`` (matrices), ``no_decay`` (biases, norms) and ``raf``.
 
-    Parameters that do not require a gradient, and groups that would be empty, are left out.
+    Parameters that do not require a gradient, and groups that would be empty, are left out. Coefficients are
+    in ``raf`` alone, whatever their shape: with ``groups=8`` they have two axes, and an optimizer of matrices
+    such as Muon would take them for some. It gets what ``decay`` has, but embeddings and the output layer.
 
     Args:
         model: any module.
@@ -52,6 +54,22 @@ def param_groups(
         >>> [(group["name"], len(group["params"]), group["lr"]) for group in groups]
         [('decay', 1, 0.0007), ('no_decay', 1, 0.0007), ('raf', 2, 0.005)]
         >>> optimizer = torch.optim.AdamW(groups)
+
+    Muon for the hidden matrices, AdamW for the rest::
+
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Embedding(50, 8),
+        ...     torch.nn.Linear(8, 16), raft.Rational(groups=8), torch.nn.Linear(16, 8),
+        ...     torch.nn.Linear(8, 50),
+        ... )
+        >>> decay, no_decay, raf = raft.param_groups(model, lr=1e-3)
+        >>> outer = {id(model[0].weight), id(model[-1].weight)}
+        >>> hidden = [p for p in decay["params"] if id(p) not in outer]
+        >>> [list(p.shape) for p in hidden]
+        [[16, 8], [8, 16]]
+        >>> muon = torch.optim.Muon(hidden, lr=2e-2)
+        >>> decay["params"] = [p for p in decay["params"] if id(p) in outer]
+        >>> adamw = torch.optim.AdamW([decay, no_decay, raf])
     """
     rationals = [module for module in model.modules() if isinstance(module, Rational)]
     raf = {id(parameter) for module in rationals for parameter in module.parameters()}
