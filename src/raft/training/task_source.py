@@ -9,13 +9,14 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import AutoConfig
 
+from raft.bounds import check_numbers
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
 from raft.data.squad import Question, Split, Version, load_squad
 from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.data.tokens import read_tokenizer
-from raft.errors import InputError
+from raft.errors import InputError, nearest
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
@@ -23,8 +24,6 @@ SNLI = "snli"
 RESULT = "finetuning.json"
 """In the folder of a fine-tuning that is done."""
 TASKS = (*GLUE, SNLI, *SQUADS)
-SHORTEST = 8
-"""Tokens of an input that special ones leave some room in."""
 Kept = TypeVar("Kept")
 
 
@@ -75,11 +74,14 @@ class TaskOptions:
             self.task = name_of(self.dataset)
 
     def check_task(self) -> None:
-        """Raise ``InputError`` for a task that there is not, before anything is read."""
-        if self.max_length is not None and self.max_length < SHORTEST:
-            raise InputError(f"--max_length must be at least {SHORTEST}, not {self.max_length}")
+        """Raise ``InputError`` for a task that there is not, or a number out of its bounds, before anything
+        is read."""
+        check_numbers(self)
         if self.dataset is None and self.task not in TASKS:
-            raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+            raise InputError(
+                f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset"
+                f"{nearest(self.task, TASKS)}"
+            )
         if self.dataset is None:
             for name in ("text", "second_text", "label", "regression", "metric"):
                 if getattr(self, name) != getattr(TaskOptions, name):
