@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def first_line(error: BaseException) -> str:
     """What an error of another library says in one line; its kind where it says nothing."""
@@ -9,6 +12,12 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known one that is written most like it, if any is."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; the nearest is {found[0]!r}" if found else ""
 
 
 class InputError(ValueError):

@@ -102,7 +102,10 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--stepz", "3"], "unknown option '--stepz'; 'raft demo --help' lists the options"),
+        (
+            ["--stepz", "3"],
+            "unknown option '--stepz'; the nearest is '--steps'; 'raft demo --help' lists",
+        ),
         (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
         (["--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
         (["--activation", "gelo"], "unknown activation 'gelo'; known are gelu"),
@@ -111,10 +114,10 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
         (["--corpus", "./nowhere"], "no corpus at ./nowhere: the path does not exist"),
         (["--glue_dir", "./nowhere"], "no GLUE file nowhere/CoLA/train.tsv"),
         (["--seeds", "1"], "--seeds must be from 2 to 10, not 1"),
-        (["--raf_learning_rate", "-1"], "raf_learning_rate is -1.0; it must be finite and not below zero"),
-        (["--finetune_raf_learning_rate", "nan"], "raf_learning_rate is nan"),
-        (["--minutes", "0"], "--minutes must be above zero"),
-        (["--sequence_length", "3"], "--sequence_length must be from 8 to 512"),
+        (["--raf_learning_rate", "-1"], "--raf_learning_rate must be at least 0, not -1.0"),
+        (["--finetune_raf_learning_rate", "nan"], "--finetune_raf_learning_rate must be finite, not nan"),
+        (["--minutes", "0"], "--minutes must be above 0, not 0.0"),
+        (["--sequence_length", "3"], "--sequence_length must be at least 8, not 3"),
         (["--hidden_size", "100"], "--hidden_size must be a multiple of 32"),
     ],
 )

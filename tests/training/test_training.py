@@ -149,8 +149,8 @@ def test_rates_follow_the_time_that_is_spent() -> None:
         ),
         ({"raf_lr_scheduler_type": "step"}, "raf_lr_scheduler_type is 'step'; it must be one of"),
         ({"attn_implementation": "flash"}, "attn_implementation is 'flash'; it must be one of sdpa, eager"),
-        ({"time_budget_hours": 0.0}, "time_budget_hours is 0; it must be more than 0"),
-        ({"time_budget_hours": float("nan")}, "time_budget_hours is nan; it must be more than 0"),
+        ({"time_budget_hours": 0.0}, "--time_budget_hours must be above 0, not 0.0"),
+        ({"time_budget_hours": float("nan")}, "--time_budget_hours must be finite, not nan"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(values: dict[str, Any], said: str, tmp_path: Path) -> None:

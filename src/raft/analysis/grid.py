@@ -20,6 +20,8 @@ from raft.training.finetuning_run import UNTRAINED
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
 
+CONSTANT = "*"
+"""Marks what rests on a model that predicts one class for every input."""
 AVERAGE = "average"
 RESULTS = "results.csv"
 SEARCH = "search.csv"
@@ -39,7 +41,7 @@ def scores_table(results: pd.DataFrame) -> TextTable:
 
     def cell(rows: pd.DataFrame) -> str:
         spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
-        return f"{rows.points.mean():.1f}{spread}{'*' if rows.constant.any() else ''}".replace("-", "−")
+        return f"{rows.points.mean():.1f}{spread}".replace("-", "−")
 
     seeds = results.groupby(["task", *SETTING]).size()
     count = f"{_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
@@ -47,8 +49,6 @@ def scores_table(results: pd.DataFrame) -> TextTable:
     if has_pretrainings(results):
         title += f" of each of {results.model.nunique()} pretrainings"
         averages = averages.assign(model="")
-    if results.constant.any():
-        title += "; * some models predict one class for every input"
     table = _table(title, averages, compared(results), cell)
     floor = _single_classes(results)
     if floor is None:
@@ -71,6 +71,8 @@ def _single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
 
 def differences_table(results: pd.DataFrame) -> TextTable | None:
     """Differences to the twin of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+
+    ``*`` where one of the two predicts one class for every input.
 
     The twin of a setting has the first activation; where there is but one activation, the first model.
 
@@ -111,7 +113,9 @@ def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
     count = joined.model.nunique()
     if count < 2:
         return None
-    means = joined.groupby(["task", *SETTING], sort=False)[["points", "points_baseline"]].mean()
+    means = joined.groupby(["task", *SETTING], sort=False).agg(
+        {"points": "mean", "points_baseline": "mean", "constant": "any"}
+    )
 
     def cell(rows: pd.DataFrame) -> str:
         difference = (rows.points - rows.points_baseline).to_numpy()
@@ -149,7 +153,7 @@ def rates_table(results: pd.DataFrame) -> TextTable | None:
         )
 
     title = "Learning rates / rates of the RAFs"
-    return _table(title, results, compared(results), cell)
+    return _table(title, results, compared(results), cell, is_of_scores=False)
 
 
 def grid_tables(results: pd.DataFrame) -> list[TextTable]:
@@ -210,14 +214,14 @@ def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
 
 def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
     """Scores and averages of all but the first of ``by``, each with that one's of the same seed, and of the
-    same pretraining where activations are compared, as ``points_baseline``."""
+    same pretraining where activations are compared, as ``points_baseline``. ``constant`` is so of either."""
     averages = _with_averages(results)
     is_baseline = averages[by] == results[by].iloc[0]
     keys = ["task", "seed", *(name for name in SETTING if name != by)]
     joined: pd.DataFrame = averages[~is_baseline].merge(
-        averages.loc[is_baseline, [*keys, "points"]], on=keys, suffixes=("", "_baseline")
+        averages.loc[is_baseline, [*keys, "points", "constant"]], on=keys, suffixes=("", "_baseline")
     )
-    return joined
+    return joined.assign(constant=joined.constant | joined.constant_baseline)
 
 
 def compared(results: pd.DataFrame) -> str:
@@ -225,13 +229,26 @@ def compared(results: pd.DataFrame) -> str:
     return "activation" if results.activation.nunique() > 1 else "model"
 
 
-def _table(title: str, rows: pd.DataFrame, by: str, cell: Callable[[pd.DataFrame], str]) -> TextTable:
+def _table(
+    title: str,
+    rows: pd.DataFrame,
+    by: str,
+    cell: Callable[[pd.DataFrame], str],
+    is_of_scores: bool = True,
+) -> TextTable:
+    """A row a setting and a column a task; what rests on models that predict one class is marked."""
+    if is_of_scores and rows.constant.any():
+        title += f"; {CONSTANT} some models predict one class for every input"
+
+    def marked(of_task: pd.DataFrame) -> str:
+        return cell(of_task) + (CONSTANT if is_of_scores and of_task.constant.any() else "")
+
     tasks = list(dict.fromkeys(rows.task))
     labels = [name for name in SETTING if rows[name].nunique() > 1 or name == by]
     lines = []
     for key, of_row in rows.groupby(SETTING, sort=False):
         named = dict(zip(SETTING, _tuple(key), strict=True))
-        cells = [cell(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
+        cells = [marked(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
         lines.append([*(str(named[name]) for name in labels), *cells])
     headers = [{"train_examples": "examples"}.get(name, name) for name in labels]
     return TextTable(title, [*headers, *tasks], lines, len(labels))

@@ -170,7 +170,7 @@ def ranged(names: Sequence[str]) -> str:
         return ", ".join(names)
     columns = [list(dict.fromkeys(column)) for column in zip(*split, strict=True)]
     is_whole = math.prod(len(column) for column in columns) == len(set(names))
-    if not is_whole or any(len(column) > 1 and not all(map(str.isdigit, column)) for column in columns):
+    if not is_whole or any(len(column) > 1 and not all(map(str.isdecimal, column)) for column in columns):
         return ", ".join(names)
     return ".".join(
         column[0] if len(column) == 1 else f"{{{_ranges(sorted(map(int, column)))}}}" for column in columns

@@ -91,7 +91,7 @@ def read_snapshots(run: Path) -> list[Snapshot]:
         rafs, metadata = _read(file)
         named = STEP.fullmatch(file.name)
         step = metadata.get("step") or (named.group(1) if named else "")
-        if not step.isdigit():
+        if not step.isdecimal():
             raise InputError(f"{file} does not say after which step its coefficients were so")
         if found and rafs.keys() != found[0].rafs.keys():
             raise InputError(f"{file} holds other RAFs than the first snapshot beside it")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
 from raft.cli.options import parse
+from raft.cli.quiet import Console
 from raft.cli.tables import folded, name_width, sites_table
 from raft.data.corpora import first_texts
 from raft.errors import InputError
@@ -99,8 +99,6 @@ def main(arguments: Sequence[str]) -> None:
     out = Path(settings.dst).expanduser()
     _check_apart(settings.src, out)
     check_free(out, settings.overwrite, MODEL)
-    if settings.calibration_texts < 1:
-        raise InputError(f"--calibration_texts must be at least 1, not {settings.calibration_texts}")
     texts = None
     if settings.calibration is not None:
         texts = first_texts(settings.calibration, settings.calibration_texts, settings.text_column)

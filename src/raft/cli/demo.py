@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
@@ -15,7 +14,7 @@ from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure, loss_figure
 from raft.cli.options import parse
-from raft.cli.quiet import quieten
+from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from raft.cli.options import check_reporting, parse_recipe
-from raft.cli.quiet import quieten
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
 from raft.experiments.results import Content, check_free, run_folder
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import Finetuned
@@ -19,6 +18,7 @@ from raft.training.finetuning_run import (
     FinetuningRecipe,
     FinetuningResult,
     described,
+    kept_activation,
     run_finetuning,
 )
 from raft.training.task_source import RESULT, Sources
@@ -41,9 +41,10 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft finetune`` with the given words of the command line."""
     kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
+    recipe.activation = kept_activation(recipe.activation, recipe.model)
     recipe.check()
     recipe.check_conversion()
-    check_reporting(training)
+    check_machine(training)
     check_free(training.folder, options.overwrite, FOLDER)
     quieten(tokenizer_threads=False)
     console = Console()
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         result, found = run_finetuning(recipe, training, folder, Sources())
         (folder / RECIPE).write_text(described(recipe, training), encoding="utf-8")
     if found.report is not None:
-        print(found.report)
+        print_plain(str(found.report))
     console.print(parts_table(found))
     console.print(scores_table(result))
     folder = training.folder

@@ -15,12 +15,11 @@ from statistics import median
 import pandas as pd
 import torch
 import yaml
-from rich.console import Console
 
 from raft.analysis.grid import RESULTS, SEARCH, frame, grid_tables
 from raft.analysis.text_table import TextTable
-from raft.cli.options import check_reporting, parse_recipe
-from raft.cli.quiet import quieten
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
 from raft.data.cache import write_whole
 from raft.data.encoding import usable_cores
@@ -28,7 +27,7 @@ from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, distinct, results
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
-from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult
+from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.training.task_source import name_of
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
@@ -66,8 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     training = grid.arguments
     if not options.worker:
         _check_holds_a_grid(training.folder)
-        check_reporting(training)
-        grid.check_sources()
+        check_machine(training)
+        for line in grid.check_sources():
+            print_plain(line)
     folder = CellFolder(training.folder)
     _check_shared(grid, training.folder)
     if options.worker:
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str]) -> None:
             submit(slurm, ResumableJob(work, arguments), training.folder.name, logs)
             for _ in range(options.processes)
         ]
-        print(f"Submitted jobs {', '.join(job.job_id for job in jobs)}; their output is in {logs}")
-        print(f"'raft report {training.folder}' shows what is done")
+        print_plain(f"Submitted jobs {', '.join(job.job_id for job in jobs)}; their output is in {logs}")
+        print_plain(f"'raft report {training.folder}' shows what is done")
         return
     quieten(tokenizer_threads=False)
     console = Console()
@@ -132,10 +132,11 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
     if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
         recipe.tasks = [name_of(cell.dataset)]
+    for number, activation in enumerate(recipe.activations):
+        for model in recipe.models:
+            recipe.activations[number] = kept_activation(activation, model)
     grid = Grid(recipe, cell, training)
     grid.check()
-    if options.processes < 1:
-        raise InputError(f"--processes must be above 0, not {options.processes}")
     if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
         raise InputError("a grid's jobs have one GPU each: --processes says how many there are")
     return grid, options, slurm

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,7 @@ from raft.analysis.measured import ARROWS, Measured, functions_of, measured_func
 from raft.analysis.sketch import sketch
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
+from raft.cli.quiet import Console
 from raft.cli.tables import NARROW, folded, name_width, sites_table
 from raft.coefficients.functions import canonical_name
 from raft.data.corpora import first_texts
@@ -81,8 +81,6 @@ class InspectSettings:
             raise InputError(f"--plot must end with {', '.join(PLOTS)}, not {Path(self.plot).name!r}")
         if self.formulas is not None and Path(self.formulas).suffix.lower() not in KINDS:
             raise InputError(f"--formulas must end with {', '.join(KINDS)}, not {Path(self.formulas).name!r}")
-        if self.texts_read < 1:
-            raise InputError(f"--texts_read must be at least 1, not {self.texts_read}")
         try:
             canonical_name(self.fixed or "gelu")
         except ValueError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,7 +12,8 @@ import torch
 from rich.console import Console
 
 import raft
-from raft.errors import InputError, TrainingError
+from raft.cli.quiet import discard_output
+from raft.errors import InputError, TrainingError, nearest
 
 COMMANDS = {
     "demo": "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline",
@@ -45,6 +48,24 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, 1 for a failure at work, 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # figures are files: what draws them elsewhere, in a notebook say, may not be installed here
+    os.environ["MPLBACKEND"] = "agg"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no "±" gets a "?"
+    try:
+        try:
+            return _run(words)
+        finally:
+            if sys.stdout is not None:  # closed by the shell's ">&-"
+                sys.stdout.flush()
+    except OSError as error:  # of the flush
+        discard_output()  # or the interpreter would try again at its end, and tell of it
+        is_wanted = not isinstance(error, BrokenPipeError)  # 'raft --help | head': who read has enough
+        return _fail(f"cannot print: {error.strerror}", 1) if is_wanted else 0
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0 if words else 2
@@ -52,14 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"raft {raft.__version__}")
         return 0
     if words[0] not in COMMANDS:
-        return _fail(f"unknown command {words[0]!r}; known are {', '.join(COMMANDS)}", 2)
+        known = f"known are {', '.join(COMMANDS)}{nearest(words[0], COMMANDS)}"
+        return _fail(f"unknown command {words[0]!r}; {known}", 2)
     try:
         command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)
     except (TrainingError, OSError) as error:
         return _fail(str(error), 1)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         return _fail(f"{str(error).partition('. ')[0]}: smaller batches need less memory", 1)
     except KeyboardInterrupt:
         return _fail("interrupted; what is not whole was not written", 130)

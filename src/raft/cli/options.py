@@ -15,7 +15,10 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-from raft.errors import InputError
+from raft.bounds import check_numbers
+from raft.cli.quiet import print_plain
+from raft.errors import InputError, nearest
+from raft.training.arguments import is_slow_bfloat16
 
 Settings = TypeVar("Settings")
 
@@ -23,6 +26,13 @@ NAMED_IN_HELP = {
     "output_dir", "learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size", "seed",
 }  # fmt: skip
 """Training arguments that a command's help shows beside its own."""
+
+OTHERS_NAMES = {
+    "lr": "learning_rate", "batch_size": "per_device_train_batch_size", "epochs": "num_train_epochs",
+    "model_name_or_path": "model", "task_name": "task", "dataset_name": "dataset",
+    "max_seq_length": "max_length",
+}  # fmt: skip
+"""What other scripts call these options."""
 
 
 class _Parser(HfArgumentParser):
@@ -42,7 +52,7 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     """The settings that the words of a command line give.
 
     Raises:
-        InputError: for an unknown option or a value of a wrong type.
+        InputError: for an unknown option, or a value that is of a wrong type, empty or out of bounds.
     """
     # transformers' annotation asks for its own DataClassType
     parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
@@ -71,7 +81,8 @@ def parse_recipe(
         hidden: fields that its help does not show, as they are of other commands.
 
     Raises:
-        InputError: for an unknown option or key, a value of a wrong type, or a file that is no recipe.
+        InputError: for an unknown option or key, a value that is of a wrong type, empty or out of bounds, or
+            a file that is no recipe.
     """
     parser = _Parser(
         list(kinds),
@@ -86,7 +97,7 @@ def parse_recipe(
         if action.dest.removeprefix("no_") in inherited or action.dest in (instead or ()):
             action.help = argparse.SUPPRESS
     for name, other in (instead or {}).items():
-        if any(word.partition("=")[0] == f"--{name}" for word in words):
+        if any(word.partition("=")[0].replace("-", "_") == f"__{name}" for word in words):
             raise InputError(f"--{name} is no option of {command}: give --{other}")
     config = _config_of(words, parser)
     if config is not None:
@@ -94,8 +105,11 @@ def parse_recipe(
     return _parsed(parser, words)[: len(kinds)]
 
 
-def check_reporting(arguments: TrainingArguments) -> None:
-    """Raise ``InputError`` for a service of ``--report_to`` whose package is missing."""
+def check_machine(arguments: TrainingArguments) -> None:
+    """Say where this machine is slow at what is asked for, and raise ``InputError`` for a service of
+    ``--report_to`` whose package is missing."""
+    if arguments.process_index == 0 and is_slow_bfloat16(arguments):
+        print_plain("--bf16 is slow on this CPU, which has no instructions for bfloat16: leave it out")
     try:
         for kind in get_reporting_integration_callbacks(arguments.report_to):
             kind()
@@ -112,8 +126,29 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
         raise InputError(str(error)) from error
     if parsed[-1]:
         word = parsed[-1][0]
-        parser.error(f"unknown option {word!r}" if word.startswith("-") else f"unexpected {word!r}")
+        option = word.partition("=")[0]
+        close = _nearest(parser, option, "--")
+        parser.error(f"unknown option {option!r}{close}" if word.startswith("-") else f"unexpected {word!r}")
+    for settings in parsed[:-1]:
+        check_numbers(settings)
+        _check_not_empty(settings)
     return tuple(parsed[:-1])
+
+
+def _nearest(parser: _Parser, name: str, prefix: str = "") -> str:
+    known = [action.dest for action in parser._actions if action.option_strings]
+    plain = name.lstrip("-").replace("-", "_")
+    meant = OTHERS_NAMES.get(plain, plain)
+    return nearest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
+
+
+def _check_not_empty(settings: Any) -> None:
+    """An empty text mostly comes of a shell's variable that is not set, and stands for the folder here."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        given = value if isinstance(value, list) else [value]
+        if value != field.default and any(isinstance(each, str) and not each.strip() for each in given):
+            raise InputError(f"--{field.name} is empty: give it a value, or leave it out")
 
 
 def _config_of(words: Sequence[str], parser: _Parser) -> Path | None:
@@ -134,12 +169,13 @@ def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> N
         raise InputError(f"cannot read the recipe {file}: {reason}") from error
     if not isinstance(values, dict):
         raise InputError(f"the recipe {file} holds no 'key: value' lines")
-    actions = {action.dest: action for action in parser._actions}
+    # the first of a name: --no_deepnorm follows --deepnorm, whose default counts
+    actions = {action.dest: action for action in reversed(parser._actions)}
     for key, value in values.items():
         if key in instead:
             raise InputError(f"{key} in the recipe {file} is no option of {parser.prog}: give {instead[key]}")
         if key not in actions or key in ("config", "help"):
-            raise InputError(f"unknown key {key!r} in the recipe {file}")
+            raise InputError(f"unknown key {key!r} in the recipe {file}{_nearest(parser, str(key))}")
         action = actions[key]
         takes_several = action.nargs in ("+", "*")
         if value is None and action.default is not None:
@@ -156,5 +192,4 @@ def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> N
                 raise InputError(f"{key} in the recipe {file}: {error}") from error
             continue
         # as a string, the value goes through the option's own conversion, which YAML's 5e-3 needs
-        is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-        action.default = str(value) if is_plain else value
+        action.default = value if value is None or isinstance(value, dict) else str(value)

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from rich.console import Console
 from transformers import TrainerCallback
 
 from raft.analysis.callback import RafCallback
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import curves_figure, differences_figure, loss_table, note
-from raft.cli.options import check_reporting, parse_recipe
-from raft.cli.quiet import quieten
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
 from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import (
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
         job = submit(slurm, ResumableJob(run_here, arguments), training.folder.name, logs)
-        print(f"Submitted job {job.job_id}; its output is in {job.paths.stdout}")
+        print_plain(f"Submitted job {job.job_id}; its output is in {job.paths.stdout}")
     else:
         run_here(arguments)
 
@@ -136,7 +135,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
             _check_holds_runs(training.folder)
             for _, of_variant, one in runs:
                 run_folder_state(one.folder, of_variant, one)
-    check_reporting(training)
+    check_machine(training)
 
 
 def _check_holds_runs(folder: Path) -> None:

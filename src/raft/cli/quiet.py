@@ -1,11 +1,31 @@
-"""What a command silences: the progress bars and remarks of libraries, in which its own would drown."""
+"""What a command silences: the progress bars and remarks of libraries, and itself where nobody listens."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import datasets
+import rich.console
 import transformers
+
+
+def discard_output() -> None:
+    """Write what is still to be printed nowhere: a pipe's reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Console(rich.console.Console):
+    """Of a command, which goes on without its reader: a training is worth more than a pipe to ``head``."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich's own would end the process."""
+        discard_output()
+
+
+def print_plain(text: str) -> None:
+    """Print text as it is."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def quieten(tokenizer_threads: bool = True) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from raft.analysis import comparison, pretraining
 from raft.analysis.grid import RESULTS, frame, read_results
 from raft.analysis.text_table import TextTable
 from raft.cli.grid import RECIPE, SHARED, parsed, write_results, write_tables
 from raft.cli.options import parse
+from raft.cli.quiet import Console
 from raft.data.cache import write_whole
 from raft.errors import InputError
 from raft.experiments.cells import LOCKS, CellFolder

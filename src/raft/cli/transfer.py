@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from raft.cli.finetune import add_scores, empty_scores_table
 from raft.cli.options import parse
-from raft.cli.quiet import quieten
+from raft.cli.quiet import Console, quieten
 from raft.data.cache import write_whole
 from raft.errors import InputError
 from raft.training.task_source import Sources, TaskOptions

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from raft.bounds import check_numbers
 from raft.coefficients.functions import canonical_name
 from raft.data.corpora import load_corpus
 from raft.data.glue import load_glue
@@ -100,6 +101,7 @@ class ComparisonSettings:
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
+        check_numbers(self)
         for arguments in (
             lambda: pretraining_arguments(self, self.steps or 1, Path()),
             lambda: finetuning_arguments(self, self.seed, Path()),
@@ -110,27 +112,16 @@ class ComparisonSettings:
             canonical_name(self.activation)
         except ValueError as error:
             raise InputError(str(error)) from error
-        positive = (
-            "minutes",
-            "steps",
-            "train_examples",
-            "layers",
-            "batch_size",
-            "finetune_epochs",
-            "learning_rate",
-        )
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"--{name} must be above zero, not {value}")
+        if not self.learning_rate:
+            raise InputError(f"--learning_rate must be above 0, not {self.learning_rate}")
         if not 2 <= self.seeds <= len(SEEDS):
             raise InputError(
                 f"--seeds must be from 2 to {len(SEEDS)}, not {self.seeds}: an interval needs two"
             )
-        if self.hidden_size <= 0 or self.hidden_size % 32:
+        if self.hidden_size % 32:
             raise InputError(f"--hidden_size must be a multiple of 32, not {self.hidden_size}")
-        if not 8 <= self.sequence_length <= 512:
-            raise InputError(f"--sequence_length must be from 8 to 512, not {self.sequence_length}")
+        if self.sequence_length > 512:
+            raise InputError(f"--sequence_length must be at most 512, not {self.sequence_length}")
 
     def command(self) -> str:
         """The command line that gives these settings."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,18 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig
 
-from raft.errors import InputError, first_line
+from raft.bounds import check_numbers
+from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
-from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import KEEP
-from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe, FinetuningResult, run_finetuning
+from raft.training.finetune import KEEP, RAF
+from raft.training.finetuning_run import (
+    UNTRAINED,
+    FinetuningRecipe,
+    FinetuningResult,
+    TransferOptions,
+    is_raft,
+    run_finetuning,
+)
 from raft.training.pretraining_run import PretrainingResult
 from raft.training.task_source import Sources
-from raft.training.transfer import check_transfer
+from raft.training.transfer import TransferError, check_transfer
 from raft.training.tuning import WITH_RAFS, WITHOUT_RAFS
 
 CELL = "cell.json"
@@ -73,18 +78,18 @@ class GridRecipe:
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work."""
+        check_numbers(self)
         for name in ("tasks", "models", "activations", "tunings", "sizes"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"--{name} needs one or more different values, not {' '.join(values)!r}")
         for name in ("search_learning_rates", "search_raf_learning_rates"):
             rates = getattr(self, name)
-            if len(set(rates)) < len(rates) or not all(0 <= rate < math.inf for rate in rates):
-                given = " ".join(map(str, rates))
-                raise InputError(f"--{name} needs different rates, finite and not below zero, not {given!r}")
+            if len(set(rates)) < len(rates):
+                raise InputError(f"--{name} needs different rates, not {' '.join(map(str, rates))!r}")
         for name in ("seeds", "search_seeds"):
-            if not 1 <= getattr(self, name) <= len(SEEDS):
-                raise InputError(f"--{name} must be from 1 to {len(SEEDS)}, not {getattr(self, name)}")
+            if getattr(self, name) > len(SEEDS):
+                raise InputError(f"--{name} must be at most {len(SEEDS)}, not {getattr(self, name)}")
 
     def groups(self) -> Iterator[Group]:
         """Every setting, but for rates and seeds."""
@@ -114,22 +119,45 @@ class Grid:
             self.cell.check_conversion()
 
     def check_models(self) -> None:
-        """Raise ``InputError`` for a model that cannot be read, or has RAFs and would be converted."""
+        """Raise ``InputError`` for a model that cannot be read, has RAFs and would be converted, or has none
+        where they alone are trained."""
         for model in self.recipe.models:
-            if _is_raft(model) and self.recipe.activations != [KEEP]:
+            if is_raft(model) and self.recipe.activations != [KEEP]:
                 raise InputError(
                     f"{model} has RAFs already, and nothing of it is converted: give --activations keep"
                 )
+            if not is_raft(model) and KEEP in self.recipe.activations and RAF in self.recipe.tunings:
+                raise InputError(
+                    f"--tunings raf trains RAFs alone, and {model} has none: give --activations raf, or "
+                    "other --tunings"
+                )
 
-    def check_sources(self) -> None:
-        """Raise ``InputError`` for a model that cannot be read, or tasks that models cannot be judged on
-        untrained, before any cell is run."""
+    def check_sources(self) -> list[str]:
+        """Why some tasks' models are not judged on some others untrained, a line for each two tasks.
+
+        Raises:
+            InputError: for a model or a task that cannot be read, or where no model can be judged on any of
+                the other tasks.
+        """
         self.check_models()
-        sources = Sources()
+        sources, count = Sources(), 0
+        problems: dict[str, TransferError] = {}
         for task in self.recipe.tasks:
-            tuned = replace(self.cell, task=task)
-            for judged in tuned.transferred():
-                check_transfer(tuned, judged, sources)
+            for judged in replace(self.cell, task=task).transferred():
+                count += 1
+                problem = self._transfer_problem(task, judged, sources)
+                if problem is not None:
+                    problems[f"{task}{UNTRAINED}{judged.task}"] = problem
+        if problems and len(problems) == count:
+            raise next(iter(problems.values()))
+        return [f"{tasks} is left out: {problem}" for tasks, problem in problems.items()]
+
+    def _transfer_problem(self, task: str, judged: TransferOptions, sources: Sources) -> TransferError | None:
+        try:
+            check_transfer(replace(self.cell, task=task), judged, sources)
+        except TransferError as problem:
+            return problem
+        return None
 
     def search_cells(self) -> list[Cell]:
         """Those whose validation scores choose the rates, each once."""
@@ -179,6 +207,12 @@ class Grid:
 
         def one(cell: Cell, place: Path) -> None:
             recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
+            judged = [
+                each.task
+                for each in recipe.transferred()
+                if self._transfer_problem(recipe.task, each, sources) is None
+            ]
+            recipe = replace(recipe, transfer=judged or None)
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
             options = {**cell.options, **pretrained(str(cell.options["model"]))}
             (place / CELL).write_text(json.dumps(options) + "\n", encoding="utf-8")
@@ -221,22 +255,13 @@ class Grid:
 
 def _has_rafs(group: Group) -> bool:
     _, model, activation, _, _ = group
-    return activation != KEEP or _is_raft(model)
+    return activation != KEEP or is_raft(model)
 
 
 @cache
 def _validation(cell: Path) -> float:
     """Of a finished cell, which does not change any more."""
     return FinetuningResult.read(cell).validation or 0.0
-
-
-@cache
-def _is_raft(model: str) -> bool:
-    """Whether a checkpoint has RAFs; ``InputError`` where it cannot be read."""
-    try:
-        return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot load {model}: {first_line(error)}") from error
 
 
 def distinct(cells: Iterable[Cell]) -> list[Cell]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from itertools import combinations
+from itertools import combinations, islice
 from numbers import Integral
 from typing import Any
 
 from transformers import PreTrainedConfig
 
+from raft.bounds import MAX_LAYERS
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
+from raft.errors import nearest
 from raft.functional import check_version
 
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")
 
 Layers = str | Sequence[int]
-LAYERS = 'layers must be "all", numbers and ranges such as "0-5,11", or a list of numbers, not {!r}'
+LAYERS = (
+    'layers must be "all", numbers and ranges such as "0-5,11", or a list of numbers, all below '
+    f"{MAX_LAYERS}, not {{}}"
+)
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,18 @@ class RafConfig:
     _shared: dict[str, frozenset[int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        sites = (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
+        several = isinstance(self.sites, Iterable) and not isinstance(self.sites, str)
+        sites = tuple(self.sites) if several else (self.sites,)
         object.__setattr__(self, "sites", sites)
         object.__setattr__(self, "degrees", _degrees(self.degrees))
+        for name in ("version", "init"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"raf.{name} must be a name, not {getattr(self, name)!r}")
         for name in ("residual", "trainable", "scaled"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"raf.{name} must be true or false, not {getattr(self, name)!r}")
-        if not isinstance(self.layers, (str, Iterable)):
-            raise ValueError(LAYERS.format(self.layers))
-        if not isinstance(self.layers, str):
-            object.__setattr__(self, "layers", _plain(self.layers))
-        if not sites or not set(sites) <= set(SITES):
+        object.__setattr__(self, "layers", _plain(self.layers))
+        if not sites or not all(site in SITES for site in sites):
             raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
         check_version(self.version)
@@ -79,16 +87,16 @@ class RafConfig:
             raise ValueError(f"raf.groups must be a whole number from 1 on, not {self.groups!r}")
         object.__setattr__(self, "_layers", None if self.layers == "all" else _numbers(self.layers))
         if isinstance(self.shared, Mapping):
-            object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in self.shared.items()})
+            shared = {key: _plain(of) for key, of in self.shared.items()}
+            object.__setattr__(self, "shared", shared)
+            object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in shared.items()})
             for first, second in combinations(self._shared, 2):
                 both = self._shared[first] & self._shared[second]
                 if both:
                     raise ValueError(
                         f"raf.shared gives layer {min(both)} to {first!r} and {second!r}: name it once"
                     )
-            plain = {key: of if isinstance(of, str) else _plain(of) for key, of in self.shared.items()}
-            object.__setattr__(self, "shared", plain)
-        elif self.shared not in (False, "all"):
+        elif self.shared is not False and self.shared != "all":
             raise ValueError(
                 f'raf.shared must be false, "all" or a mapping of names to layers, not {self.shared!r}'
             )
@@ -116,7 +124,10 @@ class RafConfig:
         known = [each.name for each in fields(cls) if each.init]
         unknown = [key for key in values if key not in known]
         if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}")
+            close = nearest(unknown[0], known)
+            raise ValueError(
+                f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}{close}"
+            )
         return cls(**values)
 
     @classmethod
@@ -137,12 +148,24 @@ def _degrees(given: Any) -> Any:
     """Numbers of other libraries as plain ones; whatever else there is as it is, to be refused."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         return given
+    if any(isinstance(degree, bool) for degree in given):
+        raise ValueError(f"raf.degrees must be two numbers, not {given!r}")
     return tuple(int(degree) if isinstance(degree, Integral) else degree for degree in given)
 
 
-def _plain(layers: Iterable[Any]) -> tuple[Any, ...]:
-    """Ranges, arrays and numbers of other libraries as what JSON knows."""
-    return tuple(layer if isinstance(layer, (str, bool)) else int(layer) for layer in layers)
+def _plain(layers: Any) -> Layers:
+    """Ranges, arrays and numbers of other libraries as what JSON knows; ``ValueError`` for what are none."""
+    if isinstance(layers, str):
+        return layers
+    try:
+        # one more than there can be is enough to refuse a range without end
+        found = tuple(islice(layers, MAX_LAYERS + 1))
+        if any(isinstance(layer, bool) for layer in found):
+            raise TypeError("no numbers")
+        numbers: Any = [layer if isinstance(layer, str) else operator.index(layer) for layer in found]
+        return tuple(numbers)
+    except TypeError as error:
+        raise ValueError(LAYERS.format(reprlib.repr(layers))) from error
 
 
 def _as_saved(value: Any) -> Any:
@@ -154,14 +177,14 @@ def _as_saved(value: Any) -> Any:
 
 def _numbers(layers: Layers) -> frozenset[int]:
     """``"0-5,11"`` or ``[0, 11]`` as numbers."""
-    problem = LAYERS.format(layers)
+    problem = LAYERS.format(reprlib.repr(layers))
     found: set[int] = set()
     for part in layers.split(",") if isinstance(layers, str) else layers:
-        ends = str(part).strip().split("-")
-        if isinstance(part, bool) or len(ends) > 2 or not all(end.strip().isdigit() for end in ends):
+        ends = [end.strip() for end in str(part).split("-")]
+        if len(ends) > 2 or not all(end.isdecimal() and len(end) <= len(str(MAX_LAYERS)) for end in ends):
             raise ValueError(problem)
         numbers = [int(end) for end in ends]
-        if numbers[-1] < numbers[0]:
+        if not numbers[0] <= numbers[-1] < MAX_LAYERS:
             raise ValueError(problem)
         found |= set(range(numbers[0], numbers[-1] + 1))
     if not found:

@@ -23,7 +23,7 @@ def mark(config: dict[str, Any]) -> bool:
     is_marked = False
     for holder in _with_raf(config):
         # where no field names an activation, as in BLOOM, the dtype is what every loader has to understand
-        fields: dict[str, Any] = dict(_activation_fields(holder))
+        fields: dict[str, Any] = dict(activation_fields(holder))
         if not fields and not any(any(_with_raf(part)) for part in _parts(holder)):
             fields = {"dtype": holder.get("dtype")}
         holder["raf"] = {**holder["raf"], ORIGINALS: fields}
@@ -54,10 +54,11 @@ def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
     return [value for value in config.values() if isinstance(value, dict)]
 
 
-def _activation_fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def activation_fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted paths of the fields that name activations, and the names."""
     for key, value in config.items():
         if isinstance(value, dict) and key != "raf" and not isinstance(value.get("raf"), dict):
-            yield from _activation_fields(value, f"{prefix}{key}.")
+            yield from activation_fields(value, f"{prefix}{key}.")
         is_named = isinstance(value, str) and value.removeprefix("gated-") in ACT2FN
         if is_named and ("act" in key or key == "feed_forward_proj"):
             yield prefix + key, value

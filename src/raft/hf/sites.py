@@ -247,7 +247,7 @@ def _place(modules: dict[str, nn.Module], path: str, block: Block) -> Place:
 def _stacks(modules: dict[str, nn.Module], path: str) -> list[tuple[str, int]]:
     """The stacks that ``path`` lies in, from outside inwards, and the number of its layer in each."""
     parts = path.split(".")
-    stacks = [(".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if part.isdigit()]
+    stacks = [(".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if part.isdecimal()]
     return [(stack, number) for stack, number in stacks if _is_stack(modules[stack])]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.training.optimizer import SHAPES
 
@@ -26,9 +26,9 @@ class RaftTrainingArguments(TrainingArguments):
     repeat bit for bit.
 
     Raises:
-        InputError: for a schedule other than constant, linear or cosine, a rate below zero, a budget that is
-            not positive, another optimizer than AdamW, an unknown attention, a checkpoint to resume from, or
-            another choice of the model that is kept.
+        InputError: for a number out of its bounds (see ``raft.bounds``), a schedule other than constant,
+            linear or cosine, another optimizer than AdamW, an unknown attention, a checkpoint to resume from,
+            or another choice of the model that is kept.
     """
 
     raf_learning_rate: float = field(
@@ -58,15 +58,13 @@ class RaftTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("lr_scheduler_type", "raf_lr_scheduler_type"):
             kind = getattr(self, name)
             if getattr(kind, "value", kind) not in SHAPES:
                 raise InputError(
                     f"{name} is {getattr(kind, 'value', kind)!r}; it must be one of {', '.join(SHAPES)}"
                 )
-        for name in ("learning_rate", "raf_learning_rate"):
-            if not 0 <= float(getattr(self, name)) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be finite and not below zero")
         if not str(getattr(self.optim, "value", self.optim)).startswith("adamw_torch"):
             raise InputError(f"optim is {self.optim!r}; RAFTs and FAFTs are trained with AdamW alone")
         if self.attn_implementation not in (None, *ATTN_IMPLEMENTATIONS):
@@ -81,8 +79,6 @@ class RaftTrainingArguments(TrainingArguments):
                 "--load_best_model_at_end and --metric_for_best_model are not needed: a fine-tuning keeps "
                 "the epoch that its task's metric says, and a pretraining its last step"
             )
-        if self.time_budget_hours is not None and not self.time_budget_hours > 0:
-            raise InputError(f"time_budget_hours is {self.time_budget_hours:g}; it must be more than 0")
         if not torch.accelerator.is_available():
             self.use_cpu = True  # without this, several processes would not know of each other
         if self.use_cpu:
@@ -97,6 +93,15 @@ class RaftTrainingArguments(TrainingArguments):
     def folder(self) -> Path:
         """``output_dir`` as a path."""
         return Path(str(self.output_dir))
+
+
+def is_slow_bfloat16(arguments: TrainingArguments) -> bool:
+    """Whether a training in bfloat16 is to run on a CPU that is known to have no instructions for it."""
+    if not arguments.bf16 or arguments.device.type != "cpu":
+        return False
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.10
+    known = [has for name, has in capabilities.items() if name.endswith("bf16")]
+    return bool(known) and not any(known)
 
 
 def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:

@@ -225,6 +225,11 @@ def finetune(
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
+    if tuning == RAF and not rationals(model):
+        raise InputError(
+            f"--tuning raf trains RAFs alone, and {checkpoint} has none: give --activation raf to convert "
+            "it, or another --tuning"
+        )
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
     rafs = {0: coefficients(model)} if rationals(model) else {}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from transformers import TrainerCallback
+from transformers import AutoConfig, TrainerCallback
 
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.data.squad import Question
 from raft.data.subsets import draw_indices, select
 from raft.data.tasks import Score
-from raft.errors import InputError
+from raft.errors import InputError, first_line, nearest
 from raft.hf import RafConfig
+from raft.hf.saved_config import activation_fields
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
@@ -50,7 +53,8 @@ class FinetuningRecipe(TaskOptions):
         default=KEEP,
         metadata={
             "help": "'keep' the model's; 'raf' converts a model with fixed activations, its RAFs fitted to "
-            "the training inputs; 'raf-residual' adds RAFs that begin at zero."
+            "the training inputs; 'raf-residual' adds RAFs that begin at zero. The fixed function that the "
+            "model has, such as 'gelu', is 'keep' too."
         },
     )
     degrees: list[int] = field(
@@ -88,7 +92,8 @@ class FinetuningRecipe(TaskOptions):
         self.check_task()
         unknown = next((name for name in self.transfer or () if name not in TASKS), None)
         if unknown is not None:
-            raise InputError(f"unknown task {unknown!r} of --transfer; known are {', '.join(TASKS)}")
+            tasks = f"{', '.join(TASKS)}{nearest(unknown, TASKS)}"
+            raise InputError(f"unknown task {unknown!r} of --transfer; known are {tasks}")
         for name, known in (
             ("activation", ACTIVATIONS),
             ("tuning", TUNINGS),
@@ -98,7 +103,7 @@ class FinetuningRecipe(TaskOptions):
                 raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.stratified and self.dataset is None and self.task in SQUADS:
             raise InputError("--stratified draws classes alike, and questions have none")
-        if self.train_examples != ALL and not (self.train_examples.isdigit() and int(self.train_examples)):
+        if not _is_count(self.train_examples):
             raise InputError(
                 f"--train_examples must be a number above 0 or 'all', not {self.train_examples!r}"
             )
@@ -131,6 +136,49 @@ class FinetuningRecipe(TaskOptions):
     def examples(self) -> int | Any:
         """``train_examples`` as a number, or ``"all"``."""
         return ALL if self.train_examples == ALL else int(self.train_examples)
+
+
+def kept_activation(activation: str, model: str) -> str:
+    """``"keep"`` for the fixed function that a model has, by whose name a pretraining calls the twin; any
+    other choice as it is.
+
+    Raises:
+        InputError: for a model that has another function, has RAFs or cannot be read, or an unknown name.
+    """
+    if activation in ACTIVATIONS:
+        return activation
+    try:
+        name = canonical_name(activation)
+    except ValueError as error:
+        known = f"{', '.join(ACTIVATIONS)}, or the model's fixed function"
+        close = nearest(activation, [*ACTIVATIONS, *FUNCTIONS])
+        raise InputError(f"--activation must be one of {known}, not {activation!r}{close}") from error
+    if is_raft(model):
+        raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")
+    fields = dict(activation_fields(AutoConfig.from_pretrained(model).to_dict()))
+    had = {ALIASES.get(value, value) for value in fields.values()}
+    if name not in had:
+        raise InputError(
+            f"--activation {activation}: {model} has {', '.join(sorted(had)) or 'another function'}; give "
+            "keep to train it as it is, or raf to convert it"
+        )
+    return KEEP
+
+
+@cache
+def is_raft(model: str) -> bool:
+    """Whether a checkpoint has RAFs; ``InputError`` where it cannot be read."""
+    try:
+        return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot load {model}: {first_line(error)}") from error
+
+
+def _is_count(examples: str) -> bool:
+    try:
+        return examples == ALL or int(examples) > 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from raft.bounds import check_numbers
 from raft.coefficients.functions import canonical_name
 from raft.data.tokens import id_range
 from raft.errors import InputError
@@ -108,7 +109,9 @@ class PretrainingRecipe:
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
-        for recipe in [variant_recipe(self, name) for name in self.variants()] if self.compare else [self]:
+        check_numbers(self)
+        compared = [] if self.compare is None else self.variants()
+        for recipe in [variant_recipe(self, name) for name in compared] or [self]:
             try:
                 if recipe.activation == RAF:
                     RafConfig.from_dict(recipe.raf_block())
@@ -122,12 +125,7 @@ class PretrainingRecipe:
                     f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
                     f"of feed-forward layers, {widths[1]}"
                 )
-        for name in ("num_hidden_layers", "hidden_size", "global_batch_size", "snapshot_steps", "seeds"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"--{name} must be above zero, not {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"--dropout must be from 0 to below 1, not {self.dropout}")
-        if self.num_attention_heads <= 0 or self.hidden_size % self.num_attention_heads:
+        if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads, "
                 f"{self.num_attention_heads}"
@@ -142,17 +140,15 @@ class PretrainingRecipe:
                 f"--attention_init neighbours needs heads of an even width from {NARROWEST_HEAD} on, "
                 f"not {width}"
             )
-        if not 8 <= self.sequence_length <= self.max_position_embeddings:
+        if self.sequence_length > self.max_position_embeddings:
             raise InputError(
-                f"--sequence_length must be from 8 to --max_position_embeddings, "
+                f"--sequence_length must be at most --max_position_embeddings, "
                 f"{self.max_position_embeddings}, not {self.sequence_length}"
             )
-        if not 0 < self.mlm_probability < 1:
-            raise InputError(f"--mlm_probability must lie between 0 and 1, not {self.mlm_probability}")
 
     def variants(self) -> list[str]:
         """Names of what is trained: activations, with settings of their own after a colon."""
-        return split_variants(self.compare) if self.compare else [self.activation]
+        return [self.activation] if self.compare is None else split_variants(self.compare)
 
     def raf_block(self) -> dict[str, Any]:
         """The ``raf`` block of a RAFT."""

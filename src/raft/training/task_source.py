@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from raft.bounds import check_numbers
 from raft.data.files import bare_name
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
@@ -19,7 +20,7 @@ from raft.data.squad import Question, Split, Version, load_squad
 from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.data.tokens import read_tokenizer
-from raft.errors import InputError
+from raft.errors import InputError, nearest
 from raft.hf.positions import max_positions
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
@@ -28,8 +29,6 @@ SNLI = "snli"
 RESULT = "finetuning.json"
 """In the folder of a fine-tuning that is done."""
 TASKS = (*GLUE, SNLI, *SQUADS)
-SHORTEST = 8
-"""Tokens of an input that special ones leave some room in."""
 Kept = TypeVar("Kept")
 
 
@@ -81,11 +80,14 @@ class TaskOptions:
             self.task = name_of(self.dataset)
 
     def check_task(self) -> None:
-        """Raise ``InputError`` for a task that there is not, before anything is read."""
-        if self.max_length is not None and self.max_length < SHORTEST:
-            raise InputError(f"--max_length must be at least {SHORTEST}, not {self.max_length}")
+        """Raise ``InputError`` for a task that there is not, or a number out of its bounds, before anything
+        is read."""
+        check_numbers(self)
         if self.dataset is None and self.task not in TASKS:
-            raise InputError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset")
+            raise InputError(
+                f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset"
+                f"{nearest(self.task, TASKS)}"
+            )
         if self.dataset is None:
             for name in ("text", "second_text", "label", "regression", "metric"):
                 if getattr(self, name) != getattr(TaskOptions, name):

@@ -98,15 +98,22 @@ def judge_model(
     return found
 
 
+class TransferError(InputError):
+    """Two tasks of which the model of one cannot be judged on the other."""
+
+
 def check_transfer(tuned: TaskOptions, judged: TaskOptions, sources: Sources) -> None:
-    """Raise ``InputError`` where a model that is tuned on one task could not be judged on another."""
+    """Raise ``TransferError`` where a model that is tuned on one task could not be judged on another, and
+    ``InputError`` where one of them cannot be read."""
     kinds = ["questions" if _is_squad(each) else "sentences" for each in (tuned, judged)]
     if kinds[0] != kinds[1]:
-        raise InputError(f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {judged.task}")
+        raise TransferError(
+            f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {judged.task}"
+        )
     if not _is_squad(tuned):
         labels = sources.task(tuned).labels
         if labels is None:
-            raise InputError(f"{tuned.task} is a regression: its model cannot be judged on {judged.task}")
+            raise TransferError(f"{tuned.task} is a regression: its model cannot be judged on {judged.task}")
         _mapped(labels, sources.task(judged))
 
 
@@ -116,8 +123,11 @@ def _is_squad(options: TaskOptions) -> bool:
 
 def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:
     if task.labels is None:
-        raise InputError(f"{task.name} is a regression, to which no other task's labels can be mapped")
-    return map_labels(tuned_labels, task.labels, labels)
+        raise TransferError(f"{task.name} is a regression, to which no other task's labels can be mapped")
+    try:
+        return map_labels(tuned_labels, task.labels, labels)
+    except InputError as error:
+        raise TransferError(str(error)) from error
 
 
 def _tuned(head: Any, model: str) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from raft.errors import InputError
+from raft.bounds import BOUNDS, check_number
+from raft.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from raft.training.arguments import RaftTrainingArguments
@@ -23,12 +23,6 @@ def _degrees(text: str) -> list[int]:
     return [int(numerator), int(denominator)]
 
 
-def _rate(text: str) -> float:
-    if not 0 <= float(text) < math.inf:
-        raise ValueError("a rate is finite and not below zero")
-    return float(text)
-
-
 OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
     "raf_init": str,
     "degrees": _degrees,
@@ -37,9 +31,9 @@ OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
     "raf_shared": str,
 }
 OF_THE_TRAINING: dict[str, Callable[[str], Any]] = {
-    "learning_rate": _rate,
-    "raf_learning_rate": _rate,
-    "raf_weight_decay": _rate,
+    "learning_rate": float,
+    "raf_learning_rate": float,
+    "raf_weight_decay": float,
     "raf_lr_scheduler_type": str,
 }
 """What may differ between variants, and how it is read; text, batches and sizes may not."""
@@ -100,9 +94,12 @@ def settings_of(name: str) -> dict[str, Any]:
             known = ", ".join([*OF_THE_MODEL, *OF_THE_TRAINING])
             raise InputError(
                 f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
+                f"{'' if kind else nearest(key, [*OF_THE_MODEL, *OF_THE_TRAINING])}"
             )
         try:
             found[key] = kind(value)
+            if key in BOUNDS:
+                check_number(key, found[key])
         except ValueError as error:
             raise InputError(f"--compare {name}: {key} cannot be {value!r}") from error
     if not is_raft(name) and set(found) - {"learning_rate"}:

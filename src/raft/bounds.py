@@ -1,0 +1,115 @@
+"""Bounds of all numeric options: of every command, of recipes, and of training arguments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from raft.errors import InputError
+
+LARGEST = 2**31 - 1
+"""Counts above it overflow in some library."""
+MAX_SEED = 2**32 - 1
+"""Numpy's generators take no larger one."""
+MAX_LAYERS = 10_000
+MAX_PROCESSES = 1024
+SHORTEST = 8
+"""Tokens of an input that special ones leave some room in."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """An interval of numbers.
+
+    Attributes:
+        low: smallest number.
+        high: largest number; infinity stands for any finite one.
+        above: the smallest number itself is left out.
+        below: so is the largest.
+        whole: only whole numbers count.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    whole: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """What a value must be, and is not; None where all is well."""
+        kind: Any = Integral if self.whole else Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return "a whole number" if self.whole else "a number"
+        if not math.isfinite(value):
+            return "finite"
+        if value < self.low or (self.above and value == self.low):
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
+        if value > self.high or (self.below and value == self.high):
+            return f"{'below' if self.below else 'at most'} {self.high:.10g}"
+        return None
+
+
+def _whole(low: int, high: int = LARGEST) -> Bounds:
+    return Bounds(low, high, whole=True)
+
+
+COUNT = _whole(1)
+NOT_NEGATIVE = Bounds(0)
+POSITIVE = Bounds(0, above=True)
+SHARE = Bounds(0, 1, below=True)
+STEPS = Bounds(0, LARGEST, above=True)
+"""Below 1 they are a share of all."""
+SEED = _whole(0, MAX_SEED)
+
+BOUNDS = {
+    # the training
+    "seed": SEED, "data_seed": SEED, "seeds": COUNT, "search_seeds": COUNT,
+    "max_steps": COUNT, "steps": COUNT, "num_train_epochs": STEPS, "epochs": COUNT, "finetune_epochs": COUNT,
+    "patience": COUNT, "minutes": POSITIVE, "time_budget_hours": POSITIVE, "seconds": NOT_NEGATIVE,
+    "per_device_train_batch_size": COUNT, "per_device_eval_batch_size": COUNT, "batch_size": COUNT,
+    "global_batch_size": COUNT, "gradient_accumulation_steps": COUNT, "eval_accumulation_steps": COUNT,
+    "learning_rate": NOT_NEGATIVE, "raf_learning_rate": NOT_NEGATIVE, "finetune_learning_rate": NOT_NEGATIVE,
+    "finetune_raf_learning_rate": NOT_NEGATIVE, "search_learning_rates": NOT_NEGATIVE,
+    "search_raf_learning_rates": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE, "raf_weight_decay": NOT_NEGATIVE, "warmup_steps": Bounds(0, LARGEST),
+    "adam_beta1": SHARE, "adam_beta2": SHARE, "adam_epsilon": POSITIVE, "max_grad_norm": NOT_NEGATIVE,
+    "label_smoothing_factor": SHARE, "neftune_noise_alpha": NOT_NEGATIVE,
+    "logging_steps": STEPS, "eval_steps": STEPS, "save_steps": STEPS, "snapshot_steps": COUNT,
+    "eval_delay": Bounds(0, LARGEST), "save_total_limit": COUNT, "torch_empty_cache_steps": COUNT,
+    # the model
+    "num_hidden_layers": _whole(1, MAX_LAYERS), "layers": _whole(1, MAX_LAYERS), "hidden_size": COUNT,
+    "num_attention_heads": COUNT, "intermediate_size": COUNT, "max_position_embeddings": _whole(SHORTEST),
+    "dropout": SHARE, "initializer_range": NOT_NEGATIVE, "raf_groups": COUNT, "groups": COUNT,
+    # the text
+    "vocab_size": _whole(6), "sequence_length": _whole(SHORTEST), "max_length": _whole(SHORTEST),
+    "mlm_probability": Bounds(0, 1, above=True, below=True), "max_documents": COUNT,
+    "validation_sequences": COUNT, "train_examples": COUNT, "calibration_texts": COUNT, "texts_read": COUNT,
+    # the machine
+    "dataloader_num_workers": _whole(0, MAX_PROCESSES), "dataloader_prefetch_factor": COUNT,
+    "tokenizing_processes": _whole(1, MAX_PROCESSES), "processes": _whole(1, MAX_PROCESSES),
+    "ddp_bucket_cap_mb": COUNT, "ddp_timeout": COUNT,
+    "slurm_nodes": COUNT, "slurm_gpus_per_node": COUNT, "slurm_cpus_per_gpu": COUNT, "slurm_hours": POSITIVE,
+}  # fmt: skip
+"""By the option's name. An option's default may lie outside, where it stands for "not given"."""
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise ``InputError`` for a number, or one of a list, that lies outside an option's bounds."""
+    for each in value if isinstance(value, list) else [value]:
+        problem = BOUNDS[name].problem(each)
+        if problem is not None:
+            raise InputError(f"--{name} must be {problem}, not {each!r}")
+
+
+def check_numbers(settings: Any) -> None:
+    """Raise ``InputError`` for a number of a dataclass that lies outside its option's bounds.
+
+    Args:
+        settings: of options; what is as by default is not looked at, nor what some commands take as text.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in BOUNDS and value != field.default and not isinstance(field.default, str):
+            check_number(field.name, value)
