@@ -31,7 +31,7 @@ def param_groups(
     weight_decay: float = 0.01,
     raf_weight_decay: float = 0.1,
 ) -> list[dict[str, Any]]:
-    """Groups for a ``torch.optim`` optimizer: ``decay`` (matrices), ``no_decay`` (biases and norms) and ``raf``.
+    """Groups for a ``torch.optim`` optimizer: ``decay`` (matrices), ``no_decay`` (biases, norms) and ``raf``.
 
     Parameters that do not require a gradient, and groups that would be empty, are left out. Coefficients are
     in ``raf`` alone, whatever their shape: with ``groups=8`` they have two axes, and an optimizer of matrices
