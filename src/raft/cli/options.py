@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -122,14 +122,15 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
         parsed = parser.parse_args_into_dataclasses(
             list(words), return_remaining_strings=True, look_for_args_file=False
         )
-    except (ValueError, ImportError) as error:  # a dataclass's own checks, a package that an option needs
+    # a dataclass's own checks, a package or a file that an option needs
+    except (ValueError, ImportError, OSError) as error:
         raise InputError(str(error)) from error
     if parsed[-1]:
         word = parsed[-1][0]
         option = word.partition("=")[0]
         close = _nearest(parser, option, "--")
         parser.error(f"unknown option {option!r}{close}" if word.startswith("-") else f"unexpected {word!r}")
-    for settings in parsed[:-1]:
+    for settings in filter(is_dataclass, parsed):  # and what else there is: the recipe, the remaining words
         check_numbers(settings)
         _check_not_empty(settings)
     return tuple(parsed[:-1])
