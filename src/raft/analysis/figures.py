@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from raft.analysis.curves import Curve
 from raft.analysis.learned import LearnedFunction, ranged, short_name
+from raft.files import replacing
 
 RAFT_COLOUR, FAFT_COLOUR, QUIET = "#D55E00", "#0072B2", "#8a8a8a"
 """Okabe and Ito's vermilion and blue: told apart by colour-blind readers, and in print."""
@@ -24,6 +26,14 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "raft",
 }
+
+
+def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
+    """Write a figure as its file's name ends, in the same bytes each time."""
+    # a date would make two writings of the same figure differ
+    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(file.suffix.lower())
+    with replacing(file) as unfinished:
+        figure.savefig(unfinished, dpi=dpi, metadata=metadata)
 
 
 def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import (
-    AutoConfig,
     PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
@@ -24,9 +23,10 @@ from transformers import (
 
 from raft.data.tasks import Score
 from raft.data.tokens import id_range
-from raft.errors import InputError, first_line
+from raft.errors import InputError
 from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.sensitivity import set_step_scales
@@ -136,19 +136,12 @@ def load(
     Raises:
         InputError: where there is no such checkpoint, or it does not fit the task.
     """
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, **data.config)
-        set_seed(seed)
-        # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
-        model, info = data.head.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation=attn_implementation,
-            output_loading_info=True,
-        )
-    except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {checkpoint}: {first_line(error)}") from error
+    config = load_config(checkpoint, **data.config)
+    set_seed(seed)
+    # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
+    model, info = load_pretrained(
+        data.head, checkpoint, config=config, dtype=torch.float32, attn_implementation=attn_implementation
+    )
     return model, sorted(info["missing_keys"])
 
 

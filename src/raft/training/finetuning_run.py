@@ -16,10 +16,12 @@ from raft.data.squad import Question
 from raft.data.subsets import draw_indices, select
 from raft.data.tasks import Score
 from raft.errors import InputError
+from raft.files import read_json, write_text
 from raft.hf import RafConfig
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
+from raft.training.pretrain import save
 from raft.training.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
 from raft.training.transfer import check_transfer, judge_model
 from raft.training.tuning import TUNINGS
@@ -177,10 +179,7 @@ class FinetuningResult:
         Raises:
             InputError: for a file that holds other things.
         """
-        try:
-            return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{folder / RESULT} holds no result of 'raft finetune': {error}") from error
+        return read_json(folder / RESULT, cls, "result of 'raft finetune'")
 
 
 def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:
@@ -247,7 +246,7 @@ def run_finetuning(
     for other in recipe.transferred():
         check_transfer(recipe, other, sources)
     data, drawn = read_data(recipe, arguments.seed, sources)
-    (folder / DRAWN).write_text(json.dumps(drawn) + "\n", encoding="utf-8")
+    write_text(folder / DRAWN, json.dumps(drawn) + "\n")
     arguments = replace(arguments, output_dir=str(folder / "training"))
     found = finetune(
         recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
@@ -279,9 +278,8 @@ def run_finetuning(
             judged.write(found.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
         found = replace(found, model=_without_adapter(found.model))
-        found.model.save_pretrained(folder)
-        sources.tokenizer(recipe.model).save_pretrained(folder)
-    (folder / RESULT).write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+        save(found.model, sources.tokenizer(recipe.model), folder)
+    write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result, found
 
 

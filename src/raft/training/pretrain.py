@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from raft.data.masking import IGNORED, MaskedSequences
 from raft.errors import InputError
+from raft.files import save_pretrained
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import validation_losses
 from raft.training.trainer import STEP_SECONDS, RaftTrainer
@@ -108,5 +109,5 @@ def pretrain(
 
 def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:
     """Write model and tokenizer where ``from_pretrained`` finds both."""
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_pretrained(model, directory)
+    save_pretrained(tokenizer, directory)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from transformers import AutoConfig
-
 from raft.data.glue import GLUE, load_glue
 from raft.data.nli import load_snli
 from raft.data.squad import Question, Split, Version, load_squad
@@ -16,6 +14,7 @@ from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.data.tokens import read_tokenizer
 from raft.errors import InputError
+from raft.hf.loading import load_config
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
@@ -139,8 +138,8 @@ def _tokenizer(name: str) -> Any:
             )
         tokenizer.pad_token = tokenizer.eos_token
     try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError):  # an adapter's folder; what is no model at all is told where it is loaded
+        config = load_config(name)
+    except InputError:  # an adapter's folder; what is no model at all is told where it is loaded
         return tokenizer
     positions = getattr(config, "max_position_embeddings", None)
     if positions:  # not where they are relative
