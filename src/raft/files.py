@@ -24,7 +24,11 @@ from safetensors import SafetensorError
 from raft.errors import InputError, WriteError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+WEIGHTS = "model.safetensors"
 DISK_FULL = "the disk is full"
+
+LARGEST = 1 << 63
+"""Beyond what numpy and torch take as a whole number."""
 
 T = TypeVar("T")
 
@@ -34,8 +38,13 @@ T = TypeVar("T")
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that others see either not at all or complete; see ``replacing``."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of any content."""
     with replacing(path) as file:
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(content)
 
 
 @contextmanager
@@ -74,13 +83,17 @@ def named_failures(path: Path) -> Iterator[None]:
 
 
 def save_pretrained(saved: Any, folder: Path) -> None:
-    """Write a model or a tokenizer of ``transformers`` into a folder; an error names the file begun last."""
+    """Write a model or a tokenizer of ``transformers`` into a folder; errors are as in ``replacing``."""
     try:
         saved.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
-        begun = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
-        last = max(begun, key=lambda file: file.stat().st_mtime_ns, default=folder)
-        raise WriteError(last, write_failure(error)) from error
+    except WriteError:
+        raise
+    except Exception as error:  # tokenizers' kind
+        is_of_weights = isinstance(error, SafetensorError)
+        if not (is_of_weights or isinstance(error, OSError) or "os error" in str(error)):
+            raise
+        file = WEIGHTS if is_of_weights else getattr(error, "filename", None) or ""
+        raise WriteError(folder / file, write_failure(error)) from error
 
 
 @contextmanager
@@ -240,7 +253,9 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
         _refuse_unless(is_number and math.isfinite(value), value, "a finite number", name)
         return float(value)
     words = {int: "a whole number", str: "a text", bool: "true or false"}
-    is_one = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+    is_one = isinstance(value, kind)
+    if kind is int:
+        is_one = is_one and not isinstance(value, bool) and abs(value) < LARGEST
     _refuse_unless(is_one, value, words[kind], name)
     return value
 

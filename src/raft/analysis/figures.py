@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from raft.analysis.curves import Curve
 from raft.analysis.learned import LearnedFunction, ranged, short_name
-from raft.files import replacing
+from raft.files import write_bytes
 
 RAFT_COLOUR, FAFT_COLOUR, QUIET = "#D55E00", "#0072B2", "#8a8a8a"
 """Okabe and Ito's vermilion and blue: told apart by colour-blind readers, and in print."""
@@ -31,9 +32,10 @@ STYLE: dict[Any, Any] = {
 def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
     """Write a figure as its file's name ends, in the same bytes each time."""
     # a date would make two writings of the same figure differ
-    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(file.suffix.lower())
-    with replacing(file) as unfinished:
-        figure.savefig(unfinished, dpi=dpi, metadata=metadata)
+    kind, drawn = file.suffix.lower()[1:], io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    figure.savefig(drawn, format=kind, dpi=dpi, metadata=metadata)
+    write_bytes(file, drawn.getvalue())
 
 
 def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:

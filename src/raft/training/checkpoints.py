@@ -13,15 +13,16 @@ import json
 import logging
 import os
 import re
-import reprlib
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raft.errors import InputError
-from raft.files import DISK_FULL, read_json, sync_folder, sync_folders, write_failure
+from transformers import TrainerState
+
+from raft.errors import InputError, first_line
+from raft.files import DISK_FULL, read_json, sync_folder, sync_folders, typed, write_failure
 
 MANIFEST = "manifest.json"
 STAGING = ".saving"
@@ -29,6 +30,13 @@ DISCARDED = ".discarded-"
 TRAINER_STATE = "trainer_state.json"
 STATE = "raft_state.json"
 """What a checkpoint holds beside ``Trainer``'s own files."""
+
+PROGRESS: dict[str, Any] = {
+    "epoch": float | None, "total_flos": float | None, "log_history": list[dict[str, Any]] | None,
+    "stateful_callbacks": dict[str, dict[str, Any]] | None, "best_metric": float | None,
+    "best_model_checkpoint": str | None,
+}  # fmt: skip
+"""What a ``Trainer`` goes on with, of its own state."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CHUNK = 1 << 20
@@ -192,11 +200,19 @@ def _impossible_state(checkpoint: Path) -> str | None:
     """What cannot be of files that a resumed training begins with, though they are as they were sealed."""
     try:
         read_state(checkpoint)
-        progress = read_json(checkpoint / TRAINER_STATE, dict[str, Any], "state of a Trainer")
+        what = "state of a Trainer"
+        values = read_json(checkpoint / TRAINER_STATE, dict[str, Any], what)
+        step = typed(values.get("global_step"), int, "global_step")
+        for key, kind in PROGRESS.items():
+            typed(values.get(key), kind, key)
+        TrainerState(**values)
     except InputError as error:
         return str(error)
-    if progress.get("global_step") != step_of(checkpoint):
-        return f"its {TRAINER_STATE} is of step {reprlib.repr(progress.get('global_step'))}"
+    except (ValueError, TypeError, OverflowError) as error:
+        return f"its {TRAINER_STATE} holds no {what}: {first_line(error)}"
+    named = _NAME.fullmatch(checkpoint.name)
+    if step < 0 or (named is not None and step != int(named.group(1))):
+        return f"its {TRAINER_STATE} is of step {step}"
     return None
 
 

@@ -167,6 +167,13 @@ class FinetuningResult:
     seconds: dict[str, float]
     single_class: dict[str, float] = field(default_factory=dict)  # older results have none
 
+    def __post_init__(self) -> None:
+        lacks = [name for name in ("train", "validation") if name not in self.examples]
+        if lacks or "all" not in self.seconds:
+            raise ValueError(f"it has no {'examples' if lacks else 'seconds'} of {(lacks or ['all'])[0]!r}")
+        if not self.tests or self.tests.keys() != self.parts.keys():
+            raise ValueError("it has no tests, or not the parts of each")
+
     @property
     def points(self) -> float:
         """Of the first test."""
