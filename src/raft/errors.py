@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 REFUSED = {
-    "weights_only": "its weights are a pickle of more than tensors, which could run code, so it is not read: "
-    "convert it to safetensors where it can be trusted, and give that",
+    "weights_only": "it is a pickle that holds more than tensors, which could run code, so it is not read: where "
+    "it can be trusted, save its tensors as safetensors elsewhere, and give that",
     "trust_remote_code": "it needs code that comes with it, which is not run: only models whose architecture "
     "is part of transformers can be read",
 }

@@ -179,6 +179,8 @@ def read_results(file: Path) -> pd.DataFrame:
         found = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read {file}: {first_line(error)}") from error
+    if found.empty:
+        raise InputError(f"{file} holds no results of a grid: it has no rows")
     missing = {*texts, *numbers, "constant"} - {*found.columns}
     if missing:
         raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
@@ -190,8 +192,6 @@ def read_results(file: Path) -> pd.DataFrame:
         if found[name].dtype.kind not in kinds or np.isinf(found[name]).any():
             what = "true or false" if name == "constant" else "finite numbers"
             raise InputError(f"{file} holds no results of a grid: its column {name!r} is not of {what}")
-    if found.empty:
-        raise InputError(f"{file} holds no results of a grid: it has no rows")
     return found
 
 

@@ -34,7 +34,7 @@ STATE = "raft_state.json"
 PROGRESS: dict[str, Any] = {
     "epoch": float | None, "total_flos": float | None, "log_history": list[dict[str, Any]] | None,
     "stateful_callbacks": dict[str, dict[str, Any]] | None, "best_metric": float | None,
-    "best_model_checkpoint": str | None,
+    "best_model_checkpoint": str | None, "train_batch_size": int | None,
 }  # fmt: skip
 """What a ``Trainer`` goes on with, of its own state."""
 

@@ -100,7 +100,7 @@ def pretrain(
     history = [
         (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history
-        if "eval_loss" in entry and entry["step"] < trainer.state.global_step
+        if {"eval_loss", STEP_SECONDS} <= entry.keys() and entry["step"] < trainer.state.global_step
     ]
     seconds = trainer.clock.step_seconds
     history.append((trainer.state.global_step, seconds, float(sums.sum() / counts.sum())))
