@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 REFUSED = {
-    "weights_only": "it is a pickle that holds more than tensors, which could run code, so it is not read: where "
+    "weights_only": "it is a pickle of more than tensors, which could run code, so it is not read: where "
     "it can be trusted, save its tensors as safetensors elsewhere, and give that",
     "trust_remote_code": "it needs code that comes with it, which is not run: only models whose architecture "
     "is part of transformers can be read",

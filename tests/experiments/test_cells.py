@@ -175,5 +175,18 @@ def test_a_full_disk_is_a_failure_that_names_the_file(
     assert not [*tmp_path.rglob("*unfinished*")]
 
 
+def test_cells_that_all_failed_are_no_cells_of_the_grid(tmp_path: Path) -> None:
+    def fail(cell: Cell, folder: Path) -> None:
+        raise InputError("no")
+
+    grid = CellFolder(tmp_path)
+    grid.work_through(CELLS[:1], fail)
+    assert not grid.has_any
+    with FileLock(tmp_path / ".locks" / "cell-3.lock"):
+        assert grid.has_any
+    grid.work_through(CELLS[1:2], lambda cell, folder: None)
+    assert grid.has_any
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
