@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+REFUSED = {
+    "weights_only": "it is a pickle of more than tensors, which could run code, so it is not read: where "
+    "it can be trusted, save its tensors as safetensors elsewhere, and give that",
+    "trust_remote_code": "it needs code that comes with it, which is not run: only models whose architecture "
+    "is part of transformers can be read",
+}
+"""What libraries advise to switch on, and what is said instead."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says in one line; its kind where it says nothing."""
+    """What an error of another library says in one line; its kind where it says nothing.
+
+    Where it advises to run what was downloaded, the line says that it is not read.
+    """
+    for advice, instead in REFUSED.items():
+        if advice in str(error):
+            return instead
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -26,6 +41,19 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training that cannot go on, told in one line. Exit status 1."""
+
+
+class WriteError(OSError):
+    """A file that could not be written, told in one line that names it. Exit status 1.
+
+    Attributes:
+        path: of the file.
+        reason: in a few words.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} could not be written: {reason}")
+        self.path, self.reason = path, reason
 
 
 class TrainingStopped(SystemExit):

@@ -91,13 +91,15 @@ def _() -> str:
         "--data_dir",
         "glue",
         "--num_train_epochs",
-        1,
-        "--output_dir",
-        "out",
+        "1",
         "--seeds",
-        1,
+        "1",
+        "--sizes",
+        "8",
+        "--activations",
+        "keep",
     ]
-    words += ["--train_examples", 8, "--activations", "keep", "--tunings", "full"]
+    words += ["--tunings", "full", "--output_dir", "out"]
     return command("grid", "--models", roberta(), *words, "--report_to", "none", "--disable_tqdm", "true")
 
 

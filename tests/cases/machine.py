@@ -44,6 +44,7 @@ def _() -> str:
 
 @case("C", "a full disk in finetune --save_model", FULL)
 def _() -> str:
+    take("base")
     with full_disk():
         return finetune("--save_model", "true", model="base")
 

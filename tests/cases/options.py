@@ -32,7 +32,7 @@ for option, value in (
 case("C", "finetune --tuning raf of a model without RAFs", rf"{REFUSED}RAF")(
     lambda: finetune("--tuning", "raf", model="base")
 )
-case("C", "convert --layers 0-99999999999", rf"{REFUSED}layers")(
+case("C", "convert --layers 0-99999999999", r"^status 2; raft: .*layers")(
     lambda: command("convert", take("base"), "dst", "--layers", "0-99999999999")
 )
 

@@ -29,6 +29,7 @@ from raft.cli.report import main as report_main
 from raft.coefficients import named_fit
 from raft.experiments.pretraining import PretrainingComparison
 from raft.hf import rationals
+from raft.training.checkpoints import seal
 from raft.training.variants import folder_name
 
 WORDS = ["old", "red", "big", "shy", "odd", "mad", "wet", "dry"]
@@ -366,6 +367,54 @@ def test_another_recipe_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -
     )
     assert (status, err.count("\n")) == (2, 1)
     assert "recipe.yaml cannot be read" in err
+
+
+def test_nothing_stays_of_what_was_refused(run: Run, recipe: Path, tmp_path: Path) -> None:
+    status, _, err = run("--config", recipe, "--global_batch_size", 1_000_000_000)
+    assert status == 2
+    assert "one batch needs 1000000000" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_log_that_is_none_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run("--config", recipe)[0] == 0
+    (folder / "pretraining.json").unlink()
+    whole = (folder / "metrics.jsonl").read_bytes()
+    for damage in (b"\xff" + whole, b"[]\n" + whole, b"{}\n" + whole, b"{\n" + whole):
+        (folder / "metrics.jsonl").write_bytes(damage)
+        status, _, err = run("--config", recipe)
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert f"{folder}/metrics.jsonl" in err
+
+
+def test_a_sealed_checkpoint_that_does_not_fit_is_one_line(run: Run, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run("--config", recipe, "--save_total_limit", 1)[0] == 0
+    (folder / "pretraining.json").unlink()
+    (checkpoint,) = folder.glob("checkpoint-*")
+    optimizer = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    optimizer["state"][0]["exp_avg"] = torch.zeros(3, 7)
+    for content, reason in ((optimizer, "exp_avg of shape (3, 7)"), (Trace(tmp_path / "trace"), "not read")):
+        torch.save(content, checkpoint / "optimizer.pt")
+        seal(checkpoint)
+        status, _, err = run("--config", recipe, "--save_total_limit", 1)
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert f"cannot resume from {checkpoint}: " in err
+        assert reason in err
+    assert not (tmp_path / "trace").exists()
+
+
+class Trace:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
 
 
 def test_another_text_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from raft.data import cache
-from raft.data.cache import build_once, cache_directory, file_digest, key_of, write_whole
+from raft.data.cache import build_once, cache_directory, file_digest, key_of
 from raft.errors import InputError
+from raft.files import write_text
 
 EMPTY_FILE_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
@@ -143,7 +144,7 @@ def test_a_cache_that_cannot_be_written_to_is_named_in_one_line(
     with pytest.raises(InputError, match=message):
         build_once(cache_directory() / "tokens", lambda folder: None)
     with pytest.raises(InputError, match=r"cannot write to .*file/cache: Not a directory"):  # any folder's
-        write_whole(cache_directory() / "a", "text")
+        write_text(cache_directory() / "a", "text")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -166,7 +167,7 @@ def test_files_are_written_whole_by_many_threads(tmp_path: Path) -> None:
     texts = [str(i) * 5000 for i in range(10)]
 
     def write_and_read(number: int) -> bool:
-        write_whole(path, texts[number % 10])
+        write_text(path, texts[number % 10])
         return path.read_text() in texts
 
     with ThreadPoolExecutor(8) as threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -11,9 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder
+from raft.files import write_text
 
 PROCESSES = multiprocessing.get_context("fork")  # no threads of torch's are running here
 CELLS = [Cell(f"cell-{number}", {"number": number}) for number in range(6)]
@@ -141,3 +144,49 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
         CellFolder(tmp_path / "file" / "grid")
+
+
+def test_a_cell_that_another_did_before_the_lock_was_ours_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, cell, run = CellFolder(tmp_path), CELLS[0], []
+    acquire = FileLock.acquire
+
+    def after_another(lock: FileLock, *args: object, **options: float) -> object:
+        grid.path(cell).mkdir(exist_ok=True)  # it ends between our first look and our lock
+        return acquire(lock, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FileLock, "acquire", after_another)
+    assert grid.work_through([cell], lambda cell, folder: run.append(cell.name)) == []
+    assert run == []
+
+
+def test_a_full_disk_is_a_failure_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(cell: Cell, folder: Path) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            write_text(folder / "a.txt", "")
+
+    grid = CellFolder(tmp_path)
+    assert grid.work_through(CELLS[:1], run) == CELLS[:1]
+    assert grid.failure(CELLS[0]) == f"{tmp_path}/cell-0/a.txt could not be written: the disk is full"
+    assert not [*tmp_path.rglob("*unfinished*")]
+
+
+def test_cells_that_all_failed_are_no_cells_of_the_grid(tmp_path: Path) -> None:
+    def fail(cell: Cell, folder: Path) -> None:
+        raise InputError("no")
+
+    grid = CellFolder(tmp_path)
+    grid.work_through(CELLS[:1], fail)
+    had = [grid.has_any]
+    with FileLock(tmp_path / ".locks" / "cell-3.lock"):
+        had.append(grid.has_any)
+    grid.work_through(CELLS[1:2], lambda cell, folder: None)
+    assert [*had, grid.has_any] == [False, True, True]
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from transformers import BartConfig, BartModel, BertConfig, BertModel
 
 import raft
-from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.files import typed
+from raft.hf.inputs import HistogramRecord, InputHistogram, recorded_inputs
 
 
 def histogram(*parts: torch.Tensor) -> InputHistogram:
@@ -89,7 +91,7 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 def test_a_record_goes_through_json() -> None:
     found = histogram(torch.tensor([-3.0, 0.5, 0.5, 70.0]))
-    read = InputHistogram.of_record(json.loads(json.dumps(found.record())))
+    read = InputHistogram.of_record(typed(json.loads(json.dumps(asdict(found.record()))), HistogramRecord))
     assert (read.counts == found.counts).all()
     assert (read.low, read.high) == (found.low, found.high)
 

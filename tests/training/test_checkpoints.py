@@ -59,6 +59,8 @@ def made(folder: Path, step: int) -> Path:
     (checkpoint / "optimizer_0").mkdir(parents=True)
     for name in ("trainer_state.json", "scheduler.pt", "optimizer_0/__0_0.distcp", "empty"):
         (checkpoint / name).write_bytes(b"" if name == "empty" else os.urandom(3000))
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (checkpoint / "raft_state.json").write_text(json.dumps({"clock": {}, "sequences_a_step": 8}))
     seal(checkpoint)
     return checkpoint
 
@@ -98,6 +100,40 @@ def test_a_damaged_checkpoint_is_refused_and_an_older_one_found(
     assert len(caplog.messages) == 1
     assert reason in caplog.messages[0]
     assert "checkpoint-10 is refused" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("raft_state.json", "[]", "raft_state.json holds no state of a training"),
+        ("raft_state.json", '{"clock": {"seconds": "x"}, "sequences_a_step": 8}', "clock.seconds must be"),
+        ("trainer_state.json", "[]", "trainer_state.json holds no state of a Trainer"),
+        ("trainer_state.json", '{"global_step": "x"}', "global_step must be a whole number, not 'x'"),
+        ("trainer_state.json", '{"global_step": -5}', "its trainer_state.json is of step -5"),
+        ("trainer_state.json", '{"global_step": 10, "other": 1}', "trainer_state.json holds no state of a T"),
+    ],
+)
+def test_a_sealed_checkpoint_of_no_training_is_refused_and_an_older_one_found(
+    file: str, content: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, newer = made(tmp_path, 9), made(tmp_path, 10)
+    (newer / file).write_text(content)
+    seal(newer)
+    with caplog.at_level(logging.WARNING, "raft"):
+        assert newest_valid(tmp_path) == older
+    assert reason in caplog.messages[0]
+
+
+def test_all_files_of_a_checkpoint_are_on_the_disk_before_it_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda d: synced.append(Path(f"/proc/self/fd/{d}").readlink().name))
+    files = {path.name for path in made(tmp_path, 3).rglob("*") if path.is_file()}
+    assert {*synced[: len(files)]} == files  # then the folders' names
+    assert synced[len(files) - 1 :] == ["manifest.json", "optimizer_0", "checkpoint-3"]
+    checkpoints.publish(tmp_path / "checkpoint-3", tmp_path / "checkpoint-4")
+    assert synced[-1] == tmp_path.name
 
 
 def test_nothing_valid_is_none(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 
 from raft.analysis.curves import Curve
 from raft.analysis.learned import LearnedFunction, ranged, short_name
+from raft.files import write_bytes
 
 RAFT_COLOUR, FAFT_COLOUR, QUIET = "#D55E00", "#0072B2", "#8a8a8a"
 """Okabe and Ito's vermilion and blue: told apart by colour-blind readers, and in print."""
@@ -24,6 +27,15 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "raft",
 }
+
+
+def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
+    """Write a figure as its file's name ends, in the same bytes each time."""
+    # a date would make two writings of the same figure differ
+    kind, drawn = file.suffix.lower()[1:], io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    figure.savefig(drawn, format=kind, dpi=dpi, metadata=metadata)
+    write_bytes(file, drawn.getvalue())
 
 
 def activations_figure(curves: Sequence[Curve], fixed: str) -> Figure:

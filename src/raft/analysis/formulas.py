@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from keyword import iskeyword
 
 from raft.analysis.learned import short_names
+from raft.analysis.text_table import latex_escaped
 from raft.coefficients.closed_form import RationalFunction
 
 KINDS = (".json", ".tex", ".py")
@@ -28,8 +29,7 @@ def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
     """
     lines = []
     for name, function in zip(short_names(list(functions)).values(), functions.values(), strict=True):
-        escaped = re.sub(r"([_#&%$])", r"\\\1", name)
-        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{escaped}}}}}(x) &=", 1)
+        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{latex_escaped(name)}}}}}(x) &=", 1)
         lines.append(formula)
     return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}\n"
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from raft.analysis.text_table import TextTable
 from raft.analysis.twins import as_twins, has_pretrainings
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.experiments.grid import SINGLE_CLASS, GridRecipe
 from raft.experiments.statistics import Difference, Paired, over_seeds, paired
 from raft.training.finetuning_run import UNTRAINED
@@ -178,14 +178,24 @@ def read_results(file: Path) -> pd.DataFrame:
     Raises:
         InputError: for a file that is none.
     """
+    texts, numbers = ["task", *SETTING], ["learning_rate", "raf_learning_rate", "seed", "points"]
     try:
-        found = pd.read_csv(file, dtype={"train_examples": str})
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {file}: {error}") from error
-    needed = {"task", *SETTING, "learning_rate", "raf_learning_rate", "seed", "points", "constant"}
-    missing = needed - {*found.columns}
+        found = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"cannot read {file}: {first_line(error)}") from error
+    if found.empty:
+        raise InputError(f"{file} holds no results of a grid: it has no rows")
+    missing = {*texts, *numbers, "constant"} - {*found.columns}
     if missing:
         raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
+    for name in [*texts, "learning_rate", "seed", "points", "constant"]:  # RAFs that stay have no rate
+        if found[name].isna().any():
+            raise InputError(f"{file} holds no results of a grid: its column {name!r} has gaps")
+    for name in [*numbers, "constant"]:
+        kinds = "b" if name == "constant" else "iuf"
+        if found[name].dtype.kind not in kinds or np.isinf(found[name]).any():
+            what = "true or false" if name == "constant" else "finite numbers"
+            raise InputError(f"{file} holds no results of a grid: its column {name!r} is not of {what}")
     return found
 
 

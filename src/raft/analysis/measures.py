@@ -68,8 +68,8 @@ class Domain:
 
 
 def domain_of(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
-    """Of inputs, where there are any; else ``UNKNOWN``."""
-    if inputs is not None and inputs.total:
+    """Of inputs, where there are different ones; else ``UNKNOWN``."""
+    if inputs is not None and inputs.total and inputs.quantile(TAIL) < inputs.quantile(1 - TAIL):
         return Domain.of(inputs, points)
     return Domain.interval(*UNKNOWN, points)
 

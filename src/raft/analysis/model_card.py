@@ -10,8 +10,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoModelForMaskedLM
 
 from raft.analysis.curves import curves
-from raft.analysis.figures import activations_figure
+from raft.analysis.figures import activations_figure, write_figure
 from raft.analysis.pretraining import curves_figure
+from raft.files import read_text, replacing
 from raft.training.pretraining_run import RECIPE, PretrainingResult, PretrainingText
 from raft.training.recipe import PretrainingRecipe
 from raft.training.variants import RAF
@@ -68,7 +69,7 @@ def write_card(
 ) -> None:
     """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``rafs/inputs.json``
     beside a run's model."""
-    curves_figure([result]).savefig(folder / "curves.png", dpi=150)
+    write_figure(curves_figure([result]), folder / "curves.png", dpi=150)
     rafs = ""
     is_raft = recipe.activation == RAF
     if is_raft:
@@ -76,7 +77,7 @@ def write_card(
         found = curves(model, text.validation, recipe.raf_init)
         if found:
             write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
-            activations_figure(found, recipe.raf_init).savefig(folder / "activations.png", dpi=150)
+            write_figure(activations_figure(found, recipe.raf_init), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
@@ -114,10 +115,11 @@ def write_card(
         seed=result.seed,
         name=folder.name,
         rafs=rafs,
-        recipe=(folder / RECIPE).read_text(encoding="utf-8"),
+        recipe=read_text(folder / RECIPE),
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
     )
-    ModelCard(card).save(folder / CARD)
+    with replacing(folder / CARD) as file:
+        ModelCard(card).save(file)
 
 
 def _is_hub_name(corpus: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 
 from raft.analysis.learned import short_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS
-from raft.errors import InputError
+from raft.errors import InputError, first_line
+from raft.files import read_json
 from raft.functional import rational
-from raft.hf.inputs import InputHistogram
+from raft.hf.inputs import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
 from raft.training.watching import INPUTS, SNAPSHOTS
 
@@ -108,11 +109,12 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
     file = folder / INPUTS
     if not file.is_file():
         return {}
+    what = "histograms of inputs"
+    records = read_json(file, dict[str, HistogramRecord], what)
     try:
-        records = json.loads(file.read_text(encoding="utf-8"))
         return {site: InputHistogram.of_record(record) for site, record in records.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} holds no histograms of inputs: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{file} holds no {what}: {error}") from error
 
 
 def thinned(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
@@ -156,22 +158,25 @@ def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
         with safe_open(file, "numpy") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read {file}: {error}") from error
+    except (OSError, SafetensorError, TypeError, ValueError) as error:  # of types that numpy does not know
+        raise InputError(f"cannot read {file}: {first_line(error)}") from error
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
     rafs = {}
     for site in in_order(sites):
         version = metadata.get(f"{site}.version", "A")
         if version not in VERSIONS or f"{site}.denominator" not in tensors:
             raise InputError(f"{file} holds no whole RAF {site}")
-        a, b = (
-            np.atleast_2d(tensors[f"{site}.{name}"]).astype(np.float32)
-            for name in ("numerator", "denominator")
-        )
+        a, b = (np.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
         groups = max(len(a), len(b))
-        a, b = (np.broadcast_to(rows, (groups, rows.shape[1])).copy() for rows in (a, b))
+        if not all(_are_coefficients(rows, groups) for rows in (a, b)):
+            raise InputError(f"{file} holds no RAF {site}: {a.dtype} {a.shape} over {b.dtype} {b.shape}")
+        a, b = (np.broadcast_to(rows, (groups, rows.shape[1])).astype(np.float32) for rows in (a, b))
         beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
         rafs[site] = Raf(a, b, version, beside, replaced)
     if not rafs:
         raise InputError(f"{file} holds no coefficients of RAFs")
     return rafs, metadata
+
+
+def _are_coefficients(rows: NDArray[Any], groups: int) -> bool:
+    return rows.ndim == 2 and rows.size > 0 and len(rows) in (1, groups) and rows.dtype.kind == "f"

@@ -8,8 +8,14 @@ from rich import box
 from rich.cells import cell_len
 from rich.table import Table
 
-ESCAPED = {"&": "\\&", "%": "\\%", "_": "\\_", "±": "$\\pm$", "−": "$-$", "→": "$\\to$"}
-"""In LaTeX."""
+LATEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
+        "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
+        "±": "$\\pm$", "−": "$-$", "→": "$\\to$",
+    }
+)  # fmt: skip
+MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "<": "&lt;"})
 
 
 @dataclass(frozen=True)
@@ -51,18 +57,23 @@ class TextTable:
     def markdown(self) -> str:
         """For a README."""
         rules = ["---"] * self.labels + ["---:"] * (len(self.headers) - self.labels)
-        lines = [self.headers, rules, *self.rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        headers, *lines = (
+            [_in_one_line(cell).translate(MARKDOWN) for cell in row] for row in (self.headers, *self.rows)
+        )
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rules, *lines)) + "\n"
 
     def latex(self) -> str:
         """For a paper; needs the package booktabs."""
         columns = "l" * self.labels + "r" * (len(self.headers) - self.labels)
-        lines = [f"{' & '.join(map(_latex, cells))} \\\\" for cells in (self.headers, *self.rows)]
+        lines = [f"{' & '.join(map(latex_escaped, cells))} \\\\" for cells in (self.headers, *self.rows)]
         body = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
         return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *body, "\\end{tabular}"]) + "\n"
 
 
-def _latex(text: str) -> str:
-    for found, escaped in ESCAPED.items():
-        text = text.replace(found, escaped)
-    return text
+def latex_escaped(text: str) -> str:
+    """Text as LaTeX shows it: none of it is a command."""
+    return _in_one_line(text).translate(LATEX)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.splitlines())

@@ -22,6 +22,7 @@ from transformers import (
 from raft.benchmarks.timing import Ratio, ratio
 from raft.data.subsets import select
 from raft.data.tasks import evaluate
+from raft.hf.loading import load_pretrained
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import KEEP, RAF
 from raft.training.finetuning_data import predictions, sentence_data
@@ -116,7 +117,7 @@ def _plain(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, 
     )
     chosen = select(task, arguments.seed, recipe.examples, split, recipe.stratified)
     data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
-    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, **data.config)
+    model, _ = load_pretrained(AutoModelForSequenceClassification, recipe.model, **data.config)
 
     def points(found: EvalPrediction) -> dict[str, float]:
         logits: Any = found.predictions

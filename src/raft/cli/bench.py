@@ -22,11 +22,11 @@ from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.options import parse
 from raft.cli.quiet import Console, print_plain, quieten
-from raft.data.cache import write_whole
 from raft.data.corpora import open_corpus
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
 from raft.experiments.results import RESULTS, check_free, machine, run_folder
+from raft.files import write_text
 from raft.training.finetuning_run import FinetuningRecipe
 from raft.training.task_source import SQUADS
 
@@ -296,8 +296,8 @@ class _Results:
         return self.out.with_name(self.out.name + PARTIAL)
 
     def _write(self, folder: Path) -> None:
-        write_whole(folder / RESULTS, json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
-        write_whole(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
+        write_text(folder / RESULTS, json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
+        write_text(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft import models
 from raft.data.tokens import check_folder, read_tokenizer
-from raft.errors import InputError, first_line
+from raft.errors import InputError
+from raft.hf.loading import load_config, load_pretrained
 
 TASKS = {
     "base": "AutoModel",
@@ -44,12 +44,9 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     _check_path(source)
-    try:
-        config = AutoConfig.from_pretrained(source)
-        kind: Any = getattr(transformers, TASKS[task]) if task else _architecture(config)
-        model, found = kind.from_pretrained(source, config=config, output_loading_info=True)
-    except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    config = load_config(source)
+    kind = getattr(transformers, TASKS[task]) if task else _architecture(config)
+    model, found = load_pretrained(kind, source, config=config)
     return model, sorted(found["missing_keys"])
 
 

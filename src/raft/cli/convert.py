@@ -16,6 +16,7 @@ from raft.cli.tables import folded, name_width, sites_table
 from raft.data.corpora import first_texts
 from raft.errors import InputError
 from raft.experiments.results import Content, check_free, run_folder
+from raft.files import save_pretrained
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
 from raft.hf.conversion_report import ConversionReport
@@ -125,9 +126,9 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(str(error)) from error
     report = getattr(model, REPORT)
     with run_folder(out, settings.overwrite, MODEL) as folder:
-        model.save_pretrained(folder)
+        save_pretrained(model, folder)
         if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+            save_pretrained(tokenizer, folder)
 
     show(console, type(model).__name__, report, texts is not None)
     if missing:

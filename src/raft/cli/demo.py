@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
-from raft.analysis.figures import activations_figure, loss_figure
+from raft.analysis.figures import activations_figure, loss_figure, write_figure
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
+from raft.files import replacing, write_text
 from raft.report.demo_section import RAFS, demo_section
 from raft.report.page import REPORT, page
 from raft.training.pretrain import save
@@ -81,13 +82,14 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     activations = activations_figure(found, fixed)
     losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
     for kind, figure in (("activations", activations), ("losses", losses)):
-        figure.savefig(folder / f"{kind}.png", dpi=160)
-        figure.savefig(folder / f"{kind}.svg", metadata={"Date": None})
-    save_file(coefficients(raft_model), folder / RAFS, metadata=forms(raft_model))
+        for ending in ("png", "svg"):
+            write_figure(figure, folder / f"{kind}.{ending}")
+    with replacing(folder / RAFS) as file:
+        save_file(coefficients(raft_model), file, metadata=forms(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
-    (folder / "table.md").write_text(markdown_table(comparison.results), encoding="utf-8")
+    write_text(folder / "table.md", markdown_table(comparison.results))
     comparison.results.write(folder)
     report = page([demo_section(folder, name)])
-    (folder / REPORT).write_text(report, encoding="utf-8")
+    write_text(folder / REPORT, report)

@@ -11,6 +11,7 @@ from rich.table import Table
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.experiments.results import Content, check_free, run_folder
+from raft.files import write_text
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import Finetuned
 from raft.training.finetuning_run import (
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
         result, found = run_finetuning(recipe, training, folder, Sources())
-        (folder / RECIPE).write_text(described(recipe, training), encoding="utf-8")
+        write_text(folder / RECIPE, described(recipe, training))
     if found.report is not None:
         print_plain(str(found.report))
     console.print(parts_table(found))

@@ -11,21 +11,22 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 import torch
 import yaml
 
 from raft.analysis.grid import RESULTS, SEARCH, frame, grid_tables
-from raft.analysis.text_table import TextTable
+from raft.analysis.text_table import TextTable, latex_escaped
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
-from raft.data.cache import write_whole
 from raft.data.encoding import usable_cores
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, distinct, results
+from raft.files import read_json, write_text
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.training.task_source import name_of
@@ -69,11 +70,11 @@ def main(arguments: Sequence[str]) -> None:
         for line in grid.check_sources():
             print_plain(line)
     folder = CellFolder(training.folder)
-    _check_shared(grid, training.folder)
+    _check_shared(grid, folder)
     if options.worker:
         work(arguments)
         return
-    write_whole(training.folder / RECIPE, described(grid))
+    write_text(training.folder / RECIPE, described(grid))
     folder.forget_failures()
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str]) -> None:
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
     if searched := results(folder, grid.search_cells()):
-        frame(searched, grid.recipe).to_csv(training.folder / SEARCH, index=False)
+        write_text(training.folder / SEARCH, frame(searched, grid.recipe).to_csv(index=False))
     for table in write_results(frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
@@ -199,15 +200,17 @@ def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
         found: of ``raft.analysis.grid.frame``.
         folder: of the grid.
     """
-    found.to_csv(folder / RESULTS, index=False)
+    write_text(folder / RESULTS, found.to_csv(index=False))
     return write_tables(found, folder)
 
 
 def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write the tables as Markdown and LaTeX; returns them."""
     tables = grid_tables(found)
-    write_whole(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
-    write_whole(folder / "tables.tex", "\n".join(f"% {each.title}\n{each.latex()}" for each in tables))
+    write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
+    write_text(
+        folder / "tables.tex", "\n".join(f"% {latex_escaped(each.title)}\n{each.latex()}" for each in tables)
+    )
     return tables
 
 
@@ -230,16 +233,17 @@ def _check_holds_a_grid(folder: Path) -> None:
             raise InputError(f"{folder} is not empty and holds no grid; choose another --output_dir")
 
 
-def _check_shared(grid: Grid, folder: Path) -> None:
-    """Refuse a folder whose cells were run with other options than these."""
+def _check_shared(grid: Grid, cells: CellFolder) -> None:
+    """Refuse a folder in which cells were run, or are, with other options than these."""
     varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
     now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
+    folder = cells.folder
     file = folder / SHARED
-    if not file.exists():
-        write_whole(file, json.dumps(now, indent=1) + "\n")
+    if not file.exists() or not cells.has_any:  # options with which no cell could be run count for nothing
+        write_text(file, json.dumps(now, indent=1) + "\n")
         return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    before = read_json(file, dict[str, Any], "options of a grid")
     changed = difference(before, now)
     if changed is not None:
         raise InputError(

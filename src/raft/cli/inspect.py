@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from raft.analysis.figures import functions_figure
+from raft.analysis.figures import functions_figure, write_figure
 from raft.analysis.formulas import KINDS, written
 from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
 from raft.analysis.measured import ARROWS, Measured, functions_of, measured_functions
@@ -24,6 +23,7 @@ from raft.cli.tables import NARROW, folded, name_width, sites_table
 from raft.coefficients.functions import canonical_name
 from raft.data.corpora import first_texts
 from raft.errors import InputError
+from raft.files import write_text
 from raft.hf.inputs import count_inputs
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
@@ -125,11 +125,7 @@ def main(arguments: Sequence[str]) -> None:
                 raise InputError(f"{settings.model} cannot be measured: {error}") from error
         console.print(measures_table(measured, len(texts), settings.fixed or "fixed"), crop=False)
     if settings.plot is not None:
-        kind = Path(settings.plot).suffix.lower()[1:]
-        figure = functions_figure(found)
-        metadata = None if kind == "png" else {"CreationDate" if kind == "pdf" else "Date": None}
-        with _Replacing(settings.plot) as file:
-            figure.savefig(file, format=kind, dpi=160, metadata=metadata)
+        write_figure(functions_figure(found), Path(settings.plot))
         console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
     if settings.json is not None:
         whole = {
@@ -138,16 +134,14 @@ def main(arguments: Sequence[str]) -> None:
             "rafs": [each.row() for each in found],
             **({"measures": [each.row() for each in measured]} if measured else {}),
         }
-        with _Replacing(settings.json) as file:
-            file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        write_text(Path(settings.json), json.dumps(whole, indent=2) + "\n")
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
     if settings.formulas is not None:
-        with _Replacing(settings.formulas) as file:
-            try:
-                text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
-            except ValueError as error:
-                raise InputError(f"{settings.model} has no formulas: {error}") from error
-            file.write_text(text, encoding="utf-8")
+        try:
+            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+        except ValueError as error:
+            raise InputError(f"{settings.model} has no formulas: {error}") from error
+        write_text(Path(settings.formulas), text)
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
 
 
@@ -220,19 +214,3 @@ def _form(each: LearnedFunction) -> str:
 
 def _numbers(each: LearnedFunction) -> str:
     return f"rms {each.rms:.2g}\nmax {each.max:.2g}\ny {each.low:.2f}…{each.high:.2f}"
-
-
-class _Replacing:
-    """A path to write to, beside a file, which takes its place when the block ends well."""
-
-    def __init__(self, file: str) -> None:
-        self.file = Path(file)
-        self.unfinished = self.file.with_name(f".{self.file.name}.unfinished-{os.getpid()}")
-
-    def __enter__(self) -> Path:
-        return self.unfinished
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.unfinished.replace(self.file)
-        self.unfinished.unlink(missing_ok=True)

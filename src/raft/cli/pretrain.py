@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from transformers import TrainerCallback
 
 from raft.analysis.callback import RafCallback
+from raft.analysis.figures import write_figure
 from raft.analysis.model_card import CARD, write_card
 from raft.analysis.pretraining import curves_figure, differences_figure, loss_table, note
 from raft.cli.options import check_machine, parse_recipe
@@ -23,6 +24,7 @@ from raft.experiments.pretraining import (
     compare_pretraining,
     planned_runs,
 )
+from raft.files import write_text
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import RECIPE, PretrainingResult, read_text, run, run_folder_state
 from raft.training.processes import leave
@@ -159,12 +161,12 @@ def _check_writable(folder: Path) -> None:
 
 def _write(comparison: PretrainingComparison, folder: Path) -> None:
     comparison.write(folder)
-    (folder / "table.md").write_text(loss_table(comparison).markdown(), encoding="utf-8")
+    write_text(folder / "table.md", loss_table(comparison).markdown())
     results = [result for variant in comparison.variants for result in variant.results]
     for name, figure in (("curves", curves_figure(results)), ("differences", differences_figure(comparison))):
         if figure is not None:
-            figure.savefig(folder / f"{name}.png", dpi=160)
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            for kind in ("png", "svg"):
+                write_figure(figure, folder / f"{name}.{kind}")
 
 
 def _push(training: RaftTrainingArguments) -> str:

@@ -12,12 +12,12 @@ from raft.analysis.text_table import TextTable
 from raft.cli.grid import RECIPE, SHARED, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.data.cache import write_whole
 from raft.errors import InputError
 from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import results
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
+from raft.files import write_text
 from raft.report.finetuning_section import scores
 from raft.report.page import REPORT, page
 from raft.report.paper_figures import write_figures
@@ -61,13 +61,10 @@ def main(arguments: Sequence[str]) -> None:
         show(folder, console)
         sections.append(section(folder))
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
-    write_whole(out, page(sharing(sections)))
+    write_text(out, page(sharing(sections)))
     console.print(f"Open {out}", highlight=False, soft_wrap=True)
     if settings.figures is not None:
-        try:
-            files = write_figures(sections, Path(settings.figures))
-        except OSError as error:
-            raise InputError(f"cannot write to {settings.figures}: {error.strerror}") from error
+        files = write_figures(sections, Path(settings.figures))
         figures = len({file.stem for file in files})
         console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
 

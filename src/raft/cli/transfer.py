@@ -12,8 +12,8 @@ import torch
 from raft.cli.finetune import add_scores, empty_scores_table
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
-from raft.data.cache import write_whole
 from raft.errors import InputError
+from raft.files import write_text
 from raft.training.task_source import Sources, TaskOptions
 from raft.training.transfer import judge
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             "settings": asdict(settings),
             "scores": {name: asdict(each) for name, each in found.items()},
         }
-        write_whole(Path(settings.out), json.dumps(content, indent=1) + "\n")
+        write_text(Path(settings.out), json.dumps(content, indent=1) + "\n")
     table = empty_scores_table(f"{settings.model} on {settings.task}")
     for name, score in found.items():
         add_scores(table, name, score.points, score.parts, score.constant, score.single_class)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from raft.errors import InputError
+from raft.files import hindrance, publish, working_folder, write_text
 
 CHUNK = 1 << 20
 SETTLED_NS = 2_000_000_000
@@ -32,21 +31,12 @@ def make_folder(folder: Path) -> Path:
     Raises:
         InputError: where it cannot be made or written to.
     """
-    reason = _hindrance(folder)
+    reason = hindrance(folder)
     if reason:
         raise InputError(
             f"the cache {folder} cannot be written to ({reason}); set RAFT_CACHE to a folder that can be"
         )
     return folder
-
-
-def _hindrance(folder: Path) -> str | None:
-    """Why a folder, which is made where it does not exist, cannot be written to; None where it can."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return error.strerror
-    return None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
 
 
 def key_of(settings: object) -> str:
@@ -73,29 +63,10 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():  # another process has built it while this one waited
             return folder
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        try:
+        with working_folder(folder.with_name(f"{folder.name}.unfinished"), folder) as unfinished:
             build(unfinished)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            publish(unfinished, folder)
     return folder
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file that others see either not at all or complete.
-
-    Raises:
-        InputError: where its folder, which is made where it does not exist, cannot be written to.
-    """
-    reason = _hindrance(path.parent)
-    if reason:
-        raise InputError(f"cannot write to {path.parent}: {reason}")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def file_digest(file: Path) -> str:
@@ -115,5 +86,5 @@ def file_digest(file: Path) -> str:
             found.update(chunk)
     if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
         make_folder(memory.parent)
-        write_whole(memory, json.dumps({"stamp": stamp, "sha256": found.hexdigest()}))
+        write_text(memory, json.dumps({"stamp": stamp, "sha256": found.hexdigest()}))
     return found.hexdigest()

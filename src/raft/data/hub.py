@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from huggingface_hub import HfApi
 
-from raft.data.cache import cache_directory, key_of, make_folder, write_whole
+from raft.data.cache import cache_directory, key_of, make_folder
 from raft.data.files import check_columns
 from raft.data.readers import ROWS, read_texts
 from raft.errors import InputError
+from raft.files import write_text
 
 SHARD_CHARACTERS = 32_000_000
 """Text of a stream that is held in memory until it is written to a file."""
@@ -206,7 +207,7 @@ class CachedStream:
                 pq.write_table(pa.table({"text": texts}), self._file(files), compression="zstd")
                 files += 1
             state = {"files": files, "texts": after.before, "position": after.position, "complete": complete}
-            write_whole(self.folder / "progress.json", json.dumps(state))
+            write_text(self.folder / "progress.json", json.dumps(state))
         return after
 
     def _progress(self) -> dict[str, Any]:

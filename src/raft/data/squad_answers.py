@@ -13,10 +13,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from raft.data.cache import write_whole
 from raft.data.squad import Question
 from raft.data.squad_windows import Windows
 from raft.errors import InputError, TrainingError
+from raft.files import write_text
 
 WINDOWS_HELD = 512
 """Windows whose spans are looked at together."""
@@ -182,12 +182,12 @@ def _collected(
 
 def write_predictions(path: Path, predictions: Mapping[str, str]) -> None:
     """Write answers as the official scripts read them: one JSON object of ids and texts."""
-    write_whole(path, json.dumps(predictions, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json.dumps(predictions, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_null_odds(path: Path, null_odds: Mapping[str, float]) -> None:
     """Write null odds as the official script of 2.0 reads them (``--na-prob-file``)."""
-    write_whole(path, json.dumps(null_odds, indent=2) + "\n")
+    write_text(path, json.dumps(null_odds, indent=2) + "\n")
 
 
 def read_predictions(path: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ Source: the sample submission of gluebenchmark.com.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from raft.data.glue import GLUE, GlueTask
 from raft.errors import InputError
+from raft.files import write_text
 
 FILES = {file: task for task in GLUE.values() for file in task.sets.values()}
 """The task of each file to send: ``CoLA``, ``SST-2``, ``MNLI-m``, ``MNLI-mm`` …"""
@@ -48,13 +48,7 @@ def write_lines(folder: str | Path, file: str, words: Sequence[str]) -> Path:
     """
     path = Path(folder).expanduser() / f"{file}.tsv"
     lines = ["index\tprediction", *(f"{number}\t{word}" for number, word in enumerate(words))]
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 

@@ -19,6 +19,7 @@ from raft.data.corpora import Corpus, Split
 from raft.data.encoding import encode_in_order, usable_cores
 from raft.data.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
 from raft.errors import InputError
+from raft.files import named_failures, save_pretrained, write_text
 
 FORMAT = 1
 """Raise when the files' content changes, so that old ones are not read."""
@@ -119,7 +120,7 @@ def tokenize_corpus(
             "shapes": {split: [writer.sequences, length] for split, writer in writers.items()},
             "documents": {split: writer.documents for split, writer in writers.items()},
         }
-        (folder / "description.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+        write_text(folder / "description.json", json.dumps(description, indent=1))
 
     return open_store(build_once(cache_directory() / "tokens" / key_of(settings), build))
 
@@ -157,7 +158,7 @@ def corpus_tokenizer(corpus: Corpus, vocab_size: int, max_length: int = 512) -> 
     """
 
     def build(folder: Path) -> None:
-        train_tokenizer(corpus.documents("train"), vocab_size, max_length).save_pretrained(folder)
+        save_pretrained(train_tokenizer(corpus.documents("train"), vocab_size, max_length), folder)
 
     key = key_of([FORMAT, corpus.fingerprint, vocab_size, max_length])
     return load_tokenizer(str(build_once(cache_directory() / "tokenizers" / key, build)))
@@ -175,11 +176,13 @@ class _Writer:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.file.close()
+        with named_failures(self.path):
+            self.file.close()
 
     def add(self, documents: int, tokens: NDArray[Any]) -> None:
         rows = self.packer.add(tokens)
-        self.file.write(rows.data)
+        with named_failures(self.path):
+            self.file.write(rows.data)
         self.documents += documents
         self.tokens += len(tokens)
         self.sequences += len(rows)

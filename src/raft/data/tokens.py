@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from raft.data.encoding import encode
 from raft.errors import InputError, first_line
 from raft.hf.calibration import knows_words
+from raft.hf.loading import NO_REMOTE_CODE
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
@@ -187,7 +188,7 @@ def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     check_folder(name, "tokenizer")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **NO_REMOTE_CODE)
     except Exception as error:  # without files, each tokenizer class fails in its own way
         raise InputError(f"no tokenizer can be loaded from {name}: {first_line(error)}") from error
     if not knows_words(tokenizer):

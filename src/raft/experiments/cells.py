@@ -8,18 +8,17 @@ up after a ``kill -9``, and nobody waits for the dead.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from raft.data.cache import write_whole
 from raft.errors import InputError, TrainingError
+from raft.files import hindrance, publish, read_json, working_folder, write_text
 
 State = Literal["done", "running", "failed", "waiting"]
 
@@ -41,6 +40,19 @@ class Cell:
     options: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What a cell that failed leaves; its file holds just this.
+
+    Attributes:
+        error: in one line.
+        options: of the cell.
+    """
+
+    error: str
+    options: dict[str, Any]
+
+
 class CellFolder:
     """Where the cells of a grid lie.
 
@@ -50,23 +62,27 @@ class CellFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            (folder / LOCKS).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        reason = hindrance(folder / LOCKS)
+        if reason:
+            raise InputError(f"cannot write to {folder}: {reason}")
 
     def path(self, cell: Cell) -> Path:
         """The cell's folder, which is there when it is done."""
         return self.folder / cell.name
 
+    @property
+    def has_any(self) -> bool:
+        """Whether any cell is done or running, whatever its options."""
+        done = (each for each in self.folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        locks = (self.folder / LOCKS).glob("*.lock")
+        return any(each.name != FAILURES for each in done) or any(map(_is_held, locks))
+
     def failure(self, cell: Cell) -> str | None:
         """What went wrong when the cell was last tried."""
         if self.path(cell).is_dir():
             return None
-        try:
-            return str(json.loads(self._failure_file(cell).read_text(encoding="utf-8"))["error"])
-        except FileNotFoundError:
-            return None
+        file = self._failure_file(cell)
+        return read_json(file, Failure, "failure of a cell").error if file.is_file() else None
 
     def forget_failures(self) -> None:
         """Let all cells that failed be tried again."""
@@ -77,7 +93,7 @@ class CellFolder:
         """What is known of the cell now."""
         if self.path(cell).is_dir():
             return "done"
-        if self._is_held(cell):
+        if _is_held(self._lock_file(cell)):
             return "running"
         return "waiting" if self.failure(cell) is None else "failed"
 
@@ -108,7 +124,7 @@ class CellFolder:
             held = 0
             for cell in left:
                 try:
-                    with self._lock(cell).acquire(timeout=0):
+                    with FileLock(self._lock_file(cell)).acquire(timeout=0):
                         if not self._is_over(cell):
                             told(cell, "running")
                             told(cell, self._attempt(cell, run))
@@ -122,33 +138,30 @@ class CellFolder:
         return self.path(cell).is_dir() or self._failure_file(cell).is_file()
 
     def _attempt(self, cell: Cell, run: Callable[[Cell, Path], None]) -> State:
-        unfinished = self.folder / f".{cell.name}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
+        final = self.path(cell)
         try:
-            run(cell, unfinished)
+            with working_folder(self.folder / f".{cell.name}.unfinished", final) as unfinished:
+                run(cell, unfinished)
+                publish(unfinished, final)
+            return "done"
         except (InputError, TrainingError, OSError, RuntimeError) as error:
             message = " ".join(str(error).split()) or type(error).__name__
-            text = json.dumps({"error": message, "options": dict(cell.options)}, indent=1)
-            write_whole(self._failure_file(cell), text)
+            failure = Failure(message, dict(cell.options))
+            write_text(self._failure_file(cell), json.dumps(asdict(failure), indent=1))
             return "failed"
-        else:
-            unfinished.rename(self.path(cell))
-            return "done"
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _failure_file(self, cell: Cell) -> Path:
         return self.folder / FAILURES / f"{cell.name}.json"
 
-    def _lock(self, cell: Cell) -> FileLock:
-        return FileLock(self.folder / LOCKS / f"{cell.name}.lock")
+    def _lock_file(self, cell: Cell) -> Path:
+        return self.folder / LOCKS / f"{cell.name}.lock"
 
-    def _is_held(self, cell: Cell) -> bool:
-        if not (self.folder / LOCKS / f"{cell.name}.lock").exists():
+
+def _is_held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock).acquire(timeout=0):
             return False
-        try:
-            with self._lock(cell).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+    except Timeout:
+        return True

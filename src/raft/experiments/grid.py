@@ -18,6 +18,7 @@ from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
+from raft.files import read_json, write_text
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.finetune import KEEP, RAF
 from raft.training.finetuning_run import (
@@ -28,7 +29,7 @@ from raft.training.finetuning_run import (
     is_raft,
     run_finetuning,
 )
-from raft.training.pretraining_run import PretrainingResult
+from raft.training.pretraining_run import RESULT, PretrainingResult
 from raft.training.task_source import Sources
 from raft.training.transfer import TransferError, check_transfer
 from raft.training.tuning import WITH_RAFS, WITHOUT_RAFS
@@ -215,7 +216,7 @@ class Grid:
             recipe = replace(recipe, transfer=judged or None)
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
             options = {**cell.options, **pretrained(str(cell.options["model"]))}
-            (place / CELL).write_text(json.dumps(options) + "\n", encoding="utf-8")
+            write_text(place / CELL, json.dumps(options) + "\n")
             run_finetuning(recipe, arguments, place, sources)
 
         failed = folder.work_through(self.search_cells(), one, told)
@@ -275,10 +276,9 @@ def distinct(cells: Iterable[Cell]) -> list[Cell]:
 def pretrained(model: str) -> dict[str, Any]:
     """Variant and seed of a model that ``raft pretrain`` made; empty for any other."""
     folder = Path(model)
-    try:
-        found = PretrainingResult.read(folder)
-    except (OSError, ValueError, TypeError, KeyError):  # another's model
+    if not (folder / RESULT).is_file():  # another's model
         return {}
+    found = PretrainingResult.read(folder)
     name = folder.resolve().name
     # a comparison's folder tells variants of one activation apart
     variant = name.removesuffix(f"-{found.seed}")
@@ -286,6 +286,15 @@ def pretrained(model: str) -> dict[str, Any]:
         PRETRAINED: found.activation if variant == name else variant,
         PRETRAINING_SEED: found.seed,
     }
+
+
+def read_options(cell: Path) -> dict[str, Any]:
+    """A cell's options, and the pretraining of its model.
+
+    Raises:
+        InputError: for a file that holds other things.
+    """
+    return read_json(cell / CELL, dict[str, Any], "options of a cell")
 
 
 def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -298,7 +307,7 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         found = FinetuningResult.read(folder.path(cell))
         raf_rate = cell.options["raf_learning_rate"] if found.trained.get("RAFs") else None
         # the file may be of another setting that is the same training
-        options = {**json.loads((folder.path(cell) / CELL).read_text(encoding="utf-8")), **cell.options}
+        options = {**read_options(folder.path(cell)), **cell.options}
         row = {
             **options,
             **({} if PRETRAINED in options else pretrained(str(options["model"]))),  # older cells

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from raft.errors import InputError
 from raft.experiments.results import machine
 from raft.experiments.statistics import Difference, over_seeds
+from raft.files import read_json, write_text
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.pretraining_run import PretrainingResult, PretrainingText, run
 from raft.training.recipe import PretrainingRecipe
@@ -110,25 +111,16 @@ class PretrainingComparison:
         Raises:
             InputError: where ``comparison.json`` is none.
         """
-        file = folder / COMPARISON
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            variants = [
-                Variant(
-                    each["activation"],
-                    [PretrainingResult.of_record(result) for result in each["results"]],
-                    each["difference"] and Difference(**each["difference"]),
-                )
-                for each in values["variants"]
-            ]
-            return cls(**{**values, "variants": variants})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} holds no comparison of 'raft pretrain': {error}") from error
+        file, what = folder / COMPARISON, "comparison of 'raft pretrain'"
+        found = read_json(file, cls, what)
+        if not found.variants or not all(variant.results for variant in found.variants):
+            raise InputError(f"{file} holds no {what}: a variant has no results")
+        return found
 
     def write(self, folder: Path) -> None:
         """Write ``comparison.json`` and ``comparison.csv``."""
-        (folder / COMPARISON).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        pd.DataFrame(self.rows()).to_csv(folder / "comparison.csv", index=False)
+        write_text(folder / COMPARISON, json.dumps(asdict(self), indent=1) + "\n")
+        write_text(folder / "comparison.csv", pd.DataFrame(self.rows()).to_csv(index=False))
 
 
 def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:

@@ -18,6 +18,7 @@ import torch
 
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
+from raft.files import hindrance, publish, read_json, working_folder, write_text
 
 RESULTS = "results.json"
 
@@ -99,28 +100,21 @@ class Results:
             InputError: where ``results.json`` is not such a run's.
         """
         file = folder / RESULTS
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            rows = [
-                Row(**{**row, "difference": row["difference"] and Difference(**row["difference"])})
-                for row in values["rows"]
-            ]
-            found = cls(**{**values, "rows": rows})
-            missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
-            if missing or not rows:
-                raise ValueError(f"it has no {min(missing, default='rows')}")
-            return found
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} holds no comparison of 'raft demo': {error}") from error
+        what = "comparison of 'raft demo'"
+        found = read_json(file, cls, what)
+        missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
+        if missing or not found.rows:
+            raise InputError(f"{file} holds no {what}: it has no {min(missing, default='rows')}")
+        return found
 
     def write(self, folder: Path) -> None:
         """Write ``results.json`` and ``results.csv``."""
-        (folder / RESULTS).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_text(folder / RESULTS, json.dumps(asdict(self), indent=2) + "\n")
         rows = [asdict(row) for row in self.rows]
         for row in rows:
             interval = row.pop("difference") or {"mean": None, "low": None, "high": None}
             row |= {f"difference_{key}": value for key, value in interval.items()}
-        pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+        write_text(folder / "results.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
 def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
@@ -148,23 +142,20 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
 
     Raises:
         InputError: as ``check_free``, and where the folder cannot be made.
+        WriteError: where a file in it cannot be written.
     """
     out = out.resolve()  # "." has no name
     check_free(out, overwrite, content)
-    unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {out.parent}: {error.strerror}") from error
-    try:
+    reason = hindrance(out.parent)
+    if reason:
+        raise InputError(f"cannot write to {out.parent}: {reason}")
+    with working_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
         yield unfinished
         check_free(out, overwrite, content)
         if out.exists():
             _replace_content(out, unfinished, content.marker)
         else:
-            unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            publish(unfinished, out)
 
 
 def _replace_content(out: Path, new: Path, marker: str) -> None:

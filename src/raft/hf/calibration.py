@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from raft.hf.loading import NO_REMOTE_CODE
 from raft.hf.positions import max_positions
 from raft.hf.sites import Site
 
@@ -235,7 +236,7 @@ def _tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:
         f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
     )
     try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path)
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path, **NO_REMOTE_CODE)
     except (OSError, ValueError) as error:
         raise ValueError(missing) from error
     if not knows_words(found):

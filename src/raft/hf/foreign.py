@@ -24,7 +24,7 @@ from torch import Tensor
 from raft.coefficients import Fit
 from raft.coefficients.fitting import MAX_DEGREE
 from raft.coefficients.functions import ALIASES, FUNCTIONS
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.functional import check_version
 from raft.hf import official
 from raft.hf.config import RafConfig
@@ -215,8 +215,7 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{file} cannot be read as weights: {reason}") from error
+        raise InputError(f"{file} cannot be read as weights: {first_line(error)}") from error
     if not isinstance(state, Mapping):
         raise InputError(f"{file} holds a {type(state).__name__}, not a state dict")
     return state

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from raft.files import replacing
 from raft.hf.blocks import LAYOUT, layout, sync_raf_config
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
-from raft.hf.loading import load
 from raft.hf.saved_config import mark, unmark
+from raft.hf.saved_rafs import load
 from raft.hf.sites import sites
 from raft.modules import Rational
 
@@ -93,11 +94,11 @@ def install() -> None:
     def to_marked_json_file(
         self: PreTrainedConfig, json_file_path: str | os.PathLike[str], use_diff: bool = True
     ) -> None:
-        to_json_file(self, json_file_path, use_diff)
-        file = Path(json_file_path)
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if mark(config):
-            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        with replacing(Path(json_file_path)) as file:
+            to_json_file(self, file, use_diff)
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if mark(config):
+                file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @functools.wraps(from_dict)
     def from_marked_dict(cls: type[PreTrainedConfig], config_dict: dict[str, Any], **kwargs: Any) -> Any:

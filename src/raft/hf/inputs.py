@@ -27,6 +27,23 @@ SMOOTHING = 50
 """A density is read over windows of this part of the range of most inputs."""
 
 
+@dataclass(frozen=True)
+class HistogramRecord:
+    """A histogram as a file holds it.
+
+    Attributes:
+        low: the smallest input.
+        high: the largest.
+        first: the first bin that holds any.
+        counts: of it and those after it.
+    """
+
+    low: float
+    high: float
+    first: int
+    counts: list[int]
+
+
 @dataclass
 class InputHistogram:
     """How often which inputs were seen, by bins that are the same for all RAFs, so that counts can be added.
@@ -94,17 +111,25 @@ class InputHistogram:
         half = max((self.quantile(0.999) - self.quantile(0.001)) / SMOOTHING, 1e-9) / 2
         return (self.share(x + half) - self.share(x - half)) / (2 * half)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> HistogramRecord:
         """For a JSON file: the counts between the first bin and the last that hold any."""
         filled = np.flatnonzero(self.counts)
         first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-        return {"low": self.low, "high": self.high, "first": first, "counts": self.counts[first:end].tolist()}
+        return HistogramRecord(self.low, self.high, first, self.counts[first:end].tolist())
 
     @classmethod
-    def of_record(cls, record: dict[str, Any]) -> InputHistogram:
-        """What :meth:`record` gave."""
-        found = cls(low=record["low"], high=record["high"])
-        found.counts[record["first"] : record["first"] + len(record["counts"])] = record["counts"]
+    def of_record(cls, record: HistogramRecord) -> InputHistogram:
+        """What :meth:`record` gave.
+
+        Raises:
+            ValueError: where its bins are not those of a histogram.
+        """
+        end = record.first + len(record.counts)
+        if record.first < 0 or end > BINS or min(record.counts, default=0) < 0 or record.low > record.high:
+            inputs = f"inputs from {record.low:g} to {record.high:g}"
+            raise ValueError(f"it counts {inputs} in bins {record.first} to {end} of {BINS}")
+        found = cls(low=record.low, high=record.high)
+        found.counts[record.first : end] = record.counts
         return found
 
 

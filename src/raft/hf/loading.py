@@ -1,199 +1,44 @@
-"""Reading a model: its RAFs come back as the functions that were saved, or not at all."""
+"""Configurations and models of others: none of their code is run, and what cannot be read is one line."""
 
 from __future__ import annotations
 
-import copy
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-from safetensors import safe_open
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import logging as transformers_logging
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from raft.hf.config import RafConfig
-from raft.hf.conversion import activation_name
-from raft.hf.saved_config import ORIGINALS
-from raft.hf.sites import rationals, sites
-from raft.modules import Rational
+from raft.errors import InputError, first_line
 
-HUB_ARGUMENTS = (
-    "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies",
-)  # fmt: skip
-FREE = ("trainable", "scaled")
-"""Keys of the block that change no function: they may be given beside a saved one."""
+NO_REMOTE_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""For every ``from_pretrained``: where it is not given, some ask on the terminal whether code may run."""
 
 
-def load(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
-    """``from_pretrained``, which gives RAFs as they were saved.
+def load_config(source: str | Path, **options: Any) -> PreTrainedConfig:
+    """The configuration of a folder or of a name on the hub.
+
+    Raises:
+        InputError: where there is none, or it cannot be read.
+    """
+    try:
+        found: PreTrainedConfig = AutoConfig.from_pretrained(source, **NO_REMOTE_CODE, **options)
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    return found
+
+
+def load_pretrained(kind: Any, source: str | Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model of a folder or of a name on the hub, and which of its weights were not in the checkpoint.
 
     Args:
-        original: ``from_pretrained`` of ``transformers``, bound to the class.
-        cls: that is loaded.
-        args: of ``from_pretrained``.
-        kwargs: of ``from_pretrained``.
+        kind: a class of ``transformers``.
+        source: of the weights.
+        options: of ``from_pretrained``.
 
     Raises:
-        ValueError: where the RAFs of the checkpoint are not those that the arguments ask for, where it lacks
-            some of their coefficients, has them in other shapes, or as complex numbers.
+        InputError: where there is none, or it cannot be loaded.
     """
-    source, *others = args or [kwargs.pop("pretrained_model_name_or_path", None)]
-    kwargs = with_saved_raf(cls, source, kwargs)
-    asked = kwargs.pop("output_loading_info", False)
     try:
-        model, info = original(source, *others, output_loading_info=True, **kwargs)
-    except RuntimeError as error:
-        message = None
-        if "ignore_mismatched_sizes" in str(error):  # its report goes to a log that may be silent
-            message = _mismatch(original, source, *others, **kwargs)
-        if message is None:
-            raise
-        raise ValueError(message) from error
-    if rationals(model):
-        _check_missing(model, source, info)
-        _check_real(model, source, kwargs)
-    return (model, info) if asked else model
-
-
-def with_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``from_pretrained``, whose ``raf`` block, if any, builds what was saved.
-
-    Args:
-        cls: that is loaded.
-        source: folder or hub name.
-        arguments: by name, with ``raf=…`` or a whole ``config=…`` perhaps.
-
-    Raises:
-        ValueError: where the checkpoint was saved with a block that makes other functions than the one given.
-    """
-    config: Any = arguments.get("config")
-    is_given = "raf" in arguments or isinstance(config, PreTrainedConfig)
-    if source is None or not is_given:
-        return dict(arguments)
-    saved = _saved_block(source, arguments, getattr(cls.config_class, "model_type", None))
-    if saved is None:
-        return dict(arguments)
-    block = arguments["raf"] if "raf" in arguments else getattr(config, "raf", None)
-    given = block if block is None or isinstance(block, RafConfig) else RafConfig.from_dict(block)
-    if given is None:
-        raise ValueError(
-            f"{source} was saved with RAFs, and raf=None reads it without: load it as it is, and put the "
-            "fixed functions back with raft.revert(model)"
-        )
-    names = [each.name for each in fields(RafConfig) if each.init and each.name not in FREE]
-    other = [name for name in names if getattr(given, name) != getattr(saved, name)]
-    if other:
-        was, is_ = (", ".join(f"{name}={getattr(each, name)!r}" for name in other) for each in (saved, given))
-        raise ValueError(
-            f"{source} was saved with RAFs of {was}, and raf=… asks for {is_}, which makes other functions: "
-            "leave raf out, or convert the model anew"
-        )
-    merged = replace(saved, trainable=given.trainable)
-    if "raf" in arguments:
-        return {**arguments, "raf": merged.to_dict()}
-    config = copy.deepcopy(config)
-    config.raf = merged.to_dict()
-    return {**arguments, "config": config}
-
-
-def _saved_block(source: Any, arguments: Mapping[str, Any], model_type: str | None) -> RafConfig | None:
-    """Of a checkpoint's configuration, or of the part of it that is of this type."""
-    try:
-        whole, _ = PreTrainedConfig.get_config_dict(source, **_of_hub(arguments))
-    except OSError:  # loading it says what is wrong
-        return None
-    parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
-    own = next((part for part in parts if part.get("model_type") == model_type), whole)
-    block = own.get("raf")
-    if block is None:
-        return None
-    return RafConfig.from_dict({key: value for key, value in block.items() if key != ORIGINALS})
-
-
-def _mismatch(original: Callable[..., Any], source: Any, *args: Any, **kwargs: Any) -> str | None:
-    """One line on coefficients of other shapes than the model's, where ``transformers`` refused shapes; None
-    where they are of other weights."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
-        model, info = original(source, *args, **kwargs)
-    finally:
-        transformers_logging.set_verbosity(before)
-    acts = rationals(model)
-    for name, found, expected in sorted(info["mismatched_keys"]):
-        if name.rpartition(".")[0] in acts:
-            return (
-                f"{name} has the shape {list(found)} in {source}, and {list(expected)} in the model that its "
-                "configuration builds: degrees and groups of the raf block must be those of the checkpoint"
-            )
-    return None
-
-
-def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any]) -> None:
-    """Look for RAFs that a checkpoint lacks, or a part of them, though it has the weights around them.
-
-    Raises:
-        ValueError: where it has others, and so should have these.
-    """
-    missing = set(info["missing_keys"])
-    coefficients = {f"{name}.{part}" for name in rationals(model) for part in ("numerator", "denominator")}
-    for site in sites(model) if coefficients & missing else ():
-        act = site.activation
-        lacking = [f"{site.name}.{part}" for part in ("numerator", "denominator")]
-        lacking = [name for name in lacking if name in missing]
-        around = [name for name in _parameters(model, site.parent) if name.rpartition(".")[0] != site.name]
-        if not isinstance(act, Rational) or not lacking or missing.issuperset(around):
-            continue  # a new pooler's RAF is as new as its weights
-        if coefficients - missing:
-            raise ValueError(
-                f"{source} has no {lacking[0]}, though it has the weights around it and other coefficients "
-                "of RAFs: it is damaged, or of another model"
-            )
-        if site.kind == "ffn":
-            logging.getLogger("raft").warning(
-                "%s is read from a checkpoint without RAFs: they begin as fits of %s over [%g, %g], beyond "
-                "which pretrained models' inputs reach; load it without raf=…, and raft.convert(model, "
-                "calibration=texts) fits them to what it gets",
-                type(model).__name__, activation_name(act), *act.start.interval,
-            )  # fmt: skip
-            return
-
-
-def _parameters(model: PreTrainedModel, part: nn.Module) -> list[str]:
-    """The names in the model of the parameters of a part of it."""
-    inside = {id(parameter) for parameter in part.parameters()}
-    return [name for name, parameter in model.named_parameters() if id(parameter) in inside]
-
-
-def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse coefficients that a checkpoint keeps as complex numbers: reading drops their imaginary parts.
-
-    Args:
-        model: that was read.
-        source: folder or hub name.
-        arguments: of ``from_pretrained``, by name.
-
-    Raises:
-        ValueError: naming the tensor.
-    """
-    names = {f"{site}.{part}" for site in rationals(model) for part in ("numerator", "denominator")}
-    folder = Path(str(source))
-    if names and not folder.is_dir():
-        options = {key: arguments[key] for key in ("cache_dir", "revision") if arguments.get(key)}
-        cached = try_to_load_from_cache(str(source), "config.json", **options)
-        folder = Path(cached).parent if isinstance(cached, str) else folder
-    for file in sorted(folder.glob("*.safetensors")) if names else ():
-        with safe_open(file, "pt") as tensors:
-            for name in names.intersection(tensors.keys()):
-                dtype = tensors.get_slice(name).get_dtype()
-                if dtype.startswith("C"):
-                    raise ValueError(f"{file} holds {name} as {dtype}; coefficients are real numbers")
-
-
-def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: arguments[key] for key in HUB_ARGUMENTS if key in arguments}
+        model, info = kind.from_pretrained(source, output_loading_info=True, **NO_REMOTE_CODE, **options)
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    return model, info

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from raft.analysis.grid import RESULTS, cell_key, grid_tables, of_tuned_tasks, r
 from raft.analysis.score_figures import scores_figure
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.analysis.twins import as_twins, has_pretrainings
-from raft.errors import InputError
-from raft.experiments.grid import CELL
+from raft.experiments.grid import CELL, read_options
 from raft.report.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page import Section
 from raft.report.sections import learned_blocks, read_recipe, repeat_blocks, twins
@@ -148,14 +146,7 @@ def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
 
 
 def _options(cell: Path) -> dict[str, Any]:
-    file = cell / CELL
-    if not file.is_file():
-        return {}
-    try:
-        options = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} holds no options of a cell: {error}") from error
-    return options if isinstance(options, dict) else {}
+    return read_options(cell) if (cell / CELL).is_file() else {}
 
 
 def _text(value: object) -> str:

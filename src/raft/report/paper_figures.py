@@ -8,7 +8,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from raft.analysis.figures import STYLE
+from raft.analysis.figures import STYLE, write_figure
+from raft.files import replacing
 from raft.report.blocks import Block, Drawing, Gallery
 from raft.report.page import Section
 
@@ -28,20 +29,18 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for section in sections:
         for drawing in _drawings(section.blocks):
             stem = _free(f"{section.name}-{_plain(drawing.label)}", written)
             for kind in KINDS:
                 file = folder / f"{stem}.{kind}"
-                # a date would make two writings of the same figure differ
-                metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
                 with mpl.rc_context(STYLE):
-                    drawing.figure.savefig(file, dpi=DPI, metadata=metadata)
+                    write_figure(drawing.figure, file, DPI)
                 written.append(file)
             if drawing.animate is not None:
-                drawing.animate(folder / f"{stem}.gif")
+                with replacing(folder / f"{stem}.gif") as unfinished:
+                    drawing.animate(unfinished)
                 written.append(folder / f"{stem}.gif")
     return written
 

@@ -56,10 +56,7 @@ def alone(folder: Path) -> PretrainingComparison:
     Raises:
         InputError: where its result cannot be read.
     """
-    try:
-        result = PretrainingResult.read(folder)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / RESULT} holds no result of 'raft pretrain': {error}") from error
+    result = PretrainingResult.read(folder)
     return PretrainingComparison(
         [Variant(result.activation, [result])], "raft pretrain --config recipe.yaml --output_dir NEW", {}
     )

@@ -11,8 +11,8 @@ import yaml
 
 from raft.analysis.snapshots import Raf, Snapshot, known_name
 from raft.analysis.text_table import TextTable
-from raft.errors import InputError
 from raft.experiments.statistics import Difference
+from raft.files import read_yaml
 from raft.report.blocks import Block, Fact, Folded, Heading, Listing, Tabular
 from raft.report.distance_blocks import distance_blocks
 from raft.report.shapes import MOST_LINES, shapes
@@ -107,11 +107,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     file = folder / RECIPE
     if not file.is_file():
         return {}
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the recipe {file}: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return read_yaml(file, "recipe")
 
 
 def difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:

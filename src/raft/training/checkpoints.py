@@ -8,7 +8,6 @@ file in it, in folders too. A folder that does not match its manifest is never r
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -16,16 +15,44 @@ import os
 import re
 import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerState
+
+from raft.errors import InputError, first_line
+from raft.files import DISK_FULL, read_json, sync_folder, sync_folders, typed, write_failure
 
 MANIFEST = "manifest.json"
 STAGING = ".saving"
 DISCARDED = ".discarded-"
-FULL = (errno.ENOSPC, errno.EDQUOT)
+TRAINER_STATE = "trainer_state.json"
+STATE = "raft_state.json"
+"""What a checkpoint holds beside ``Trainer``'s own files."""
+
+PROGRESS: dict[str, Any] = {
+    "epoch": float | None, "total_flos": float | None, "log_history": list[dict[str, Any]] | None,
+    "stateful_callbacks": dict[str, dict[str, Any]] | None, "best_metric": float | None,
+    "best_model_checkpoint": str | None, "train_batch_size": int | None,
+}  # fmt: skip
+"""What a ``Trainer`` goes on with, of its own state."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What ``raft_state.json`` holds.
+
+    Attributes:
+        clock: of ``Clock``: seconds of the training, and those of its steps.
+        sequences_a_step: over all processes and accumulated parts.
+    """
+
+    clock: dict[str, float]
+    sequences_a_step: int
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -60,8 +87,7 @@ def seal(checkpoint: Path) -> None:
         json.dump({"format": 1, "files": files}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    for path in [*(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint]:
-        _sync_folder(path)
+    sync_folders(checkpoint)
 
 
 def publish(staged: Path, final: Path) -> None:
@@ -73,13 +99,14 @@ def publish(staged: Path, final: Path) -> None:
     """
     replaced = _set_aside(final) if final.exists() else None
     staged.rename(final)
-    _sync_folder(final.parent)
+    sync_folder(final.parent)
     if replaced is not None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
 def problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged.
+    """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged, and says
+    how far the training came.
 
     Files that the manifest does not list are not looked at.
     """
@@ -88,20 +115,24 @@ def problem(checkpoint: Path) -> str | None:
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in listed.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST}: cut short, or not written by raft"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be read ({error})"
-    return _missing_for_resuming(expected) or next(
-        (
-            found
-            for name, (size, digest) in expected.items()
-            if (found := _mismatch(checkpoint, name, size, digest))
-        ),
-        None,
-    )
+    missing = _missing_for_resuming(expected)
+    mismatches = (_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
+    return missing or next(filter(None, mismatches), None) or _impossible_state(checkpoint)
+
+
+def read_state(checkpoint: Path) -> TrainingState:
+    """What a checkpoint holds beside ``Trainer``'s own files.
+
+    Raises:
+        InputError: where it holds other things.
+    """
+    return read_json(checkpoint / STATE, TrainingState, "state of a training")
 
 
 def newest_valid(folder: Path) -> Path | None:
-    """The newest checkpoint that matches its manifest; the log says why newer ones are refused."""
+    """The newest checkpoint that can be resumed from; the log says why newer ones are refused."""
     for checkpoint in checkpoints_in(folder):
         reason = problem(checkpoint)
         if reason is None:
@@ -139,19 +170,11 @@ def remove_stale(folder: Path) -> None:
 
 def failure(error: BaseException, checkpoint: Path) -> str:
     """One line on why a checkpoint could not be written."""
-    # torch and safetensors report a full disk as errors of their own, with or without the system's words
-    text = " ".join(str(error).split())
-    full = (
-        getattr(error, "errno", None) in FULL
-        or re.search(r"No space left|StorageFull|quota", text) is not None
-    )
-    reason = "the disk is full" if full else text[:200] or type(error).__name__
+    reason = write_failure(error)
     last = next((path for path in checkpoints_in(checkpoint.parent) if problem(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
-    advice = (
-        "free some space, then give the same command again" if full else "then give the same command again"
-    )
-    return f"{checkpoint} could not be written: {reason}; {rest}: {advice}"
+    space = "free some space, " if reason == DISK_FULL else ""
+    return f"{checkpoint} could not be written: {reason}; {rest}: {space}then give the same command again"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -173,6 +196,26 @@ def _missing_for_resuming(names: Collection[str]) -> str | None:
     return f"it was saved without {' and '.join(lacking)}" if lacking else None
 
 
+def _impossible_state(checkpoint: Path) -> str | None:
+    """What cannot be of files that a resumed training begins with, though they are as they were sealed."""
+    try:
+        read_state(checkpoint)
+        what = "state of a Trainer"
+        values = read_json(checkpoint / TRAINER_STATE, dict[str, Any], what)
+        step = typed(values.get("global_step"), int, "global_step")
+        for key, kind in PROGRESS.items():
+            typed(values.get(key), kind, key)
+        TrainerState(**values)
+    except InputError as error:
+        return str(error)
+    except (ValueError, TypeError, OverflowError) as error:
+        return f"its {TRAINER_STATE} holds no {what}: {first_line(error)}"
+    named = _NAME.fullmatch(checkpoint.name)
+    if step < 0 or (named is not None and step != int(named.group(1))):
+        return f"its {TRAINER_STATE} is of step {step}"
+    return None
+
+
 def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
     try:
         found = (checkpoint / name).stat().st_size
@@ -192,16 +235,3 @@ def _set_aside(checkpoint: Path) -> Path:
     shutil.rmtree(aside, ignore_errors=True)
     checkpoint.rename(aside)
     return aside
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere folders cannot be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
-            raise
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import (
-    AutoConfig,
     PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
@@ -26,10 +25,11 @@ from transformers import (
 
 from raft.data.tasks import Score
 from raft.data.tokens import id_range
-from raft.errors import InputError, first_line
+from raft.errors import InputError
 from raft.hf import ConversionReport, RafConfig, convert, rationals
 from raft.hf.hooks import COEFFICIENTS
 from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
@@ -141,20 +141,17 @@ def load(
     Raises:
         InputError: where there is no such checkpoint, or it does not fit the task.
     """
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, **data.config)
-        set_seed(seed)
-        # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
-        model, info = data.head.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation=attn_implementation,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {checkpoint}: {first_line(error)}") from error
+    config = load_config(checkpoint, **data.config)
+    set_seed(seed)
+    # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
+    model, info = load_pretrained(
+        data.head,
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=attn_implementation,
+        ignore_mismatched_sizes=True,
+    )
     replaced = _replaced(checkpoint, model, info["mismatched_keys"])
     return model, sorted({*info["missing_keys"], *replaced})
 

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import yaml
-from transformers import AutoConfig, TrainerCallback
+from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.data.squad import Question
 from raft.data.subsets import draw_indices, select
 from raft.data.tasks import Score
 from raft.errors import InputError, first_line, nearest
+from raft.files import read_json, write_text
 from raft.hf import RafConfig
+from raft.hf.loading import load_config
 from raft.hf.saved_config import activation_fields
 from raft.training.arguments import RaftTrainingArguments, changed_arguments
 from raft.training.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.training.finetuning_data import question_data, sentence_data
+from raft.training.pretrain import save
 from raft.training.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
 from raft.training.transfer import check_transfer, judge_model
 from raft.training.tuning import TUNINGS
@@ -155,7 +158,7 @@ def kept_activation(activation: str, model: str) -> str:
         raise InputError(f"--activation must be one of {known}, not {activation!r}{close}") from error
     if is_raft(model):
         raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")
-    fields = dict(activation_fields(AutoConfig.from_pretrained(model).to_dict()))
+    fields = dict(activation_fields(load_config(model).to_dict()))
     had = {ALIASES.get(value, value) for value in fields.values()}
     if name not in had:
         raise InputError(
@@ -168,9 +171,10 @@ def kept_activation(activation: str, model: str) -> str:
 @cache
 def is_raft(model: str) -> bool:
     """Whether a checkpoint has RAFs; ``InputError`` where it cannot be read."""
+    config = load_config(model)
     try:
-        return RafConfig.of(AutoConfig.from_pretrained(model)) is not None
-    except (OSError, ValueError) as error:
+        return RafConfig.of(config) is not None
+    except ValueError as error:
         raise InputError(f"cannot load {model}: {first_line(error)}") from error
 
 
@@ -213,6 +217,13 @@ class FinetuningResult:
     seconds: dict[str, float]
     single_class: dict[str, float] = field(default_factory=dict)  # older results have none
 
+    def __post_init__(self) -> None:
+        lacks = [name for name in ("train", "validation") if name not in self.examples]
+        if lacks or "all" not in self.seconds:
+            raise ValueError(f"it has no {'examples' if lacks else 'seconds'} of {(lacks or ['all'])[0]!r}")
+        if not self.tests or self.tests.keys() != self.parts.keys():
+            raise ValueError("it has no tests, or not the parts of each")
+
     @property
     def points(self) -> float:
         """Of the first test."""
@@ -225,10 +236,7 @@ class FinetuningResult:
         Raises:
             InputError: for a file that holds other things.
         """
-        try:
-            return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{folder / RESULT} holds no result of 'raft finetune': {error}") from error
+        return read_json(folder / RESULT, cls, "result of 'raft finetune'")
 
 
 def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:
@@ -295,7 +303,7 @@ def run_finetuning(
     for other in recipe.transferred():
         check_transfer(recipe, other, sources)
     data, drawn = read_data(recipe, arguments.seed, sources)
-    (folder / DRAWN).write_text(json.dumps(drawn) + "\n", encoding="utf-8")
+    write_text(folder / DRAWN, json.dumps(drawn) + "\n")
     arguments = replace(arguments, output_dir=str(folder / "training"))
     found = finetune(
         recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
@@ -327,9 +335,8 @@ def run_finetuning(
             judged.write(found.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
         found = replace(found, model=_without_adapter(found.model))
-        found.model.save_pretrained(folder)
-        sources.tokenizer(recipe.model).save_pretrained(folder)
-    (folder / RESULT).write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+        save(found.model, sources.tokenizer(recipe.model), folder)
+    write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result, found
 
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from raft.data.masking import IGNORED, MaskedSequences
 from raft.errors import InputError
+from raft.files import save_pretrained
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import validation_losses
 from raft.training.trainer import STEP_SECONDS, RaftTrainer
@@ -99,7 +100,7 @@ def pretrain(
     history = [
         (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history
-        if "eval_loss" in entry and entry["step"] < trainer.state.global_step
+        if {"eval_loss", STEP_SECONDS} <= entry.keys() and entry["step"] < trainer.state.global_step
     ]
     seconds = trainer.clock.step_seconds
     history.append((trainer.state.global_step, seconds, float(sums.sum() / counts.sum())))
@@ -108,5 +109,5 @@ def pretrain(
 
 def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:
     """Write model and tokenizer where ``from_pretrained`` finds both."""
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_pretrained(model, directory)
+    save_pretrained(tokenizer, directory)

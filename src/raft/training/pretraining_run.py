@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +16,12 @@ import yaml
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-from raft.data.cache import write_whole
 from raft.data.corpora import open_corpus
 from raft.data.masking import MaskedSequences, unigram_loss
 from raft.data.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
+from raft.files import read_json, read_yaml, write_text
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 from raft.training.pretrain import Pretrained, pretrain, save
 from raft.training.processes import first_decides
@@ -125,13 +127,12 @@ class PretrainingResult:
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingResult:
-        """Of a finished run's folder."""
-        return cls.of_record(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        """Of a finished run's folder.
 
-    @classmethod
-    def of_record(cls, values: dict[str, Any]) -> PretrainingResult:
-        """Of what a file holds."""
-        return cls(**{**values, "history": [tuple(each) for each in values["history"]]})
+        Raises:
+            InputError: for a file that holds other things.
+        """
+        return read_json(folder / RESULT, cls, "result of 'raft pretrain'")
 
 
 def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> str:
@@ -146,10 +147,7 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     file = folder / RECIPE
     if not file.is_file():
         raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
-    try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read; choose another --output_dir") from error
+    before = read_yaml(file, "recipe")
     now = described(recipe, arguments)
     changed = difference(before, now, HOW_IT_IS_WATCHED)
     if changed is not None:
@@ -207,16 +205,15 @@ def run(
     if state == "finished":
         return PretrainingResult.read(folder)
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
-    train = text.draws(recipe, arguments.seed, arguments.max_steps)
-    pretrained = pretrain(
-        config, train, text.validation, arguments, [*watching, *callbacks], resume=state == "begun"
-    )
+    with _removed_where_refused(folder if state == "new" and arguments.process_index == 0 else None):
+        train = text.draws(recipe, arguments.seed, arguments.max_steps)
+        pretrained = pretrain(
+            config, train, text.validation, arguments, [*watching, *callbacks], resume=state == "begun"
+        )
     result = _result(recipe, arguments, text, pretrained)
     if arguments.process_index == 0:
         save(pretrained.model, text.tokenizer, folder)
-        unfinished = folder / f".{RESULT}"
-        unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(folder / RESULT)
+        write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
 
@@ -226,22 +223,27 @@ def _claim(
     """The folder's state; where it is new, it belongs to this recipe and this text from now on."""
     state = run_folder_state(folder, recipe, arguments)
     file = folder / TEXT  # runs of older versions have none
-    text = json.dumps({"fingerprint": fingerprint}) + "\n"
-    if state != "new" and file.is_file() and file.read_text(encoding="utf-8") != text:
+    text = {"fingerprint": fingerprint}
+    if state != "new" and file.is_file() and read_json(file, dict[str, str], "fingerprint of a text") != text:
         raise InputError(
             f"{folder} was begun with another text or tokenizer: the corpus {recipe.corpus} has changed "
             "since; choose another --output_dir"
         )
     if state == "new":
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished = folder / f".{RECIPE}"
-            unfinished.write_text(yaml.safe_dump(described(recipe, arguments), sort_keys=False), "utf-8")
-            unfinished.replace(folder / RECIPE)
-            write_whole(file, text)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        write_text(folder / RECIPE, yaml.safe_dump(described(recipe, arguments), sort_keys=False))
+        write_text(file, json.dumps(text) + "\n")
     return state
+
+
+@contextmanager
+def _removed_where_refused(new: Path | None) -> Iterator[None]:
+    """Nothing stays of a new run whose options are refused, so that corrected ones are no other recipe's."""
+    try:
+        yield
+    except InputError:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)  # it was empty, but for what a kill cut off
+        raise
 
 
 def _result(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from raft.bounds import check_numbers
@@ -21,6 +21,7 @@ from raft.data.table_dataset import load_table
 from raft.data.tasks import Task
 from raft.data.tokens import read_tokenizer
 from raft.errors import InputError, nearest
+from raft.hf.loading import load_config
 from raft.hf.positions import max_positions
 
 SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
@@ -160,7 +161,7 @@ def _positions(name: str) -> int | None:
         if adapter is not None:  # its folder holds no other configuration
             name = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
         with torch.device("meta"):
-            return max_positions(AutoModel.from_config(AutoConfig.from_pretrained(name)))
+            return max_positions(AutoModel.from_config(load_config(name)))
     except Exception:  # each class fails in its own way
         return None
 

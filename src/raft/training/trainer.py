@@ -7,7 +7,9 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Tra
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
 from raft.data.masking import MaskedSequences, collate
-from raft.errors import InputError, TrainingError, TrainingStopped
+from raft.errors import InputError, TrainingError, TrainingStopped, first_line
+from raft.files import write_text
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
@@ -32,9 +35,6 @@ from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedu
 from raft.training.processes import first_decides, largest
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 from raft.training.watching import ProgressWithLoss, scalars
-
-STATE = "raft_state.json"
-"""What a checkpoint holds beside ``Trainer``'s own files: the time spent, and the sequences of a step."""
 
 STEP_SECONDS = "step_seconds"
 """In the log beside a validation loss: time of training so far, see ``Clock``."""
@@ -122,7 +122,7 @@ class RaftTrainer(Trainer):
             TrainingStopped: after a signal, where there is a ``StopOnSignal`` callback.
         """
         chosen = self._choose_checkpoint(resume_from_checkpoint)
-        self.clock.restore({} if chosen is None else self._read_state(chosen)["clock"])
+        self.clock.restore({} if chosen is None else checkpoints.read_state(chosen).clock)
         self._losses, self._first_bad_step, self._saved_step = None, None, -1
         if chosen is not None:
             logging.getLogger("raft").info("going on from %s", chosen)
@@ -304,12 +304,10 @@ class RaftTrainer(Trainer):
         if self.state.best_model_checkpoint == str(staged):
             self.state.best_model_checkpoint = str(final)
         if self.args.should_save:
-            self.state.save_to_json(str(staged / "trainer_state.json"))
-            state = {
-                "clock": self.clock.state(),
-                "sequences_a_step": self.get_total_train_batch_size(self.args),
-            }
-            (staged / STATE).write_text(json.dumps(state), encoding="utf-8")
+            self.state.save_to_json(str(staged / checkpoints.TRAINER_STATE))
+            sequences = self.get_total_train_batch_size(self.args)
+            state = checkpoints.TrainingState(self.clock.state(), sequences)
+            write_text(staged / checkpoints.STATE, json.dumps(asdict(state)))
 
     def _finish(self, staged: Path, final: Path) -> None:
         if self.args.should_save:
@@ -354,13 +352,31 @@ class RaftTrainer(Trainer):
             reason = checkpoints.problem(found)
             if reason is not None:
                 raise InputError(f"cannot resume from {found}: {reason}; name another checkpoint")
-        before, now = self._read_state(found)["sequences_a_step"], self.get_total_train_batch_size(self.args)
+        before = checkpoints.read_state(found).sequences_a_step
+        now = self.get_total_train_batch_size(self.args)
         if before != now:
             raise InputError(
                 f"{found} was trained with {before} sequences a step, and now they are {now}: batch size × "
                 "accumulation × processes must stay the same"
             )
         return found
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with _one_line_where_unfit(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _one_line_where_unfit(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            for parameter, state in getattr(self.optimizer, "state", {}).items():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    if name in state and state[name].shape != parameter.shape:
+                        found, needed = tuple(state[name].shape), tuple(parameter.shape)
+                        raise ValueError(f"its optimizer has {name} of shape {found} instead of {needed}")
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _one_line_where_unfit(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _tokens_a_step(self) -> int:
         dataset = self.train_dataset
@@ -371,11 +387,6 @@ class RaftTrainer(Trainer):
     @property
     def _folder(self) -> Path:
         return Path(str(self.args.output_dir))
-
-    @staticmethod
-    def _read_state(checkpoint: Path) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        return state
 
     # ---- validation ----
 
@@ -402,6 +413,17 @@ class RaftTrainer(Trainer):
         self.log({**metrics, **(scalars(self.model) if self.args.report_to else {})})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+@contextmanager
+def _one_line_where_unfit(checkpoint: str | None) -> Iterator[None]:
+    """Files that are as they were sealed may still be another model's, or of another kind."""
+    try:
+        yield
+    except Exception as error:  # each library fails in its own way
+        raise InputError(
+            f"cannot resume from {checkpoint}: {first_line(error)}; remove it, or name another checkpoint"
+        ) from error
 
 
 def _call_through(

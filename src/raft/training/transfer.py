@@ -12,8 +12,9 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 from raft.data.label_maps import LabelMap, map_labels
 from raft.data.tasks import Score, Task, evaluate
-from raft.errors import InputError, first_line
+from raft.errors import InputError
 from raft.hf.hooks import COEFFICIENTS
+from raft.hf.loading import load_pretrained
 from raft.training.finetune import outputs_of
 from raft.training.finetuning_data import predictions, question_data, sentence_data
 from raft.training.task_source import SQUADS, Sources, TaskOptions
@@ -131,10 +132,7 @@ def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] |
 
 
 def _tuned(head: Any, model: str) -> Any:
-    try:
-        found, info = head.from_pretrained(model, output_loading_info=True)
-    except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {model}: {first_line(error)}") from error
+    found, info = load_pretrained(head, model)
     if info["missing_keys"]:
         raise InputError(
             f"{model} has no tuned head for such a task: {sorted(info['missing_keys'])[0]} is missing; tune "

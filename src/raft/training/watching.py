@@ -7,8 +7,8 @@ killed run wrote beyond its last checkpoint is written again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
-from raft.data.cache import write_whole
+from raft.errors import InputError
+from raft.files import named_failures, parsed, read_text, replacing, write_text
 from raft.hf.conversion import activation_name
 from raft.hf.inputs import InputHistogram
 from raft.hf.peft import names_without_adapter
@@ -43,9 +44,7 @@ class MetricsLog(TrainerCallback):
         """Drop what lies beyond the step that the training goes on from."""
         if state.is_world_process_zero and self.file.exists():
             kept = [line for line in read_metrics(self.file) if line["step"] <= state.global_step]
-            unfinished = self.file.with_suffix(".tmp")
-            unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            unfinished.replace(self.file)
+            write_text(self.file, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(
         self,
@@ -57,18 +56,21 @@ class MetricsLog(TrainerCallback):
     ) -> None:
         """Append a record."""
         if state.is_world_process_zero and logs:
-            with self.file.open("a", encoding="utf-8") as file:
+            with named_failures(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The records of a ``metrics.jsonl``, without a last line that was cut short."""
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    """The records of a ``metrics.jsonl``, without a last line that was cut short.
+
+    Raises:
+        InputError: for a file that holds other things.
+    """
+    *whole, _ = read_text(file).split("\n")  # a line that was cut short has no end
+    what = "records of a training, a line each"
+    found = [parsed(file, line, json.loads, dict[str, Any], what) for line in whole]
+    if any(not isinstance(record.get("step"), int) for record in found):
+        raise InputError(f"{file} holds no {what}: one has no step")
     return found
 
 
@@ -123,18 +125,14 @@ def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict
         found: of :func:`coefficients`.
         form: of :func:`forms`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"step-{step:08d}.safetensors"
-    unfinished = folder / f".{file.name}.{os.getpid()}"
-    save_file(found, unfinished, metadata=form | {"step": str(step)})
-    unfinished.replace(file)
+    with replacing(folder / f"step-{step:08d}.safetensors") as file:
+        save_file(found, file, metadata=form | {"step": str(step)})
 
 
 def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
     """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    records = {site: histogram.record() for site, histogram in found.items() if histogram.total}
-    write_whole(folder / INPUTS, json.dumps(records) + "\n")
+    records = {site: asdict(histogram.record()) for site, histogram in found.items() if histogram.total}
+    write_text(folder / INPUTS, json.dumps(records) + "\n")
 
 
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
