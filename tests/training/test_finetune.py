@@ -1,4 +1,5 @@
-"""A batch in parts gives the gradient of the whole; steps of coefficients are scaled as they say."""
+"""A batch in parts gives the gradient of the whole; the best epoch is kept; coefficients move as far as they
+should."""
 
 from __future__ import annotations
 
@@ -15,15 +16,17 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     PreTrainedTokenizerBase,
+    TrainerControl,
+    TrainerState,
 )
 
 import raft
-from raft.data.tasks import Example, Task
+from raft.data.tasks import Example, Score, Task
 from raft.data.tokens import train_tokenizer
 from raft.hf import rationals
 from raft.modules import ResidualRational
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import FinetuningTrainer, load, parts_of
+from raft.training.finetune import FinetuningTrainer, KeepBest, load, parts_of
 from raft.training.finetuning_data import sentence_data
 from raft.training.optimizer import adamw, param_groups
 from raft.training.sensitivity import scale_steps, sensitivities, set_step_scales
@@ -118,6 +121,41 @@ def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> 
         model, _ = load(tmp_path / name, sentence_data(task, task.train, None, words), 1)
         found.add(frozenset(parameter.dtype for parameter in model.parameters()))
     assert found == {frozenset([torch.float32])}
+
+
+@pytest.mark.parametrize(
+    ("points", "patience", "best", "stops_after"),
+    [
+        ([10.0, 30.0, 30.0, 20.0], None, 2, None),
+        ([30.0, 30.0, 30.0], None, 1, None),
+        ([10.0, 30.0, 20.0, 40.0], None, 4, None),
+        ([-5.0], None, 1, None),
+        ([10.0, 30.0, 30.0, 30.0], 2, 2, 4),
+        ([30.0, 20.0, 31.0, 20.0], 2, 3, None),
+    ],
+)
+def test_the_first_of_the_best_epochs_is_kept(
+    points: list[float], patience: int | None, best: int, stops_after: int | None
+) -> None:
+    model = torch.nn.Linear(1, 2)
+    model.bias.requires_grad_(False)
+    kept, stopped = KeepBest(patience), None
+    for epoch, value in enumerate(points, start=1):
+        with torch.no_grad():
+            model.weight.fill_(epoch)
+            model.bias.fill_(epoch)
+        control, state = TrainerControl(), TrainerState(global_step=10 * epoch)
+        score = Score(value, {}, constant=False)
+        kept.on_evaluate(None, state, control, metrics={"score": score}, model=model)
+        if control.should_training_stop:
+            stopped = epoch
+    assert stopped == stops_after
+    assert (kept.epoch, kept.step, kept.history) == (best, 10 * best, points)
+    assert kept.score is not None
+    assert kept.score.points == max(points)
+    kept.restore(model)
+    assert model.weight.unique().tolist() == [best]
+    assert model.bias.unique().tolist() == [len(points)]  # is not trained
 
 
 def trainer(model: Any, folder: Path) -> FinetuningTrainer:
