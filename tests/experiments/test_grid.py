@@ -12,7 +12,8 @@ from raft.experiments.cells import CellFolder
 from raft.experiments.comparison import SEEDS
 from raft.experiments.grid import Grid, GridRecipe
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetuning_run import RESULT, FinetuningRecipe, FinetuningResult
+from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult
+from raft.training.task_source import RESULT
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 
 import raft
 from tests.hf.architectures import TINY
@@ -16,12 +16,11 @@ CONVERTED, BUILT = (-10.0, 10.0), (-5.0, 5.0)
 """Where fits are made of a model's activations, and of those of one that is being built."""
 
 
-def with_activation(activation: nn.Module) -> BertModel:
+def with_activation(activation: nn.Module) -> Any:
     model: Any = BertModel(BertConfig(**TINY), add_pooling_layer=False)
     for layer in model.encoder.layer:
         layer.intermediate.intermediate_act_fn = activation
-    found: BertModel = model
-    return found
+    return model
 
 
 @pytest.mark.parametrize(("error", "is_said"), [(0.199, False), (0.201, True)])
@@ -35,7 +34,7 @@ def test_a_fit_is_said_to_miss_from_two_tenths_on(
     assert ("misses LeakyReLU by up to" in caplog.text) == is_said
 
 
-def start_of(model: BertModel) -> raft.Fit:
+def start_of(model: PreTrainedModel) -> raft.Fit:
     """What all RAFs of a model began as."""
     (found,) = {act.start for act in raft.hf.rationals(model).values()}
     return found
@@ -79,10 +78,56 @@ def test_other_activations_get_fits_of_their_own(activations: tuple[nn.Module, n
 
 def test_models_that_are_built_get_other_fits_than_converted_ones() -> None:
     block = {"degrees": [3, 1], "sites": ["ffn"]}
-    converted = start_of(raft.convert(BertModel(BertConfig(**TINY, hidden_act="relu2"), False), block))
-    built = start_of(BertModel(BertConfig(**TINY, hidden_act="relu2", raf=block), False))
-    again = start_of(raft.convert(BertModel(BertConfig(**TINY, hidden_act="relu2"), False), block))
+    values: dict[str, Any] = {**TINY, "hidden_act": "relu2"}
+    converted = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
+    built = start_of(BertModel(BertConfig(**{**values, "raf": block}), False))
+    again = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
     for found, interval in ((converted, CONVERTED), (built, BUILT), (again, CONVERTED)):
         expected = raft.fit(lambda x: x.relu().square(), (3, 1), interval=interval)
         assert found.interval == interval
         assert found.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
+
+
+def test_layers_are_chosen_of_feed_forward_blocks_alone() -> None:
+    model = raft.convert(BertModel(BertConfig(**TINY)), {"layers": "1"})
+    assert list(raft.hf.rationals(model)) == [
+        "encoder.layer.1.intermediate.intermediate_act_fn", "pooler.activation",
+    ]  # fmt: skip
+    again = BertModel(BertConfig(**{**TINY, "raf": {"layers": [1]}}))
+    assert list(raft.hf.rationals(again)) == list(raft.hf.rationals(model))
+
+
+def test_a_fit_to_narrow_inputs_stays_near_its_function_beside_them() -> None:
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**TINY), add_pooling_layer=False)
+    raft.convert(model, {"sites": ["ffn"]}, calibration=[torch.arange(24).reshape(2, 12)])
+    x = torch.linspace(-5, 5, 1001)
+    seen = torch.linspace(-0.2, 0.2, 101)
+    report: Any = model.conversion_report
+    for act, converted in zip(raft.hf.rationals(model).values(), report, strict=True):
+        assert converted.rms_error < 1e-3
+        assert converted.interval == (-5.0, 5.0)
+        torch.testing.assert_close(act(seen), nn.functional.gelu(seen), rtol=0, atol=2e-3)
+        torch.testing.assert_close(act(x), nn.functional.gelu(x), rtol=0, atol=0.05)
+
+
+def test_inputs_that_are_all_the_same_are_no_samples() -> None:
+    class Constant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.ones_like(x)
+
+    model = with_activation(nn.GELU())
+    for layer in model.encoder.layer:
+        layer.intermediate.dense = nn.Sequential(layer.intermediate.dense, Constant())
+    raft.convert(model, {"sites": ["ffn"]}, calibration=[torch.arange(24).reshape(2, 12)])
+    x = torch.linspace(-5, 5, 101)
+    for act in raft.hf.rationals(model).values():
+        torch.testing.assert_close(act(x), nn.functional.gelu(x), rtol=0, atol=0.05)
+
+
+def test_a_raf_beside_its_function_misses_nothing_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    # a straight line would miss it by 2.5
+    model = with_activation(nn.ReLU())
+    raft.convert(model, {"degrees": [1, 0], "sites": ["ffn"], "residual": True})
+    assert [(each.max_error, each.rms_error) for each in model.conversion_report] == [(0, 0)] * 2
+    assert "misses" not in caplog.text
