@@ -173,6 +173,19 @@ def test_every_epoch_holds_every_sequence_once_with_new_masks() -> None:
     assert not torch.equal(epochs[0][0]["labels"], epochs[1][0]["labels"])
 
 
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    n = 100
+    numbered = np.repeat(np.arange(20, 20 + n)[:, None], 16, axis=1).astype(np.int32)
+    orders = [tuple(range(20, 20 + n))]
+    for seed in (1, 2):
+        inputs, labels = MaskedSequences(numbered, TOKENIZER, seed, draws=3 * n).batch(range(3 * n))
+        original = torch.where(labels != IGNORED, labels, inputs)
+        assert (original == original[:, :1]).all()
+        orders += [tuple(part.tolist()) for part in original[:, 0].split(n)]
+    assert len(set(orders)) == 7
+    assert all(sorted(order) == list(orders[0]) for order in orders)
+
+
 def standard_error(share: float, count: int) -> float:
     """Of a share that is counted in so many independent draws."""
     return float(np.sqrt(share * (1 - share) / count))

@@ -91,6 +91,14 @@ def test_draws_differ_by_seed_and_repeat(split: Any) -> None:
     assert one.validation != other.validation
 
 
+def test_both_parts_are_drawn_by_themselves() -> None:
+    for stratified in (False, True):
+        found = select(task(size=200), 3, 50, "official", stratified)  # of 200 each
+        assert found.train_rows != found.validation_rows
+        # of independent draws of a quarter about a quarter is common
+        assert len({*found.train_rows} & {*found.validation_rows}) < 25
+
+
 def test_validation_is_all_there_is_where_that_is_less() -> None:
     found = select(task(), 1, 300)
     assert (len(found.train), len(found.validation)) == (300, 100)
