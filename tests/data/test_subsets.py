@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.glue import load_glue
-from raft.data.subsets import draw, select
+from raft.data.subsets import draw, draw_indices, select
 from raft.data.tasks import Example, Task
 from raft.errors import InputError
 
@@ -138,6 +138,18 @@ def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
 def test_what_cannot_be_drawn_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         select(task(), 1, **values)
+
+
+def test_questions_are_drawn_as_examples_are() -> None:
+    train, validation = draw_indices(400, 50, 2022)
+    few = select(task(), 2022, 50)
+    assert (train.tolist(), validation.tolist()) == (few.train_rows, few.validation_rows)
+    everything, whole = draw_indices(400, None, 1), select(task(), 2)
+    assert [part.tolist() for part in everything] == [whole.train_rows, whole.validation_rows]
+    assert [len(part) for part in draw_indices(400, 300, 1)] == [300, 100]
+    for count, message in ((301, "301 training examples .* has 300 to draw from"), (0, "above zero")):
+        with pytest.raises(InputError, match=message):
+            draw_indices(400, count, 1)
 
 
 def test_what_has_nothing_to_choose_from_is_refused() -> None:
