@@ -7,6 +7,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from raft.data.tokens import train_tokenizer
 from raft.hf import rationals
 from raft.modules import ResidualRational
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import FinetuningTrainer, KeepBest, load, parts_of
+from raft.training.finetune import FinetuningTrainer, Judged, KeepBest, load, outputs_of, parts_of
 from raft.training.finetuning_data import sentence_data
 from raft.training.optimizer import adamw, param_groups
 from raft.training.sensitivity import scale_steps, sensitivities, set_step_scales
@@ -108,6 +109,35 @@ def test_an_answer_is_not_looked_for_in_the_padding(tmp_path: Path, monkeypatch:
     loss = trainer(model, tmp_path).compute_loss(model, inputs)
     torch.testing.assert_close(loss, torch.stack(alone).mean())
     assert float(model(**inputs).loss) > float(loss) + 0.1
+
+
+def padded(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    longest = max(len(item["input_ids"]) for item in items)
+    ids = torch.tensor([item["input_ids"] + [0] * (longest - len(item["input_ids"])) for item in items])
+    return {"input_ids": ids, "attention_mask": (ids != 0).long()}
+
+
+def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> None:
+    torch.manual_seed(0)
+    inputs = [{"input_ids": torch.randint(1, 100, (length,)).tolist()} for length in LENGTHS]
+    judged = Judged(inputs, np.array(LENGTHS), None)
+    for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
+        model.train()
+        found = outputs_of(model, judged, padded, batch_size=3)
+        assert model.training
+        model.eval()
+        for row, length in enumerate(LENGTHS):
+            with torch.no_grad():
+                alone = model(**padded(inputs[row : row + 1]))
+            expected = [value[0].numpy() for name, value in alone.items() if name.endswith("logits")]
+            assert len(found) == len(expected)
+            for kind, logits in zip(found, expected, strict=True):
+                np.testing.assert_allclose(kind[row, : len(logits)], logits, rtol=1e-4, atol=1e-5)
+                if len(found) == 2:  # one a token
+                    assert len(logits) == length
+        if len(found) == 2:  # tokens of no batch that the input was in
+            shortest = LENGTHS.index(min(LENGTHS))
+            assert (found[0][shortest, sorted(LENGTHS)[2] :] == -np.inf).all()
 
 
 def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> None:
