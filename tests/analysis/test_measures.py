@@ -105,7 +105,8 @@ def test_what_is_left_of_a_match_is_weighted_by_the_inputs() -> None:
 
 def test_the_nearest_is_nearer_than_one_that_is_nearly_so() -> None:
     def f(x: np.ndarray) -> np.ndarray:
-        return FUNCTIONS["mish"](x) + 0.02 * np.sin(3 * x)
+        found: np.ndarray = FUNCTIONS["mish"](x) + 0.02 * np.sin(3 * x)
+        return found
 
     names, domain = ["gelu", "silu"], Domain.interval(-3, 3)
     gelu, silu = (affine_match(f, name, domain).distance.l2 for name in names)

@@ -39,6 +39,8 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
     )
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
     folder = CellFolder(tmp_path / "grid")
+    searched = [(cell.options["learning_rate"], cell.options["seed"]) for cell in grid.search_cells()]
+    assert searched == [(rate, seed) for rate in scores for seed in SEEDS[:2]]
     for cell in grid.search_cells():
         of_rate = scores[cell.options["learning_rate"]]
         number = SEEDS.index(cell.options["seed"])

@@ -4,6 +4,7 @@ should."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,15 @@ from raft.data.tokens import train_tokenizer
 from raft.hf import rationals
 from raft.modules import ResidualRational
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import FinetuningTrainer, Judged, KeepBest, load, outputs_of, parts_of
+from raft.training.finetune import (
+    FinetuningTrainer,
+    Judged,
+    KeepBest,
+    finetune,
+    load,
+    outputs_of,
+    parts_of,
+)
 from raft.training.finetuning_data import sentence_data
 from raft.training.optimizer import adamw, param_groups
 from raft.training.sensitivity import scale_steps, sensitivities, set_step_scales
@@ -151,6 +160,60 @@ def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> 
         model, _ = load(tmp_path / name, sentence_data(task, task.train, None, words), 1)
         found.add(frozenset(parameter.dtype for parameter in model.parameters()))
     assert found == {frozenset([torch.float32])}
+
+
+class Prepared(Exception):  # noqa: N818
+    """Ends a fine-tuning where its training would begin."""
+
+
+@pytest.fixture
+def prepare(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """What ``finetune`` makes of a small BERT before the first step."""
+
+    def stop(self: FinetuningTrainer) -> None:
+        raise Prepared(self.model)
+
+    def run(with_pooler: bool = True, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
+        torch.manual_seed(0)
+        model: Any = BertModel(config(initializer_range=2.0), add_pooling_layer=with_pooler)
+        model.save_pretrained(tmp_path / f"{with_pooler}")
+        task = Task("t", "accuracy", [Example("anna sees", "a friend", 1)], [Example("anna", "sees", 0)])
+        data = sentence_data(task, task.train, None, tokenizer)
+        quiet = {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True, "seed": 3}
+        chosen = RaftTrainingArguments(**{**quiet, **(arguments or {})})
+        with pytest.raises(Prepared) as stopped:
+            finetune(tmp_path / f"{with_pooler}", tokenizer, data, chosen, **options)
+        return stopped.value.args[0]
+
+    monkeypatch.setattr(FinetuningTrainer, "train", stop)
+    return run
+
+
+def test_an_adapter_begins_alike_whatever_was_drawn_before(prepare: Callable[..., Any]) -> None:
+    pytest.importorskip("peft")
+    # a pooler that the checkpoint lacks is drawn before the adapter
+    drawn = [
+        {name: p for name, p in prepare(with_pooler, tuning="lora").named_parameters() if "lora_A" in name}
+        for with_pooler in (True, False)
+    ]
+    assert len(drawn[1]) == 2 * 6
+    for name, parameter in drawn[1].items():
+        assert torch.equal(parameter, drawn[0][name]), name
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_steps_of_a_model_that_is_converted_are_scaled(
+    asked: bool | None, prepare: Callable[..., Any]
+) -> None:
+    model = prepare(arguments={"raf_scaled_steps": asked}, activation="raf")
+    scales = [act.step_scales for act in rationals(model).values()]
+    assert len(scales) == 3
+    if asked is False:
+        assert scales == [None] * 3
+    else:
+        assert max(float(each[0].max()) for each in scales) > 100
 
 
 @pytest.mark.parametrize(
