@@ -42,6 +42,13 @@ def test_what_is_alike_stands_together() -> None:
         clustered(matrix.iloc[:1, :1])
 
 
+def test_clusters_are_joined_by_their_mean_distance() -> None:
+    values = {"a": 0.0, "b": 1.0, "c": 2.1, "d": 3.3, "e": 4.7}
+    matrix = distance_matrix({name: constant(value) for name, value in values.items()}, Domain.interval(0, 1))
+    # e is 2.0 from c and d on average, and a and b are 2.2; the widest gap, 1.4, lies before e
+    assert clustered(matrix).groups(2) == [["a", "b"], ["c", "d", "e"]]
+
+
 def test_how_far_a_training_moved_each() -> None:
     line, steeper = RationalFunction((0.0, 1.0), ()), RationalFunction((0.0, 3.0), ())
     table = moved(

@@ -34,3 +34,21 @@ def test_coefficients_move_from_above_and_inputs_by_the_mean(
             if abs(theirs).max() < torch.finfo(dtype).max:
                 expected = torch.tensor(theirs.astype("float64"), dtype=dtype)
                 torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in dispatch.BACKENDS if dispatch.BACKENDS[name].runs_on("cpu")]
+)
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_coefficients_of_zero_are_no_degree(name: str, version: str, count: int) -> None:
+    a, b = torch.zeros(1, 13), torch.zeros(1, 12)
+    a[0, : count + 1] = torch.tensor([0.5, -1.0, 0.25])[: count + 1]
+    b[0, :count] = torch.tensor([0.5, 0.75])[:count]
+    x = torch.tensor([[1e30, -1e30, 3e38, -3e38, 3.0, -3.0]])
+    true = exact(torch.ones_like(x), x, a, b, version)
+    found = dispatch.BACKENDS[name].forward(x, a, b, version)
+    torch.testing.assert_close(found.double(), torch.tensor(true.y.astype("float64")), rtol=1e-5, atol=1e-6)
+    grad_x = dispatch.BACKENDS[name].backward(torch.ones_like(x), x, a, b, version)[0]
+    expected = torch.tensor(true.grad_x.astype("float64"))
+    torch.testing.assert_close(grad_x.double(), expected, rtol=1e-4, atol=1e-6)
