@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raft.kernels import dispatch, reference
-from tests.kernels.oracle import exact
+from tests.kernels.oracle import coefficients, exact
 
 DENOMINATORS = [[0.0, 0.0, 0.0], [0.0, -0.5, 0.0], [0.5, -0.5, 0.0], [-0.25, 0.0, 0.25]]
 """The sums of the last two are zero at 1, those of the last at -1 too."""
@@ -52,3 +52,20 @@ def test_coefficients_of_zero_are_no_degree(name: str, version: str, count: int)
     grad_x = dispatch.BACKENDS[name].backward(torch.ones_like(x), x, a, b, version)[0]
     expected = torch.tensor(true.grad_x.astype("float64"))
     torch.testing.assert_close(grad_x.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in dispatch.BACKENDS if dispatch.BACKENDS[name].runs_on("cpu")]
+)
+@pytest.mark.parametrize("version", reference.VERSIONS)
+@pytest.mark.parametrize("exponent", [8, 17, 40, 99, 120])
+def test_powers_that_leave_float64_are_not_formed(name: str, version: str, exponent: int) -> None:
+    a, b = coefficients(1, (12, 12), version, 3)
+    x = torch.tensor([[2.0**exponent, -(2.0**exponent)]])
+    true = exact(torch.ones_like(x), x, a, b, version)
+    y = dispatch.BACKENDS[name].forward(x, a, b, version)
+    grads = dispatch.BACKENDS[name].backward(torch.ones_like(x), x, a, b, version)
+    for mine, theirs in zip((y, *grads[:3]), (true.y, true.grad_x, true.grad_a, true.grad_b), strict=True):
+        assert mine is not None
+        expected = torch.tensor(theirs.astype("float64"))
+        torch.testing.assert_close(mine.double(), expected, rtol=1e-4, atol=1e-6)
