@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, fx, nn
 
 import raft
@@ -41,6 +42,20 @@ def test_version_d_is_noisy_in_training_only() -> None:
     assert not torch.equal(first, second)
     assert (first - plain(x)).abs().max() < 0.5 * x.abs().max()
     assert torch.equal(noisy.eval()(x), plain(x))
+
+
+def test_the_noise_of_version_d_is_uniform_up_to_a_tenth() -> None:
+    act = raft.Rational("identity", (0, 1), "D", groups=20_000)
+    with torch.no_grad():
+        act.numerator.fill_(3.0)
+        act.denominator.fill_(2.0)
+    torch.manual_seed(0)
+    # a u / 1 at zero and a u / (1 + b v) at one
+    at_zero, at_one = act(torch.tensor([[0.0], [1.0]]).expand(2, 20_000)).detach().double()
+    for factor in (at_zero / 3, (at_zero / at_one - 1) / 2):
+        shares = ((factor - 0.9) / 0.2).numpy()
+        assert stats.kstest(shares, "uniform").pvalue > 1e-3
+        assert (shares.min(), shares.max()) == pytest.approx((0, 1), abs=1e-3)
 
 
 def test_state_dict_round_trip() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from raft.analysis.distances import clustered, distance_matrix, moved
 from raft.analysis.measures import Domain
 from raft.coefficients.closed_form import RationalFunction
+from raft.hf.inputs import InputHistogram
 
 
 def constant(value: float) -> RationalFunction:
@@ -18,6 +20,15 @@ def test_the_matrix_of_constants_holds_their_differences() -> None:
     matrix = distance_matrix({"a": constant(0), "b": constant(3), "c": constant(1)}, Domain.interval(0, 1))
     np.testing.assert_allclose(matrix.to_numpy(), [[0, 3, 1], [3, 0, 2], [1, 2, 0]], atol=1e-12)
     assert list(matrix.index) == list(matrix.columns) == ["a", "b", "c"]
+
+
+def test_distances_are_weighted_by_the_inputs() -> None:
+    inputs = InputHistogram()
+    inputs.add(0.5 * torch.randn(200_000, generator=torch.Generator().manual_seed(0)))
+    lines = {name: RationalFunction((0.0, slope), ()) for name, slope in (("up", 1.0), ("down", -1.0))}
+    # |x - (-x)| = 2|x|, whose mean square is 4 E[x^2] = 1
+    matrix = distance_matrix(lines, Domain.of(inputs))
+    np.testing.assert_allclose(matrix.to_numpy(), [[0, 1], [1, 0]], rtol=0.01)
 
 
 def test_what_is_alike_stands_together() -> None:
@@ -31,14 +42,22 @@ def test_what_is_alike_stands_together() -> None:
         clustered(matrix.iloc[:1, :1])
 
 
+def test_clusters_are_joined_by_their_mean_distance() -> None:
+    values = {"a": 0.0, "b": 1.0, "c": 2.1, "d": 3.3, "e": 4.7}
+    matrix = distance_matrix({name: constant(value) for name, value in values.items()}, Domain.interval(0, 1))
+    # e is 2.0 from c and d on average, and a and b are 2.2; the widest gap, 1.4, lies before e
+    assert clustered(matrix).groups(2) == [["a", "b"], ["c", "d", "e"]]
+
+
 def test_how_far_a_training_moved_each() -> None:
     line, steeper = RationalFunction((0.0, 1.0), ()), RationalFunction((0.0, 3.0), ())
     table = moved(
-        {"first": line, "second": constant(1)},
-        {"first": steeper, "second": constant(-1)},
-        {"first": Domain.interval(-1, 1), "second": Domain.interval(0, 5)},
+        {"first": line, "second": constant(1), "third": line},
+        {"first": steeper, "second": constant(-1), "third": steeper},
+        {"first": Domain.interval(-1, 1), "second": Domain.interval(0, 5), "third": Domain.interval(0, 5)},
     )
-    assert list(table["site"]) == ["first", "second"]
-    # 2x over [-1, 1]: root of the mean of 4 x^2
-    np.testing.assert_allclose(table["l2"], [2 / np.sqrt(3), 2], rtol=2e-3)
-    np.testing.assert_allclose(table["max"], [2, 2])
+    assert list(table["site"]) == ["first", "second", "third"]
+    # 2x over [-1, 1] and [0, 5]: root of the mean of 4 x^2
+    np.testing.assert_allclose(table["l2"], [2 / np.sqrt(3), 2, 10 / np.sqrt(3)], rtol=2e-3)
+    np.testing.assert_allclose(table["max"], [2, 2, 10])
+    assert table["at"][2] == 5

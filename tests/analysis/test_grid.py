@@ -119,6 +119,60 @@ def test_pretrainings_are_compared_over_the_seeds_that_both_have() -> None:
     assert over.rows[0][1].startswith("+3.0 [")
 
 
+def cells(points: dict[tuple[str, str], list[float | None]]) -> pd.DataFrame:
+    """By task and activation, the points of each seed; None where its run is missing."""
+    return pd.DataFrame(
+        [
+            {
+                "task": task, "model": "bert", "activation": activation, "tuning": "full",
+                "train_examples": "100", "learning_rate": 1e-3, "raf_learning_rate": None,
+                "seed": seed, "points": value, "constant": False,
+            }
+            for (task, activation), values in points.items()
+            for seed, value in enumerate(values)
+            if value is not None
+        ]
+    )  # fmt: skip
+
+
+def test_a_missing_seed_is_said_and_not_compared() -> None:
+    scores, differences = grid_tables(
+        cells({("cola", "keep"): [10.0, 20.0, 60.0], ("cola", "raf"): [13.0, 21.0, None]})
+    )
+    assert scores.title.endswith("over 2 to 3 seeds")
+    assert [row[1] for row in scores.rows] == ["30.0 ± 26.5", "17.0 ± 5.7"]
+    # +3 and +1 of the seeds that both have, not 17 less 30
+    assert differences.rows[0][1].startswith("+2.0 [")
+    assert differences.rows[0][1].endswith("2/0/0")
+
+
+@pytest.mark.parametrize("missing", ["keep", "raf"])
+def test_an_average_is_over_the_seeds_that_have_all_tasks(missing: str) -> None:
+    points: dict[tuple[str, str], list[float | None]] = {
+        ("cola", "keep"): [10.0, 20.0, 30.0], ("rte", "keep"): [50.0, 60.0, 70.0],
+        ("cola", "raf"): [11.0, 22.0, 33.0], ("rte", "raf"): [51.0, 62.0, 73.0],
+    }  # fmt: skip
+    points["cola", missing][0] = points["rte", missing][1] = None
+    scores, differences = grid_tables(cells(points))
+    rows = dict(zip(["keep", "raf"], scores.rows, strict=True))
+    assert rows[missing][3] == ("50.0" if missing == "keep" else "53.0")
+    # of one seed, though each task has two
+    assert scores.title.endswith("over 1 to 3 seeds")
+    cola, rte, average = differences.rows[0][1:]
+    assert cola.startswith("+2.5 [")
+    assert rte.startswith("+2.0 [")
+    assert average == "+3.0"
+
+
+def test_averages_over_few_seeds_are_said_where_tasks_have_equally_many() -> None:
+    points: dict[tuple[str, str], list[float | None]] = {
+        ("cola", "keep"): [None, 20.0, 30.0], ("rte", "keep"): [50.0, None, 70.0],
+    }  # fmt: skip
+    (scores,) = grid_tables(cells(points))
+    assert scores.rows == [["bert", "25.0 ± 7.1", "60.0 ± 14.1", "50.0"]]
+    assert scores.title.endswith("over 1 to 2 seeds")
+
+
 def test_models_keep_as_much_of_their_names_as_tells_them_apart() -> None:
     names = short_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
     assert list(names.values()) == ["small/gelu-1", "large/gelu-1", "raf-1", "minilm"]

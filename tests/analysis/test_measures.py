@@ -15,6 +15,7 @@ from raft.analysis.measures import (
     domain_of_all,
     nearest,
     nearest_affine,
+    output_match,
     shape,
 )
 from raft.coefficients.closed_form import RationalFunction
@@ -93,6 +94,36 @@ def test_the_l2_distance_is_weighted_by_the_inputs() -> None:
     assert distance(line, down, Domain.interval(-3, 3)).l2 == pytest.approx(2 * np.sqrt(3), rel=2e-3)
     found = distance(line, down, Domain.interval(-1, 3))
     assert (found.max, found.at) == (6, 3)
+
+
+def test_what_is_left_of_a_match_is_weighted_by_the_inputs() -> None:
+    # of x^2 for inputs with mean 1 and deviation 1 the best line is 2x: Cov(x, x^2) = 2, E[x^2] = 2
+    found = output_match(RationalFunction((0.0, 0.0, 1.0), ()), "identity", Domain.of(normal(mean=1)))
+    assert (found.factor, found.offset) == pytest.approx((2, 0), abs=0.05)
+    assert found.distance.l2 == pytest.approx(np.sqrt(2), rel=0.05)  # the deviation of (x - 1)^2
+
+
+def test_the_nearest_is_nearer_than_one_that_is_nearly_so() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = FUNCTIONS["mish"](x) + 0.02 * np.sin(3 * x)
+        return found
+
+    names, domain = ["gelu", "silu"], Domain.interval(-3, 3)
+    gelu, silu = (affine_match(f, name, domain).distance.l2 for name in names)
+    assert 1.1 * silu < gelu < 2 * silu
+    assert nearest_affine(f, domain, names).name == "silu"
+
+    # by the mean square, not by the largest difference
+    def spike(x: np.ndarray) -> np.ndarray:
+        return FUNCTIONS["silu"](x) + 0.5 * np.exp(-((x - 2) ** 2) / 0.001)
+
+    assert nearest(spike, domain)[0][0] == "silu"
+    assert nearest(spike, domain)[0][1].max > 0.49
+
+
+def test_the_share_of_negative_outputs_is_that_of_inputs() -> None:
+    found = shape(RationalFunction((0.0, 1.0), ()), Domain.of(normal(mean=1)))
+    assert found.negative == pytest.approx(0.1587, abs=2e-3)  # of a normal distribution below -1
 
 
 def test_a_line() -> None:

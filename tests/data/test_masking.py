@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from raft.data import masking
@@ -172,21 +173,62 @@ def test_every_epoch_holds_every_sequence_once_with_new_masks() -> None:
     assert not torch.equal(epochs[0][0]["labels"], epochs[1][0]["labels"])
 
 
-def test_shares_are_those_of_bert() -> None:
-    sequences = np.tile(SEQUENCES, (40, 1))
-    data = MaskedSequences(sequences, TOKENIZER, 3)
-    items = [data[i] for i in range(len(data))]
-    inputs, labels = (torch.stack([item[key] for item in items]) for key in ("input_ids", "labels"))
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    n = 100
+    numbered = np.repeat(np.arange(20, 20 + n)[:, None], 16, axis=1).astype(np.int32)
+    orders = [tuple(range(20, 20 + n))]
+    for seed in (1, 2):
+        inputs, labels = MaskedSequences(numbered, TOKENIZER, seed, draws=3 * n).batch(range(3 * n))
+        original = torch.where(labels != IGNORED, labels, inputs)
+        assert (original == original[:, :1]).all()
+        orders += [tuple(part.tolist()) for part in original[:, 0].split(n)]
+    assert len(set(orders)) == 7
+    assert all(sorted(order) == list(orders[0]) for order in orders)
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share that is counted in so many independent draws."""
+    return float(np.sqrt(share * (1 - share) / count))
+
+
+@pytest.mark.parametrize("probability", [0.15, 0.4])
+def test_shares_are_those_of_bert(probability: float) -> None:
+    sequences = np.tile(SEQUENCES, (800, 1))
+    data = MaskedSequences(sequences, TOKENIZER, 3, probability=probability)
+    inputs, labels = data.batch(range(len(data)))
     original = torch.from_numpy(sequences.astype(np.int64))
     special = torch.isin(original, torch.tensor(TOKENIZER.all_special_ids))
     chosen = labels != IGNORED
     assert not (chosen & special).any()
+    assert torch.equal(labels[chosen], original[chosen])
     assert torch.equal(inputs[~chosen], original[~chosen])
-    assert chosen.sum() / (~special).sum() == pytest.approx(0.15, abs=0.01)
-    masked = (inputs == TOKENIZER.mask_token_id)[chosen].float().mean()
-    kept = (inputs == original)[chosen].float().mean()
-    assert masked == pytest.approx(0.8, abs=0.02)
-    assert kept == pytest.approx(0.1 + 0.1 / len(TOKENIZER), abs=0.02)
+
+    ordinary, predicted = int((~special).sum()), int(chosen.sum())
+    error = standard_error(probability, ordinary)
+    assert 0.02 * probability > 10 * error  # a rate that is off by a fiftieth would be seen
+    assert predicted / ordinary == pytest.approx(probability, abs=4 * error)
+
+    given, wanted = inputs[chosen], original[chosen]
+    size = len(TOKENIZER)
+    # one random token in as many as there are is the mask, or the token itself
+    for found, share in (
+        (given == TOKENIZER.mask_token_id, 0.8 + 0.1 / size),
+        (given == wanted, 0.1 + 0.1 / size),
+        ((given != wanted) & (given != TOKENIZER.mask_token_id), 0.1 * (1 - 2 / size)),
+    ):
+        error = standard_error(share, predicted)
+        assert error < 0.002
+        assert found.double().mean().item() == pytest.approx(share, abs=4 * error)
+
+
+def test_random_tokens_are_drawn_alike_from_the_whole_vocabulary() -> None:
+    sequences = np.full((20_000, 16), 20, dtype=np.int32)
+    inputs, _ = MaskedSequences(sequences, TOKENIZER, 3, probability=1.0).batch(range(len(sequences)))
+    counts = torch.bincount(inputs.flatten(), minlength=len(TOKENIZER)).numpy()
+    random = np.delete(counts, [20, TOKENIZER.mask_token_id])
+    assert len(random) == len(TOKENIZER) - 2
+    assert random.sum() == pytest.approx(0.1 * sequences.size, rel=0.05)
+    assert stats.chisquare(random).pvalue > 1e-3
 
 
 def test_unigram_loss_by_hand() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.glue import load_glue
-from raft.data.subsets import draw, select
+from raft.data.subsets import draw, draw_indices, select
 from raft.data.tasks import Example, Task
 from raft.errors import InputError
 
@@ -91,6 +91,14 @@ def test_draws_differ_by_seed_and_repeat(split: Any) -> None:
     assert one.validation != other.validation
 
 
+def test_both_parts_are_drawn_by_themselves() -> None:
+    for stratified in (False, True):
+        found = select(task(size=200), 3, 50, "official", stratified)  # of 200 each
+        assert found.train_rows != found.validation_rows
+        # of independent draws of a quarter about a quarter is common
+        assert len({*found.train_rows} & {*found.validation_rows}) < 25
+
+
 def test_validation_is_all_there_is_where_that_is_less() -> None:
     found = select(task(), 1, 300)
     assert (len(found.train), len(found.validation)) == (300, 100)
@@ -130,6 +138,18 @@ def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
 def test_what_cannot_be_drawn_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         select(task(), 1, **values)
+
+
+def test_questions_are_drawn_as_examples_are() -> None:
+    train, validation = draw_indices(400, 50, 2022)
+    few = select(task(), 2022, 50)
+    assert (train.tolist(), validation.tolist()) == (few.train_rows, few.validation_rows)
+    everything, whole = draw_indices(400, None, 1), select(task(), 2)
+    assert [part.tolist() for part in everything] == [whole.train_rows, whole.validation_rows]
+    assert [len(part) for part in draw_indices(400, 300, 1)] == [300, 100]
+    for count, message in ((301, "301 training examples .* has 300 to draw from"), (0, "above zero")):
+        with pytest.raises(InputError, match=message):
+            draw_indices(400, count, 1)
 
 
 def test_what_has_nothing_to_choose_from_is_refused() -> None:

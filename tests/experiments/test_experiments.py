@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from raft.data.tasks import Task
 from raft.errors import InputError
-from raft.experiments.comparison import ComparisonSettings, model_config
+from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
 from raft.experiments.results import Results, Row, run_folder
 from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
+from raft.training.pretrain import Pretrained
 from raft.training.pretraining_run import PretrainingResult
 
 
@@ -57,6 +60,41 @@ def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
         found = over_sequences(difference, np.zeros(150), counts)
         inside += found.low <= 0.3 <= found.high
     assert 180 <= inside <= 198
+
+
+def test_interval_over_sequences_is_that_of_a_ratio() -> None:
+    random = np.random.default_rng(3)
+    counts = random.integers(1, 40, size=2000)
+    faft = 2.5 * counts.astype(np.float64)
+    raft = 0.8 * faft + random.normal(size=2000) * counts
+    found = over_sequences(raft, faft, counts)
+    # of all tokens alike, though short sequences have as large a mean as long ones
+    mean = (raft - faft).sum() / counts.sum()
+    assert found.mean == pytest.approx(mean, rel=1e-12)
+    # linearised, the ratio of two sums is nearly normal (Cochran 1977, Sampling Techniques, 6.4)
+    error = np.sqrt(((raft - faft - mean * counts) ** 2).sum()) / counts.sum()
+    low, high = mean + stats.norm.ppf([0.025, 0.975]) * error
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * error)
+
+
+def test_the_headline_is_the_difference_of_the_losses_beside_it() -> None:
+    counts = np.array([1, 30, 4])
+    sums = {"faft": np.array([9.0, 60.0, 8.0]), "raft": np.array([1.0, 75.0, 8.0])}
+    model: Any = None
+    pretrained = {twin: Pretrained(model, sums[twin], counts, [], 1.0) for twin in ("faft", "raft")}
+    scores = {"cola": {"faft": [1.0, 3.0, 5.0], "raft": [2.0, 5.0, 8.0]}}
+    task = Task("cola", "matthews", [], [])
+    loss, perplexity, _, cola = _rows(pretrained, [task], scores)
+    # 77 and 84 nats on 35 tokens; sequence by sequence the RAFT would be 2.5 nats ahead
+    assert (loss.faft, loss.raft) == pytest.approx((77 / 35, 84 / 35))
+    assert loss.difference is not None
+    assert loss.difference.mean == pytest.approx(7 / 35)
+    assert (perplexity.faft, perplexity.raft) == pytest.approx((np.exp(77 / 35), np.exp(84 / 35)))
+    assert (cola.faft, cola.raft, cola.faft_std, cola.raft_std) == pytest.approx((3.0, 5.0, 2.0, 3.0))
+    # 1, 2 and 3: a mean of 2, and Student's interval of three
+    assert cola.difference is not None
+    half = stats.t.ppf(0.975, 2) / np.sqrt(3)
+    assert (cola.difference.low, cola.difference.high) == pytest.approx((2 - half, 2 + half))
 
 
 def test_files_say_the_same(tmp_path: Path) -> None:
@@ -125,7 +163,8 @@ def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:
     assert found.p_value == pytest.approx((sums >= abs(difference.sum()) - 1e-12).mean())
     assert found.mean == pytest.approx(difference.mean())
     assert (found.wins, found.ties, found.losses) == (4, 1, 1)
-    assert found.low < found.mean < found.high
+    half = stats.t.ppf(0.975, 5) * difference.std(ddof=1) / np.sqrt(6)
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

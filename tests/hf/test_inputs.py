@@ -38,6 +38,22 @@ def test_quantiles_and_shares_are_those_of_all_values_within_a_bin(scale: float)
         assert abs(found.share(x) - (values < x).double().mean().item()) <= near
 
 
+def test_quantiles_lie_where_inputs_are() -> None:
+    found = histogram(torch.tensor([-3.0, -3.0, 70.0, 70.0]))
+    assert (found.quantile(0), found.quantile(1)) == (-3, 70)
+    for share, expected in ((0.25, -3), (0.49, -3), (0.51, 70), (0.75, 70)):
+        assert found.quantile(share) == pytest.approx(expected, rel=0.015)
+    assert min(abs(found.quantile(0.5) + 3), abs(found.quantile(0.5) - 70)) < 1.1  # not in the gap
+
+
+def test_what_is_included_widens_the_extremes() -> None:
+    first, second = histogram(torch.tensor([1.0, 2.0])), histogram(torch.tensor([-7.0, 1.5, 9.0]))
+    first.include(second)
+    assert (first.total, first.low, first.high) == (5, -7.0, 9.0)
+    assert first.share(-0.5) == pytest.approx(0.2, abs=0.01)
+    assert (second.total, second.low, second.high) == (3, -7.0, 9.0)
+
+
 def test_density_is_that_of_the_normal_distribution() -> None:
     values = torch.randn(2_000_000, generator=torch.Generator().manual_seed(0))
     x = np.linspace(-2, 2, 9)

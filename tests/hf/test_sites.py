@@ -39,6 +39,10 @@ class LightningAttention(Block):
     pass
 
 
+class AttentionLayer(Block):
+    """A whole layer that is named after its kind of attention."""
+
+
 def kinds(block: nn.Module) -> list[str]:
     return [site.kind for site in raft.hf.sites(nn.ModuleDict({"layers": nn.ModuleList([block])}))]
 
@@ -50,9 +54,11 @@ def kinds(block: nn.Module) -> list[str]:
         Block(nn.Linear(8, 64), nn.Linear(32, 8)),
         Block(nn.Linear(8, 32), nn.Linear(8, 32), nn.Linear(32, 8)),
         Block(Wrapped(8, 32), Wrapped(32, 8)),
+        AttentionLayer(nn.Linear(8, 32), nn.Linear(32, 8)),
         Block((4, 64, 8), (4, 8, 32)),
         Block((4, 8, 64), (4, 32, 8)),
         Block(Gemm(8, 64), Gemm(32, 8)),
+        Block((4, 64, 8), (4, 8, 32), nn.Linear(8, 4)),  # beside the router of the experts
         nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)),
     ],
 )
@@ -69,6 +75,9 @@ def test_feed_forward_blocks(block: nn.Module) -> None:
         Block(nn.Linear(8, 32), nn.Linear(32, 8), act=nn.PReLU()),
         Block(nn.Linear(8, 32), nn.Linear(32, 8), act=ACT2FN["xielu"]),
         Block((4, 8), (8, 4)),
+        # whose input others read too, as an LSTM's gates do
+        Block(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)),
+        Block(nn.Linear(8, 32), nn.Linear(32, 8), nn.Linear(8, 2)),
     ],
 )
 def test_what_only_looks_like_one(block: nn.Module) -> None:

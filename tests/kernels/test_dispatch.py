@@ -400,6 +400,14 @@ def test_a_kernel_that_cannot_be_had_is_refused(
         dispatch.backend_of("meta")
 
 
+def test_the_fastest_kernel_that_can_run_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    monkeypatch.delenv("RAFT_KERNEL", raising=False)
+    able = [backend for backend in dispatch.BACKENDS.values() if backend.runs_on("cpu")]
+    assert dispatch.backend_of("cpu") is able[0]
+    assert dispatch.BACKENDS["reference"] is able[-1]
+
+
 def test_the_kernel_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAFT_KERNEL", "reference")
     monkeypatch.setattr(dispatch, "_chosen", {})

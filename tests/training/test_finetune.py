@@ -1,10 +1,12 @@
-"""A batch in parts gives the gradient of the whole."""
+"""A batch in parts gives the gradient of the whole; the best epoch is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,12 +15,24 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
+    PreTrainedTokenizerBase,
+    TrainerControl,
+    TrainerState,
 )
 
-from raft.data.tasks import Example, Task
+from raft.data.tasks import Example, Score, Task
 from raft.data.tokens import train_tokenizer
+from raft.hf import rationals
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import FinetuningTrainer, load, parts_of
+from raft.training.finetune import (
+    FinetuningTrainer,
+    Judged,
+    KeepBest,
+    finetune,
+    load,
+    outputs_of,
+    parts_of,
+)
 from raft.training.finetuning_data import sentence_data
 
 LENGTHS = [3, 17, 9, 20, 5, 5, 12]
@@ -100,6 +114,35 @@ def test_an_answer_is_not_looked_for_in_the_padding(tmp_path: Path, monkeypatch:
     assert float(model(**inputs).loss) > float(loss) + 0.1
 
 
+def padded(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    longest = max(len(item["input_ids"]) for item in items)
+    ids = torch.tensor([item["input_ids"] + [0] * (longest - len(item["input_ids"])) for item in items])
+    return {"input_ids": ids, "attention_mask": (ids != 0).long()}
+
+
+def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> None:
+    torch.manual_seed(0)
+    inputs = [{"input_ids": torch.randint(1, 100, (length,)).tolist()} for length in LENGTHS]
+    judged = Judged(inputs, np.array(LENGTHS), None)
+    for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
+        model.train()
+        found = outputs_of(model, judged, padded, batch_size=3)
+        assert model.training
+        model.eval()
+        for row, length in enumerate(LENGTHS):
+            with torch.no_grad():
+                alone = model(**padded(inputs[row : row + 1]))
+            expected = [value[0].numpy() for name, value in alone.items() if name.endswith("logits")]
+            assert len(found) == len(expected)
+            for kind, logits in zip(found, expected, strict=True):
+                np.testing.assert_allclose(kind[row, : len(logits)], logits, rtol=1e-4, atol=1e-5)
+                if len(found) == 2:  # one a token
+                    assert len(logits) == length
+        if len(found) == 2:  # tokens of no batch that the input was in
+            shortest = LENGTHS.index(min(LENGTHS))
+            assert (found[0][shortest, sorted(LENGTHS)[2] :] == -np.inf).all()
+
+
 def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> None:
     task = Task("t", "accuracy", [Example("anna sees", "a friend", 1)], [Example("anna", "sees", 0)])
     words = train_tokenizer(["anna sees a friend in the garden"] * 50, 100, max_length=20)
@@ -111,6 +154,94 @@ def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> 
         model, _ = load(tmp_path / name, sentence_data(task, task.train, None, words), 1)
         found.add(frozenset(parameter.dtype for parameter in model.parameters()))
     assert found == {frozenset([torch.float32])}
+
+
+class Prepared(Exception):  # noqa: N818
+    """Ends a fine-tuning where its training would begin."""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return train_tokenizer(["anna sees a friend in the garden"] * 50, 100, max_length=20)
+
+
+@pytest.fixture
+def prepare(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """What ``finetune`` makes of a small BERT before the first step."""
+
+    def stop(self: FinetuningTrainer) -> None:
+        raise Prepared(self.model)
+
+    def run(with_pooler: bool = True, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
+        torch.manual_seed(0)
+        model: Any = BertModel(config(initializer_range=2.0), add_pooling_layer=with_pooler)
+        model.save_pretrained(tmp_path / f"{with_pooler}")
+        task = Task("t", "accuracy", [Example("anna sees", "a friend", 1)], [Example("anna", "sees", 0)])
+        data = sentence_data(task, task.train, None, tokenizer)
+        quiet = {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True, "seed": 3}
+        chosen = RaftTrainingArguments(**{**quiet, **(arguments or {})})
+        with pytest.raises(Prepared) as stopped:
+            finetune(tmp_path / f"{with_pooler}", tokenizer, data, chosen, **options)
+        return stopped.value.args[0]
+
+    monkeypatch.setattr(FinetuningTrainer, "train", stop)
+    return run
+
+
+def test_an_adapter_begins_alike_whatever_was_drawn_before(prepare: Callable[..., Any]) -> None:
+    pytest.importorskip("peft")
+    # a pooler that the checkpoint lacks is drawn before the adapter
+    drawn = [
+        {name: p for name, p in prepare(with_pooler, tuning="lora").named_parameters() if "lora_A" in name}
+        for with_pooler in (True, False)
+    ]
+    assert len(drawn[1]) == 2 * 6
+    for name, parameter in drawn[1].items():
+        assert torch.equal(parameter, drawn[0][name]), name
+
+
+def test_a_model_that_is_converted_trains_coefficients_in_units(prepare: Callable[..., Any]) -> None:
+    acts = rationals(prepare(activation="raf"))
+    scales = [act.numerator_scale for act in acts.values() if act.numerator_scale is not None]
+    assert len(scales) == len(acts) == 3
+    assert min(each.min().item() for each in scales) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("points", "patience", "best", "stops_after"),
+    [
+        ([10.0, 30.0, 30.0, 20.0], None, 2, None),
+        ([30.0, 30.0, 30.0], None, 1, None),
+        ([10.0, 30.0, 20.0, 40.0], None, 4, None),
+        ([-5.0], None, 1, None),
+        ([10.0, 30.0, 30.0, 30.0], 2, 2, 4),
+        ([30.0, 20.0, 31.0, 20.0], 2, 3, None),
+    ],
+)
+def test_the_first_of_the_best_epochs_is_kept(
+    points: list[float], patience: int | None, best: int, stops_after: int | None
+) -> None:
+    model = torch.nn.Linear(1, 2)
+    model.bias.requires_grad_(False)
+    kept, stopped = KeepBest(patience), None
+    for epoch, value in enumerate(points, start=1):
+        with torch.no_grad():
+            model.weight.fill_(epoch)
+            model.bias.fill_(epoch)
+        control, state = TrainerControl(), TrainerState(global_step=10 * epoch)
+        score = Score(value, {}, constant=False)
+        kept.on_evaluate(None, state, control, metrics={"score": score}, model=model)
+        if control.should_training_stop:
+            stopped = epoch
+    assert stopped == stops_after
+    assert (kept.epoch, kept.step, kept.history) == (best, 10 * best, points)
+    assert kept.score is not None
+    assert kept.score.points == max(points)
+    kept.restore(model)
+    assert model.weight.unique().tolist() == [best]
+    assert model.bias.unique().tolist() == [len(points)]  # is not trained
 
 
 def trainer(model: Any, folder: Path) -> FinetuningTrainer:

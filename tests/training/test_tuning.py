@@ -91,6 +91,19 @@ def test_what_no_checkpoint_held_is_trained_as_the_head(tuning: str) -> None:
     assert any(has for name, has in moved.items() if "pooler" in name and name.endswith("weight"))
 
 
+@pytest.mark.parametrize("rank", [2, 8])
+def test_low_rank_updates_are_scaled_by_two(rank: int) -> None:
+    pytest.importorskip("peft")
+    trained, _ = set_tuning(model(), "lora", rank=rank)
+    layer = trained.base_model.model.bert.encoder.layer[0].output.dense
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert (down.shape, up.shape) == ((rank, 24), (16, rank))
+    torch.nn.init.normal_(up)
+    x = torch.randn(3, 24)
+    expected = layer.base_layer(x) + 2 * x @ down.T @ up.T
+    torch.testing.assert_close(layer.eval()(x), expected)
+
+
 def test_heads_of_several_modules_are_trained() -> None:
     torch.manual_seed(0)
     config = DistilBertConfig(vocab_size=20, dim=16, n_layers=2, n_heads=2, hidden_dim=24)

@@ -43,7 +43,7 @@ def scores_table(results: pd.DataFrame) -> TextTable:
         spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
         return f"{rows.points.mean():.1f}{spread}".replace("-", "−")
 
-    seeds = results.groupby(["task", *SETTING]).size()
+    seeds = averages.groupby(["task", *SETTING]).size()
     count = f"{_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
     title = f"Scores in points, mean ± standard deviation over {count}"
     if has_pretrainings(results):
