@@ -94,7 +94,7 @@ def _() -> str:
     return load("raft")
 
 
-@case("A", "converted by raft convert, then tuned", "status 0; .*: max step [0-9.e-]+ of the function")
+@case("A", "converted by raft convert, then tuned", r"^status 0;.*max step 0\.\d+ of the function")
 def _() -> str:
     done = command("convert", take("base"), "dst")
     done = done if "status 0" not in done else finetune("--save_model", "true", model="dst")

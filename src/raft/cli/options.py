@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -106,15 +107,29 @@ def parse_recipe(
 
 
 def check_machine(arguments: TrainingArguments) -> None:
-    """Say where this machine is slow at what is asked for, and raise ``InputError`` for a service of
-    ``--report_to`` whose package is missing."""
+    """Say where this machine is slow at what is asked for, and raise ``InputError`` for what it cannot do:
+    a service of ``--report_to`` or a library whose package is missing, a compiler's unknown mode."""
     if arguments.process_index == 0 and is_slow_bfloat16(arguments):
         print_plain("--bf16 is slow on this CPU, which has no instructions for bfloat16: leave it out")
+    if arguments.use_liger_kernel and find_spec("liger_kernel") is None:
+        raise InputError("--use_liger_kernel needs liger-kernel: pip install liger-kernel, or leave it out")
+    if arguments.torch_compile:
+        _check_compiler(arguments.torch_compile_mode, arguments.torch_compile_backend)
     try:
         for kind in get_reporting_integration_callbacks(arguments.report_to):
             kind()
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(f"--report_to {' '.join(arguments.report_to or [])}: {error}") from error
+
+
+def _check_compiler(mode: str | None, backend: str | None) -> None:
+    from torch import _dynamo, _inductor  # which take a second to import
+
+    modes, backends = list(_inductor.list_mode_options()), _dynamo.list_backends()
+    if mode is not None and mode not in modes:
+        raise InputError(f"--torch_compile_mode must be one of {', '.join(modes)}, not {mode!r}")
+    if backend is not None and backend not in _dynamo.list_backends(exclude_tags=()):
+        raise InputError(f"--torch_compile_backend must be one of {', '.join(backends)}, not {backend!r}")
 
 
 def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:

@@ -365,6 +365,13 @@ class RaftTrainer(Trainer):
         with _one_line_where_unfit(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        lacking = set(load_result.missing_keys) - {*tied.keys(), *tied.values()}
+        if lacking:  # ``Trainer`` would go on with whatever the model began with
+            raise ValueError(f"it has no weight {min(lacking)}")
+        super()._issue_warnings_after_load(load_result)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with _one_line_where_unfit(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
