@@ -120,6 +120,7 @@ def test_inputs_that_are_all_the_same_are_no_samples() -> None:
     for layer in model.encoder.layer:
         layer.intermediate.dense = nn.Sequential(layer.intermediate.dense, Constant())
     raft.convert(model, {"sites": ["ffn"]}, calibration=[torch.arange(24).reshape(2, 12)])
+    assert start_of(model).interval == CONVERTED  # as without a calibration
     x = torch.linspace(-5, 5, 101)
     for act in raft.hf.rationals(model).values():
         torch.testing.assert_close(act(x), nn.functional.gelu(x), rtol=0, atol=0.05)
