@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel, RobertaConfig, RobertaForMaskedLM
 
 import raft
 from tests.hf.architectures import TINY
@@ -132,3 +132,12 @@ def test_a_raf_beside_its_function_misses_nothing_at_the_start(caplog: pytest.Lo
     raft.convert(model, {"degrees": [1, 0], "sites": ["ffn"], "residual": True})
     assert [(each.max_error, each.rms_error) for each in model.conversion_report] == [(0, 0)] * 2
     assert "misses" not in caplog.text
+
+
+def test_a_model_that_is_refused_is_as_it_was() -> None:
+    model = RobertaForMaskedLM(RobertaConfig(**TINY))
+    kinds = [type(module) for module in model.modules()]
+    for block in ({"layers": "7"}, {"groups": 5}):
+        with pytest.raises(ValueError, match=r"layer|groups"):
+            raft.convert(model, {"sites": ["ffn", "mlm_head"], **block})
+        assert [type(module) for module in model.modules()] == kinds
