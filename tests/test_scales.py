@@ -129,3 +129,12 @@ def test_kept_coefficients_are_those_of_the_function(tmp_path: Path) -> None:
         assert torch.equal(coefficients(model)[f"{site}.numerator"], a)
         assert torch.equal(coefficients(model)[f"{site}.denominator"], b)
         assert act.functions()[0].numerator == tuple(a.tolist())
+
+
+def test_units_of_a_shared_raf_are_for_the_inputs_of_all_its_places() -> None:
+    model: Any = BertModel(BertConfig(**TINY, initializer_range=0.02))
+    with torch.no_grad():
+        model.encoder.layer[1].intermediate.dense.weight.mul_(1000)  # the second place's inputs reach far
+    (act,) = raft.hf.rationals(raft.convert(model, {"sites": ["ffn"], "shared": "all"}, [texts()])).values()
+    assert act.numerator_scale is not None
+    assert act.numerator_scale[-1] < 0.01

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
+=======
+import copy
+import json
+import logging
+>>>>>>> 84bb1c40dbb8684d09c5474a69bbdba006633166
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +106,23 @@ def test_layers_that_the_model_lacks_are_refused() -> None:
         with pytest.raises(ValueError, match=r"has no layer 2: bert.encoder.layer has 2, counted from 0"):
             raft.convert(model, raf)
     assert raft.hf.rationals(model) == {}
+
+
+def test_a_raf_that_no_configuration_tells_of_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model: Any = BertForMaskedLM(BertConfig(**TINY))
+    model.bert.encoder.layer[1].intermediate.intermediate_act_fn = raft.Rational()
+    with caplog.at_level(logging.WARNING, logger="raft"):
+        model.save_pretrained(tmp_path)
+    assert "says that bert.encoder.layer.1.intermediate.intermediate_act_fn has none, but it has one" in (
+        caplog.text
+    )
+
+
+def test_reading_a_configuration_changes_no_dictionary(tmp_path: Path) -> None:
+    raft.convert(BertForMaskedLM(BertConfig(**TINY))).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    before = copy.deepcopy(saved)
+    assert BertConfig.from_dict(saved).hidden_act == "gelu"
+    assert saved == before

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel, RobertaConfig, RobertaForMaskedLM
 
 import raft
 from tests.hf.architectures import TINY
@@ -120,6 +120,7 @@ def test_inputs_that_are_all_the_same_are_no_samples() -> None:
     for layer in model.encoder.layer:
         layer.intermediate.dense = nn.Sequential(layer.intermediate.dense, Constant())
     raft.convert(model, {"sites": ["ffn"]}, calibration=[torch.arange(24).reshape(2, 12)])
+    assert start_of(model).interval == CONVERTED  # as without a calibration
     x = torch.linspace(-5, 5, 101)
     for act in raft.hf.rationals(model).values():
         torch.testing.assert_close(act(x), nn.functional.gelu(x), rtol=0, atol=0.05)
@@ -131,3 +132,12 @@ def test_a_raf_beside_its_function_misses_nothing_at_the_start(caplog: pytest.Lo
     raft.convert(model, {"degrees": [1, 0], "sites": ["ffn"], "residual": True})
     assert [(each.max_error, each.rms_error) for each in model.conversion_report] == [(0, 0)] * 2
     assert "misses" not in caplog.text
+
+
+def test_a_model_that_is_refused_is_as_it_was() -> None:
+    model = RobertaForMaskedLM(RobertaConfig(**TINY))
+    kinds = [type(module) for module in model.modules()]
+    for block in ({"layers": "7"}, {"groups": 5}):
+        with pytest.raises(ValueError, match=r"layer|groups"):
+            raft.convert(model, {"sites": ["ffn", "mlm_head"], **block})
+        assert [type(module) for module in model.modules()] == kinds
