@@ -1,5 +1,4 @@
-<<<<<<< HEAD
-"""The functions, on what is not a plain tensor."""
+"""The functions, on what is not a plain tensor, and with the highest degrees."""
 
 from __future__ import annotations
 
@@ -139,15 +138,6 @@ def test_a_tensors_own_class_stays() -> None:
     y = act(x.as_subclass(Named))
     assert type(y) is Named
     assert torch.equal(y.as_subclass(Tensor), act(x))
-=======
-"""The highest degrees that coefficients may have."""
-
-from __future__ import annotations
-
-import pytest
-import torch
-
-import raft
 
 
 @pytest.mark.parametrize(("terms", "count"), [(14, 12), (13, 13), (14, 0), (1, 13)])
@@ -161,4 +151,3 @@ def test_degrees_above_twelve_are_refused(terms: int, count: int) -> None:
 def test_degrees_from_zero_to_twelve_are_taken(terms: int, count: int) -> None:
     y = raft.rational(torch.ones(3), torch.ones(terms), torch.ones(count))
     torch.testing.assert_close(y, torch.full((3,), terms / (1 + count)))
->>>>>>> 84bb1c40dbb8684d09c5474a69bbdba006633166
