@@ -158,7 +158,7 @@ def _() -> str:
     return f"{refused}; then {pretrain()}"
 
 
-@case("C", "a grid that was refused, then corrected", "^status 2; raft: .*; then status 0")
+@case("C", "a grid that was refused, then corrected", "^status 1; raft: .*; then status 0")
 def _() -> str:
     refused = grid("--sizes", 1_000_000)
     return f"{refused}; then {grid()}"
