@@ -26,7 +26,7 @@ CORE = (
     "tests/test_modules.py",
     "tests/kernels/test_dispatch.py",
     "tests/hf/test_hf.py",
-    "tests/hf/test_loading.py",
+    "tests/hf/test_saved_rafs.py",
     "tests/hf/test_peft.py",
     "tests/hf/test_fsdp.py",
     "tests/models/test_modeling_raft_bert.py",
