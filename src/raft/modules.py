@@ -136,9 +136,10 @@ class Rational(nn.Module):
             numerator, denominator = numerator.repeat(groups, 1), denominator.repeat(groups, 1)
         self.numerator = nn.Parameter(numerator)
         self.denominator = nn.Parameter(denominator)
+        self.register_buffer("raf_form", self._form().to(self.numerator.device))
+        # behind those that are there: torch.export counts them as if they were
         self.register_buffer("numerator_scale", None)
         self.register_buffer("denominator_scale", None)
-        self.register_buffer("raf_form", self._form().to(self.numerator.device))
 
     def start_coefficients(self) -> tuple[Tensor, Tensor]:
         """Numerator ``[m + 1]`` and denominator ``[n]`` that each group starts from, on the CPU."""

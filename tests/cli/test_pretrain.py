@@ -366,7 +366,7 @@ def test_another_recipe_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -
         "--config", recipe, "--output_dir", variant, "--activation", "gelu", "--corpus", "./nowhere"
     )
     assert (status, err.count("\n")) == (2, 1)
-    assert "recipe.yaml cannot be read" in err
+    assert "recipe.yaml holds no recipe" in err
 
 
 def test_nothing_stays_of_what_was_refused(run: Run, recipe: Path, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_bad_input_is_told_in_one_line(
         ("demo/results.json", '{"rows": []', "demo/results.json holds no comparison of 'raft demo'"),
         ("demo/rafs.safetensors", "torn", "cannot read"),
         ("pretrained/comparison.json", "[]", "holds no comparison of 'raft pretrain'"),
-        ("pretrained/raf-2022/recipe.yaml", "a: [", "cannot read the recipe"),
+        ("pretrained/raf-2022/recipe.yaml", "a: [", "recipe.yaml holds no recipe"),
         ("pretrained/raf-2022/rafs/step-00000050.safetensors", "", "cannot read"),
         ("pretrained/raf-2022/rafs/inputs.json", '{"a": 1}', "holds no histograms of inputs"),
         ("grid/results.csv", "task,points\nrte,1\n", "holds no results of a grid: it has no column"),

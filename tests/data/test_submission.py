@@ -62,5 +62,5 @@ def test_what_cannot_be_sent_is_refused(
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file/CoLA.tsv cannot be written: File exists"):
+    with pytest.raises(InputError, match="file: File exists"):
         write_submission(tmp_path / "file", "CoLA", np.array([0]))

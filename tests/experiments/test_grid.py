@@ -48,8 +48,9 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
             # what the test would say must not matter
             points = of_rate[number]
             result = FinetuningResult(
-                "rte", cell.options["seed"], points, {"RTE": 100 - points}, {}, [], 1, [], {}, {}, {}
-            )
+                "rte", cell.options["seed"], points, {"RTE": 100 - points}, {"RTE": {}}, [], 1, [], {},
+                {"train": 8, "validation": 8}, {"all": 1.0},
+            )  # fmt: skip
             folder.path(cell).mkdir()
             (folder.path(cell) / RESULT).write_text(json.dumps(asdict(result)))
     found = grid.final_cells(folder)

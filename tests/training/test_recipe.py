@@ -15,15 +15,18 @@ WIDE: dict[str, Any] = {"hidden_size": 48, "num_attention_heads": 4, "intermedia
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mlm_probability": 0.0}, "--mlm_probability must lie between 0 and 1, not 0.0"),
-        ({"mlm_probability": 1.0}, "--mlm_probability must lie between 0 and 1, not 1.0"),
+        ({"mlm_probability": 0.0}, "--mlm_probability must be above 0, not 0.0"),
+        ({"mlm_probability": 1.0}, "--mlm_probability must be below 1, not 1.0"),
         ({"mlm_probability": 0.001}, None),
         ({"mlm_probability": 0.999}, None),
-        ({"sequence_length": 7}, "--sequence_length must be from 8 to --max_position_embeddings, 512, not 7"),
-        ({"sequence_length": 513}, "--sequence_length must be from 8"),
+        ({"sequence_length": 7}, "--sequence_length must be at least 8, not 7"),
+        (
+            {"sequence_length": 513},
+            "--sequence_length must be at most --max_position_embeddings, 512",
+        ),
         ({"sequence_length": 8}, None),
         ({"sequence_length": 512}, None),
-        ({"dropout": 1.0}, "--dropout must be from 0 to below 1"),
+        ({"dropout": 1.0}, "--dropout must be below 1, not 1.0"),
         ({"dropout": 0.0}, None),
         # divides the encoder's width alone, the feed-forward layers' alone, both
         ({**WIDE, "raf_groups": 3}, "--raf_groups 3 must divide --hidden_size, 48, and .*, 80"),
@@ -31,8 +34,8 @@ WIDE: dict[str, Any] = {"hidden_size": 48, "num_attention_heads": 4, "intermedia
         ({**WIDE, "raf_groups": 16}, None),
         ({**WIDE, "raf_groups": 5, "activation": "gelu"}, None),
         ({**WIDE, "compare": "gelu,raf:raf_groups=3"}, "--raf_groups 3 must divide"),
-        ({"hidden_size": 0}, "--hidden_size must be above zero"),
-        ({"seeds": 0}, "--seeds must be above zero"),
+        ({"hidden_size": 0}, "--hidden_size must be at least 1, not 0"),
+        ({"seeds": 0}, "--seeds must be at least 1, not 0"),
     ],
 )
 def test_what_a_recipe_takes(values: dict[str, Any], message: str | None) -> None:
