@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from raft.data.tokens import train_tokenizer
-from tests.cases.replay import WORDS, case, command, documents, glue, pretrain, take
+from tests.cases.replay import GRID, WORDS, case, command, documents, glue, pretrain, take
 
 ROWS = [{"text": f"anna sees the {WORDS[i % 9]}", "label": "pos" if i % 2 else "neg"} for i in range(40)]
 
@@ -87,22 +87,7 @@ def _() -> str:
 @case("B", "RoBERTa's positions in grid", "^status 0")
 def _() -> str:
     long_glue()
-    words = [
-        "--tasks",
-        "rte",
-        "--data_dir",
-        "glue",
-        "--num_train_epochs",
-        "1",
-        "--seeds",
-        "1",
-        "--sizes",
-        "8",
-        "--activations",
-        "keep",
-    ]
-    words += ["--tunings", "full", "--output_dir", "out"]
-    return command(*words, "--models", roberta())
+    return command(*GRID, "--models", roberta(), "--output_dir", "out", "--max_length", 128)
 
 
 @case("B", "RoBERTa's positions in transfer", "^status 0")
