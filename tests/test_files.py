@@ -194,3 +194,12 @@ def test_a_folder_and_a_loop_are_no_files(tmp_path: Path) -> None:
         read_json(tmp_path / "loop.json", Whole, "thing")
     with pytest.raises(InputError, match="Is a directory"):
         read_json(tmp_path, Whole, "thing")
+
+
+@pytest.mark.parametrize("name", ["/", ".", "folder"])
+def test_a_folder_is_no_file_to_write(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="it is a folder"):
+        write_text(Path(name), "text")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]

@@ -57,9 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: where the file's folder, which is made where it does not exist, cannot be written to.
         WriteError: where the disk is full, or fails.
     """
-    reason = hindrance(path.parent)
-    if reason:
-        raise InputError(f"cannot write to {path.parent}: {reason}")
+    check_writable(path)
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         with named_failures(path):
@@ -69,6 +67,13 @@ def replacing(path: Path) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``InputError`` where no file can be written: before work goes into what it would hold."""
+    reason = "it is a folder" if path.is_dir() or not path.name else hindrance(path.parent)
+    if reason:
+        raise InputError(f"cannot write to {path if path.is_dir() else path.parent}: {reason}")
 
 
 @contextmanager

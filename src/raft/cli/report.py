@@ -17,7 +17,7 @@ from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import results
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
-from raft.files import write_text
+from raft.files import check_writable, write_text
 from raft.report.finetuning_section import scores
 from raft.report.page import REPORT, page
 from raft.report.paper_figures import write_figures
@@ -61,12 +61,13 @@ def main(arguments: Sequence[str]) -> None:
         show(folder, console)
         sections.append(section(folder))
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
-    write_text(out, page(sharing(sections)))
-    console.print(f"Open {out}", highlight=False, soft_wrap=True)
+    check_writable(out)
     if settings.figures is not None:
         files = write_figures(sections, Path(settings.figures))
         figures = len({file.stem for file in files})
         console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
+    write_text(out, page(sharing(sections)))
+    console.print(f"Open {out}", highlight=False, soft_wrap=True)
 
 
 def show(folder: Path, console: Console) -> None:
