@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -49,8 +50,9 @@ class Rational(nn.Module):
     conversion does: then they are the coefficients divided by ``numerator_scale`` and ``denominator_scale``,
     so that one learning rate suits all of them. :meth:`coefficients` gives the coefficients in either case.
 
-    The state holds ``raf_form`` too, which tells the version and whether the RAF is residual. Loading the
-    state of another form raises ``RuntimeError``.
+    The state holds ``raf_form`` too, which tells the version, what a residual RAF is added to, and whether
+    there are scales. Loading the state of another form raises ``RuntimeError``. Copy whole states from one
+    model to another: parameters alone lack the scales.
 
     Args:
         init: the function to start from: its name (``raft.coefficients.NAMED_FUNCTIONS``), a module or
@@ -91,6 +93,8 @@ class Rational(nn.Module):
     """Whether the coefficients require gradients when a checkpoint is loaded."""
     is_residual = False
     """Whether the value is added to that of a fixed function."""
+    _base_number = 0
+    """From 1 to 255, to tell apart the fixed functions that have a name; 0 where there is none."""
     numerator_scale: Tensor | None
     denominator_scale: Tensor | None
     raf_form: Tensor
@@ -136,10 +140,10 @@ class Rational(nn.Module):
             numerator, denominator = numerator.repeat(groups, 1), denominator.repeat(groups, 1)
         self.numerator = nn.Parameter(numerator)
         self.denominator = nn.Parameter(denominator)
-        self.register_buffer("raf_form", self._form().to(self.numerator.device))
-        # behind those that are there: torch.export counts them as if they were
+        self.register_buffer("raf_form", None)  # the first: torch.export counts those that are None, too
         self.register_buffer("numerator_scale", None)
         self.register_buffer("denominator_scale", None)
+        self.raf_form = self._form().to(self.numerator.device)
 
     def start_coefficients(self) -> tuple[Tensor, Tensor]:
         """Numerator ``[m + 1]`` and denominator ``[n]`` that each group starts from, on the CPU."""
@@ -200,6 +204,7 @@ class Rational(nn.Module):
             scale = scale.to(values)
             getattr(self, name).copy_(values / scale)
             setattr(self, f"{name}_scale", scale)
+        self._renew_form()
 
     def forward(self, x: Tensor) -> Tensor:
         """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
@@ -220,28 +225,41 @@ class Rational(nn.Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         super()._apply(keep_float32, recurse)
-        if not self.raf_form.is_meta:
-            self.raf_form.copy_(self._form())  # ``to_empty`` leaves whatever was in memory
+        self._renew_form()  # ``to_empty`` leaves whatever was in memory
         return self
 
     def _form(self) -> Tensor:
-        """The version's letter, and 1 for a residual RAF; shapes tell the rest of what a state is of."""
-        return torch.tensor([ord(self.version), self.is_residual], dtype=torch.uint8, device="cpu")
+        """What a state is of, beside what shapes tell: the version's letter, what a residual RAF is added to
+        (0 for none), and whether there are scales."""
+        form = [ord(self.version), self._base_number, self.numerator_scale is not None]
+        return torch.tensor(form, dtype=torch.uint8, device="cpu")
 
-    def check_form(self, saved: Tensor, name: str) -> None:
+    def _renew_form(self) -> None:
+        if not self.raf_form.is_meta:
+            self.raf_form = self._form().to(self.raf_form.device)
+
+    def check_form(self, saved: Tensor, name: str, has_scales: bool) -> None:
         """Refuse the state of another form, whose coefficients would make another function here.
 
         Args:
             saved: ``raf_form`` of a state.
             name: of the RAF, for the message.
+            has_scales: whether the state holds both scales.
 
         Raises:
-            ValueError: naming both forms.
+            ValueError: naming both forms, or what the state lacks.
         """
-        if not torch.equal(saved.cpu(), self._form()):
+        if saved.dtype != torch.uint8 or saved.shape != self._form().shape:
+            raise ValueError(f"{name}.raf_form tells no form of a RAF: the state is damaged")
+        if not torch.equal(saved.cpu()[:2], self._form()[:2]):
             raise ValueError(
                 f"{name} was saved with {_form_name(saved)}, and cannot be loaded with "
                 f"{_form_name(self._form())}: build the RAF as it was saved"
+            )
+        if saved[2] and not has_scales:
+            raise ValueError(
+                f"{name} was saved with scales, and they are missing here: the state is damaged, or the raf "
+                "block has no scaled=true"
             )
 
     def _load_from_state_dict(
@@ -249,10 +267,13 @@ class Rational(nn.Module):
         missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
     ) -> None:  # fmt: skip
         """Take over scales where the state has them; refuse another form, and what is no real number."""
-        form = state_dict.setdefault(f"{prefix}raf_form", self._form())  # states of others do not tell theirs
+        keys = [f"{prefix}numerator", f"{prefix}denominator"]
+        has_scales = all(f"{key}_scale" in state_dict for key in keys)
+        form = state_dict.get(f"{prefix}raf_form")  # states of others do not tell theirs
         try:
-            self.check_form(form, prefix.rstrip(".") or "the state")
-            for key in (f"{prefix}numerator", f"{prefix}denominator"):
+            if form is not None:
+                self.check_form(form, prefix.rstrip(".") or "the state", has_scales)
+            for key in keys:
                 values = state_dict.get(key)
                 if values is not None and values.is_complex():
                     raise ValueError(f"{key} is {values.dtype}, and coefficients are real numbers")
@@ -263,6 +284,7 @@ class Rational(nn.Module):
         except ValueError as error:
             error_msgs.append(str(error))
             return
+        state_dict[f"{prefix}raf_form"] = self._form()
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -388,6 +410,8 @@ class ResidualRational(Rational):
         start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
         super().__init__(start, start.degrees, start.version, groups)
         self.replaced = (base,)
+        self._base_number = 1 + zlib.crc32((name_of(base) or "").encode()) % 255
+        self._renew_form()
 
     def _beside(self) -> str | None:
         name = name_of(self.replaced[0])
@@ -429,8 +453,8 @@ def _as_one_node(module: nn.Module, x: Any) -> Tensor:
 
 def _form_name(form: Tensor) -> str:
     """``version B, residual`` of the ``raf_form`` of a state."""
-    version, residual, *_ = [*form.flatten().tolist(), 0, 0]
-    return f"version {chr(version)}{', residual' if residual else ''}"
+    version, base, _ = form.tolist()
+    return f"version {chr(version)}{f', residual (base {base})' if base else ''}"
 
 
 class SharedRational(nn.Module):

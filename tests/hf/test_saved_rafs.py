@@ -138,7 +138,7 @@ def test_checkpoints_of_older_versions_are_read_without_a_word(
     assert torch.equal(again(**texts()).last_hidden_state, expected(**texts()).last_hidden_state)
     assert caplog.text == ""
     for act in raft.hf.rationals(again).values():
-        act.check_form(act.raf_form, "")
+        act.check_form(act.raf_form, "", has_scales=False)
 
 
 @pytest.mark.parametrize("other", [{"version": "B"}, {"residual": True}])
@@ -198,3 +198,121 @@ def test_a_model_whose_layers_were_cut_comes_back_as_it_is(
     assert info["missing_keys"] == info["unexpected_keys"] == set()
     assert torch.equal(again(**texts()).last_hidden_state, expected)
     assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in model.parameters())
+
+
+def jogged(model: Any) -> Any:
+    """A model whose RAFs differ from what a new model's begin as, and from each other."""
+    with torch.no_grad():
+        for number, act in enumerate(raft.hf.rationals(model).values(), start=1):
+            act.numerator[..., 0] += 0.1 * number
+    return model.eval()
+
+
+def assert_comes_back(model: Any, folder: Path) -> None:
+    expected = model.eval()(**texts()).last_hidden_state
+    model.save_pretrained(folder)
+    again, info = AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert info["missing_keys"] == info["unexpected_keys"] == set()
+    assert torch.equal(again(**texts()).last_hidden_state, expected)
+
+
+def converted(block: dict[str, Any] | None = None, layers: int = 4) -> Any:
+    torch.manual_seed(2)
+    return jogged(
+        raft.convert(scrambled(BertModel(BertConfig(**{**TINY, "num_hidden_layers": layers}))), block)
+    )
+
+
+def test_scales_that_came_by_a_state_are_saved_with_the_block(tmp_path: Path) -> None:
+    source = converted(layers=2)
+    model = BertModel(bert_config({}))
+    model.load_state_dict(source.state_dict())
+    assert_comes_back(model, tmp_path)
+
+
+def test_scales_of_one_layer_become_scales_of_all(tmp_path: Path) -> None:
+    model: Any = jogged(BertModel(bert_config({})))
+    next(iter(raft.hf.rationals(model).values())).scale_to(torch.linspace(-20, 20, 99))
+    assert_comes_back(model, tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["numerator_scale", "denominator_scale"])
+def test_a_state_that_lacks_a_scale_is_refused(tmp_path: Path, lacking: str) -> None:
+    saved(tmp_path)
+    name = f"encoder.layer.1.intermediate.intermediate_act_fn.{lacking}"
+    change_weights(tmp_path, lambda tensors: tensors.pop(name))
+    with pytest.raises(ValueError, match="act_fn was saved with scales, and they are missing here"):
+        AutoModel.from_pretrained(tmp_path)
+    act = raft.Rational()
+    act.scale_to(torch.linspace(-20, 20, 99))
+    state = {key: value for key, value in act.state_dict().items() if key != lacking}
+    with pytest.raises(RuntimeError, match="was saved with scales, and they are missing here"):
+        raft.Rational().load_state_dict(state)
+
+
+@pytest.mark.parametrize("scale", [0.0, float("nan"), -1.0])
+def test_scales_that_cannot_be_are_refused(tmp_path: Path, scale: float) -> None:
+    saved(tmp_path)
+    name = "encoder.layer.1.intermediate.intermediate_act_fn.numerator_scale"
+    change_weights(tmp_path, lambda tensors: tensors.update({name: torch.full((6,), scale)}))
+    with pytest.raises(ValueError, match="that are not above zero"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("form", [torch.tensor(2.0**40), torch.tensor([65, 0]), torch.tensor([-1, 0, 0])])
+def test_what_tells_no_form_is_refused(form: torch.Tensor) -> None:
+    state = {**raft.Rational().state_dict(), "raf_form": form}
+    with pytest.raises(RuntimeError, match="raf_form tells no form of a RAF"):
+        raft.Rational().load_state_dict(state)
+
+
+def test_rafs_that_are_no_longer_shared_are_saved_so(tmp_path: Path) -> None:
+    model = converted({"shared": "all"})
+    layer = model.encoder.layer[2].intermediate
+    layer.intermediate_act_fn = copy.deepcopy(layer.intermediate_act_fn.shared)
+    with torch.no_grad():
+        layer.intermediate_act_fn.numerator[1] += 0.5
+    assert_comes_back(model, tmp_path)
+
+
+@pytest.mark.parametrize("order", [[0, 3, 2, 1], [3, 2, 1, 0], [1, 0, 3, 2]], ids=str)
+@pytest.mark.parametrize("shared", ["all", {"a": "0-1", "b": "2-3"}], ids=str)
+def test_layers_that_share_rafs_may_change_places(tmp_path: Path, shared: Any, order: list[int]) -> None:
+    model = converted({"shared": shared})
+    count = sum(p.numel() for p in model.parameters())
+    model.encoder.layer = torch.nn.ModuleList([model.encoder.layer[i] for i in order])
+    assert_comes_back(model, tmp_path)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_a_plain_configuration_reads_no_rafs_away(tmp_path: Path) -> None:
+    saved(tmp_path / "raft")
+    BertModel(BertConfig(**TINY)).save_pretrained(tmp_path / "plain")
+    with pytest.raises(ValueError, match="has no such RAF: load it with its own configuration"):
+        BertModel.from_pretrained(tmp_path / "raft", config=str(tmp_path / "plain"))
+    state = load_file(tmp_path / "raft" / "model.safetensors")
+    for config in (BertConfig(**TINY), bert_config({})):
+        with pytest.raises(ValueError, match=r"has no such RAF|the raf block has no scaled=true"):
+            BertModel.from_pretrained(None, config=config, state_dict=state)
+
+
+def test_a_residual_raf_beside_another_function_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, {"residual": True})
+    config = bert_config({"residual": True})
+    config.hidden_act = "relu"
+    with pytest.raises(ValueError, match="cannot be loaded with version A, residual"):
+        BertModel.from_pretrained(tmp_path, config=config)
+
+
+def test_a_model_with_an_adapter_of_its_own_saves_the_adapter(tmp_path: Path) -> None:
+    model = converted(layers=2)
+    config = LoraConfig(target_modules=["query"], modules_to_save=raft.peft_modules(model))
+    model.add_adapter(config)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "adapter_model.safetensors").is_file()
+
+
+def test_a_raf_made_in_inference_mode_can_be_cast() -> None:
+    with torch.inference_mode():
+        act = raft.Rational()
+    assert act.half().numerator.dtype == torch.float32

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from raft.hf.config import RafConfig
-from raft.hf.sites import Site, sites
+from raft.hf.sites import Site, rationals, sites
 from raft.modules import Rational, SharedRational
 
 LAYOUT = "_raft_layout"
@@ -56,16 +56,25 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     Raises:
         ValueError: where no block builds this model, or the configuration builds one of another size.
     """
-    _adopt_owners(model)
+    if getattr(model, "_hf_peft_config_loaded", False):  # its adapter alone is saved
+        return
+    _move_owners_first(model)
     found = sites(model)
     if model.config.raf is None:
         _tell_whole_of_parts(model)
     else:
         _tell_parts_of_whole(model, [site for site in found if is_rational(site)])
+    _sync_scales(model)
     config = RafConfig.of(model.config)
     has_moved = getattr(model, LAYOUT, None) not in (None, layout(found))
-    if config is not None and (has_moved or _misplaced(model, found)):
-        _set_raf(model, found, _as_it_is(config, found))
+    if config is not None and (has_moved or _misplaced(model, found) or not _is_shared_so(config, found)):
+        config = _as_it_is(config, found)
+        _set_raf(model, found, config)
+    if config is not None and not _is_shared_so(config, found):
+        raise ValueError(
+            f"{type(model).__name__} cannot be saved: its stacks share RAFs in different ways, which no raf "
+            "block describes"
+        )
     wrong = _misplaced(model, found)
     if wrong is not None:
         place, is_planned = wrong
@@ -91,8 +100,8 @@ def is_rational(site: Site) -> bool:
 
 
 def layout(found: Sequence[Site]) -> tuple[str, ...]:
-    """The places of a model's activations."""
-    return tuple(site.name for site in found)
+    """The places of a model's activations; a compiled module is the one that it was."""
+    return tuple(site.name.replace("_orig_mod.", "") for site in found)
 
 
 def _misplaced(model: PreTrainedModel, found: Sequence[Site]) -> tuple[str, bool] | None:
@@ -118,7 +127,7 @@ def _as_it_is(config: RafConfig, found: Sequence[Site]) -> RafConfig:
     every = {site.layer for site in found if site.kind == "ffn"}
     layers = "all" if set(owners) == every else tuple(sorted(owners))
     shared = config.shared
-    if isinstance(shared, Mapping):
+    if not _is_shared_so(config, found) or isinstance(shared, Mapping):
         groups: dict[int, list[int]] = {}
         for layer, owner in owners.items():
             groups.setdefault(owner, []).append(layer)
@@ -134,15 +143,55 @@ def _set_raf(model: PreTrainedModel, found: Sequence[Site], config: RafConfig) -
             holder.raf = config.to_dict()
 
 
-def _adopt_owners(model: PreTrainedModel) -> None:
-    """Let a RAF stand at a place that shares it, where the place that held it was taken out of the model."""
-    inside = set(model.modules())
+def _move_owners_first(model: PreTrainedModel) -> None:
+    """Let a shared RAF stand at the first of its places, where a model that is built has it; the place that
+    held it may have been moved back, or taken out of the model."""
+    places: dict[int, Site] = {id(site.activation): site for site in sites(model)}
+    seen: set[int] = set()
     for site in sites(model):
         act = site.activation
-        if isinstance(act, SharedRational) and act.shared not in inside:
-            act.shared.replaced = act.replaced
-            site.put(act.shared)
-            inside.add(act.shared)
+        if isinstance(act, SharedRational) and id(act.shared) not in seen:
+            shared = act.shared
+            held = places.get(id(shared))
+            if held is not None:
+                held.put(SharedRational(shared, shared.replaced[0]).train(shared.training))
+            shared.replaced = act.replaced
+            site.put(shared)
+        seen.add(id(site.activation))
+
+
+def _sync_scales(model: PreTrainedModel) -> None:
+    """Where one RAF has scales, all have, and the configurations say so."""
+    acts = rationals(model).values()
+    has_scales = any(act.numerator_scale is not None for act in acts)
+    for act in acts if has_scales else ():
+        if act.numerator_scale is None:
+            act.scale_to()
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    blocks = [RafConfig.of(part.config) for part in parts]
+    if any(block is not None and block.scaled != has_scales for block in blocks):
+        own_configs(model)
+        for part in parts:
+            block = RafConfig.of(part.config)
+            if block is not None:
+                part.config.raf = replace(block, scaled=has_scales).to_dict()
+
+
+def _is_shared_so(config: RafConfig, found: Sequence[Site]) -> bool:
+    """Whether the layers that share a RAF are those that the block names, in each stack."""
+    owners: dict[tuple[str | None, str], set[int]] = {}
+    names: dict[int, set[str]] = {}
+    for site in found:
+        if site.kind == "ffn" and site.experts is None and is_rational(site):
+            act = site.activation
+            name = config.owner(site.layer)
+            # sites of other fixed functions get a RAF of their own
+            was = act.replaced[0] if isinstance(act, (Rational, SharedRational)) and act.replaced else None
+            key = site.stack, f"{name}, {was!r}" if name is not None else site.name
+            owner = id(act.shared if isinstance(act, SharedRational) else act)
+            owners.setdefault(key, set()).add(owner)
+            names.setdefault(owner, set()).add(str(key))
+    return all(len(ids) == 1 for ids in owners.values()) and all(len(of) == 1 for of in names.values())
 
 
 def _check_size(model: PreTrainedModel) -> None:

@@ -279,7 +279,8 @@ def _undo_own_form(state: dict[str, Tensor], prefix: str, version: str, name: st
     form = state.pop(f"{prefix}raf_form", None)
     if form is not None:
         try:
-            Rational(version=version).check_form(form, name.rstrip(".") or "the state")
+            scales = [f"{prefix}{part}_scale" in state for part in ("numerator", "denominator")]
+            Rational(version=version).check_form(form, name.rstrip(".") or "the state", all(scales))
         except ValueError as error:
             raise InputError(str(error)) from error
     for part in (f"{prefix}numerator", f"{prefix}denominator"):

@@ -69,7 +69,9 @@ def install() -> None:
                 for name, value in module.initial_state().items():
                     init.copy_(getattr(module, name), value)
             if _is_read(module.raf_form):
-                module.check_form(module.raf_form, _name(self, module))
+                scales = (module.numerator_scale, module.denominator_scale)
+                has_scales = all(scale is not None and _is_read(scale) for scale in scales)
+                module.check_form(module.raf_form, _name(self, module), has_scales)
             if not module.trainable:
                 module.requires_grad_(False)  # loading makes parameters anew
         initialize(self, module, *args, **kwargs)

@@ -24,6 +24,8 @@ from raft.modules import Rational
 HUB_ARGUMENTS = (
     "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies",
 )  # fmt: skip
+PARTS = ("raf_form", "numerator_scale", "denominator_scale")
+"""Tensors that only RAFs have."""
 FREE = ("trainable", "scaled")
 """Keys of the block that change no function: they may be given beside a saved one."""
 
@@ -53,9 +55,11 @@ def load(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, *
         if message is None:
             raise
         raise ValueError(message) from error
+    _check_unexpected(model, source, info)
     if rationals(model):
         _check_missing(model, source, info)
         _check_real(model, source, kwargs)
+        _check_scales(model, source)
     return (model, info) if asked else model
 
 
@@ -164,6 +168,24 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
             return
 
 
+def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint with RAFs, or scales of them, where the model has a place and none of these.
+
+    Raises:
+        ValueError: naming the tensor.
+    """
+    modules = {name for name, _ in model.named_modules()}
+    for name in sorted(info["unexpected_keys"]):
+        site, _, part = name.removeprefix(f"{model.base_model_prefix}.").rpartition(".")
+        places = {site, f"{model.base_model_prefix}.{site}"}
+        holders = {place.rpartition(".")[0] for place in places}
+        if part in PARTS and (places | holders) & modules:  # not of a layer or head that the model lacks
+            raise ValueError(
+                f"{source or 'the state'} holds {name}, and the model that its configuration builds has no "
+                "such RAF: load it with its own configuration"
+            )
+
+
 def _parameters(model: PreTrainedModel, part: nn.Module) -> list[str]:
     """The names in the model of the parameters of a part of it."""
     inside = {id(parameter) for parameter in part.parameters()}
@@ -181,7 +203,8 @@ def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any
     Raises:
         ValueError: naming the tensor.
     """
-    names = {f"{site}.{part}" for site in rationals(model) for part in ("numerator", "denominator")}
+    parts = ("numerator", "denominator", "numerator_scale", "denominator_scale")
+    names = {f"{site}.{part}" for site in rationals(model) for part in parts}
     folder = Path(str(source))
     if names and not folder.is_dir():
         options = {key: arguments[key] for key in ("cache_dir", "revision") if arguments.get(key)}
@@ -193,6 +216,14 @@ def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any
                 dtype = tensors.get_slice(name).get_dtype()
                 if dtype.startswith("C"):
                     raise ValueError(f"{file} holds {name} as {dtype}; coefficients are real numbers")
+
+
+def _check_scales(model: PreTrainedModel, source: Any) -> None:
+    """Raise ``ValueError`` for a scale that no coefficient can be in units of."""
+    for site, act in rationals(model).items():
+        for scale in (act.numerator_scale, act.denominator_scale):
+            if scale is not None and not scale.is_meta and not bool(((scale > 0) & scale.isfinite()).all()):
+                raise ValueError(f"{source} has scales of {site} that are not above zero: it is damaged")
 
 
 def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Any]:
