@@ -153,3 +153,25 @@ def test_differences_of_models_of_one_class_are_marked() -> None:
     assert table is not None
     assert table.rows[0][-1].endswith("3/0/0*")
     assert table.title.endswith("; * some models predict one class for every input")
+
+
+@pytest.mark.parametrize("option", ["--output_dir", "--model", "--config", "--data_dir"])
+def test_a_path_that_cannot_be_is_one_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", "--task", "rte", option, "a\0b"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("raft: ")
+
+
+def test_what_steers_a_terminal_is_shown_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["\x1b[31mred"]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b[31mred" not in err
+    assert "x1b[31mred" in err
+
+
+def test_a_recipe_that_is_nested_too_deeply_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("corpus: " + "[" * 3000)
+    assert main(["pretrain", "--config", str(tmp_path / "recipe.yaml")]) == 2
+    assert "cannot read the recipe" in capsys.readouterr().err

@@ -546,3 +546,12 @@ def test_two_killed_processes_go_on(tmp_path: Path) -> None:
     assert tiny.join(processes) == [-signal.SIGKILL] * 2
     assert tiny.join(tiny.start(killed, 2, max_steps=20)) == [0, 0], output(killed)
     assert_same_bits(killed, together)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../other/model.safetensors", "a\0b", "\ud800"])
+def test_a_manifest_names_files_of_its_checkpoint_alone(name: str, tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, 3)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"][name] = {"size": 0, "sha256": "0"}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    assert problem(checkpoint) == f"{name} is missing"

@@ -89,7 +89,8 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    # names in files may hold what steers a terminal
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True, highlight=False).print(
         f"[bold red]raft:[/] {line.replace('[', chr(92) + '[')}"
     )

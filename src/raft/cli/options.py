@@ -147,7 +147,7 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
         parser.error(f"unknown option {option!r}{close}" if word.startswith("-") else f"unexpected {word!r}")
     for settings in filter(is_dataclass, parsed):  # and what else there is: the recipe, the remaining words
         check_numbers(settings)
-        _check_not_empty(settings)
+        _check_texts(settings)
     return tuple(parsed[:-1])
 
 
@@ -158,13 +158,16 @@ def _nearest(parser: _Parser, name: str, prefix: str = "") -> str:
     return nearest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
 
 
-def _check_not_empty(settings: Any) -> None:
-    """An empty text mostly comes of a shell's variable that is not set, and stands for the folder here."""
+def _check_texts(settings: Any) -> None:
+    """Refuse texts that are empty, which mostly comes of a shell's variable that is not set, and those with a
+    character that no path can hold."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         given = value if isinstance(value, list) else [value]
         if value != field.default and any(isinstance(each, str) and not each.strip() for each in given):
             raise InputError(f"--{field.name} is empty: give it a value, or leave it out")
+        if any(isinstance(each, str) and "\0" in each for each in given):
+            raise InputError(f"--{field.name} holds a NUL character")
 
 
 def _config_of(words: Sequence[str], parser: _Parser) -> Path | None:
@@ -180,7 +183,7 @@ def _config_of(words: Sequence[str], parser: _Parser) -> Path | None:
 def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> None:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot read the recipe {file}: {reason}") from error
     if not isinstance(values, dict):

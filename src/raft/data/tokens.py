@@ -193,6 +193,11 @@ def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise InputError(f"no tokenizer can be loaded from {name}: {first_line(error)}") from error
     if not knows_words(tokenizer):
         raise InputError(f"{name} has no tokenizer: save the model's there too, by its save_pretrained")
+    limit: Any = tokenizer.model_max_length
+    if not isinstance(limit, (int, float)) or not limit >= 1 or limit % 1:
+        raise InputError(
+            f"the tokenizer of {name} has a model_max_length of {limit!r}: mend its configuration"
+        )
     return tokenizer
 
 

@@ -37,8 +37,14 @@ def unmark(config: dict[str, Any]) -> None:
     """Change a dictionary back to what it was before ``mark``; others stay as they are."""
     for holder in _with_raf(config):
         raf = dict(holder["raf"])
-        for path, value in raf.pop(ORIGINALS, {}).items():
-            _set(holder, path, value)
+        originals = raf.pop(ORIGINALS, {})
+        for path, value in originals.items() if isinstance(originals, dict) else ():
+            try:
+                _set(holder, path, value)
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"the raf block names an activation {path!r}, which the configuration lacks"
+                ) from error
         holder["raf"] = raf
 
 

@@ -113,9 +113,9 @@ def _saved_block(source: Any, arguments: Mapping[str, Any], model_type: str | No
     parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
     own = next((part for part in parts if part.get("model_type") == model_type), whole)
     block = own.get("raf")
-    if block is None:
-        return None
-    return RafConfig.from_dict({key: value for key, value in block.items() if key != ORIGINALS})
+    if isinstance(block, dict):
+        block = {key: value for key, value in block.items() if key != ORIGINALS}
+    return None if block is None else RafConfig.from_dict(block)
 
 
 def _mismatch(original: Callable[..., Any], source: Any, *args: Any, **kwargs: Any) -> str | None:

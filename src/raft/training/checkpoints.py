@@ -217,14 +217,16 @@ def _impossible_state(checkpoint: Path) -> str | None:
 
 
 def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
+    path = checkpoint / name
+    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    if not is_inside or not path.is_file():  # nor is a device one, which could be read for ever
+        return f"{name} is missing"
     try:
-        found = (checkpoint / name).stat().st_size
+        found = path.stat().st_size
         if found != size:
             return f"{name} has {found} bytes instead of {size}"
-        with (checkpoint / name).open("rb") as file:
+        with path.open("rb") as file:
             return None if _digest(file)[1] == digest else f"the content of {name} has changed"
-    except FileNotFoundError:
-        return f"{name} is missing"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
 
