@@ -180,6 +180,11 @@ def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, An
         places = {site, f"{model.base_model_prefix}.{site}"}
         holders = {place.rpartition(".")[0] for place in places}
         if part in PARTS and (places | holders) & modules:  # not of a layer or head that the model lacks
+            if getattr(model, "_hf_peft_config_loaded", False):
+                raise ValueError(
+                    f"{source} holds RAFs for a model that has none: its adapter was trained on a converted "
+                    "model; merge it (merge_and_unload) and save that"
+                )
             raise ValueError(
                 f"{source or 'the state'} holds {name}, and the model that its configuration builds has no "
                 "such RAF: load it with its own configuration"
