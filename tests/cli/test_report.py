@@ -189,6 +189,8 @@ def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
         (["demo", "empty"], "empty holds no run"),
         (["bench"], "bench/results.json holds no comparison of 'raft demo'"),
         (["demo", "--pdf"], "unknown option '--pdf'"),
+        (["demo", "--out", "/"], "cannot write to /: it is a folder"),
+        (["demo", "--out", "x", "--figures", "x"], "--out and --figures are both x"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

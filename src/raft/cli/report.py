@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> None:
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
     check_writable(out)
     if settings.figures is not None:
+        if Path(settings.figures).resolve() == out.resolve():
+            raise InputError(f"--out and --figures are both {out}: the one is a file, the other a folder")
         files = write_figures(sections, Path(settings.figures))
         figures = len({file.stem for file in files})
         console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
