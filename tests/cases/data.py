@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ ROWS = [{"text": f"anna sees the {WORDS[i % 9]}", "label": "pos" if i % 2 else "
 MANY = [{"text": f"{' '.join(WORDS)} {i}", "label": "pos" if i % 2 else "neg"} for i in range(400)]
 
 
-def said(function: object, *words: object) -> str:
+def said(function: Callable[[], str]) -> str:
     """An outcome, with what the log said before it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logging.getLogger("raft").addHandler(handler)
     try:
-        outcome = function(*words)  # type: ignore[operator]
+        outcome = function()
     finally:
         logging.getLogger("raft").removeHandler(handler)
     return f"{outcome} | {stream.getvalue()}"

@@ -146,9 +146,10 @@ def _set_raf(model: PreTrainedModel, found: Sequence[Site], config: RafConfig) -
 def _move_owners_first(model: PreTrainedModel) -> None:
     """Let a shared RAF stand at the first of its places, where a model that is built has it; the place that
     held it may have been moved back, or taken out of the model."""
-    places: dict[int, Site] = {id(site.activation): site for site in sites(model)}
+    found = sites(model)
+    places = {id(site.activation): site for site in found}
     seen: set[int] = set()
-    for site in sites(model):
+    for site in found:
         act = site.activation
         if isinstance(act, SharedRational) and id(act.shared) not in seen:
             shared = act.shared

@@ -211,11 +211,11 @@ def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any
     parts = ("numerator", "denominator", "numerator_scale", "denominator_scale")
     names = {f"{site}.{part}" for site in rationals(model) for part in parts}
     folder = Path(str(source))
-    if names and not folder.is_dir():
+    if not folder.is_dir():
         options = {key: arguments[key] for key in ("cache_dir", "revision") if arguments.get(key)}
         cached = try_to_load_from_cache(str(source), "config.json", **options)
         folder = Path(cached).parent if isinstance(cached, str) else folder
-    for file in sorted(folder.glob("*.safetensors")) if names else ():
+    for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as tensors:
             for name in names.intersection(tensors.keys()):
                 dtype = tensors.get_slice(name).get_dtype()
