@@ -25,7 +25,7 @@ from raft.analysis.measures import Domain, domain_of_all
 from raft.analysis.shape_figures import Evolution, distances_figure, panels_figure
 from raft.analysis.snapshots import read_snapshots
 from raft.coefficients.closed_form import RationalFunction
-from raft.data.corpora import open_corpus
+from raft.data.text.corpora import open_corpus
 from raft.hf.inputs import InputHistogram, count_inputs
 
 ROOT = Path(__file__).parents[1]

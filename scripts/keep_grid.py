@@ -14,9 +14,9 @@ from pathlib import Path
 import yaml
 
 from keep_run import clear
-from raft.analysis.grid import RESULTS, SEARCH, cell_key, read_results
 from raft.experiments.grid import CELL
-from raft.training.watching import SNAPSHOTS
+from raft.report.tables.grid import RESULTS, SEARCH, cell_key, read_results
+from raft.training.monitoring import SNAPSHOTS
 
 SETTING = ("task", "model", "activation", "tuning", "train_examples")
 FILES = (RESULTS, "tables.md", "tables.tex")

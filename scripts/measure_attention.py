@@ -16,9 +16,9 @@ from transformers import BertConfig
 
 from raft.benchmarks.step import MASKED
 from raft.benchmarks.timing import in_turn, ratio
+from raft.pretraining.pretrain import build_model
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
 from raft.training.masked_lm import masked_lm_loss
-from raft.training.pretrain import build_model
 
 FILE = Path(__file__).parents[1] / "results" / "cpu-attention" / "results.csv"
 VOCABULARY = 4096

@@ -14,13 +14,13 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from raft.analysis.callback import RafCallback
+from raft.callbacks import RafCallback
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
 from raft.experiments.results import machine
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.run import read_text, run
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.pretraining_run import read_text, run
-from raft.training.recipe import PretrainingRecipe
 
 ROOT = Path(__file__).parents[1]
 EVENTS = ("on_train_begin", "on_step_end", "on_train_end")

@@ -22,11 +22,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from raft.data.subsets import select
+from raft.data.tasks.subsets import select
 from raft.experiments.comparison import SEEDS
 from raft.experiments.results import machine
-from raft.training.finetuning_run import FinetuningRecipe
-from raft.training.task_source import Sources
+from raft.finetuning.run import FinetuningRecipe
+from raft.finetuning.task_source import Sources
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = {

@@ -32,10 +32,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from raft.data.corpora import Corpus, Part, open_corpus
-from raft.data.masking import MaskedSequences
-from raft.data.order import RandomOrder
-from raft.data.token_store import corpus_tokenizer, tokenize_corpus
+from raft.data.text.corpora import Corpus, Part, open_corpus
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.order import RandomOrder
+from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.experiments.results import machine
 
 SHARD_BYTES = 250_000_000

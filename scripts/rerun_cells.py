@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from raft.analysis.grid import RESULTS, of_tuned_tasks, read_results, short_names
 from raft.experiments.grid import GridRecipe
-from raft.training.finetuning_run import UNTRAINED, FinetuningRecipe
+from raft.finetuning.run import UNTRAINED, FinetuningRecipe
+from raft.report.tables.grid import RESULTS, of_tuned_tasks, read_results, short_names
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 

@@ -8,7 +8,7 @@ twice:
     the text of a file of ``results/``;
 ``<!-- table: cpu-step/results.csv: model, milliseconds, ratio -->``
     columns of a file there; ``ratio`` is a value with its interval;
-``<!-- options: raft.cli.convert.ConvertSettings -->``
+``<!-- options: raft.cli.commands.convert.ConvertSettings -->``
     the options of a command, out of the dataclass that they are.
 """
 

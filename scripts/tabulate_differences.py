@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from raft.analysis.pretraining import losses_by_step
-from raft.analysis.text_table import TextTable
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.statistics import over_seeds
+from raft.report.tables.pretraining import losses_by_step
+from raft.report.tables.text_table import TextTable
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from raft.analysis.text_table import TextTable
-from raft.training.pretraining_run import PretrainingResult
+from raft.pretraining.run import PretrainingResult
+from raft.report.tables.text_table import TextTable
 
 
 def main() -> None:

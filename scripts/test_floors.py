@@ -1,7 +1,7 @@
 """Run the suite's core with the oldest releases that pyproject.toml allows, or with others.
 
 python scripts/test_floors.py
-python scripts/test_floors.py --pin transformers==5.16.* --tests tests/training/test_tuning.py
+python scripts/test_floors.py --pin transformers==5.16.* --tests tests/finetuning/test_tuning.py
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CORE = (
     "tests/test_modules.py",
     "tests/kernels/test_dispatch.py",
     "tests/hf/test_hf.py",
-    "tests/hf/test_saved_rafs.py",
+    "tests/hf/saving/test_saved_rafs.py",
     "tests/hf/test_peft.py",
     "tests/hf/test_fsdp.py",
     "tests/models/test_modeling_raft_bert.py",
     "tests/training/test_training.py",
-    "tests/training/test_tuning.py",
+    "tests/finetuning/test_tuning.py",
     "tests/training/test_checkpoints.py",
     "tests/cli/test_finetune.py",
     "tests/cli/test_pretrain.py",
-    "tests/data/test_readers.py",
-    "tests/data/test_corpora.py",
-    "tests/data/test_table_dataset.py",
+    "tests/data/text/test_readers.py",
+    "tests/data/text/test_corpora.py",
+    "tests/data/tasks/test_table_dataset.py",
     "tests/data/test_hub.py",
 )
 

@@ -320,7 +320,7 @@ def only_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands stop when their parser has taken all words, in the folder of the repository."""
     monkeypatch.chdir(ROOT)
     for name in COMMANDS:
-        module = import_module(f"raft.cli.{name.replace('-', '_')}")
+        module = import_module(f"raft.cli.commands.{name.replace('-', '_')}")
         for parser in ("parse", "parse_recipe"):
             if hasattr(module, parser):
                 monkeypatch.setattr(module, parser, stopping(getattr(module, parser)))

@@ -13,7 +13,7 @@ from transformers import AutoModel, BertConfig, BertModel
 import raft
 from raft.coefficients import sensitivities
 from raft.modules import ResidualRational
-from raft.training.watching import coefficients
+from raft.training.monitoring import coefficients
 from tests.hf.architectures import TINY, scrambled, texts
 
 RAFS = {

@@ -11,12 +11,12 @@ from rich.console import Console
 from transformers import BertConfig, BertForMaskedLM
 
 import raft
-from raft.analysis.comparison import console_table, markdown_table, summary
 from raft.analysis.curves import curves
-from raft.analysis.pretraining import FEW, curves_figure, differences_figure
-from raft.data.masking import MaskedSequences
+from raft.data.text.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
-from raft.training.pretraining_run import PretrainingResult
+from raft.pretraining.run import PretrainingResult
+from raft.report.tables.demo import console_table, markdown_table, summary
+from raft.report.tables.pretraining import FEW, curves_figure, differences_figure
 from tests.experiments.test_experiments import results
 from tests.training.test_training import SEQUENCES, TOKENIZER, config
 

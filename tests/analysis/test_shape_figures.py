@@ -13,10 +13,10 @@ from PIL import Image
 from raft.analysis.distances import distance_matrix
 from raft.analysis.learned import short_names
 from raft.analysis.measures import Domain
-from raft.analysis.score_figures import scores_figure
 from raft.analysis.shape_figures import Evolution, difference, distances_figure, panels_figure
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
+from raft.report.score_figures import scores_figure
 
 LINE, DOUBLE = RationalFunction((0.0, 1.0), ()), RationalFunction((0.0, 2.0), ())
 SITES = ["bert.encoder.layer.0.intermediate.act", "bert.encoder.layer.1.intermediate.act"]

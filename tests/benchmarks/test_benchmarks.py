@@ -18,7 +18,7 @@ from torch import nn
 
 from raft.benchmarks import kernel
 from raft.benchmarks.timing import in_turn, ratio
-from raft.cli import bench
+from raft.cli.commands import bench
 from raft.cli.main import main
 from raft.errors import InputError
 from raft.kernels import cpu

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from raft.data.tokens import train_tokenizer
+from raft.data.text.tokens import train_tokenizer
 from tests.cases.replay import GRID, WORDS, case, command, documents, glue, pretrain, take
 
 ROWS = [{"text": f"anna sees the {WORDS[i % 9]}", "label": "pos" if i % 2 else "neg"} for i in range(40)]

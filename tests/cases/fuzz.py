@@ -21,15 +21,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from raft.cli.convert import ConvertSettings
-from raft.cli.grid import GridOptions
-from raft.cli.inspect import InspectSettings
-from raft.cli.report import ReportSettings
-from raft.cli.transfer import TransferSettings
+from raft.cli.commands.convert import ConvertSettings
+from raft.cli.commands.grid import GridOptions
+from raft.cli.commands.inspect import InspectSettings
+from raft.cli.commands.report import ReportSettings
+from raft.cli.commands.transfer import TransferSettings
 from raft.experiments.grid import GridRecipe
+from raft.finetuning.run import FinetuningRecipe
+from raft.pretraining.recipe import PretrainingRecipe
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetuning_run import FinetuningRecipe
-from raft.training.recipe import PretrainingRecipe
 from tests.cases.replay import FINETUNE, GRID, PRETRAIN, command, documents, glue, take
 
 SECONDS = 10.0

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.cli.main import main
-from raft.data.tokens import train_tokenizer
+from raft.data.text.tokens import train_tokenizer
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,

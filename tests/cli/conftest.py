@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from transformers import BertConfig
 
-from raft.data.tokens import train_tokenizer
-from raft.training.pretrain import build_model, save
+from raft.data.text.tokens import train_tokenizer
+from raft.pretraining.pretrain import build_model, save
 
 PLACES = ["garden", "harbour", "library", "market"]
 

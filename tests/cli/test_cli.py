@@ -135,7 +135,7 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def fill(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
 
-    monkeypatch.setattr("raft.cli.bench.main", fill)
+    monkeypatch.setattr("raft.cli.commands.bench.main", fill)
     assert main(["bench", "step"]) == 1
     assert capsys.readouterr().err == "raft: CUDA out of memory: smaller batches need less memory\n"
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from raft.cli.main import main
-from raft.data.submission import write_lines
+from raft.data.tasks.submission import write_lines
 from tests.report import run_folders
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

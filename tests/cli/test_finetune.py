@@ -24,9 +24,9 @@ from transformers import (
 
 import raft
 from raft.cli.main import main
-from raft.data.squad import load_squad
-from raft.data.squad_answers import read_predictions
-from raft.data.squad_scores import score
+from raft.data.squad.answers import read_predictions
+from raft.data.squad.questions import load_squad
+from raft.data.squad.scores import score
 from raft.hf import rationals
 from tests.cli.conftest import PLACES
 

@@ -20,15 +20,15 @@ import yaml
 from transformers import AutoModel
 
 import raft
-from raft.analysis.grid import differences_table, frame, rates_table, scores_table
 from raft.cli import slurm
-from raft.cli.grid import parsed, shares
+from raft.cli.commands.grid import parsed, shares
 from raft.cli.main import main
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
+from raft.finetuning.run import FinetuningRecipe, is_raft
+from raft.pretraining.run import PretrainingResult
+from raft.report.tables.grid import differences_table, frame, rates_table, scores_table
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetuning_run import FinetuningRecipe, is_raft
-from raft.training.pretraining_run import PretrainingResult
 
 RECIPE = """
 tasks: [rte]
@@ -254,7 +254,7 @@ def test_a_data_set_of_ones_own_is_run_once_by_its_name(tmp_path: Path) -> None:
 def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("raft.cli.grid.usable_cores", lambda: 16)
+    monkeypatch.setattr("raft.cli.commands.grid.usable_cores", lambda: 16)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert shares(1) == [{}]
     assert shares(3) == [{"OMP_NUM_THREADS": "5"}] * 3
@@ -288,7 +288,7 @@ def test_jobs_of_a_cluster_share_the_cells(
         return jobs[-1]
 
     monkeypatch.setattr(slurm, "CLUSTER", "local")
-    monkeypatch.setattr("raft.cli.grid.submit", submit)
+    monkeypatch.setattr("raft.cli.commands.grid.submit", submit)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert main(["grid", "--config", str(recipe), "--slurm", "--processes", "2"]) == 0
     out = capsys.readouterr().out

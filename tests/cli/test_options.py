@@ -11,22 +11,22 @@ import pandas as pd
 import pytest
 import torch
 
-from raft.analysis.grid import differences_table
 from raft.bounds import BOUNDS
-from raft.cli.bench import FinetuningSettings, PretrainingSettings
-from raft.cli.convert import ConvertSettings
-from raft.cli.demo import DemoSettings
-from raft.cli.grid import GridOptions
-from raft.cli.inspect import InspectSettings
+from raft.cli.commands.bench import FinetuningSettings, PretrainingSettings
+from raft.cli.commands.convert import ConvertSettings
+from raft.cli.commands.demo import DemoSettings
+from raft.cli.commands.grid import GridOptions
+from raft.cli.commands.inspect import InspectSettings
+from raft.cli.commands.pretrain import _parsed
 from raft.cli.main import main
-from raft.cli.pretrain import _parsed
 from raft.cli.slurm import SlurmOptions
 from raft.errors import InputError
 from raft.experiments.grid import GridRecipe
+from raft.finetuning.run import FinetuningRecipe
 from raft.hf import RafConfig
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.report.tables.grid import differences_table
 from raft.training.arguments import RaftTrainingArguments, is_slow_bfloat16
-from raft.training.finetuning_run import FinetuningRecipe
-from raft.training.recipe import PretrainingRecipe
 
 CHECKED_ELSEWHERE = {"degrees", "interval", "local_rank"}
 """By ``RafConfig``, as a pair, and by nobody: torchrun sets it."""

@@ -24,13 +24,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import raft
 from raft.cli import slurm
+from raft.cli.commands.report import main as report_main
 from raft.cli.main import main
-from raft.cli.report import main as report_main
 from raft.coefficients import named_fit
 from raft.experiments.pretraining import PretrainingComparison
 from raft.hf import rationals
+from raft.pretraining.variants import folder_name
 from raft.training.checkpoints import seal
-from raft.training.variants import folder_name
 
 WORDS = ["old", "red", "big", "shy", "odd", "mad", "wet", "dry"]
 RECIPE = """
@@ -508,7 +508,7 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
         return jobs[-1]
 
     monkeypatch.setattr(slurm, "CLUSTER", "local")
-    monkeypatch.setattr("raft.cli.pretrain.submit", submit)
+    monkeypatch.setattr("raft.cli.commands.pretrain.submit", submit)
     status, out, _ = run(*words, "--slurm")
     assert status == 0
     assert "Submitted job" in out

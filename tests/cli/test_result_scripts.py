@@ -16,7 +16,7 @@ from raft.cli.main import main
 from raft.errors import InputError
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
-from raft.training.pretraining_run import PretrainingResult
+from raft.pretraining.run import PretrainingResult
 from tests.stored_scripts import load_script
 
 WORDS = [

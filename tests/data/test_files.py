@@ -15,10 +15,10 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from raft.data.corpora import first_texts, open_corpus
 from raft.data.files import bare_name, data_files, format_of, part_of, suffix_of
-from raft.data.table_dataset import load_table
-from raft.data.tasks import Example
+from raft.data.tasks.table_dataset import load_table
+from raft.data.tasks.task import Example
+from raft.data.text.corpora import first_texts, open_corpus
 from raft.errors import InputError
 
 ROWS = [{"text": f"text number {i}", "label": i % 3} for i in range(30)]

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raft.data import hub, token_store
-from raft.data.corpora import open_corpus
+from raft.data import hub
 from raft.data.hub import CachedStream, open_hub
-from raft.data.token_store import tokenize_corpus
-from raft.data.tokens import train_tokenizer
+from raft.data.text import token_store
+from raft.data.text.corpora import open_corpus
+from raft.data.text.token_store import tokenize_corpus
+from raft.data.text.tokens import train_tokenizer
 from raft.errors import InputError
 
 TEXTS = [f"The quick brown fox number {i} jumps over the lazy dogs of street {i * 7}." for i in range(700)]

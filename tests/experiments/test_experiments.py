@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from raft.data.tasks import Task
+from raft.data.tasks.task import Task
 from raft.errors import InputError
 from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
 from raft.experiments.results import Results, Row, run_folder
 from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
-from raft.training.pretrain import Pretrained
-from raft.training.pretraining_run import PretrainingResult
+from raft.pretraining.pretrain import Pretrained
+from raft.pretraining.run import PretrainingResult
 
 
 def results() -> Results:

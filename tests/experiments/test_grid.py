@@ -11,9 +11,9 @@ import pytest
 from raft.experiments.cells import CellFolder
 from raft.experiments.comparison import SEEDS
 from raft.experiments.grid import Grid, GridRecipe
+from raft.finetuning.run import FinetuningRecipe, FinetuningResult
+from raft.finetuning.task_source import RESULT
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetuning_run import FinetuningRecipe, FinetuningResult
-from raft.training.task_source import RESULT
 
 
 @pytest.mark.parametrize(

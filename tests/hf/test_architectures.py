@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import raft
-from raft.hf.adapters import expose
 from raft.hf.config import SITES
+from raft.hf.sites.adapters import expose
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from tests.hf.architectures import ARCHITECTURES, TINY, Architecture, scrambled
 
@@ -44,10 +44,10 @@ def test_every_site_is_found(name: str) -> None:
     architecture = ARCHITECTURES[name]
     model = architecture.build()
     expose(model, SITES)
-    kinds = Counter(site.kind for site in raft.hf.sites(model))
+    kinds = Counter(site.kind for site in raft.hf.find_sites(model))
     expected = {"ffn": architecture.ffn, "pooler": architecture.pooler, **architecture.others}
     assert kinds == Counter({kind: count for kind, count in expected.items() if count})
-    layers = [site.layer for site in raft.hf.sites(model) if site.kind == "ffn"]
+    layers = [site.layer for site in raft.hf.find_sites(model) if site.kind == "ffn"]
     assert set(layers) == ({0, 1} if architecture.ffn > 1 else {0})
 
 
@@ -64,12 +64,12 @@ def test_making_an_activation_a_module_changes_nothing(name: str) -> None:
 def test_a_whole_model_with_adapters_can_be_pickled_and_reverted(name: str, tmp_path: Path) -> None:
     model, inputs = ARCHITECTURES[name].build(), ARCHITECTURES[name].inputs()
     classes = [type(module) for module in model.modules()]
-    kinds = Counter(site.kind for site in raft.hf.sites(model))
+    kinds = Counter(site.kind for site in raft.hf.find_sites(model))
     with pytest.raises(ValueError, match=r"has no .* activation that can be replaced"):
         raft.convert(model, {"sites": SITES, "layers": [7]})
     assert [type(module) for module in model.modules()] == classes  # a refusal leaves it alone
     expose(model, SITES)
-    more = set(Counter(site.kind for site in raft.hf.sites(model)) - kinds)
+    more = set(Counter(site.kind for site in raft.hf.find_sites(model)) - kinds)
     raft.convert(model, {"sites": sorted(more)})
     torch.save(model, tmp_path / "model.pt")
     again = torch.load(tmp_path / "model.pt", weights_only=False)
@@ -195,7 +195,7 @@ def test_the_raf_block_builds_rafts_of_any_architecture(name: str) -> None:
     architecture = ARCHITECTURES[name]
     model = architecture.build(raf={"degrees": [3, 2]})
     acts = raft.hf.rationals(model)
-    sites = [site for site in raft.hf.sites(model) if site.kind == "ffn"]
+    sites = [site for site in raft.hf.find_sites(model) if site.kind == "ffn"]
     assert len(sites) == architecture.ffn
     mixtures = {site.experts for site in sites if site.experts}
     assert len(acts) == len([site for site in sites if not site.experts]) + len(mixtures)

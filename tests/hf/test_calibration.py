@@ -10,7 +10,7 @@ from scipy import stats
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 import raft
-from raft.data.tokens import train_tokenizer
+from raft.data.text.tokens import train_tokenizer
 from raft.hf import calibration
 from raft.hf.calibration import Seen
 from tests.hf.architectures import TINY

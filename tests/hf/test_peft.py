@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
 from raft.hf.peft import peft_modules
-from raft.training.watching import coefficients
+from raft.training.monitoring import coefficients
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 from tests.hf.test_hf import IDS, logits
 

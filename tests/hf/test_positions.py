@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 import raft
-from raft.data.tokens import train_tokenizer
+from raft.data.text.tokens import train_tokenizer
 from raft.hf import rationals
 from raft.hf.positions import max_positions
 

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import save_file
 
 import raft
-from raft.analysis.grid import frame
-from raft.cli.grid import write_results
+from raft.cli.commands.grid import write_results
 from raft.experiments.grid import GridRecipe
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import over_seeds
+from raft.finetuning.run import FinetuningResult
 from raft.hf.inputs import InputHistogram
-from raft.report.page import Section, page
-from raft.training.finetuning_run import FinetuningResult
-from raft.training.pretraining_run import PretrainingResult
-from raft.training.watching import write_inputs, write_snapshot
+from raft.pretraining.run import PretrainingResult
+from raft.report.page.page import Section, page
+from raft.report.tables.grid import frame
+from raft.training.monitoring import write_inputs, write_snapshot
 from tests.experiments.test_experiments import results
 
 LAYERS = [f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(11)]

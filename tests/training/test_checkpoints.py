@@ -21,7 +21,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from raft.data.masking import MaskedSequences
+from raft.data.text.masking import MaskedSequences
 from raft.errors import InputError, TrainingError, TrainingStopped
 from raft.training import checkpoints, stopping
 from raft.training.checkpoints import checkpoints_in, newest_valid, problem, rotate, seal, step_of

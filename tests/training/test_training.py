@@ -17,17 +17,17 @@ from torch._dynamo.utils import counters
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback, default_data_collator
 
 import raft
-from raft.data.masking import IGNORED, MaskedSequences, collate
-from raft.data.subsets import draw
-from raft.data.tasks import Example, Task
-from raft.data.tokens import pack, train_tokenizer
+from raft.data.tasks.subsets import draw
+from raft.data.tasks.task import Example, Task
+from raft.data.text.masking import IGNORED, MaskedSequences, collate
+from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError, TrainingError
+from raft.finetuning.data import sentence_data
+from raft.finetuning.finetune import finetune
+from raft.pretraining.pretrain import build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import finetune
-from raft.training.finetuning_data import sentence_data
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import adamw, param_groups, schedule
-from raft.training.pretrain import build_model, pretrain, save
 from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
 

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from transformers import BertConfig
 
-from raft.data.masking import MaskedSequences
-from raft.data.tokens import pack, train_tokenizer
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.tokens import pack, train_tokenizer
+from raft.pretraining.pretrain import build_model
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.pretrain import build_model
-from raft.training.processes import leave
+from raft.training.distributed import leave
 from raft.training.stopping import StopOnSignal
 from raft.training.trainer import RaftTrainer
 

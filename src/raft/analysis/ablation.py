@@ -16,7 +16,7 @@ from raft.analysis.measured import twin_of
 from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
 from raft.coefficients.functions import canonical_name
 from raft.hf.inputs import InputHistogram
-from raft.hf.sites import rationals
+from raft.hf.sites.find import rationals
 from raft.modules import TORCH_FUNCTIONS, Rational
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from raft.coefficients.functions import FUNCTIONS, canonical_name
-from raft.data.masking import MaskedSequences
+from raft.data.text.masking import MaskedSequences
 from raft.functional import rational
 from raft.hf.inputs import InputHistogram, recorded_inputs
-from raft.hf.sites import rationals
+from raft.hf.sites.find import rationals
 
 Array = NDArray[np.float64]
 

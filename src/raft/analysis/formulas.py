@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from keyword import iskeyword
 
 from raft.analysis.learned import short_names
-from raft.analysis.text_table import latex_escaped
 from raft.coefficients.closed_form import RationalFunction
+from raft.report.tables.text_table import latex_escaped
 
 KINDS = (".json", ".tex", ".py")
 

@@ -20,7 +20,7 @@ from raft.files import read_json
 from raft.functional import rational
 from raft.hf.inputs import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
-from raft.training.watching import INPUTS, SNAPSHOTS
+from raft.training.monitoring import INPUTS, SNAPSHOTS
 
 Array = NDArray[np.float64]
 

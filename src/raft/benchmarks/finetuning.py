@@ -20,14 +20,14 @@ from transformers import (
 )
 
 from raft.benchmarks.timing import Ratio, ratio
-from raft.data.subsets import select
-from raft.data.tasks import evaluate
+from raft.data.tasks.subsets import select
+from raft.data.tasks.task import evaluate
+from raft.finetuning.data import predictions, sentence_data
+from raft.finetuning.finetune import KEEP, RAF
+from raft.finetuning.run import FinetuningRecipe, run_finetuning
+from raft.finetuning.task_source import Sources
 from raft.hf.loading import load_pretrained
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import KEEP, RAF
-from raft.training.finetuning_data import predictions, sentence_data
-from raft.training.finetuning_run import FinetuningRecipe, run_finetuning
-from raft.training.task_source import Sources
 
 PLAIN = "transformers.Trainer"
 WAYS = {"raft, FAFT": KEEP, "raft, RAFT": RAF}

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from raft.benchmarks.timing import Ratio, ratio
-from raft.data.masking import MaskedSequences
+from raft.data.text.masking import MaskedSequences
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
 

@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from raft.benchmarks.timing import Ratio, in_turn, ratio
-from raft.data.masking import predicted_positions
+from raft.data.text.masking import predicted_positions
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups
 

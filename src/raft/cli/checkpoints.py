@@ -8,7 +8,7 @@ import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft import models
-from raft.data.tokens import check_folder, read_tokenizer
+from raft.data.text.tokens import check_folder, read_tokenizer
 from raft.errors import InputError
 from raft.hf.loading import load_config, load_pretrained
 

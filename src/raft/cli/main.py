@@ -31,7 +31,7 @@ COMMANDS = {
 
 def command(name: str) -> Callable[[Sequence[str]], None]:
     """What runs a command, given the rest of the words."""
-    found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.{name}").main
+    found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
     return found
 
 

@@ -20,7 +20,7 @@ from huggingface_hub import HfApi
 
 from raft.data.cache import cache_directory, key_of, make_folder
 from raft.data.files import check_columns
-from raft.data.readers import ROWS, read_texts
+from raft.data.text.readers import ROWS, read_texts
 from raft.errors import InputError
 from raft.files import write_text
 

@@ -17,25 +17,25 @@ from transformers import PreTrainedTokenizerFast
 
 from raft.bounds import check_numbers
 from raft.coefficients.functions import canonical_name
-from raft.data.corpora import load_corpus
-from raft.data.glue import load_glue
-from raft.data.masking import MaskedSequences, unigram_loss
-from raft.data.sentence_tasks import sentence_tasks
-from raft.data.subsets import draw
-from raft.data.tasks import Task
-from raft.data.tokens import pack, train_tokenizer
+from raft.data.tasks.glue import load_glue
+from raft.data.tasks.sentence_tasks import sentence_tasks
+from raft.data.tasks.subsets import draw
+from raft.data.tasks.task import Task
+from raft.data.text.corpora import load_corpus
+from raft.data.text.masking import MaskedSequences, unigram_loss
+from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
 from raft.experiments.statistics import over_seeds, over_sequences
+from raft.finetuning.data import sentence_data
+from raft.finetuning.finetune import finetune
 from raft.hf import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import NEIGHBOURS
+from raft.pretraining.pretrain import Pretrained, build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import finetune
-from raft.training.finetuning_data import sentence_data
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups
-from raft.training.pretrain import Pretrained, build_model, pretrain, save
 
 SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)
 """The paper's seeds."""

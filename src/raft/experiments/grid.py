@@ -19,9 +19,8 @@ from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
 from raft.files import read_json, write_text
-from raft.training.arguments import RaftTrainingArguments
-from raft.training.finetune import KEEP, RAF
-from raft.training.finetuning_run import (
+from raft.finetuning.finetune import KEEP, RAF
+from raft.finetuning.run import (
     UNTRAINED,
     FinetuningRecipe,
     FinetuningResult,
@@ -29,10 +28,11 @@ from raft.training.finetuning_run import (
     is_raft,
     run_finetuning,
 )
-from raft.training.pretraining_run import RESULT, PretrainingResult
-from raft.training.task_source import Sources
-from raft.training.transfer import TransferError, check_transfer
-from raft.training.tuning import WITH_RAFS, WITHOUT_RAFS
+from raft.finetuning.task_source import Sources
+from raft.finetuning.transfer import TransferError, check_transfer
+from raft.finetuning.tuning import WITH_RAFS, WITHOUT_RAFS
+from raft.pretraining.run import RESULT, PretrainingResult
+from raft.training.arguments import RaftTrainingArguments
 
 CELL = "cell.json"
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"

@@ -17,10 +17,10 @@ from raft.errors import InputError
 from raft.experiments.results import machine
 from raft.experiments.statistics import Difference, over_seeds
 from raft.files import read_json, write_text
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.run import PretrainingResult, PretrainingText, run
+from raft.pretraining.variants import folder_name, twin_among, variant_arguments, variant_recipe
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.pretraining_run import PretrainingResult, PretrainingText, run
-from raft.training.recipe import PretrainingRecipe
-from raft.training.variants import folder_name, twin_among, variant_arguments, variant_recipe
 
 COMPARISON = "comparison.json"
 

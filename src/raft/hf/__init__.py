@@ -3,11 +3,11 @@
 from raft.hf.config import RafConfig
 from raft.hf.conversion import convert, freeze, revert, unfreeze
 from raft.hf.conversion_report import ConversionReport
-from raft.hf.foreign import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
+from raft.hf.foreign.load import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
 from raft.hf.fsdp import shard_rationals
-from raft.hf.hooks import install
 from raft.hf.peft import peft_modules
-from raft.hf.sites import Site, rationals, sites
+from raft.hf.saving.hooks import install
+from raft.hf.sites.find import Site, find_sites, rationals
 
 __all__ = [
     "ConversionReport",
@@ -16,6 +16,7 @@ __all__ = [
     "Site",
     "convert",
     "convert_checkpoint",
+    "find_sites",
     "freeze",
     "install",
     "peft_modules",
@@ -24,6 +25,5 @@ __all__ = [
     "read_checkpoint",
     "revert",
     "shard_rationals",
-    "sites",
     "unfreeze",
 ]

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.loading import NO_REMOTE_CODE
 from raft.hf.positions import max_positions
-from raft.hf.sites import Site
+from raft.hf.sites.find import Site
 
 SAMPLES = 200_000
 """Inputs that are kept of each site, drawn alike from all that it sees; the extremes are kept besides."""

@@ -17,12 +17,12 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
-from raft.hf.adapters import conceal, expose
-from raft.hf.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
 from raft.hf.calibration import Calibration, Seen, observe
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
-from raft.hf.sites import Site, learned_sites, rationals, sites
+from raft.hf.saving.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
+from raft.hf.sites.adapters import conceal, expose
+from raft.hf.sites.find import Site, find_sites, learned_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
@@ -102,7 +102,7 @@ def convert(
         )
     _check_learned(model, config)
     expose(model, config.sites)
-    found = [site for site in sites(model) if is_chosen(site, config)]
+    found = [site for site in find_sites(model) if is_chosen(site, config)]
     try:
         _check_groups(model, config, found)
         _check_kinds(model, config, found)
@@ -149,7 +149,7 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     """
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
-    for site in sites(model):
+    for site in find_sites(model):
         act = site.activation
         if isinstance(act, (Rational, SharedRational)) and act.replaced:
             site.put(act.replaced[0])
@@ -194,7 +194,7 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site
     missing = [kind for kind in asked if not any(site.kind == kind for site in found)]
     if not missing:
         return
-    there = Counter(site.kind for site in sites(model))
+    there = Counter(site.kind for site in find_sites(model))
     has = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none that can be reached"
     raise ValueError(
         f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
@@ -221,7 +221,7 @@ def _check_groups(model: PreTrainedModel, config: RafConfig, found: Sequence[Sit
 
 def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
     layers: dict[str | None, int] = {}
-    for site in sites(model):
+    for site in find_sites(model):
         if site.kind == "ffn" and site.layer is not None:
             layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
     missing = config.missing_layers(layers.values())
@@ -265,7 +265,7 @@ def replace_activations(
     """
     _check_learned(model, config)
     expose(model, config.sites)
-    chosen = [site for site in sites(model) if is_chosen(site, config)]
+    chosen = [site for site in find_sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, Rational]] = {}
     pooled = _pooled(chosen, config, seen or {})
     report = ConversionReport()

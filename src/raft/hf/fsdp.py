@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from raft.hf.sites import rationals
+from raft.hf.sites.find import rationals
 
 if TYPE_CHECKING:  # some builds of torch have no distributed package
     from torch.distributed.device_mesh import DeviceMesh

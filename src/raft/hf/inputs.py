@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.calibration import Calibration, mask_name, run_over, without_padding
-from raft.hf.sites import rationals
+from raft.hf.sites.find import rationals
 
 Array = NDArray[np.float64]
 

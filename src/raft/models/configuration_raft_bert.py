@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from raft.hf.config import RafConfig
-from raft.hf.saved_config import unmark
+from raft.hf.saving.saved_config import unmark
 
 RANDOM, NEIGHBOURS = "random", "neighbours"
 ATTENTION_INITS = (RANDOM, NEIGHBOURS)

@@ -10,8 +10,8 @@ import matplotlib as mpl
 
 from raft.analysis.figures import STYLE, write_figure
 from raft.files import replacing
-from raft.report.blocks import Block, Drawing, Gallery
-from raft.report.page import Section
+from raft.report.page.blocks import Block, Drawing, Gallery
+from raft.report.page.page import Section
 
 KINDS = ("pdf", "svg", "png")
 DPI = 200

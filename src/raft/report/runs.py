@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raft.analysis.grid import RESULTS as GRID_RESULTS
 from raft.errors import InputError
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
 from raft.experiments.results import RESULTS
-from raft.report.demo_section import demo_section
-from raft.report.finetuning_section import finetuning_section
-from raft.report.grid_section import grid_section
-from raft.report.page import Section
-from raft.report.pretraining_section import pretraining_section
-from raft.training.pretraining_run import RESULT, PretrainingResult
-from raft.training.task_source import RESULT as FINETUNING
+from raft.finetuning.task_source import RESULT as FINETUNING
+from raft.pretraining.run import RESULT, PretrainingResult
+from raft.report.page.demo_section import demo_section
+from raft.report.page.finetuning_section import finetuning_section
+from raft.report.page.grid_section import grid_section
+from raft.report.page.page import Section
+from raft.report.page.pretraining_section import pretraining_section
+from raft.report.tables.grid import RESULTS as GRID_RESULTS
 
 
 def kind(folder: Path) -> str | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from raft.data.masking import MaskedSequences, predicted_positions
+from raft.data.text.masking import MaskedSequences, predicted_positions
 
 
 def masked_lm_loss(
@@ -26,8 +26,8 @@ def masked_lm_loss(
         model: a ``…ForMaskedLM``.
         input_ids: ``[B, L]``, without padding.
         labels: ``[B, L]``, −100 where nothing is predicted.
-        predicted: ``raft.data.masking.predicted_positions`` of the labels, for which the host waits for a GPU
-            where they are not given.
+        predicted: ``raft.data.text.masking.predicted_positions(labels)``; computed here where not given,
+            which makes the host wait for a GPU.
 
     Returns:
         ``[number of predicted tokens]``, in nats.

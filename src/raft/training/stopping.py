@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from raft.training.processes import largest
+from raft.training.distributed import largest
 
 
 class Meetings:

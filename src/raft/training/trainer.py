@@ -25,16 +25,16 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
-from raft.data.masking import MaskedSequences, collate
+from raft.data.text.masking import MaskedSequences, collate
 from raft.errors import InputError, TrainingError, TrainingStopped, first_line
 from raft.files import write_text
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
+from raft.training.distributed import first_decides, largest
 from raft.training.masked_lm import masked_lm_loss, validation_losses
+from raft.training.monitoring import ProgressWithLoss, scalars
 from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
-from raft.training.processes import first_decides, largest
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
-from raft.training.watching import ProgressWithLoss, scalars
 
 STEP_SECONDS = "step_seconds"
 """In the log beside a validation loss: time of training so far, see ``Clock``."""
@@ -51,7 +51,7 @@ class RaftTrainer(Trainer):
     ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
     positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
     validated exactly: the mean over all masked tokens. A ``data_collator`` for them gives ``input_ids``,
-    ``labels`` and, as ``raft.data.masking.collate`` does, ``predicted``. Anything else trains as in
+    ``labels`` and, as ``raft.data.text.masking.collate`` does, ``predicted``. Anything else trains as in
     ``Trainer``.
 
     Checkpoints appear whole and are verified before they are resumed from (``raft.training.checkpoints``). A

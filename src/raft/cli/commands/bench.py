@@ -1,0 +1,340 @@
+"""``raft bench``: how fast RAFs are on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+from rich import box
+from rich.table import Table
+from transformers import BertConfig
+
+from raft.benchmarks.finetuning import measure_finetuning
+from raft.benchmarks.kernel import SHAPES, measure
+from raft.benchmarks.pretraining import measure_pretraining
+from raft.benchmarks.step import measure_steps
+from raft.cli.options import parse
+from raft.cli.quiet import Console, print_plain, quieten
+from raft.data.text.corpora import open_corpus
+from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
+from raft.errors import InputError
+from raft.experiments.results import RESULTS, check_free, machine, run_folder
+from raft.files import write_text
+from raft.finetuning.run import FinetuningRecipe
+from raft.finetuning.task_source import SQUADS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+TABLE = "results.csv"
+PARTIAL = ".partial"
+"""Behind the name of ``--out``, as long as not everything is measured."""
+
+UNITS = {
+    "milliseconds": "ms",
+    "host_milliseconds": "host's ms",
+    "gigabytes_per_second": "GB/s",
+    "tokens_per_second": "tokens/s",
+    "teraflops_per_second": "TFLOP/s",
+    "peak_megabytes": "peak MB",
+}
+"""How columns are headed on the screen."""
+
+KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
+noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
+raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'.
+Until all is measured, a folder named as --out with .partial behind it holds what there is."""
+
+STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
+
+PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM and
+DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
+
+FINETUNING = """Time a fine-tuning on few examples, from loading the model to the test score: a plain script
+with transformers.Trainer beside 'raft finetune', with the model as it is and converted to a RAFT."""
+
+
+@dataclass
+class BenchSettings:
+    """What all benchmarks take."""
+
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, or auto: a GPU where there is one."})
+    seconds: float = field(default=10.0, metadata={"help": "Time for each line of comparisons."})
+    compile: bool = field(default=False, metadata={"help": "Compile too: the formula, or the models."})
+    out: str | None = field(default=None, metadata={"help": "Folder for results.json and results.csv."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a run that --out holds."})
+
+    def torch_device(self) -> torch.device:
+        """The device; ``InputError`` where it is not there."""
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"--device must be cpu, cuda or auto, not {self.device!r}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no CUDA device here")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class KernelSettings(BenchSettings):
+    """``raft bench kernel``."""
+
+    dtypes: list[str] = field(
+        default_factory=lambda: ["float32", "bfloat16"], metadata={"help": "float32, bfloat16, float16."}
+    )
+    shapes: list[str] | None = field(
+        default=None, metadata={"help": "Shapes such as 4096x3072, instead of the device's usual ones."}
+    )
+
+
+@dataclass
+class StepSettings(BenchSettings):
+    """``raft bench step``."""
+
+    dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16 (autocast)."})
+    layers: int = field(default=4, metadata={"help": "Layers of the encoder."})
+    hidden_size: int = field(default=256, metadata={"help": "Width; feed-forward layers have 4 times it."})
+    batch_size: int = field(default=32, metadata={"help": "Sequences of a step."})
+    sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
+    vocab_size: int = field(default=30522, metadata={"help": "Size of the vocabulary."})
+
+    def bert_config(self) -> BertConfig:
+        """Of the FAFT; ``InputError`` for a width that heads of 64 do not divide."""
+        if self.hidden_size % 64:
+            raise InputError(f"--hidden_size must be a multiple of 64, not {self.hidden_size}")
+        return BertConfig(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden_size // 64,
+            intermediate_size=4 * self.hidden_size,
+            max_position_embeddings=self.sequence_length,
+        )
+
+
+@dataclass
+class PretrainingSettings(StepSettings):
+    """``raft bench pretraining``."""
+
+    corpus: str = field(
+        default="pydocs", metadata={"help": "Text to train on, as for 'raft pretrain --corpus'."}
+    )
+
+
+@dataclass
+class FinetuningSettings(BenchSettings):
+    """``raft bench finetuning``."""
+
+    dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16 (autocast)."})
+    model: str = field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        metadata={"help": "Pretrained encoder with fixed activations: a folder or hub name."},
+    )
+    task: str = field(default="mrpc", metadata={"help": "Task of GLUE."})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder in GLUE's official layout; the hub without it."}
+    )
+    train_examples: str = field(default="100", metadata={"help": "Training examples."})
+    epochs: int = field(default=20, metadata={"help": "Epochs of a fine-tuning."})
+    batch_size: int = field(default=32, metadata={"help": "Inputs of a step."})
+
+    def recipe(self) -> FinetuningRecipe:
+        """Of a fine-tuning; ``InputError`` for what is none of sentences."""
+        if self.task in SQUADS:
+            raise InputError(f"--task must be one of sentences, not {self.task!r}")
+        recipe = FinetuningRecipe(
+            task=self.task, data_dir=self.data_dir, model=self.model, train_examples=self.train_examples
+        )
+        recipe.check()
+        return recipe
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft bench`` with the given words of the command line."""
+    commands = {
+        "kernel": bench_kernel,
+        "step": bench_step,
+        "pretraining": bench_pretraining,
+        "finetuning": bench_finetuning,
+    }
+    if list(arguments) in (["-h"], ["--help"]):
+        texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING,
+                 "finetuning": FINETUNING}  # fmt: skip
+        lines = "".join(f"\n\n{name}: {text}" for name, text in texts.items())
+        print_plain(f"usage: raft bench kernel|step|pretraining|finetuning [options]{lines}")
+        return
+    if not arguments or arguments[0] not in commands:
+        raise InputError(
+            "raft bench measures kernel, step, pretraining or finetuning; 'raft bench kernel --help' lists "
+            "the options"
+        )
+    commands[arguments[0]](arguments[1:])
+
+
+def bench_kernel(arguments: Sequence[str]) -> None:
+    """``raft bench kernel``."""
+    settings = parse(KernelSettings, "raft bench kernel", KERNEL, arguments)
+    device = settings.torch_device()
+    dtypes = [_dtype(name) for name in settings.dtypes]
+    shapes = [_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
+    results = _Results(settings, "raft bench kernel")
+    columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
+    for together in measure(device, dtypes, shapes, settings.seconds, settings.compile):
+        rows = [each.row() for each in together]
+        results.add(rows)
+        title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
+        _show(title, rows, columns)
+    results.finish()
+
+
+def bench_step(arguments: Sequence[str]) -> None:
+    """``raft bench step``."""
+    settings = parse(StepSettings, "raft bench step", STEP, arguments)
+    config = settings.bert_config()
+    results = _Results(settings, "raft bench step")
+    found = measure_steps(
+        config,
+        settings.batch_size,
+        settings.sequence_length,
+        settings.torch_device(),
+        _dtype(settings.dtype),
+        settings.compile,
+        settings.seconds,
+    )
+    rows = [each.row() for each in found]
+    columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
+               "peak_megabytes")  # fmt: skip
+    results.finish(rows)
+    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+
+
+def bench_pretraining(arguments: Sequence[str]) -> None:
+    """``raft bench pretraining``."""
+    settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
+    config = settings.bert_config()
+    device, dtype = settings.torch_device(), _dtype(settings.dtype)
+    transformers.logging.set_verbosity_error()
+    results = _Results(settings, "raft bench pretraining")
+    corpus = open_corpus(settings.corpus)
+    tokenizer = corpus_tokenizer(corpus, settings.vocab_size, settings.sequence_length)
+    store = tokenize_corpus(
+        corpus, tokenizer, settings.sequence_length, max_sequences=200 * settings.batch_size
+    )
+    options = {
+        "use_cpu": device.type == "cpu",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "torch_compile": settings.compile,
+    }
+    found = measure_pretraining(
+        config, store.train, tokenizer, settings.batch_size, settings.seconds, options
+    )
+    rows = [each.row() for each in found]
+    columns = ("way", "milliseconds", "tokens_per_second")
+    results.finish(rows)
+    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+
+
+def bench_finetuning(arguments: Sequence[str]) -> None:
+    """``raft bench finetuning``."""
+    settings = parse(FinetuningSettings, "raft bench finetuning", FINETUNING, arguments)
+    recipe, device, dtype = settings.recipe(), settings.torch_device(), _dtype(settings.dtype)
+    quieten(tokenizer_threads=False)
+    options = {
+        "use_cpu": device.type == "cpu",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "torch_compile": settings.compile,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.batch_size,
+        "learning_rate": 1e-4,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+    }
+    results = _Results(settings, "raft bench finetuning")
+    rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
+    results.finish(rows)
+    columns = ("way", "seconds", "points")
+    _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+
+
+class _Results:
+    """The folder of ``--out``, and until all is measured another beside it with the rows that there are."""
+
+    def __init__(self, settings: BenchSettings, command: str) -> None:
+        self.whole = {"command": command, "settings": vars(settings), "machine": machine()}
+        self.rows: list[dict[str, Any]] = []
+        self.out = Path(settings.out).resolve() if settings.out else None
+        self.overwrite = settings.overwrite
+        if self.out is not None:
+            check_free(self.out, self.overwrite)
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows += rows
+        if self.out is not None:
+            self._write(self._partial)
+
+    def finish(self, rows: Sequence[dict[str, Any]] = ()) -> None:
+        self.rows += rows
+        if self.out is not None:
+            with run_folder(self.out, self.overwrite) as folder:
+                self._write(folder)
+            for file in (RESULTS, TABLE):
+                (self._partial / file).unlink(missing_ok=True)
+            with suppress(OSError):  # others' files stay
+                self._partial.rmdir()
+
+    @property
+    def _partial(self) -> Path:
+        assert self.out is not None
+        return self.out.with_name(self.out.name + PARTIAL)
+
+    def _write(self, folder: Path) -> None:
+        write_text(folder / RESULTS, json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
+        write_text(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
+
+
+def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    used = [column for column in columns if any(row[column] is not None for row in rows)]
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
+    )
+    cells = [
+        [
+            *(_cell(row[column]) for column in used),
+            f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+        ]
+        for row in rows
+    ]
+    for i, column in enumerate((*used, "ratio")):
+        widest = max(len(row[i]) for row in cells)
+        is_text = isinstance(rows[0].get(column), str)
+        table.add_column(UNITS.get(column, column), justify="left" if is_text else "right", min_width=widest)
+    for values in cells:
+        table.add_row(*values)
+    Console().print(table, crop=False)
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise InputError(f"dtypes are {', '.join(DTYPES)}, not {name!r}")
+    return DTYPES[name]
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if not all(size.isdecimal() and len(size) < 10 and int(size) > 0 for size in sizes):
+        raise InputError(f"a shape is written as 4096x3072, not {text!r}")
+    return tuple(int(size) for size in sizes)

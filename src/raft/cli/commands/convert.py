@@ -1,0 +1,190 @@
+"""``raft convert``: a model with fixed activations becomes a RAFT, in a folder of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.text import Text
+
+from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
+from raft.cli.options import parse
+from raft.cli.quiet import Console
+from raft.cli.tables import folded, name_width, sites_table
+from raft.data.text.corpora import first_texts
+from raft.errors import InputError
+from raft.experiments.results import Content, check_free, run_folder
+from raft.files import save_pretrained
+from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
+from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
+from raft.hf.conversion_report import ConversionReport
+from raft.hf.sites.find import rationals
+
+DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and
+save the RAFT with its tokenizer. With --calibration each RAF is fitted where the inputs of its place lie."""
+
+MODEL = Content("model", marker="config.json", option="DST")
+
+
+@dataclass
+class ConvertSettings:
+    """``raft convert``."""
+
+    src: str = field(
+        metadata={"help": "Folder of a model, or its name on the hub.", "positional": True, "metavar": "SRC"}
+    )
+    dst: str = field(
+        metadata={"help": "Folder for the RAFT; it must not exist.", "positional": True, "metavar": "DST"}
+    )
+    calibration: str | None = field(
+        default=None,
+        metadata={
+            "help": "File or folder of texts that the model reads to see its inputs: txt (one a line), "
+            "jsonl or parquet, compressed or not.",
+            "metavar": "PATH",
+        },
+    )
+    calibration_texts: int = field(default=64, metadata={"help": "How many texts it reads."})
+    text_column: str = field(default="text", metadata={"help": "Column of jsonl and parquet."})
+    sites: list[str] = field(
+        default_factory=lambda: list(DEFAULT_SITES), metadata={"help": f"From {', '.join(SITES)}."}
+    )
+    layers: str = field(default="all", metadata={"help": "Feed-forward layers, such as 0-5,11."})
+    degrees: list[int] = field(
+        default_factory=lambda: [5, 4], metadata={"help": "Of numerator and denominator."}
+    )
+    version: str = field(default="A", metadata={"help": "Form of the denominator: A, B, C, D or N."})
+    init: str = field(
+        default="auto", metadata={"help": "Function to start from; auto: the one that was there."}
+    )
+    groups: int = field(default=1, metadata={"help": "Groups of channels with coefficients of their own."})
+    shared: list[str] | None = field(
+        default=None,
+        metadata={"help": "all: one RAF for all feed-forward layers; or NAME=LAYERS …, such as lower=0-5."},
+    )
+    residual: bool = field(
+        default=False, metadata={"help": "Put RAFs that start at zero beside the fixed functions."}
+    )
+    task: str | None = field(
+        default=None,
+        metadata={"help": f"Load as another class than the checkpoint's own: {', '.join(TASKS)}."},
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace a model that DST holds."})
+
+    def raf_config(self) -> RafConfig:
+        """Which RAFs; ``InputError`` for what ``RafConfig`` refuses."""
+        shared: bool | str | dict[str, str] = False
+        if self.shared is not None:
+            shared = dict(_named_layers(each) for each in self.shared) if self.shared != ["all"] else "all"
+        try:
+            return RafConfig(
+                sites=self.sites,
+                layers=self.layers,
+                degrees=tuple(self.degrees),  # type: ignore[arg-type]  # which checks how many they are
+                version=self.version,
+                init=self.init,
+                groups=self.groups,
+                shared=shared,
+                residual=self.residual,
+            )
+        except ValueError as error:
+            raise InputError(str(error).replace("raf.", "--")) from error
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft convert`` with the given words of the command line."""
+    settings = parse(ConvertSettings, "raft convert", DESCRIPTION, arguments)
+    config = settings.raf_config()
+    out = Path(settings.dst).expanduser()
+    _check_apart(settings.src, out)
+    check_free(out, settings.overwrite, MODEL)
+    texts = None
+    if settings.calibration is not None:
+        texts = first_texts(settings.calibration, settings.calibration_texts, settings.text_column)
+
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    with console.status("loading"):
+        model, missing = load_model(settings.src, settings.task)
+        tokenizer = load_tokenizer(settings.src)
+    if rationals(model):
+        raise InputError(f"{settings.src} is a RAFT already; 'raft inspect {settings.src}' shows its RAFs")
+    if texts is not None and tokenizer is None:
+        raise InputError(
+            f"{settings.src} has no tokenizer, so it cannot read --calibration; leave that out, or calibrate "
+            "with batches in Python: raft.convert(model, calibration=batches)"
+        )
+    try:
+        with console.status("fitting"):
+            convert(model, config, texts, tokenizer=tokenizer)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    report = getattr(model, REPORT)
+    with run_folder(out, settings.overwrite, MODEL) as folder:
+        save_pretrained(model, folder)
+        if tokenizer is not None:
+            save_pretrained(tokenizer, folder)
+
+    show(console, type(model).__name__, report, texts is not None)
+    if missing:
+        say(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
+    if texts is None and not settings.residual:
+        low, high = CONVERSION_INTERVAL
+        say(
+            f"The fits are for inputs in [{low:g}, {high:g}]; for the model's own, give --calibration PATH, "
+            "a file of texts like those it will read."
+        )
+    beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: none was found"
+    say(f"Saved in {out}, {beside}. To see its RAFs: raft inspect {out}")
+
+
+def show(console: Console, name: str, report: ConversionReport, is_calibrated: bool) -> None:
+    """Print a conversion's report; it takes 80 columns, and more where there are more."""
+    heads = ["was", "fitted for", "max error", "rms error", *(["inputs"] if is_calibrated else [])]
+    rows = [
+        [
+            each.replaced,
+            f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
+            _error(each.max_error),
+            _error(each.rms_error),
+            *([f"{each.inputs:,}" if each.inputs else "none seen"] if is_calibrated else []),
+        ]
+        for each in report
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    names = [each.site for each in report] + [f"= {each.shares}" for each in report if each.shares]
+    width = name_width(console, names, widths)
+    kinds = Counter(each.kind for each in report)
+    table = sites_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    table.add_column("site", min_width=width, no_wrap=True)
+    for head, least in zip(heads, widths, strict=True):
+        table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
+    for each, row in zip(report, rows, strict=True):
+        place = folded(each.site, width)
+        if each.shares:
+            place += "\n" + folded(f"= {each.shares}", width)
+        table.add_row(Text(place), *map(Text, row))
+    console.print(table, crop=False)
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _named_layers(text: str) -> tuple[str, str]:
+    name, sign, layers = text.partition("=")
+    if not (name and sign and layers):
+        raise InputError(f"--shared must be all, or NAME=LAYERS such as lower=0-5, not {text!r}")
+    return name, layers
+
+
+def _check_apart(source: str, out: Path) -> None:
+    """To write the RAFT, what DST holds is removed."""
+    original = Path(source).expanduser().resolve()
+    if original.exists() and (out.resolve() == original or out.resolve() in original.parents):
+        raise InputError(f"DST {out} holds SRC {source}, which would be lost; choose another DST")

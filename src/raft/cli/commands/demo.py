@@ -1,0 +1,95 @@
+"""``raft demo``: the whole comparison, from text to report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+
+from raft.analysis.curves import curves
+from raft.analysis.figures import activations_figure, loss_figure, write_figure
+from raft.cli.options import parse
+from raft.cli.quiet import Console, quieten
+from raft.errors import InputError
+from raft.experiments.comparison import Comparison, ComparisonSettings, compare
+from raft.experiments.results import check_free, run_folder
+from raft.files import replacing, write_text
+from raft.pretraining.pretrain import save
+from raft.report.page.demo_section import RAFS, demo_section
+from raft.report.page.page import REPORT, page
+from raft.report.tables.demo import console_table, markdown_table, summary
+from raft.training.monitoring import coefficients, forms, write_inputs
+
+DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
+activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
+compare them. Needs no network. Writes a folder with report.html, the table (results.csv, results.json,
+table.md), figures, the learned coefficients (rafs.safetensors) and both models."""
+
+
+@dataclass
+class DemoSettings(ComparisonSettings):
+    """The comparison, and where it goes."""
+
+    out: str = field(
+        default="runs/demo", metadata={"help": "Folder for the run; it must not hold another one."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace a run that --out holds."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft demo`` with the given words of the command line."""
+    settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
+    settings.check()
+    out = Path(settings.out)
+    check_free(out, settings.overwrite)
+    quieten()
+
+    console = Console()
+    begun = time.perf_counter()
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    with run_folder(out, settings.overwrite) as folder, Progress(*columns, console=console) as bar:
+        bar.stop()  # started with the fine-tuning: pretraining has a bar of its own
+        cells = bar.add_task("fine-tuning", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.start()
+            bar.update(cells, completed=done, total=total)
+            if done == total:
+                bar.stop()
+
+        comparison = compare(settings, say, advance)
+        write(comparison, folder, settings.activation, out.resolve().name)
+    console.print(console_table(comparison.results), crop=False)
+    console.print(summary(comparison.results), highlight=False)
+    say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
+    say(f"To repeat it exactly: {comparison.results.command}")
+
+
+def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
+    """Fill a run folder, whose name will be ``name``."""
+    raft_model = comparison.pretrained["raft"].model
+    found = curves(raft_model, comparison.validation, fixed)
+    if not found:
+        raise InputError("the model has no rational activation to show")
+    activations = activations_figure(found, fixed)
+    losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
+    for kind, figure in (("activations", activations), ("losses", losses)):
+        for ending in ("png", "svg"):
+            write_figure(figure, folder / f"{kind}.{ending}")
+    with replacing(folder / RAFS) as file:
+        save_file(coefficients(raft_model), file, metadata=forms(raft_model))
+    write_inputs(folder, {curve.site: curve.inputs for curve in found})
+    for twin, pretrained in comparison.pretrained.items():
+        save(pretrained.model, comparison.tokenizer, folder / twin)
+    write_text(folder / "table.md", markdown_table(comparison.results))
+    comparison.results.write(folder)
+    report = page([demo_section(folder, name)])
+    write_text(folder / REPORT, report)

@@ -1,0 +1,106 @@
+"""``raft finetune``: one pretrained model on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.table import Table
+
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
+from raft.experiments.results import Content, check_free, run_folder
+from raft.files import write_text
+from raft.finetuning.finetune import Finetuned
+from raft.finetuning.run import (
+    RECIPE,
+    FinetuningRecipe,
+    FinetuningResult,
+    described,
+    kept_activation,
+    run_finetuning,
+)
+from raft.finetuning.task_source import RESULT, Sources
+from raft.training.arguments import RaftTrainingArguments
+
+DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
+of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the
+scores, the drawn examples and, with --save_model, the model."""
+
+FOLDER = Content("fine-tuning", RESULT, "--output_dir")
+
+
+@dataclass
+class FolderOptions:
+    """Where the result goes."""
+
+    overwrite: bool = field(default=False, metadata={"help": "Replace a result that is in --output_dir."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft finetune`` with the given words of the command line."""
+    kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
+    recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
+    recipe.activation = kept_activation(recipe.activation, recipe.model)
+    recipe.check()
+    recipe.check_conversion()
+    check_machine(training)
+    check_free(training.folder, options.overwrite, FOLDER)
+    quieten(tokenizer_threads=False)
+    console = Console()
+    with run_folder(training.folder, options.overwrite, FOLDER) as folder:
+        result, found = run_finetuning(recipe, training, folder, Sources())
+        write_text(folder / RECIPE, described(recipe, training))
+    if found.report is not None:
+        print_plain(str(found.report))
+    console.print(parts_table(found))
+    console.print(scores_table(result))
+    folder = training.folder
+    console.print(
+        f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
+    )
+
+
+def parts_table(found: Finetuned) -> Table:
+    """What was trained."""
+    table = Table(title="Trained", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("part", "trained", "of"):
+        table.add_column(name, justify="left" if name == "part" else "right")
+    for part in found.parts:
+        table.add_row(part.name, f"{part.trained:,}", f"{part.total:,}")
+    return table
+
+
+def scores_table(result: FinetuningResult) -> Table:
+    """Scores in points."""
+    epochs = len(result.history) or result.epoch
+    table = empty_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
+    if result.validation is not None:
+        table.add_row("validation", f"{result.validation:.2f}", "", "")
+    for name, points in result.tests.items():
+        single = result.single_class.get(name)
+        add_scores(table, name, points, result.parts[name], name in result.constant, single)
+    return table
+
+
+def empty_scores_table(title: str) -> Table:
+    """Names, points, the numbers that these are made of, and a remark."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("", "points", "parts", ""):
+        table.add_column(header, justify="right" if header == "points" else "left")
+    return table
+
+
+def add_scores(
+    table: Table,
+    name: str,
+    points: float,
+    parts: Mapping[str, float],
+    constant: bool,
+    single_class: float | None,
+) -> None:
+    """A row of ``empty_scores_table``."""
+    text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
+    remark = "" if single_class is None else f"best single class {single_class:.2f}"
+    table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else remark)

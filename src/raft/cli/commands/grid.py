@@ -1,0 +1,252 @@
+"""``raft grid``: fine-tunings of every kind, each once, by any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
+from raft.cli.slurm import ResumableJob, SlurmOptions, submit
+from raft.data.text.encoding import usable_cores
+from raft.errors import InputError, TrainingError
+from raft.experiments.cells import Cell, CellFolder, State
+from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, distinct, results
+from raft.files import read_json, write_text
+from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
+from raft.finetuning.task_source import name_of
+from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
+from raft.report.tables.text_table import TextTable, latex_escaped
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+
+DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
+chosen on validation where some are given to search. Cells that are done are left, those that died or failed
+are repeated; the same command in another process, or on another machine that sees the folder, helps. Ends
+with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
+finetune holds for all cells, but for those that a grid varies."""
+
+SHARED, RECIPE = "shared.json", "recipe.yaml"
+WATCHED = {
+    "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
+    "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
+}  # fmt: skip
+"""Options that may differ from one command on a grid to the next: the scores stay the same."""
+INSTEAD = {
+    "task": "tasks", "model": "models", "activation": "activations", "tuning": "tunings",
+    "train_examples": "sizes", "seed": "seeds",
+}  # fmt: skip
+"""Options of ``raft finetune`` that a grid varies."""
+
+
+@dataclass
+class GridOptions:
+    """Who works on it."""
+
+    processes: int = field(
+        default=1, metadata={"help": "Processes that work on the grid here; with --slurm, jobs of one GPU."}
+    )
+    worker: bool = field(default=False, metadata={"help": "Work on it and say nothing."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft grid`` with the given words of the command line."""
+    grid, options, slurm = parsed(arguments)
+    training = grid.arguments
+    if not options.worker:
+        _check_holds_a_grid(training.folder)
+        check_machine(training)
+        for line in grid.check_sources():
+            print_plain(line)
+    folder = CellFolder(training.folder)
+    _check_shared(grid, folder)
+    if options.worker:
+        work(arguments)
+        return
+    write_text(training.folder / RECIPE, described(grid))
+    folder.forget_failures()
+    if slurm.slurm:
+        logs = training.folder.with_name(f"{training.folder.name}-jobs")
+        jobs = [
+            submit(slurm, ResumableJob(work, arguments), training.folder.name, logs)
+            for _ in range(options.processes)
+        ]
+        print_plain(f"Submitted jobs {', '.join(job.job_id for job in jobs)}; their output is in {logs}")
+        print_plain(f"'raft report {training.folder}' shows what is done")
+        return
+    quieten(tokenizer_threads=False)
+    console = Console()
+    words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
+    first, *others = shares(options.processes)
+    if "OMP_NUM_THREADS" in first:
+        torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
+    workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
+    try:
+        with console.status("") as status:
+
+            def told(cell: Cell, state: State) -> None:
+                if state == "failed":
+                    console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
+                status.update(progress(grid, folder, options.processes))
+
+            failed = grid.run(folder, told)
+            for worker in workers:
+                worker.wait()
+    finally:
+        for worker in workers:
+            worker.terminate()
+    cells = grid.final_cells(folder)
+    rows = results(folder, cells)
+    if not rows:
+        raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
+    if searched := results(folder, grid.search_cells()):
+        write_text(training.folder / SEARCH, frame(searched, grid.recipe).to_csv(index=False))
+    for table in write_results(frame(rows, grid.recipe), training.folder):
+        console.print(table.console(), crop=False)
+    look = f"To look into it: raft report {training.folder}"
+    console.print(look, highlight=False, soft_wrap=True)
+    tried = distinct([*grid.search_cells(), *cells])
+    failed = [cell for cell in tried if folder.state(cell) == "failed"]
+    if failed:
+        raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
+                            f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
+
+
+def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
+    """The grid, checked, and who works on it.
+
+    Raises:
+        InputError: for an option or a value that cannot work.
+    """
+    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions, SlurmOptions)
+    recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
+    if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
+        recipe.tasks = [name_of(cell.dataset)]
+    for number, activation in enumerate(recipe.activations):
+        for model in recipe.models:
+            recipe.activations[number] = kept_activation(activation, model)
+    grid = Grid(recipe, cell, training)
+    grid.check()
+    if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
+        raise InputError("a grid's jobs have one GPU each: --processes says how many there are")
+    return grid, options, slurm
+
+
+def shares(processes: int) -> list[dict[str, str]]:
+    """What each process's environment says of the machine's cores and GPUs, so that they share them.
+
+    Empty where one process has all, and where the user's environment says it.
+    """
+    if processes == 1:
+        return [{}]
+    found: dict[str, str] = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        found["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    if len(gpus) < 2:
+        return [found] * processes
+    # each takes the first that it sees; this process has all, and so takes the first
+    return [{**found, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
+
+
+def work(arguments: Sequence[str]) -> None:
+    """Run cells until none is left, and say nothing."""
+    grid, _, _ = parsed(arguments)
+    quieten(tokenizer_threads=False)
+    grid.run(CellFolder(grid.arguments.folder))
+
+
+def described(grid: Grid) -> str:
+    """What a grid is, as a recipe that repeats it."""
+    varied = {*RECIPE_KEYS, "seed", "output_dir"}
+    options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
+    shared = {key: value for key, value in options.items() if key not in varied and value is not None}
+    return yaml.safe_dump({**asdict(grid.recipe), **shared}, sort_keys=False)
+
+
+def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
+    """What is done, running, failed and left, and for how long."""
+    final = grid.final_cells(folder)
+    cells = distinct([*grid.search_cells(), *final])
+    states = folder.states(cells)
+    # settings whose rates are not chosen yet have their cells still to come
+    groups = len(list(grid.recipe.groups()))
+    coming = groups * grid.recipe.seeds - len(final)
+    left = states["waiting"] + states["running"] + coming
+    times = [seconds for cell in cells if (seconds := seconds_of(folder, cell)) is not None]
+    hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
+    return (
+        f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "
+        f"{states['waiting'] + coming} waiting{hours}"
+    )
+
+
+def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write ``results.csv`` and the tables; returns the tables.
+
+    Args:
+        found: of ``raft.report.tables.grid.frame``.
+        folder: of the grid.
+    """
+    write_text(folder / RESULTS, found.to_csv(index=False))
+    return write_tables(found, folder)
+
+
+def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write the tables as Markdown and LaTeX; returns them."""
+    tables = grid_tables(found)
+    write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
+    write_text(
+        folder / "tables.tex", "\n".join(f"% {latex_escaped(each.title)}\n{each.latex()}" for each in tables)
+    )
+    return tables
+
+
+@cache
+def _seconds(cell: Path) -> float:
+    return FinetuningResult.read(cell).seconds["all"]
+
+
+def seconds_of(folder: CellFolder, cell: Cell) -> float | None:
+    """That a cell took, which are read once; None where it is not done."""
+    place = folder.path(cell)
+    return _seconds(place) if place.is_dir() else None
+
+
+def _check_holds_a_grid(folder: Path) -> None:
+    """Refuse a folder that holds anything else: a grid's recipe has the name that a pretraining's has."""
+    if folder.is_dir() and not (folder / SHARED).is_file():
+        others = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
+        if others:
+            raise InputError(f"{folder} is not empty and holds no grid; choose another --output_dir")
+
+
+def _check_shared(grid: Grid, cells: CellFolder) -> None:
+    """Refuse a folder in which cells were run, or are, with other options than these."""
+    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
+    options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
+    now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
+    folder = cells.folder
+    file = folder / SHARED
+    if not file.exists() or not cells.has_any:  # options with which no cell could be run count for nothing
+        write_text(file, json.dumps(now, indent=1) + "\n")
+        return
+    before = read_json(file, dict[str, Any], "options of a grid")
+    changed = difference(before, now)
+    if changed is not None:
+        raise InputError(
+            f"{folder} holds a grid with other options: {changed}; give the same, or choose another "
+            "--output_dir"
+        )

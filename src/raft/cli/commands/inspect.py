@@ -1,0 +1,216 @@
+"""``raft inspect``: what the RAFs of a model are now, beside what they began as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from raft.analysis.figures import functions_figure, write_figure
+from raft.analysis.formulas import KINDS, written
+from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
+from raft.analysis.measured import ARROWS, Measured, functions_of, measured_functions
+from raft.analysis.sketch import sketch
+from raft.cli.checkpoints import load_model, load_tokenizer
+from raft.cli.options import parse
+from raft.cli.quiet import Console
+from raft.cli.tables import NARROW, folded, name_width, sites_table
+from raft.coefficients.functions import canonical_name
+from raft.data.text.corpora import first_texts
+from raft.errors import InputError
+from raft.files import write_text
+from raft.hf.inputs import count_inputs
+
+DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
+function that it began as (root mean square and largest distance), the values that it takes, and sketches of
+its curve and of its difference to that function, each scaled to its own height. With --texts the model reads
+them, and each RAF is measured where its inputs lie: how far it is from GELU and from its start, which
+classical function it resembles, where it rises and falls."""
+
+PLOTS = (".png", ".pdf", ".svg")
+SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
+
+
+@dataclass
+class InspectSettings:
+    """``raft inspect``."""
+
+    model: str = field(
+        metadata={"help": "Folder of a RAFT, or its name on the hub.", "positional": True, "metavar": "MODEL"}
+    )
+    plot: str | None = field(default=None, metadata={"help": "Draw the curves to a png, pdf or svg file."})
+    json: str | None = field(default=None, metadata={"help": "Write the table and coefficients to a file."})
+    interval: list[float] = field(
+        default_factory=lambda: [-5.0, 5.0], metadata={"help": "Inputs to look at, from LOW to HIGH."}
+    )
+    formulas: str | None = field(
+        default=None,
+        metadata={
+            "help": "Write the RAFs to a file: json, tex (formulas for a paper), or py (needs no torch)."
+        },
+    )
+    texts: str | None = field(
+        default=None,
+        metadata={
+            "help": "File or folder of texts that the model reads, to measure each RAF where its inputs "
+            "lie: txt (one a line), jsonl or parquet, compressed or not.",
+            "metavar": "PATH",
+        },
+    )
+    texts_read: int = field(default=256, metadata={"help": "How many texts it reads."})
+    text_column: str = field(default="text", metadata={"help": "Column of jsonl and parquet."})
+    fixed: str | None = field(
+        default=None,
+        metadata={
+            "help": "Function that the RAFs are measured against, instead of that which each replaced."
+        },
+    )
+
+    def check(self) -> None:
+        """``InputError`` for what can be refused before a model is loaded."""
+        is_interval = len(self.interval) == 2 and all(map(np.isfinite, self.interval))
+        if not is_interval or self.interval[0] >= self.interval[1]:
+            given = " ".join(f"{end:g}" for end in self.interval)
+            raise InputError(f"--interval must be two numbers, the smaller first, not {given}")
+        if self.plot is not None and Path(self.plot).suffix.lower() not in PLOTS:
+            raise InputError(f"--plot must end with {', '.join(PLOTS)}, not {Path(self.plot).name!r}")
+        if self.formulas is not None and Path(self.formulas).suffix.lower() not in KINDS:
+            raise InputError(f"--formulas must end with {', '.join(KINDS)}, not {Path(self.formulas).name!r}")
+        try:
+            canonical_name(self.fixed or "gelu")
+        except ValueError as error:
+            raise InputError(f"--fixed: {error}") from error
+        if self.fixed is not None and self.texts is None:
+            raise InputError("--fixed is what RAFs are measured against on the inputs of --texts; give both")
+        for name, file in (("--plot", self.plot), ("--json", self.json), ("--formulas", self.formulas)):
+            if file is not None and not Path(file).absolute().parent.is_dir():
+                raise InputError(f"{name} {file}: there is no folder {Path(file).parent}")
+            if file is not None and Path(file).is_dir():
+                raise InputError(f"{name} {file} is a folder, not a file")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft inspect`` with the given words of the command line."""
+    settings = parse(InspectSettings, "raft inspect", DESCRIPTION, arguments)
+    settings.check()
+    texts = None
+    if settings.texts is not None:
+        texts = first_texts(settings.texts, settings.texts_read, settings.text_column)
+    console = Console()
+    with console.status("loading"):
+        model, _ = load_model(settings.model)
+    low, high = settings.interval
+    found = learned_functions(model, (low, high))
+    if not found:
+        raise InputError(
+            f"{settings.model} ({type(model).__name__}) has no rational activation; "
+            f"'raft convert {settings.model} DST' makes a RAFT of it"
+        )
+    tokenizer = load_tokenizer(settings.model) if texts is not None else None
+    if texts is not None and tokenizer is None:
+        raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
+    show(console, type(model).__name__, found)
+    inputs, measured = None, []
+    if texts is not None:
+        with console.status("reading and measuring"):
+            try:
+                inputs = count_inputs(model, texts, tokenizer)
+                measured = measured_functions(model, inputs, settings.fixed)
+            except ValueError as error:
+                raise InputError(f"{settings.model} cannot be measured: {error}") from error
+        console.print(measures_table(measured, len(texts), settings.fixed or "fixed"), crop=False)
+    if settings.plot is not None:
+        write_figure(functions_figure(found), Path(settings.plot))
+        console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
+    if settings.json is not None:
+        whole = {
+            "model": settings.model,
+            "interval": settings.interval,
+            "rafs": [each.row() for each in found],
+            **({"measures": [each.row() for each in measured]} if measured else {}),
+        }
+        write_text(Path(settings.json), json.dumps(whole, indent=2) + "\n")
+        console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
+    if settings.formulas is not None:
+        try:
+            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+        except ValueError as error:
+            raise InputError(f"{settings.model} has no formulas: {error}") from error
+        write_text(Path(settings.formulas), text)
+        console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
+
+
+def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
+    """Print the table; it takes 80 columns, and more where there are more."""
+    low, high = found[0].x[[0, -1]]
+    count = sum(each.numerator.size + each.denominator.size for each in found)
+    title = f"{name}: {len(found)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
+    table = sites_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
+    cells = [(_form(each), _numbers(each)) for each in found]
+    form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
+    names = [ranged(each.places) for each in found]
+    room = console.width - form - numbers - 2 * 4 - 2
+    longest = max(map(len, names))
+    # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
+    sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
+    sketched = max(NARROWEST, min(WIDEST, sketched))
+    width = name_width(console, names, [form, numbers, sketched, sketched])
+    table.add_column("RAF", min_width=width, no_wrap=True)
+    table.add_column("form", min_width=form, no_wrap=True)
+    table.add_column("distance", min_width=numbers, no_wrap=True)
+    table.add_column("curve", min_width=sketched, no_wrap=True)
+    table.add_column("difference", min_width=sketched, no_wrap=True)
+    for each, site, (form_cell, numbers_cell) in zip(found, names, cells, strict=True):
+        curve = sketch(list(each.y), sketched, SKETCH_LINES)
+        difference = sketch(list(each.y - each.beginning), sketched, SKETCH_LINES)
+        table.add_row(
+            Text(folded(site, width), style="bold"),
+            Text(form_cell),
+            Text(numbers_cell),
+            Text(curve, style="#D55E00"),
+            Text(difference, style="#0072B2"),
+        )
+        if each is not found[-1]:
+            table.add_row()
+    console.print(table, crop=False)
+
+
+def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
+    """Each RAF over the inputs that it gets, in 80 columns where names are short."""
+    table = sites_table(
+        f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
+        "scaled and moved (*: stretched so far that a parabola would do)"
+    )
+    table.add_column("RAF")
+    for head in ("inputs", f"L2 to {fixed}", "L2 moved"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("resembles, L2", no_wrap=True)
+    table.add_column("turns")
+    names = short_names([each.function.site for each in found])
+    for each in found:
+        first, *rest = each.shape.pieces
+        shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)
+        table.add_row(
+            names[each.function.site],
+            f"{each.domain.x[0]:.1f}…{each.domain.x[-1]:.1f}",
+            f"{each.to_fixed.l2:.3f}",
+            "" if each.to_start is None else f"{each.to_start.l2:.3f}",
+            f"{each.match.name}{'*' if each.match.is_stretched else ''} {each.match.distance.l2:.3f}",
+            shape,
+        )
+    return table
+
+
+def _form(each: LearnedFunction) -> str:
+    lines = [f"{each.began_as} +" if each.is_residual else each.began_as]
+    lines += [f"({each.degrees[0]}, {each.degrees[1]}) {each.version}"]
+    return "\n".join(lines + ([f"{each.groups} groups"] if each.groups > 1 else []))
+
+
+def _numbers(each: LearnedFunction) -> str:
+    return f"rms {each.rms:.2g}\nmax {each.max:.2g}\ny {each.low:.2f}…{each.high:.2f}"

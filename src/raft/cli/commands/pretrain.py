@@ -1,0 +1,184 @@
+"""``raft pretrain``: one recipe, or variants of it side by side, from a laptop to many machines."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from transformers import TrainerCallback
+
+from raft.analysis.figures import write_figure
+from raft.callbacks import RafCallback
+from raft.cli.options import check_machine, parse_recipe
+from raft.cli.quiet import Console, print_plain, quieten
+from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
+from raft.errors import InputError, TrainingError
+from raft.experiments.pretraining import (
+    COMPARISON,
+    PretrainingComparison,
+    compare_pretraining,
+    planned_runs,
+)
+from raft.files import write_text
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.run import RECIPE, PretrainingResult, read_text, run, run_folder_state
+from raft.pretraining.variants import folder_name, variant_recipe
+from raft.report.model_card import CARD, write_card
+from raft.report.tables.pretraining import curves_figure, differences_figure, loss_table, note
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.distributed import leave
+from raft.training.stopping import StopOnSignal
+
+WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
+"""Training arguments: the loss is that of the masked tokens, and evaluated as it is trained."""
+
+DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
+(--config) holds any of these options; the same command given again goes on where a run was left. Writes a
+folder (--output_dir) with the model, its tokenizer and card, metrics.jsonl, and the RAFs along the way.
+Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain ...' takes several devices."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft pretrain`` with the given words of the command line."""
+    recipe, training, slurm = _parsed(arguments)
+    recipe.check()
+    _check_folders(recipe, training)
+    if slurm.slurm:
+        logs = training.folder.with_name(f"{training.folder.name}-jobs")
+        job = submit(slurm, ResumableJob(run_here, arguments), training.folder.name, logs)
+        print_plain(f"Submitted job {job.job_id}; its output is in {job.paths.stdout}")
+    else:
+        run_here(arguments)
+
+
+def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
+    kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
+    recipe, training, slurm = parse_recipe(
+        kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
+    )
+    return recipe, training, slurm
+
+
+def run_here(words: Sequence[str]) -> None:
+    """Run the command in this process, one of a job's perhaps."""
+    recipe, training, _ = _parsed(words)
+    command = shlex.join(["raft", "pretrain", *words])
+    quieten()
+    console = Console(quiet=training.process_index != 0)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    with console.status(f"Reading the corpus {recipe.corpus}") as status:
+        text = read_text(
+            recipe,
+            lambda documents, tokens: status.update(
+                f"Tokenizing {recipe.corpus}: {documents:,} documents, {tokens:,} tokens"
+            ),
+        )
+    say(
+        f"{text.documents['train']:,} documents; {len(text.sequences):,} training and "
+        f"{len(text.validation):,} validation sequences of {recipe.sequence_length} tokens; "
+        f"vocabulary {len(text.tokenizer):,}"
+    )
+
+    def started(activation: str, seed: int) -> None:
+        say(f"Pretraining {activation}, seed {seed}: {training.folder / folder_name(activation, seed)}")
+
+    def finished(result: PretrainingResult, folder: Path) -> None:
+        if training.process_index == 0 and not (folder / CARD).exists():
+            write_card(folder, variant_recipe(recipe, result.activation), text, result)
+        say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
+
+    callbacks: list[TrainerCallback] = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
+    if training.report_to:
+        callbacks.append(RafCallback(recipe.snapshot_steps))
+    if recipe.compare is None and recipe.seeds == 1:
+        result = run(recipe, training, text, callbacks)
+        finished(result, training.folder)
+        say(f"To look into it: raft report {training.folder}")
+        if training.push_to_hub and training.process_index == 0:
+            say(f"Pushed to {_push(training)}")
+        leave()
+        return
+    comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
+    if training.process_index == 0:
+        _write(comparison, training.folder)
+    console.print(loss_table(comparison).console(), crop=False)
+    console.print(note(comparison), highlight=False)
+    say(f"To look into it: raft report {training.folder}")
+    leave()
+
+
+def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
+    """Refuse what cannot work before anything is read."""
+    batches = recipe.accumulation(training.per_device_train_batch_size, training.world_size)
+    if training.gradient_accumulation_steps not in (1, batches):
+        raise InputError(
+            "--gradient_accumulation_steps follows from --global_batch_size and "
+            f"--per_device_train_batch_size: it is {batches}"
+        )
+    for name in WITHOUT_EFFECT:
+        if getattr(training, name):
+            raise InputError(f"--{name} has no effect on a pretraining: leave it out")
+    runs = list(planned_runs(recipe, training))
+    if training.max_steps <= 0:
+        raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+    if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
+        raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
+    if training.process_index == 0:
+        _check_writable(training.folder)
+        if recipe.compare is None and recipe.seeds == 1:
+            run_folder_state(training.folder, recipe, training)
+        else:
+            _check_holds_runs(training.folder)
+            for _, of_variant, one in runs:
+                run_folder_state(one.folder, of_variant, one)
+    check_machine(training)
+
+
+def _check_holds_runs(folder: Path) -> None:
+    """Refuse a folder with other things in it, over which a comparison would write."""
+    is_empty = not folder.is_dir() or all(each.name.startswith(".") for each in folder.iterdir())
+    if not is_empty and not (folder / COMPARISON).is_file() and not any(folder.glob(f"*/{RECIPE}")):
+        raise InputError(f"{folder} is not empty and holds no comparison; choose another --output_dir")
+
+
+def _check_writable(folder: Path) -> None:
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if not existed:
+            folder.rmdir()  # nothing is left of a command that is refused
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _write(comparison: PretrainingComparison, folder: Path) -> None:
+    comparison.write(folder)
+    write_text(folder / "table.md", loss_table(comparison).markdown())
+    results = [result for variant in comparison.variants for result in variant.results]
+    for name, figure in (("curves", curves_figure(results)), ("differences", differences_figure(comparison))):
+        if figure is not None:
+            for kind in ("png", "svg"):
+                write_figure(figure, folder / f"{name}.{kind}")
+
+
+def _push(training: RaftTrainingArguments) -> str:
+    name = training.hub_model_id or training.folder.name
+    try:
+        api = HfApi(token=training.hub_token)
+        url = api.create_repo(name, private=training.hub_private_repo, exist_ok=True)
+        api.upload_folder(
+            repo_id=url.repo_id, folder_path=training.folder, ignore_patterns=["checkpoint-*", ".*"]
+        )
+    except (OSError, ValueError) as error:  # of the network, of the hub
+        raise TrainingError(
+            f"the model is in {training.folder}, but the hub did not take it as {name}: {error}"
+        ) from error
+    return str(url)

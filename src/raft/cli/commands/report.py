@@ -1,0 +1,122 @@
+"""``raft report``: what runs found out, as tables here and as a page to show around."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raft.cli.commands.grid import RECIPE, SHARED, parsed, write_results, write_tables
+from raft.cli.options import parse
+from raft.cli.quiet import Console
+from raft.errors import InputError
+from raft.experiments.cells import LOCKS, CellFolder
+from raft.experiments.grid import results
+from raft.experiments.pretraining import PretrainingComparison
+from raft.experiments.results import Results
+from raft.files import check_writable, write_text
+from raft.finetuning.run import FinetuningResult
+from raft.report.page.finetuning_section import scores
+from raft.report.page.page import REPORT, page
+from raft.report.page.viewer import sharing
+from raft.report.paper_figures import write_figures
+from raft.report.runs import alone, kind, section
+from raft.report.tables import demo as comparison
+from raft.report.tables import pretraining
+from raft.report.tables.grid import RESULTS, frame, read_results
+from raft.report.tables.text_table import TextTable
+
+DESCRIPTION = """Show what runs found out: folders of raft demo, pretrain, finetune and grid, the last also
+while it is at work. Prints their tables, and writes one HTML page (--out) with tables, figures and the
+learned curves to look into; it needs nothing beside it and no network. A grid's tables are written into its
+folder too, as results.csv, tables.md and tables.tex; a folder with a grid's results.csv alone will do."""
+
+
+@dataclass
+class ReportSettings:
+    """``raft report``."""
+
+    run: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Folders of runs; a section of the page each.", "positional": True},
+    )
+    out: str | None = field(
+        default=None, metadata={"help": f"The page; {REPORT} in the first folder where it is not given."}
+    )
+    figures: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder: write each figure of the page there too, as pdf, svg and png for papers.",
+            "metavar": "DIR",
+        },
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``raft report`` with the given words of the command line."""
+    settings = parse(ReportSettings, "raft report", DESCRIPTION, arguments)
+    folders = [Path(name) for name in settings.run]
+    console = Console()
+    sections = []
+    for folder in folders:
+        show(folder, console)
+        sections.append(section(folder))
+    out = folders[0] / REPORT if settings.out is None else Path(settings.out)
+    check_writable(out)
+    if settings.figures is not None:
+        if Path(settings.figures).resolve() == out.resolve():
+            raise InputError(f"--out and --figures are both {out}: the one is a file, the other a folder")
+        files = write_figures(sections, Path(settings.figures))
+        figures = len({file.stem for file in files})
+        console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
+    write_text(out, page(sharing(sections)))
+    console.print(f"Open {out}", highlight=False, soft_wrap=True)
+
+
+def show(folder: Path, console: Console) -> None:
+    """Print the tables of a run.
+
+    Raises:
+        InputError: where the folder holds none, or is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    found = kind(folder)
+    if found in ("comparison", "pretraining"):
+        compared = PretrainingComparison.read(folder) if found == "comparison" else alone(folder)
+        console.print(pretraining.loss_table(compared).console(), crop=False)
+        console.print(pretraining.note(compared), highlight=False)
+    elif found == "demo":
+        console.print(comparison.console_table(Results.read(folder)), crop=False)
+    elif found == "finetuning":
+        console.print(scores(FinetuningResult.read(folder)).console(), crop=False)
+    elif found == "grid" or (folder / SHARED).is_file():
+        for table in grid_tables(folder, console):
+            console.print(table.console(), crop=False)
+    elif found is None and (folder / RECIPE).is_file():
+        raise InputError(f"the run in {folder} is not finished: the command that began it goes on with it")
+
+
+def grid_tables(folder: Path, console: Console) -> list[TextTable]:
+    """Tables of a grid, which are written into its folder.
+
+    Raises:
+        InputError: where there is no grid, none of its cells is done, or one cannot be read.
+    """
+    # what is kept of a grid has no locks: its few cells are not those that its results rest on
+    is_kept = (folder / RESULTS).is_file() and not (folder / LOCKS).is_dir()
+    if (folder / RECIPE).is_file() and not is_kept:
+        grid = parsed(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
+        cells = CellFolder(folder)
+        try:
+            grid.check_models()
+        except InputError as error:  # what was written when they were there is left as it is
+            if not (folder / RESULTS).is_file():
+                raise
+            console.print(f"As last written: {error}", highlight=False, soft_wrap=True)
+        else:
+            rows = results(cells, grid.final_cells(cells))
+            if rows:
+                return write_results(frame(rows, grid.recipe), folder)
+            raise InputError(f"no cell of the grid in {folder} counts yet")
+    return write_tables(read_results(folder / RESULTS), folder)

@@ -1,0 +1,221 @@
+"""A corpus as sequences of tokens on disk: made once, by many processes, and memory-mapped from then on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from raft.data.cache import build_once, cache_directory, key_of
+from raft.data.text.corpora import Corpus, Split
+from raft.data.text.encoding import encode_in_order, usable_cores
+from raft.data.text.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
+from raft.errors import InputError
+from raft.files import named_failures, save_pretrained, write_text
+
+FORMAT = 1
+"""Raise when the files' content changes, so that old ones are not read."""
+
+SPLITS: tuple[Split, Split] = ("train", "validation")
+BATCH_CHARACTERS = 500_000
+"""Text that a process is given at once: what it holds is about a hundred times as much."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Sequences ``[CLS] … [SEP]``, memory-mapped.
+
+    Attributes:
+        folder: where they lie.
+        train: ``[N, L]``, uint16 where the vocabulary allows, else int32.
+        validation: ``[M, L]``, of other documents.
+        documents: how many of them were read for each of the two.
+    """
+
+    folder: Path
+    train: NDArray[np.integer]
+    validation: NDArray[np.integer]
+    documents: dict[str, int]
+
+
+def tokenize_corpus(
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerFast,
+    length: int,
+    *,
+    processes: int | None = None,
+    max_sequences: int | None = None,
+    max_documents: int | None = None,
+    progress: Progress | None = None,
+) -> TokenStore:
+    """Tokenize a corpus into the cache, or find it there; memory does not grow with the corpus.
+
+    The result is found again by the corpus's content, the tokenizer and these settings. It does not depend on
+    the number of processes. Where several processes ask for it at once, one makes it and the others wait.
+
+    Args:
+        corpus: from ``open_corpus``.
+        tokenizer: from ``train_tokenizer`` or ``load_tokenizer``.
+        length: tokens of a sequence, the two special ones included.
+        processes: that tokenize; as many as there are cores where it is None.
+        max_sequences: of the training split, after which no more is read.
+        max_documents: of the training split, after which no more is read.
+        progress: told, now and then, how many documents and tokens there are.
+
+    Raises:
+        InputError: for settings that cannot work, a file that cannot be read, or a corpus that does not fill
+            one sequence of either split.
+    """
+    given = {
+        "length": length - 2,
+        "processes": processes,
+        "max_sequences": max_sequences,
+        "max_documents": max_documents,
+    }
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least {3 if name == 'length' else 1}, not {value}")
+    fast = encoder(tokenizer)
+    settings = [
+        FORMAT,
+        corpus.fingerprint,
+        fast.to_str(),
+        [tokenizer.cls_token_id, tokenizer.sep_token_id],
+        [length, max_sequences, max_documents],
+    ]
+
+    def build(folder: Path) -> None:
+        batches = _batches(corpus, max_documents)
+        end, dtype = tokenizer.sep_token_id, token_dtype(tokenizer)
+        encoded = encode_in_order(batches, fast, end, dtype, processes or usable_cores())
+        writers = {split: _Writer(folder / split, Packer(tokenizer, length)) for split in SPLITS}
+        with ExitStack() as files:
+            files.callback(encoded.close)
+            for writer in writers.values():
+                files.enter_context(writer)
+            for documents, tokens in encoded:
+                for writer, number, stream in zip(writers.values(), documents, tokens, strict=True):
+                    writer.add(number, stream)
+                if progress is not None:
+                    both = writers.values()
+                    progress(sum(w.documents for w in both), sum(w.tokens for w in both))
+                if max_sequences is not None and writers["train"].sequences >= max_sequences:
+                    break
+        if max_sequences is not None:
+            writers["train"].cut(max_sequences)
+        _check(corpus.name, writers, length)
+        description = {
+            "corpus": corpus.name,
+            "dtype": dtype.str,
+            "shapes": {split: [writer.sequences, length] for split, writer in writers.items()},
+            "documents": {split: writer.documents for split, writer in writers.items()},
+        }
+        write_text(folder / "description.json", json.dumps(description, indent=1))
+
+    return open_store(build_once(cache_directory() / "tokens" / key_of(settings), build))
+
+
+def open_store(folder: Path) -> TokenStore:
+    """Map what ``tokenize_corpus`` has made.
+
+    Raises:
+        InputError: where the files are not as they were written.
+    """
+    try:
+        description = json.loads((folder / "description.json").read_text(encoding="utf-8"))
+        train, validation = (
+            np.memmap(folder / split, description["dtype"], "r", 0, tuple(description["shapes"][split]))
+            for split in SPLITS
+        )
+        for split, sequences in zip(SPLITS, (train, validation), strict=True):
+            if (size := (folder / split).stat().st_size) != sequences.nbytes:
+                raise ValueError(f"{split} has {size:,} bytes, not {sequences.nbytes:,}")
+        return TokenStore(folder, train, validation, description["documents"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the tokens in {folder} are damaged ({error}); remove the folder") from error
+
+
+def corpus_tokenizer(corpus: Corpus, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """``train_tokenizer`` on the training documents, or what it made for the same corpus before.
+
+    Args:
+        corpus: from ``open_corpus``.
+        vocab_size: number of tokens; a small corpus may give fewer.
+        max_length: ``model_max_length`` of the tokenizer.
+
+    Raises:
+        InputError: for a vocabulary that is too small, or a file that cannot be read.
+    """
+
+    def build(folder: Path) -> None:
+        save_pretrained(train_tokenizer(corpus.documents("train"), vocab_size, max_length), folder)
+
+    key = key_of([FORMAT, corpus.fingerprint, vocab_size, max_length])
+    return load_tokenizer(str(build_once(cache_directory() / "tokenizers" / key, build)))
+
+
+class _Writer:
+    """Appends the sequences of one split to a file, and counts."""
+
+    def __init__(self, file: Path, packer: Packer) -> None:
+        self.path, self.packer = file, packer
+        self.documents = self.tokens = self.sequences = 0
+
+    def __enter__(self) -> _Writer:
+        self.file = self.path.open("wb")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with named_failures(self.path):
+            self.file.close()
+
+    def add(self, documents: int, tokens: NDArray[Any]) -> None:
+        rows = self.packer.add(tokens)
+        with named_failures(self.path):
+            self.file.write(rows.data)
+        self.documents += documents
+        self.tokens += len(tokens)
+        self.sequences += len(rows)
+
+    def cut(self, most: int) -> None:
+        """Keep no more than the first sequences of the closed file."""
+        if self.sequences > most:
+            self.sequences = most
+            os.truncate(self.path, most * (self.packer.body + 2) * self.packer.rest.itemsize)
+
+
+def _batches(
+    corpus: Corpus, max_documents: int | None
+) -> Iterator[tuple[tuple[int, ...], tuple[list[str], ...]]]:
+    """Documents of each split, in the order of ``SPLITS``, with their numbers."""
+    held: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    characters = read = 0
+    for split, text in corpus.labelled():
+        held[split].append(text)
+        characters += len(text)
+        read += split == "train"
+        if characters >= BATCH_CHARACTERS or read == max_documents:
+            yield tuple(map(len, held.values())), tuple(held.values())
+            held, characters = {split: [] for split in SPLITS}, 0
+        if read == max_documents:
+            return
+    yield tuple(map(len, held.values())), tuple(held.values())
+
+
+def _check(name: str, writers: dict[Split, _Writer], length: int) -> None:
+    for split, writer in writers.items():
+        if writer.sequences == 0:
+            raise InputError(
+                f"corpus {name} has {writer.tokens} tokens for {split}, which do not fill one sequence of "
+                f"{length}; use more documents (in a txt file a blank line ends one) or shorter sequences"
+            )

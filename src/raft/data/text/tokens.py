@@ -1,0 +1,241 @@
+"""From text to tokens: a WordPiece vocabulary, and documents packed into sequences of one length."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from raft.data.text.encoding import encode
+from raft.errors import InputError, first_line
+from raft.hf.calibration import knows_words
+from raft.hf.loading import NO_REMOTE_CODE
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TOKENIZER_CHARACTERS = 20_000_000
+"""Text that a vocabulary is trained on; more changes it little."""
+
+BATCH = 256
+
+
+def train_tokenizer(
+    documents: Iterable[str], vocab_size: int, max_length: int = 512
+) -> PreTrainedTokenizerFast:
+    """Train a lower-cased WordPiece tokenizer, BERT's special tokens included, on the first 20 MB of the
+    text.
+
+    Args:
+        documents: texts; no more are read than are needed.
+        vocab_size: number of tokens; a small corpus may give fewer.
+        max_length: ``model_max_length`` of the tokenizer.
+
+    Raises:
+        InputError: for a vocabulary that has no room beside the special tokens.
+    """
+    if vocab_size < 100:
+        raise InputError(f"the vocabulary must have at least 100 tokens, not {vocab_size}")
+    tokenizer = _untrained(models.WordPiece(unk_token="[UNK]"))
+    documents = list(_first_characters(documents, TOKENIZER_CHARACTERS))
+    alphabet = _alphabet(documents, tokenizer.normalizer, min(1000, vocab_size // 4))
+    # without these in the vocabulary beforehand, in this order, the trainer numbers the continuations anew
+    # in each run, and breaks ties between merges by those numbers
+    continuations = [f"##{character}" for character in alphabet]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *continuations],
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    # anew, as the continuations are ordinary tokens
+    tokenizer = _untrained(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    cls, sep = ((token, vocabulary[token]) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(sep, cls)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=max_length,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def _untrained(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _alphabet(documents: Sequence[str], normalizer: normalizers.Normalizer, most: int) -> list[str]:
+    """The most frequent characters of normalized text, in an order that does not depend on the run."""
+    counts = Counter[str]()
+    for document in documents:
+        codes, found = np.unique(np.array([document]).view(np.uint32), return_counts=True)
+        counts.update(dict(zip(map(chr, codes.tolist()), found.tolist(), strict=True)))
+    normalized = Counter[str]()
+    for character, count in counts.items():
+        for part in normalizer.normalize_str(character):
+            normalized[part] += count
+    letters = (character for character in normalized if not character.isspace())
+    return sorted(letters, key=lambda character: (-normalized[character], character))[:most]
+
+
+def _first_characters(documents: Iterable[str], limit: int) -> Iterator[str]:
+    read = 0
+    for document in documents:
+        yield document[:limit]  # one can be the whole corpus
+        read += len(document)
+        if read > limit:
+            return
+
+
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy of the tokenizer's fast part that keeps every token: saved ones often truncate and pad."""
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def id_range(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the largest token id: some vocabularies have gaps."""
+    return int(max(tokenizer.get_vocab().values())) + 1
+
+
+def token_dtype(tokenizer: PreTrainedTokenizerFast) -> np.dtype[Any]:
+    """uint16 where the vocabulary allows, else int32; little-endian, as files hold it."""
+    return np.dtype("<u2" if id_range(tokenizer) <= 2**16 else "<i4")
+
+
+class Packer:
+    """Cuts a stream of tokens into sequences ``[CLS] … [SEP]`` of one length.
+
+    Args:
+        tokenizer: gives the ids of the two.
+        length: tokens of a sequence, the two special ones included.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
+        self.ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        self.body = length - 2
+        self.rest = np.zeros(0, dtype=token_dtype(tokenizer))
+
+    def add(self, stream: NDArray[Any]) -> NDArray[Any]:
+        """The next ``[sequences, length]``; what does not fill a sequence is kept for the next call."""
+        stream = np.concatenate([self.rest, stream])
+        count = len(stream) // self.body
+        packed = np.empty((count, self.body + 2), dtype=self.rest.dtype)
+        packed[:, 0], packed[:, -1] = self.ends
+        packed[:, 1:-1] = stream[: count * self.body].reshape(count, self.body)
+        self.rest = stream[count * self.body :]
+        return packed
+
+
+def pack(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, length: int, most: int | None = None
+) -> NDArray[Any]:
+    """Concatenate documents, each ended by ``[SEP]``, and cut them into ``[CLS] … [SEP]``.
+
+    Args:
+        documents: texts, in the order in which they are packed.
+        tokenizer: as made by ``train_tokenizer``.
+        length: tokens of a sequence, the two special ones included.
+        most: stop after so many sequences.
+
+    Returns:
+        ``[sequences, length]`` of the tokenizer's ``token_dtype``; the unfilled rest at the end is dropped.
+    """
+    fast, dtype, packer = encoder(tokenizer), token_dtype(tokenizer), Packer(tokenizer, length)
+    packed: list[NDArray[Any]] = [np.empty((0, length), dtype=dtype)]
+    count = 0
+    iterator = iter(documents)
+    while (most is None or count < most) and (texts := list(islice(iterator, BATCH))):
+        packed.append(packer.add(encode(fast, texts, tokenizer.sep_token_id, dtype)))
+        count += len(packed[-1])
+    return np.concatenate(packed)[:most]
+
+
+def check_folder(name: str, what: str) -> None:
+    """Raise ``InputError`` for a name that can only be a path, and is no folder; a hub name passes."""
+    path = Path(name).expanduser()
+    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no {what} at {name}: {problem}")
+
+
+def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of any model.
+
+    Args:
+        name: folder or hub name.
+
+    Raises:
+        InputError: where there is none, or one that knows no words.
+    """
+    check_folder(name, "tokenizer")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **NO_REMOTE_CODE)
+    except Exception as error:  # without files, each tokenizer class fails in its own way
+        raise InputError(f"no tokenizer can be loaded from {name}: {first_line(error)}") from error
+    if not knows_words(tokenizer):
+        raise InputError(f"{name} has no tokenizer: save the model's there too, by its save_pretrained")
+    limit: Any = tokenizer.model_max_length
+    if not isinstance(limit, (int, float)) or not limit >= 1 or limit % 1:
+        raise InputError(
+            f"the tokenizer of {name} has a model_max_length of {limit!r}: mend its configuration"
+        )
+    return tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """A saved tokenizer, for masked language modelling.
+
+    Args:
+        name: folder or hub name.
+
+    Raises:
+        InputError: where there is none, or it has no fast form or lacks one of the special tokens.
+    """
+    tokenizer = read_tokenizer(name)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise InputError(f"the tokenizer of {name} has no fast form, which is needed here")
+    for kind in ("cls", "sep", "mask"):
+        if getattr(tokenizer, f"{kind}_token_id") is None:
+            raise InputError(
+                f"the tokenizer of {name} has no {kind} token; masked language modelling needs one"
+            )
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+    """Refuse a tokenizer that does not fit a model.
+
+    Raises:
+        InputError: where it has tokens that the model has no embedding for, or pads with another one.
+    """
+    needed = id_range(tokenizer)
+    if needed > config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {needed} tokens, but the model's vocab_size is {config.vocab_size}; "
+            "take the tokenizer that belongs to the model, or a larger vocab_size"
+        )
+    ours, models = tokenizer.pad_token_id, getattr(config, "pad_token_id", None)
+    if ours is not None and models is not None and ours != models:
+        raise InputError(
+            f"the tokenizer pads with token {ours}, but the model's pad_token_id is {models}; "
+            "take the tokenizer that belongs to the model, or set pad_token_id"
+        )

@@ -1,0 +1,457 @@
+"""Fine-tune a pretrained model on a task: any tuning mode, the best epoch kept in memory, scored once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    set_seed,
+)
+
+from raft.data.tasks.task import Score
+from raft.data.text.tokens import id_range
+from raft.errors import InputError
+from raft.finetuning.tuning import Part, set_tuning
+from raft.hf import ConversionReport, RafConfig, convert, rationals
+from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf.loading import load_config, load_pretrained
+from raft.hf.peft import names_without_adapter
+from raft.hf.saving.hooks import COEFFICIENTS
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.monitoring import coefficients
+from raft.training.trainer import RaftTrainer
+
+Outputs = tuple[NDArray[np.float32], ...]
+CALIBRATION_TEXTS = 64
+"""Training inputs that the RAFs of a converted model are fitted to, at most."""
+
+TOKENS_A_PART = 1024
+"""Tokens of a part of a batch on a CPU, padding included: they fit its caches."""
+
+KEEP, RAF, RESIDUAL = "keep", "raf", "raf-residual"
+ACTIVATIONS = (KEEP, RAF, RESIDUAL)
+
+
+class Inputs(Protocol):
+    """One dict an input, without padding."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Inputs of a model, and how its outputs are scored.
+
+    Attributes:
+        inputs: in the order of what is scored.
+        lengths: ``[N]``, tokens of each.
+        score: gets each kind of logits as ``[N, …]``, padded with −inf where they are a token's; None where
+            nobody here knows the labels.
+        write: writes predictions into a folder, in the official format; None where there is none.
+    """
+
+    inputs: Inputs
+    lengths: NDArray[np.int64]
+    score: Callable[[Outputs], Score] | None
+    write: Callable[[Outputs, Path], object] | None = None
+
+
+@dataclass(frozen=True)
+class FinetuningData:
+    """A task as one model reads it.
+
+    Attributes:
+        head: the ``AutoModelFor…`` class.
+        config: what the task asks of the model's configuration, such as the number of classes.
+        train: inputs with labels.
+        validation: to choose the epoch on; None to keep the last one.
+        tests: what is looked at once, at the end, by name.
+        collate: makes a padded batch of inputs.
+        texts: training texts that RAFs may be fitted to.
+    """
+
+    head: Any
+    config: Mapping[str, Any]
+    train: Inputs
+    validation: Judged | None
+    tests: Mapping[str, Judged]
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
+    texts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a fine-tuning leaves.
+
+    Attributes:
+        model: with the weights of the best epoch.
+        validation: score of that epoch; None where no epoch was chosen.
+        tests: scores by name.
+        outputs: logits of the tests, by name.
+        epoch: that was kept.
+        history: validation points after each epoch.
+        parts: what was trained.
+        rafs: coefficients by the step after which they were so, where there are RAFs: those that the training
+            began with, and those that are kept.
+        inputs: of the RAFs that are kept, over training inputs.
+        report: of the conversion, where there was one.
+        seconds: of training and validation, and of all of it.
+    """
+
+    model: Any
+    validation: Score | None
+    tests: dict[str, Score]
+    outputs: dict[str, Outputs]
+    epoch: int
+    history: list[float]
+    parts: list[Part]
+    rafs: dict[int, dict[str, Tensor]]
+    inputs: dict[str, InputHistogram]
+    report: ConversionReport | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def load(
+    checkpoint: str | Path, data: FinetuningData, seed: int, attn_implementation: str | None = None
+) -> tuple[Any, list[str]]:
+    """A model with the task's head, whose new weights are drawn from the seed.
+
+    A head of another task stays where it has as many outputs, and is replaced, with a line that says so,
+    where it has not.
+
+    Returns:
+        The model, and the names of the parameters that the checkpoint did not hold.
+
+    Raises:
+        InputError: where there is no such checkpoint, or it does not fit the task.
+    """
+    config = load_config(checkpoint, **data.config)
+    set_seed(seed)
+    # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
+    model, info = load_pretrained(
+        data.head,
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=attn_implementation,
+        ignore_mismatched_sizes=True,
+    )
+    replaced = _replaced(checkpoint, model, info["mismatched_keys"])
+    return model, sorted({*info["missing_keys"], *replaced})
+
+
+def _replaced(
+    checkpoint: str | Path, model: Any, mismatched: Iterable[tuple[str, torch.Size, torch.Size]]
+) -> list[str]:
+    """The weights of a head with another number of outputs; anything else of another shape is refused."""
+    replaced = []
+    for name, stored, wanted in sorted(mismatched):
+        is_head = not name.startswith(f"{model.base_model_prefix}.") and not re.search(COEFFICIENTS, name)
+        if not is_head or stored[1:] != wanted[1:]:
+            raise InputError(
+                f"cannot load {checkpoint}: {name} has the shape {list(stored)} there, and {list(wanted)} by "
+                "config.json; mend the one that is wrong"
+            )
+        replaced.append(name)
+        outputs = (stored[0], wanted[0])
+    if replaced:
+        logging.getLogger("raft").warning(
+            "the head of %s has %d outputs and the task needs %d: it gets a new one (%s)",
+            checkpoint, *outputs, ", ".join(replaced),
+        )  # fmt: skip
+    return replaced
+
+
+def finetune(
+    checkpoint: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    data: FinetuningData,
+    arguments: RaftTrainingArguments,
+    tuning: str = "full",
+    activation: str = KEEP,
+    raf: RafConfig | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Finetuned:
+    """Train on a task, keep the epoch with the best validation score, and score the tests with it.
+
+    The head's new weights, the order of the batches and the dropout depend on ``arguments.seed`` alone.
+
+    Args:
+        checkpoint: folder or hub name of a pretrained encoder.
+        tokenizer: of that encoder.
+        data: the task.
+        arguments: seed, learning rates, epochs, batch size.
+        tuning: see ``raft.finetuning.tuning.set_tuning``.
+        activation: ``keep``; or ``raf`` or ``raf-residual`` to convert a model with fixed activations, its
+            RAFs fitted to the training inputs.
+        raf: what is converted, and to what; ``residual`` is set by ``activation``.
+        patience: epochs without a better validation score after which the training ends.
+        callbacks: of ``transformers``.
+
+    Raises:
+        InputError: for a checkpoint that does not fit the task, or has RAFs and is to be converted, or an
+            unknown mode or activation.
+        TrainingError: where the loss is not finite.
+    """
+    begun = time.perf_counter()
+    if activation not in ACTIVATIONS:
+        raise InputError(f"--activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+    model, new = load(checkpoint, data, arguments.seed, arguments.attn_implementation)
+    _check_tokens(model.config, tokenizer, checkpoint)
+    report = None
+    if activation != KEEP:
+        if rationals(model):
+            raise InputError(f"{checkpoint} has RAFs already, which --activation keep trains as they are")
+        config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
+        convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
+        report = model.conversion_report
+    if tuning == RAF and not rationals(model):
+        raise InputError(
+            f"--tuning raf trains RAFs alone, and {checkpoint} has none: give --activation raf to convert "
+            "it, or another --tuning"
+        )
+    set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
+    model, parts = set_tuning(model, tuning, new)
+    rafs = {0: coefficients(model)} if rationals(model) else {}
+    best = KeepBest(patience)
+    arguments = replace(
+        arguments,
+        eval_strategy="no" if data.validation is None else "epoch",
+        save_strategy="no",
+        load_best_model_at_end=False,  # KeepBest does
+        remove_unused_columns=False,
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # Trainer would make batches larger, and spread them by torch.nn.DataParallel
+    trainer = FinetuningTrainer(
+        model=model,
+        args=arguments,
+        eval_dataset=None if data.validation is None else data.validation.inputs,
+        train_dataset=data.train,
+        data_collator=data.collate,
+        callbacks=[best, *callbacks],
+    )
+    trainer.data = data
+    started = time.perf_counter()
+    trainer.train()
+    best.restore(model)
+    trained = time.perf_counter()
+    inputs = {}
+    if rafs:
+        rafs[best.step] = coefficients(model)
+        inputs = _inputs(model, data, arguments.per_device_eval_batch_size)
+    outputs = {
+        name: outputs_of(model, judged, data.collate, arguments.per_device_eval_batch_size)
+        for name, judged in data.tests.items()
+    }
+    tests = {
+        name: judged.score(outputs[name]) for name, judged in data.tests.items() if judged.score is not None
+    }
+    return Finetuned(
+        model=model,
+        validation=best.score,
+        tests=tests,
+        outputs=outputs,
+        epoch=best.epoch,
+        history=best.history,
+        parts=parts,
+        rafs=rafs,
+        inputs=inputs,
+        report=report,
+        seconds={"training": trained - started, "all": time.perf_counter() - begun},
+    )
+
+
+def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: str | Path) -> None:
+    """Refuse a tokenizer with more tokens than the model; a model that pads with none takes its token."""
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and id_range(tokenizer) > vocabulary:
+        raise InputError(
+            f"the tokenizer of {checkpoint} has {id_range(tokenizer)} tokens, but the model's vocab_size is "
+            f"{vocabulary}; take the tokenizer that belongs to the model"
+        )
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+
+
+@torch.no_grad()
+def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
+    """What the RAFs get of the first training inputs."""
+    was_training = model.training
+    model.eval()
+    rows = range(min(len(data.train), CALIBRATION_TEXTS))
+    first: Any = Subset(data.train, rows)  # type: ignore[arg-type]  # lists will do
+    with recorded_inputs(model) as found:
+        for batch in DataLoader(first, batch_size=batch_size, collate_fn=data.collate):
+            model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+    model.train(was_training)
+    return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
+
+
+def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """Parts of a padded batch, the longest inputs first, each cut to the columns that its inputs use.
+
+    Args:
+        batch: tensors ``[B, …]``; those of the shape ``[B, L]`` of ``attention_mask`` are cut.
+        tokens: that a part holds at most, unless one input alone has more.
+
+    Yields:
+        A part, and its share of the inputs; the shares sum to one.
+    """
+    mask = batch["attention_mask"].bool()
+    lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(int(lengths[start]), 1))
+        rows = order[start : start + size]
+        columns = mask[rows].any(dim=0)
+        yield (
+            {
+                name: tensor[rows][:, columns] if tensor.shape == mask.shape else tensor[rows]
+                for name, tensor in batch.items()
+            },
+            len(rows) / len(order),
+        )
+        start += size
+
+
+@torch.no_grad()
+def outputs_of(
+    model: Any,
+    judged: Judged,
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]],
+    batch_size: int,
+) -> Outputs:
+    """Logits of all inputs in their order; inputs of like lengths are run together.
+
+    Returns:
+        Each kind of logits that the model gives: ``[N, classes]``, or ``[N, longest]`` with −inf beyond an
+        input's own tokens.
+    """
+    order = np.argsort(judged.lengths, kind="stable")[::-1]
+    loader: DataLoader = DataLoader(
+        Subset(judged.inputs, order.tolist()),  # type: ignore[arg-type]  # lists will do
+        batch_size=batch_size,
+        collate_fn=collate,
+    )
+    was_training = model.training
+    model.eval()
+    found: list[NDArray[np.float32]] = []
+    start = 0
+    for batch in loader:
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        names = ("labels", "start_positions", "end_positions")
+        answer = model(**{name: tensor for name, tensor in batch.items() if name not in names})
+        size = len(batch["input_ids"])
+        kinds = [value for name, value in answer.items() if name.endswith("logits")]
+        if not found:
+            found = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
+        for kind, whole in zip(kinds, found, strict=True):
+            whole[order[start : start + size], : kind.shape[1]] = kind.float().cpu().numpy()
+        start += size
+    model.train(was_training)
+    return tuple(found)
+
+
+class KeepBest(TrainerCallback):
+    """Keeps the trained weights of the best validation, in memory, and ends a training that stays behind.
+
+    Args:
+        patience: validations without a better score after which the training ends; None for never.
+
+    Attributes:
+        score: the best one.
+        epoch: of that, from 1.
+        step: after which it was validated.
+        history: points of all validations.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.score: Score | None = None
+        self.epoch, self.step = 0, 0
+        self.history: list[float] = []
+        self._weights: dict[str, Tensor] = {}
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Compare, and keep."""
+        score: Score = kwargs["metrics"]["score"]
+        self.history.append(score.points)
+        if self.score is None or score.points > self.score.points:
+            self.score, self.epoch, self.step = score, len(self.history), state.global_step
+            self._weights = {
+                name: parameter.detach().cpu().clone()
+                for name, parameter in kwargs["model"].named_parameters()
+                if parameter.requires_grad
+            }
+        elif self.patience is not None and len(self.history) - self.epoch >= self.patience:
+            control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Without validations the last epoch is the one that is kept."""
+        if self.score is None:
+            self.epoch, self.step = round(state.epoch or 0), state.global_step
+
+    @torch.no_grad()
+    def restore(self, model: Any) -> None:
+        """Put the kept weights back."""
+        parameters = dict(model.named_parameters())
+        for name, weight in self._weights.items():
+            parameters[name].copy_(weight)
+
+
+class FinetuningTrainer(RaftTrainer):
+    """Validates by the task's own score; on a CPU, runs a batch in parts of like lengths.
+
+    Such parts need little padding, and their mean loss, weighted by their inputs, is the batch's: the
+    gradient is the same, but for what dropout draws. Extractive question answering looks for answers in the
+    padding, too: here, in less of it.
+    """
+
+    data: FinetuningData
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        if return_outputs or model is not self.model or self.args.device.type != "cpu":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        losses = [
+            share * super(FinetuningTrainer, self).compute_loss(model, part, False, num_items_in_batch)
+            for part, share in parts_of(inputs, TOKENS_A_PART)
+        ]
+        return torch.stack(losses).sum()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Score the validation part; see the base class for what else happens."""
+        judged = self.data.validation
+        if judged is None or judged.score is None:
+            return {}
+        with self.accelerator.autocast():
+            outputs = outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)
+        found = judged.score(outputs)
+        self.log({"eval_points": found.points})
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, {"score": found, "eval_points": found.points}
+        )
+        return {"eval_points": found.points}

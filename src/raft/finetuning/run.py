@@ -1,0 +1,362 @@
+"""One fine-tuning as a folder: what was asked for, which examples were drawn, what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from transformers import TrainerCallback
+
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
+from raft.data.squad.questions import Question
+from raft.data.tasks.subsets import draw_indices, select
+from raft.data.tasks.task import Score
+from raft.errors import InputError, first_line, nearest
+from raft.files import read_json, write_text
+from raft.finetuning.data import question_data, sentence_data
+from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
+from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
+from raft.finetuning.transfer import check_transfer, judge_model
+from raft.finetuning.tuning import TUNINGS
+from raft.hf import RafConfig
+from raft.hf.loading import load_config
+from raft.hf.saving.saved_config import activation_fields
+from raft.pretraining.pretrain import save
+from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.monitoring import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
+
+RECIPE, DRAWN = "recipe.yaml", "drawn.json"
+PREDICTIONS = "predictions"
+ALL = "all"
+UNTRAINED = "→"
+"""Before the name of a task that a model was judged on without training."""
+
+
+class TransferOptions(TaskOptions):
+    """A task that a tuned model is judged on untrained."""
+
+    folder_option = "--transfer_data_dir"
+
+
+@dataclass
+class FinetuningRecipe(TaskOptions):
+    """A pretrained model, a task, and how the one is tuned to the other."""
+
+    model: str = field(
+        default="google-bert/bert-base-uncased",
+        metadata={"help": "Pretrained encoder: a folder or hub name."},
+    )
+    activation: str = field(
+        default=KEEP,
+        metadata={
+            "help": "'keep' the model's; 'raf' converts a model with fixed activations, its RAFs fitted to "
+            "the training inputs; 'raf-residual' adds RAFs that begin at zero. The fixed function that the "
+            "model has, such as 'gelu', is 'keep' too."
+        },
+    )
+    degrees: list[int] = field(
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of the RAFs of a converted model."}
+    )
+    version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
+    tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
+
+    train_examples: str = field(default=ALL, metadata={"help": "Training examples: a number, or 'all'."})
+    split: str = field(
+        default="paper",
+        metadata={
+            "help": "'paper': 75 %% of the training set to train on and 25 %% to choose the epoch on, the "
+            "development set as test; 'official': the data set's own parts. Of GLUE and SQuAD the "
+            "development set then is both: the epoch is chosen on what is reported."
+        },
+    )
+    stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
+    patience: int | None = field(
+        default=None, metadata={"help": "Epochs without a better validation score before the end."}
+    )
+    transfer: list[str] | None = field(
+        default=None,
+        metadata={"help": "Tasks that the tuned model is judged on as well, untrained: snli after rte."},
+    )
+    transfer_data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
+    )
+    save_model: bool = field(
+        default=False, metadata={"help": "Keep the tuned model in the folder, LoRA's updates merged into it."}
+    )
+
+    def check(self) -> None:
+        """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
+        self.check_task()
+        unknown = next((name for name in self.transfer or () if name not in TASKS), None)
+        if unknown is not None:
+            tasks = f"{', '.join(TASKS)}{nearest(unknown, TASKS)}"
+            raise InputError(f"unknown task {unknown!r} of --transfer; known are {tasks}")
+        for name, known in (
+            ("activation", ACTIVATIONS),
+            ("tuning", TUNINGS),
+            ("split", ("paper", "official")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.stratified and self.dataset is None and self.task in SQUADS:
+            raise InputError("--stratified draws classes alike, and questions have none")
+        if not _is_count(self.train_examples):
+            raise InputError(
+                f"--train_examples must be a number above 0 or 'all', not {self.train_examples!r}"
+            )
+        try:
+            self.raf_config()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def check_conversion(self) -> None:
+        """Raise ``InputError`` for options of a conversion where there is none."""
+        for name in ("degrees", "version"):
+            default = getattr(FinetuningRecipe(), name)
+            if self.activation == KEEP and getattr(self, name) != default:
+                raise InputError(
+                    f"--{name} is of a model that is converted, by --activation raf or raf-residual"
+                )
+
+    def transferred(self) -> list[TransferOptions]:
+        """The tasks that the tuned model is judged on untrained."""
+        return [
+            TransferOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
+            for name in self.transfer or ()
+        ]
+
+    def raf_config(self) -> RafConfig:
+        """Of a converted model."""
+        return RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]  # it checks them
+
+    @property
+    def examples(self) -> int | Any:
+        """``train_examples`` as a number, or ``"all"``."""
+        return ALL if self.train_examples == ALL else int(self.train_examples)
+
+
+def kept_activation(activation: str, model: str) -> str:
+    """``"keep"`` for the fixed function that a model has, by whose name a pretraining calls the twin; any
+    other choice as it is.
+
+    Raises:
+        InputError: for a model that has another function, has RAFs or cannot be read, or an unknown name.
+    """
+    if activation in ACTIVATIONS:
+        return activation
+    try:
+        name = canonical_name(activation)
+    except ValueError as error:
+        known = f"{', '.join(ACTIVATIONS)}, or the model's fixed function"
+        close = nearest(activation, [*ACTIVATIONS, *FUNCTIONS])
+        raise InputError(f"--activation must be one of {known}, not {activation!r}{close}") from error
+    if is_raft(model):
+        raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")
+    fields = dict(activation_fields(load_config(model).to_dict()))
+    had = {ALIASES.get(value, value) for value in fields.values()}
+    if name not in had:
+        raise InputError(
+            f"--activation {activation}: {model} has {', '.join(sorted(had)) or 'another function'}; give "
+            "keep to train it as it is, or raf to convert it"
+        )
+    return KEEP
+
+
+@cache
+def is_raft(model: str) -> bool:
+    """Whether a checkpoint has RAFs; ``InputError`` where it cannot be read."""
+    config = load_config(model)
+    try:
+        return RafConfig.of(config) is not None
+    except ValueError as error:
+        raise InputError(f"cannot load {model}: {first_line(error)}") from error
+
+
+def _is_count(examples: str) -> bool:
+    try:
+        return examples == ALL or int(examples) > 0
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class FinetuningResult:
+    """What a fine-tuning found out; ``finetuning.json`` holds just this.
+
+    Attributes:
+        task: as asked for.
+        seed: of draws, new weights and order.
+        validation: points of the epoch that was kept; None where the last one was.
+        tests: points by name; names of tasks that it was judged on untrained begin with an arrow.
+        parts: each number of the metric, by test and name.
+        constant: names of tests in which the model predicts one class for every input.
+        single_class: most points that this could get, by test.
+        epoch: that was kept.
+        history: validation points after each epoch.
+        trained: numbers that were trained, by kind.
+        examples: how many were trained on, and validated on.
+        seconds: of the training, and of all.
+    """
+
+    task: str
+    seed: int
+    validation: float | None
+    tests: dict[str, float]
+    parts: dict[str, dict[str, float]]
+    constant: list[str]
+    epoch: int
+    history: list[float]
+    trained: dict[str, int]
+    examples: dict[str, int]
+    seconds: dict[str, float]
+    single_class: dict[str, float] = field(default_factory=dict)  # older results have none
+
+    def __post_init__(self) -> None:
+        lacks = [name for name in ("train", "validation") if name not in self.examples]
+        if lacks or "all" not in self.seconds:
+            raise ValueError(f"it has no {'examples' if lacks else 'seconds'} of {(lacks or ['all'])[0]!r}")
+        if not self.tests or self.tests.keys() != self.parts.keys():
+            raise ValueError("it has no tests, or not the parts of each")
+
+    @property
+    def points(self) -> float:
+        """Of the first test."""
+        return next(iter(self.tests.values()))
+
+    @classmethod
+    def read(cls, folder: Path) -> FinetuningResult:
+        """Of a finished run's folder.
+
+        Raises:
+            InputError: for a file that holds other things.
+        """
+        return read_json(folder / RESULT, cls, "result of 'raft finetune'")
+
+
+def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[FinetuningData, dict[str, Any]]:
+    """The task as the recipe's model reads it, and which examples were drawn.
+
+    Raises:
+        InputError: for a task that cannot be read, or has too few examples.
+    """
+    tokenizer = sources.tokenizer(recipe.model)
+    if recipe.dataset is not None or recipe.task not in SQUADS:
+        task = sources.task(recipe)
+        split: Any = recipe.split
+        chosen = select(task, seed, recipe.examples, split, recipe.stratified)
+        data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
+        return data, chosen.record()
+    pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
+    count = None if recipe.examples == ALL else recipe.examples
+    if recipe.split == "official":
+        train_rows, rows = np.arange(len(pool)), np.arange(len(test))
+        if count is not None:
+            if count > len(pool):
+                raise InputError(f"{count} training questions are asked for, but there are {len(pool)}")
+            train_rows = np.random.default_rng(seed).choice(train_rows, count, replace=False)
+            if count < len(rows):  # as many to choose the epoch on
+                rows = np.random.default_rng([seed, 1]).choice(rows, count, replace=False)
+        validation: tuple[Question, ...] = tuple(test[i] for i in rows)
+    else:
+        train_rows, rows = draw_indices(len(pool), count, seed)
+        validation = tuple(pool[i] for i in rows)
+    data = question_data(
+        [pool[i] for i in train_rows], validation, {"SQuAD": test}, tokenizer, SQUADS[recipe.task],
+        recipe.max_length or 384,
+    )  # fmt: skip
+    drawn = {
+        "train_rows": train_rows.tolist(),
+        "validation_part": "train" if recipe.split == "paper" else "validation",
+        "validation_rows": rows.tolist(),
+    }
+    return data, drawn
+
+
+def run_finetuning(
+    recipe: FinetuningRecipe,
+    arguments: RaftTrainingArguments,
+    folder: Path,
+    sources: Sources,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> tuple[FinetuningResult, Finetuned]:
+    """Fine-tune, and fill a folder: ``finetuning.json``, ``drawn.json``, ``metrics.jsonl``, ``predictions/``,
+    and ``rafs/`` where the model has any: their coefficients before and after, and the inputs they get.
+
+    Args:
+        recipe: checked.
+        arguments: of the training.
+        folder: exists, and is empty.
+        sources: of the process.
+        callbacks: of ``transformers``.
+
+    Raises:
+        InputError: for a task or model that cannot be used, or a task that the tuned model cannot be
+            judged on.
+        TrainingError: where the loss is not finite.
+    """
+    for other in recipe.transferred():
+        check_transfer(recipe, other, sources)
+    data, drawn = read_data(recipe, arguments.seed, sources)
+    write_text(folder / DRAWN, json.dumps(drawn) + "\n")
+    arguments = replace(arguments, output_dir=str(folder / "training"))
+    found = finetune(
+        recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
+        recipe.raf_config(), recipe.patience, [MetricsLog(folder), *callbacks],
+    )  # fmt: skip
+    tests = {**found.tests, **_untrained(recipe, found.model, sources)}
+    result = FinetuningResult(
+        task=recipe.task,
+        seed=arguments.seed,
+        validation=None if found.validation is None else found.validation.points,
+        tests={name: score.points for name, score in tests.items()},
+        parts={name: dict(score.parts) for name, score in tests.items()},
+        constant=[name for name, score in tests.items() if score.constant],
+        epoch=found.epoch,
+        history=found.history,
+        trained={part.name: part.trained for part in found.parts},
+        examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
+        seconds=found.seconds,
+        single_class={
+            name: score.single_class for name, score in tests.items() if score.single_class is not None
+        },
+    )
+    for step, rafs in found.rafs.items():
+        write_snapshot(folder / SNAPSHOTS, step, rafs, forms(found.model))
+    if found.inputs:
+        write_inputs(folder / SNAPSHOTS, found.inputs)
+    for name, judged in data.tests.items():
+        if judged.write is not None:
+            judged.write(found.outputs[name], folder / PREDICTIONS)
+    if recipe.save_model:
+        found = replace(found, model=_without_adapter(found.model))
+        save(found.model, sources.tokenizer(recipe.model), folder)
+    write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
+    return result, found
+
+
+def _without_adapter(model: Any) -> Any:
+    """The model with LoRA's updates added to its weights: an adapter alone would be loaded onto the
+    checkpoint as it was, without the RAFs of a conversion and without the names of the labels."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:
+    tokenizer = sources.tokenizer(recipe.model)
+    found = {}
+    for task in recipe.transferred():
+        scores = judge_model(model, tokenizer, task, sources)
+        for name, score in scores.items():
+            found[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score
+    return found
+
+
+def described(recipe: FinetuningRecipe, arguments: RaftTrainingArguments) -> str:
+    """Recipe and arguments as a file that repeats the run."""
+    found = {**asdict(recipe), **changed_arguments(arguments)}
+    return yaml.safe_dump({key: value for key, value in found.items() if value is not None}, sort_keys=False)

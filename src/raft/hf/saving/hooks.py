@@ -1,0 +1,135 @@
+"""Make every ``transformers`` model class honour the ``raf`` block, when built and when loaded.
+
+Four methods of ``PreTrainedModel`` are wrapped. ``post_init`` ends every constructor, before any weight is
+loaded: the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint
+lacks; it knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory.
+``from_pretrained`` refuses to read RAFs as other functions than those that were saved, and
+``save_pretrained`` makes the configuration build the RAFs that the model has.
+
+Three of ``PreTrainedConfig``: ``to_json_file`` and ``from_dict`` write and read a file that needs raft, see
+``saved_config.py``; ``to_dict`` writes a ``RafConfig`` as what it holds.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from raft.files import replacing
+from raft.hf.config import RafConfig
+from raft.hf.conversion import replace_activations
+from raft.hf.saving.blocks import LAYOUT, layout, sync_raf_config
+from raft.hf.saving.saved_config import mark, unmark
+from raft.hf.saving.saved_rafs import load
+from raft.hf.sites.find import find_sites
+from raft.modules import Rational
+
+INSTALLED = "_raft_is_installed"
+"""Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
+COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
+FORM = r"\.raf_form$"
+
+
+def install() -> None:
+    """Wrap the methods; a second call does nothing."""
+    if hasattr(PreTrainedModel, INSTALLED):
+        return
+    setattr(PreTrainedModel, INSTALLED, True)
+    post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
+    from_pretrained = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
+    save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
+    to_json_file, from_dict = PreTrainedConfig.to_json_file, PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
+
+    @functools.wraps(post_init)
+    def post_init_with_raf(self: PreTrainedModel) -> None:
+        config = RafConfig.of(self.config)
+        if config is not None:
+            replace_activations(self, config)
+            if not find_sites(self):
+                raise ValueError(
+                    f"{type(self).__name__} has a raf block, but no activation that can be replaced"
+                )
+            setattr(self, LAYOUT, layout(find_sites(self)))
+        if any(isinstance(module, Rational) for module in self.modules()):
+            keep_float32(self)
+        post_init(self)
+
+    @functools.wraps(initialize)
+    def initialize_with_raf(self: PreTrainedModel, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if isinstance(module, Rational):
+            if not getattr(module, "_is_hf_initialized", False):
+                for name, value in module.initial_state().items():
+                    init.copy_(getattr(module, name), value)
+            if _is_read(module.raf_form):
+                scales = (module.numerator_scale, module.denominator_scale)
+                has_scales = all(scale is not None and _is_read(scale) for scale in scales)
+                module.check_form(module.raf_form, _name(self, module), has_scales)
+            if not module.trainable:
+                module.requires_grad_(False)  # loading makes parameters anew
+        initialize(self, module, *args, **kwargs)
+
+    @functools.wraps(from_pretrained)
+    def from_pretrained_with_raf(cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
+        return load(functools.partial(from_pretrained, cls), cls, *args, **kwargs)
+
+    @functools.wraps(save_pretrained)
+    def save_pretrained_with_raf(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        sync_raf_config(self)
+        return save_pretrained(self, *args, **kwargs)
+
+    @functools.wraps(to_dict)
+    def to_plain_dict(self: PreTrainedConfig) -> dict[str, Any]:
+        values = to_dict(self)
+        if isinstance(values.get("raf"), RafConfig):
+            values["raf"] = values["raf"].to_dict()
+        return values
+
+    @functools.wraps(to_json_file)
+    def to_marked_json_file(
+        self: PreTrainedConfig, json_file_path: str | os.PathLike[str], use_diff: bool = True
+    ) -> None:
+        with replacing(Path(json_file_path)) as file:
+            to_json_file(self, file, use_diff)
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if mark(config):
+                file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @functools.wraps(from_dict)
+    def from_marked_dict(cls: type[PreTrainedConfig], config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        own = copy.deepcopy(config_dict)
+        unmark(own)
+        return from_dict(cls, own, **kwargs)
+
+    PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
+    PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained_with_raf)  # type: ignore[assignment]
+    PreTrainedModel.save_pretrained = save_pretrained_with_raf  # type: ignore[method-assign]
+    PreTrainedConfig.raf = None  # type: ignore[attr-defined] # a field that from_pretrained takes as an argument
+    PreTrainedConfig.to_dict = to_plain_dict  # type: ignore[method-assign]
+    PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
+    PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
+
+
+def _name(model: PreTrainedModel, act: Rational) -> str:
+    return next((name for name, module in model.named_modules() if module is act), "a RAF")
+
+
+def _is_read(tensor: Tensor) -> bool:
+    """From a checkpoint: ``transformers`` says so while it gives values to what is missing."""
+    return getattr(tensor, "_is_hf_initialized", False)
+
+
+def keep_float32(model: PreTrainedModel) -> None:
+    """A checkpoint loaded in half precision must not round the coefficients, and older ones tell no form."""
+    strict = set(model._keep_in_fp32_modules_strict or ())
+    model._keep_in_fp32_modules_strict = strict | {COEFFICIENTS}
+    ignored = set(model._keys_to_ignore_on_load_missing or ())
+    model._keys_to_ignore_on_load_missing = ignored | {FORM}

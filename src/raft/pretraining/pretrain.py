@@ -1,0 +1,113 @@
+"""Pretrain one model, a RAFT or its FAFT, by masked language modelling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel, TrainerCallback, set_seed
+
+from raft.data.text.masking import IGNORED, MaskedSequences
+from raft.errors import InputError
+from raft.files import save_pretrained
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.masked_lm import validation_losses
+from raft.training.trainer import STEP_SECONDS, RaftTrainer
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained model and how it got there.
+
+    Attributes:
+        model: in evaluation mode.
+        loss_sums: ``[validation sequences]`` summed loss of each, in nats.
+        loss_counts: ``[validation sequences]`` predicted tokens of each.
+        history: ``(step, seconds of training so far, validation loss)``, the last entry at the end.
+        seconds: wall-clock time of the training, validation and saving left out.
+    """
+
+    model: PreTrainedModel
+    loss_sums: NDArray[np.float64]
+    loss_counts: NDArray[np.int64]
+    history: list[tuple[int, float, float]]
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """Validation loss: mean over all predicted tokens, in nats."""
+        return float(self.loss_sums.sum() / self.loss_counts.sum())
+
+
+def build_model(
+    config: PreTrainedConfig, seed: int, attn_implementation: str | None = None
+) -> PreTrainedModel:
+    """A new masked language model; twins that differ in ``raf`` alone start from the same weights."""
+    set_seed(seed)
+    model: PreTrainedModel = AutoModelForMaskedLM.from_config(config, attn_implementation=attn_implementation)
+    return model
+
+
+def pretrain(
+    config: PreTrainedConfig,
+    train: MaskedSequences,
+    validation: MaskedSequences,
+    arguments: RaftTrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+    resume: str | bool | None = None,
+) -> Pretrained:
+    """Train a new model of ``config``; checkpoints are written as ``arguments`` say.
+
+    Args:
+        config: of the model; its ``raf`` block tells a RAFT from a FAFT.
+        train: at least ``max_steps`` times the batch size of draws.
+        validation: masked once and for all.
+        arguments: seed, learning rates, steps, batch size.
+        callbacks: of ``transformers``; ``StopOnSignal`` among them saves and stops at a signal.
+        resume: a checkpoint to go on from, or True for the newest one that is whole, if there is any.
+
+    Raises:
+        InputError: where the training text does not fill one batch, nothing is predicted in the validation
+            text, or the checkpoint cannot be used.
+        TrainingError: where the loss is not finite, or a checkpoint cannot be written.
+        TrainingStopped: after a signal that ``StopOnSignal`` was told of.
+    """
+    batch = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    if len(train.sequences) < batch or len(validation.sequences) == 0:
+        raise InputError(
+            f"the corpus gives {len(train.sequences)} training and {len(validation.sequences)} validation "
+            f"sequences; one batch needs {batch} and 1: use a larger corpus or a smaller batch"
+        )
+    if not any(bool((labels != IGNORED).any()) for labels in validation.labels()):
+        raise InputError(
+            f"no token of the {len(validation)} validation sequences is masked, so that there is nothing to "
+            "predict: take more of them, or a higher mlm_probability"
+        )
+    model = build_model(config, arguments.seed, arguments.attn_implementation)
+    trainer = RaftTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        callbacks=list(callbacks),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    sums, counts = validation_losses(model, validation, arguments.per_device_eval_batch_size)
+    history = [
+        (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
+        for entry in trainer.state.log_history
+        if {"eval_loss", STEP_SECONDS} <= entry.keys() and entry["step"] < trainer.state.global_step
+    ]
+    seconds = trainer.clock.step_seconds
+    history.append((trainer.state.global_step, seconds, float(sums.sum() / counts.sum())))
+    return Pretrained(model.eval(), sums, counts, history, seconds)
+
+
+def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:
+    """Write model and tokenizer where ``from_pretrained`` finds both."""
+    save_pretrained(model, directory)
+    save_pretrained(tokenizer, directory)

@@ -1,0 +1,194 @@
+"""What is pretrained, and on which text: one dataclass behind the recipe's file, the flags and the docs.
+
+How it is trained (rates, steps, precision) is told by ``RaftTrainingArguments`` beside it, in the same file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from raft.bounds import check_numbers
+from raft.coefficients.functions import canonical_name
+from raft.data.text.tokens import id_range
+from raft.errors import InputError
+from raft.hf.config import RafConfig
+from raft.models import RaftBertConfig
+from raft.models.configuration_raft_bert import ATTENTION_INITS, NARROWEST_HEAD, NEIGHBOURS
+from raft.pretraining.variants import RAF, split_variants, variant_recipe
+
+
+@dataclass
+class PretrainingRecipe:
+    """A masked language model and its text; the defaults are the paper's."""
+
+    corpus: str = field(
+        default="wikimedia/wikipedia:20231101.en",
+        metadata={
+            "help": "Text: a file or folder of parquet, jsonl or txt (.gz, .xz, .zst), 'pydocs' (docstrings "
+            "of the installed packages), or a hub dataset ('owner/name' or 'owner/name:configuration')."
+        },
+    )
+    text_column: str = field(default="text", metadata={"help": "Column of the corpus that holds the text."})
+    streaming: bool = field(
+        default=False, metadata={"help": "Read a hub dataset as a stream, and keep what was read."}
+    )
+    tokenizer: str | None = field(
+        default="google-bert/bert-base-uncased",
+        metadata={
+            "help": "Tokenizer: a hub name or a folder; 'train' trains a WordPiece tokenizer on the corpus."
+        },
+    )
+    vocab_size: int = field(default=30522, metadata={"help": "Tokens of a vocabulary that is trained."})
+    sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
+    mlm_probability: float = field(default=0.15, metadata={"help": "Share of the tokens that is predicted."})
+    max_documents: int | None = field(default=None, metadata={"help": "Read no more documents than this."})
+    validation_sequences: int = field(
+        default=50_000, metadata={"help": "Held-out sequences that are evaluated, at most."}
+    )
+    tokenizing_processes: int | None = field(
+        default=None, metadata={"help": "Processes that tokenise; one for each core where it is not given."}
+    )
+
+    activation: str = field(
+        default=RAF, metadata={"help": "Of the feed-forward layers: 'raf', or a fixed one such as 'gelu'."}
+    )
+    raf_init: str = field(default="gelu", metadata={"help": "Function that every RAF starts from."})
+    degrees: list[int] = field(
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of the RAFs' numerator and denominator."}
+    )
+    version: str = field(default="A", metadata={"help": "Form of the RAFs' denominator: A, B, C, D or N."})
+    raf_groups: int = field(
+        default=1, metadata={"help": "Groups of channels that have coefficients of their own."}
+    )
+    raf_shared: str | None = field(
+        default=None,
+        metadata={"help": "'all' gives all feed-forward layers one RAF; none is shared by default."},
+    )
+
+    num_hidden_layers: int = field(default=12, metadata={"help": "Layers of the encoder."})
+    hidden_size: int = field(default=768, metadata={"help": "Width of the encoder."})
+    num_attention_heads: int = field(default=12, metadata={"help": "Attention heads of a layer."})
+    intermediate_size: int | None = field(
+        default=None, metadata={"help": "Width of the feed-forward layers; 4 times the encoder's by default."}
+    )
+    max_position_embeddings: int = field(default=512, metadata={"help": "Longest sequence of the model."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of hidden states and attention."})
+    deepnorm: bool = field(default=True, metadata={"help": "DeepNorm residuals; without it BERT's own."})
+    initializer_range: float = field(
+        default=0.02, metadata={"help": "Standard deviation of initial weights that DeepNorm does not set."}
+    )
+
+    attention_init: str = field(
+        default="random",
+        metadata={
+            "help": "What attention begins with: 'random', as in the paper, or 'neighbours', with which "
+            "small models leave the plateau at the start within minutes."
+        },
+    )
+
+    global_batch_size: int = field(
+        default=4096,
+        metadata={
+            "help": "Sequences of a step, over all processes; --per_device_train_batch_size of them at once."
+        },
+    )
+    snapshot_steps: int = field(default=250, metadata={"help": "Keep the RAFs' coefficients every N steps."})
+    compare: str | None = field(
+        default=None,
+        metadata={
+            "help": "Activations to compare, such as 'raf,gelu,raf:version=B:degrees=3/2': one run each, on "
+            "the same batches; ends with a table and curves. After a colon, what a variant does otherwise: "
+            "raf_init, degrees, version, raf_groups, raf_shared, raf_learning_rate (0 freezes the RAFs), "
+            "raf_weight_decay, raf_lr_scheduler_type, learning_rate."
+        },
+    )
+    seeds: int = field(default=1, metadata={"help": "Runs of each compared activation, from --seed on."})
+
+    def check(self) -> None:
+        """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
+        check_numbers(self)
+        compared = [] if self.compare is None else self.variants()
+        for recipe in [variant_recipe(self, name) for name in compared] or [self]:
+            try:
+                if recipe.activation == RAF:
+                    RafConfig.from_dict(recipe.raf_block())
+                # a new model's RAFs begin as a function that is named: nothing was there before
+                canonical_name(recipe.raf_init if recipe.activation == RAF else recipe.activation)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            widths = (self.hidden_size, self.intermediate_size or 4 * self.hidden_size)
+            if recipe.activation == RAF and any(width % recipe.raf_groups for width in widths):
+                raise InputError(
+                    f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
+                    f"of feed-forward layers, {widths[1]}"
+                )
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads, "
+                f"{self.num_attention_heads}"
+            )
+        if self.attention_init not in ATTENTION_INITS:
+            raise InputError(
+                f"--attention_init must be one of {', '.join(ATTENTION_INITS)}, not {self.attention_init!r}"
+            )
+        width = self.hidden_size // self.num_attention_heads
+        if self.attention_init == NEIGHBOURS and (width % 2 or width < NARROWEST_HEAD):
+            raise InputError(
+                f"--attention_init neighbours needs heads of an even width from {NARROWEST_HEAD} on, "
+                f"not {width}"
+            )
+        if self.sequence_length > self.max_position_embeddings:
+            raise InputError(
+                f"--sequence_length must be at most --max_position_embeddings, "
+                f"{self.max_position_embeddings}, not {self.sequence_length}"
+            )
+
+    def variants(self) -> list[str]:
+        """Names of what is trained: activations, with settings of their own after a colon."""
+        return [self.activation] if self.compare is None else split_variants(self.compare)
+
+    def raf_block(self) -> dict[str, Any]:
+        """The ``raf`` block of a RAFT."""
+        return {
+            "init": self.raf_init,
+            "degrees": list(self.degrees),
+            "version": self.version,
+            "groups": self.raf_groups,
+            **({"shared": self.raf_shared} if self.raf_shared else {}),
+        }
+
+    def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast) -> RaftBertConfig:
+        """Configuration of one twin; they differ in the ``raf`` block, or in the fixed function."""
+        return RaftBertConfig(
+            vocab_size=id_range(tokenizer),
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=self.intermediate_size or 4 * self.hidden_size,
+            hidden_act="gelu" if activation == RAF else activation,
+            max_position_embeddings=self.max_position_embeddings,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+            initializer_range=self.initializer_range,
+            pad_token_id=tokenizer.pad_token_id,
+            deepnorm=self.deepnorm,
+            attention_init=self.attention_init,
+            raf=self.raf_block() if activation == RAF else None,
+        )
+
+    def accumulation(self, per_device: int, processes: int) -> int:
+        """Batches that each process accumulates, so that the global batch is the recipe's.
+
+        Raises:
+            InputError: where it cannot be divided so.
+        """
+        at_once = per_device * processes
+        if self.global_batch_size % at_once:
+            raise InputError(
+                f"--global_batch_size {self.global_batch_size} is no multiple of "
+                f"--per_device_train_batch_size {per_device} times {processes} processes"
+            )
+        return self.global_batch_size // at_once

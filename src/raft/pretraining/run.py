@@ -1,0 +1,266 @@
+"""One pretraining as a folder: claimed by its recipe, resumed by the same command, finished once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast, TrainerCallback
+
+from raft.data.text.corpora import open_corpus
+from raft.data.text.masking import MaskedSequences, unigram_loss
+from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
+from raft.data.text.tokens import check_vocabulary, load_tokenizer
+from raft.errors import InputError
+from raft.files import read_json, read_yaml, write_text
+from raft.pretraining.pretrain import Pretrained, pretrain, save
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+from raft.training.distributed import first_decides
+from raft.training.monitoring import MetricsLog, RafSnapshots
+
+RECIPE = "recipe.yaml"
+RESULT = "pretraining.json"
+TEXT = "text.json"
+TRAIN_TOKENIZER = "train"
+
+HOW_IT_IS_WATCHED = {
+    "output_dir", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "logging_dir",
+    "save_total_limit", "push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "local_rank",
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory",
+    "dataloader_persistent_workers", "use_cpu", "ddp_find_unused_parameters", "ddp_bucket_cap_mb",
+    "log_level", "log_level_replica", "gradient_checkpointing", "resume_from_checkpoint", "ddp_timeout",
+    "tokenizing_processes", "streaming", "compare", "seeds",
+}  # fmt: skip
+"""Settings that may differ between a run and its resumption: the sequences and the model stay the same."""
+
+
+@dataclass(frozen=True)
+class PretrainingText:
+    """Tokens of a corpus, and the tokenizer that made them.
+
+    Attributes:
+        tokenizer: of the models.
+        sequences: ``[N, L]`` training tokens, memory-mapped.
+        validation: masked once and for all.
+        documents: how many there are of ``train`` and ``validation``.
+        fingerprint: of all tokens: of the corpus's content, the tokenizer and the length.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    sequences: NDArray[np.integer]
+    validation: MaskedSequences
+    documents: dict[str, int]
+    fingerprint: str
+
+    def draws(self, recipe: PretrainingRecipe, seed: int, steps: int) -> MaskedSequences:
+        """What a run reads: a function of the seed, not of the model."""
+        count = steps * recipe.global_batch_size
+        return MaskedSequences(self.sequences, self.tokenizer, seed, count, recipe.mlm_probability)
+
+
+def read_text(
+    recipe: PretrainingRecipe, progress: Callable[[int, int], None] | None = None
+) -> PretrainingText:
+    """Tokenize the recipe's corpus, or find it tokenized.
+
+    Args:
+        recipe: checked.
+        progress: told, now and then, how many documents and tokens there are.
+
+    Raises:
+        InputError: for a corpus or tokenizer that cannot be used.
+    """
+    corpus = open_corpus(recipe.corpus, recipe.text_column, streaming=recipe.streaming)
+    if recipe.tokenizer in (None, TRAIN_TOKENIZER):
+        tokenizer = corpus_tokenizer(corpus, recipe.vocab_size, recipe.sequence_length)
+    else:
+        tokenizer = load_tokenizer(str(recipe.tokenizer))
+    store = tokenize_corpus(
+        corpus,
+        tokenizer,
+        recipe.sequence_length,
+        processes=recipe.tokenizing_processes,
+        max_documents=recipe.max_documents,
+        progress=progress,
+    )
+    held_out = store.validation[: recipe.validation_sequences]
+    validation = MaskedSequences(held_out, tokenizer, seed=0, probability=recipe.mlm_probability)
+    return PretrainingText(tokenizer, store.train, validation, store.documents, store.folder.name)
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What a finished run found out; ``pretraining.json`` holds just this.
+
+    Attributes:
+        activation: ``"raf"``, or the fixed function's name.
+        seed: of weights, order and masks.
+        steps: that were made.
+        loss: on the validation sequences at the end, in nats; ``perplexity`` is its exponential.
+        unigram_loss: of predicting from token frequencies alone.
+        seconds: of the training steps alone.
+        tokens: that were read, padding never among them.
+        parameters: of the model.
+        history: ``[step, seconds of the steps so far, validation loss]``.
+    """
+
+    activation: str
+    seed: int
+    steps: int
+    loss: float
+    unigram_loss: float
+    seconds: float
+    tokens: int
+    parameters: int
+    history: list[tuple[int, float, float]]
+
+    @classmethod
+    def read(cls, folder: Path) -> PretrainingResult:
+        """Of a finished run's folder.
+
+        Raises:
+            InputError: for a file that holds other things.
+        """
+        return read_json(folder / RESULT, cls, "result of 'raft pretrain'")
+
+
+def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> str:
+    """``"new"``, ``"begun"`` or ``"finished"``, for a run of this recipe.
+
+    Raises:
+        InputError: where the folder holds a run of another recipe, or anything else.
+    """
+    # a hidden file may be a recipe whose writing was cut off
+    if not folder.exists() or all(each.name.startswith(".") for each in folder.iterdir()):
+        return "new"
+    file = folder / RECIPE
+    if not file.is_file():
+        raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
+    before = read_yaml(file, "recipe")
+    now = described(recipe, arguments)
+    changed = difference(before, now, HOW_IT_IS_WATCHED)
+    if changed is not None:
+        raise InputError(
+            f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
+            "another --output_dir"
+        )
+    return "finished" if (folder / RESULT).is_file() else "begun"
+
+
+def described(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> dict[str, Any]:
+    """Recipe and arguments as a file holds them: a recipe that repeats the run."""
+    found = {
+        key: value
+        for key, value in {**asdict(recipe), **changed_arguments(arguments)}.items()
+        if value is not None
+    }
+    return yaml.safe_load(yaml.safe_dump(found))  # type: ignore[no-any-return]
+
+
+def run(
+    recipe: PretrainingRecipe,
+    arguments: RaftTrainingArguments,
+    text: PretrainingText,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> PretrainingResult:
+    """Train the recipe's model in ``arguments.output_dir``, from where a run of it was left.
+
+    The folder then holds the model and its tokenizer as ``from_pretrained`` reads them, ``recipe.yaml``,
+    ``metrics.jsonl``, the RAFs along the way in ``rafs/`` and, last, ``pretraining.json``.
+
+    Args:
+        recipe: with one activation.
+        arguments: of the training; ``max_steps`` must be given.
+        text: of ``read_text``.
+        callbacks: of ``transformers``.
+
+    Raises:
+        InputError: for settings that cannot work, or a folder that holds another run.
+        TrainingError: where the loss is not finite, or a checkpoint cannot be written.
+        TrainingStopped: after a signal.
+    """
+    if arguments.max_steps <= 0:
+        raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+    folder = arguments.folder
+    arguments = replace(arguments, push_to_hub=False)  # a copy, as Trainer changes it; the caller pushes
+    if arguments.ddp_find_unused_parameters is None:
+        arguments.ddp_find_unused_parameters = False  # the loss needs all of them
+    arguments.gradient_accumulation_steps = recipe.accumulation(
+        arguments.per_device_train_batch_size, arguments.world_size
+    )
+    config = recipe.model_config(recipe.activation, text.tokenizer)
+    check_vocabulary(text.tokenizer, config)
+    state = first_decides(partial(_claim, folder, recipe, arguments, text.fingerprint))
+    if state == "finished":
+        return PretrainingResult.read(folder)
+    watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
+    with _removed_where_refused(folder if state == "new" and arguments.process_index == 0 else None):
+        train = text.draws(recipe, arguments.seed, arguments.max_steps)
+        pretrained = pretrain(
+            config, train, text.validation, arguments, [*watching, *callbacks], resume=state == "begun"
+        )
+    result = _result(recipe, arguments, text, pretrained)
+    if arguments.process_index == 0:
+        save(pretrained.model, text.tokenizer, folder)
+        write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def _claim(
+    folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments, fingerprint: str
+) -> str:
+    """The folder's state; where it is new, it belongs to this recipe and this text from now on."""
+    state = run_folder_state(folder, recipe, arguments)
+    file = folder / TEXT  # runs of older versions have none
+    text = {"fingerprint": fingerprint}
+    if state != "new" and file.is_file() and read_json(file, dict[str, str], "fingerprint of a text") != text:
+        raise InputError(
+            f"{folder} was begun with another text or tokenizer: the corpus {recipe.corpus} has changed "
+            "since; choose another --output_dir"
+        )
+    if state == "new":
+        write_text(folder / RECIPE, yaml.safe_dump(described(recipe, arguments), sort_keys=False))
+        write_text(file, json.dumps(text) + "\n")
+    return state
+
+
+@contextmanager
+def _removed_where_refused(new: Path | None) -> Iterator[None]:
+    """Nothing stays of a new run whose options are refused, so that corrected ones are no other recipe's."""
+    try:
+        yield
+    except InputError:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)  # it was empty, but for what a kill cut off
+        raise
+
+
+def _result(
+    recipe: PretrainingRecipe,
+    arguments: RaftTrainingArguments,
+    text: PretrainingText,
+    pretrained: Pretrained,
+) -> PretrainingResult:
+    steps = pretrained.history[-1][0]
+    return PretrainingResult(
+        activation=recipe.activation,
+        seed=arguments.seed,
+        steps=steps,
+        loss=pretrained.loss,
+        unigram_loss=unigram_loss(text.sequences[:100_000], text.validation),
+        seconds=pretrained.seconds,
+        tokens=steps * recipe.global_batch_size * recipe.sequence_length,
+        parameters=pretrained.model.num_parameters(),
+        history=pretrained.history,
+    )

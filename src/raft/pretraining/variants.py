@@ -1,0 +1,123 @@
+"""Variants of one pretraining, by name: an activation and what is set otherwise, ``raf:version=B``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from raft.bounds import BOUNDS, check_number
+from raft.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from raft.pretraining.recipe import PretrainingRecipe
+    from raft.training.arguments import RaftTrainingArguments
+
+RAF = "raf"
+"""The activation that makes a model a RAFT; every other name is a fixed function's."""
+
+
+def _degrees(text: str) -> list[int]:
+    numerator, denominator = text.split("/")
+    return [int(numerator), int(denominator)]
+
+
+OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
+    "raf_init": str,
+    "degrees": _degrees,
+    "version": str,
+    "raf_groups": int,
+    "raf_shared": str,
+}
+OF_THE_TRAINING: dict[str, Callable[[str], Any]] = {
+    "learning_rate": float,
+    "raf_learning_rate": float,
+    "raf_weight_decay": float,
+    "raf_lr_scheduler_type": str,
+}
+"""What may differ between variants, and how it is read; text, batches and sizes may not."""
+
+
+def split_variants(compared: str) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        InputError: where one is empty or there twice.
+    """
+    names = [re.sub(r"\s*([:=/])\s*", r"\1", name.strip()) for name in compared.split(",")]
+    if not all(names):
+        raise InputError(f"--compare needs names with commas between them, not {compared!r}")
+    seen: dict[tuple[str, str], str] = {}
+    for name in names:
+        meant = (activation_of(name), repr(sorted(settings_of(name).items())))
+        if meant in seen:
+            raise InputError(f"--compare needs different variants, not {seen[meant]} and {name}")
+        seen[meant] = name
+    return names
+
+
+def is_raft(name: str) -> bool:
+    """Whether a variant of this name has RAFs."""
+    return activation_of(name) == RAF
+
+
+def activation_of(name: str) -> str:
+    """``"raf"`` of ``"raf:version=B"``."""
+    return name.partition(":")[0]
+
+
+def twin_among(names: Sequence[str]) -> str | None:
+    """The variant that the others are compared with: the first with a fixed activation."""
+    return next((name for name in names if not is_raft(name)), None)
+
+
+def folder_name(name: str, seed: int) -> str:
+    """Of one run within a comparison's folder: ``raf-version-B-2022``."""
+    plain = re.sub(r"[^\w.+-]+", "-", name)
+    return f"{plain}-{seed}"
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """``{"version": "B", "degrees": [3, 2]}`` of ``"raf:version=B:degrees=3/2"``.
+
+    Raises:
+        InputError: for a setting that variants cannot differ in, or a value of another type.
+    """
+    found: dict[str, Any] = {}
+    for setting in name.split(":")[1:]:
+        key, equals, value = setting.partition("=")
+        kind = {**OF_THE_MODEL, **OF_THE_TRAINING}.get(key)
+        if key in found:
+            raise InputError(f"--compare {name}: {key} is given twice")
+        if kind is None or not equals or not value:
+            known = ", ".join([*OF_THE_MODEL, *OF_THE_TRAINING])
+            raise InputError(
+                f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
+                f"{'' if kind else nearest(key, [*OF_THE_MODEL, *OF_THE_TRAINING])}"
+            )
+        try:
+            found[key] = kind(value)
+            if key in BOUNDS:
+                check_number(key, found[key])
+        except ValueError as error:
+            raise InputError(f"--compare {name}: {key} cannot be {value!r}") from error
+    if not is_raft(name) and set(found) - {"learning_rate"}:
+        raise InputError(f"--compare {name}: only learning_rate can be set of a fixed activation")
+    return found
+
+
+def variant_recipe(recipe: PretrainingRecipe, name: str) -> PretrainingRecipe:
+    """The recipe of one variant's run."""
+    changed = {key: value for key, value in settings_of(name).items() if key in OF_THE_MODEL}
+    return replace(recipe, activation=activation_of(name), compare=None, seeds=1, **changed)
+
+
+def variant_arguments(arguments: RaftTrainingArguments, name: str, **others: Any) -> RaftTrainingArguments:
+    """The training arguments of one variant's run.
+
+    Raises:
+        InputError: for a value that they do not take.
+    """
+    changed = {key: value for key, value in settings_of(name).items() if key in OF_THE_TRAINING}
+    return replace(arguments, **others, **changed)

@@ -1,0 +1,126 @@
+"""The model card of a pretrained model: what it is, how it came about, its curve and its RAFs."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import version
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+from transformers import AutoModelForMaskedLM
+
+from raft.analysis.curves import curves
+from raft.analysis.figures import activations_figure, write_figure
+from raft.files import read_text, replacing
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.run import RECIPE, PretrainingResult, PretrainingText
+from raft.pretraining.variants import RAF
+from raft.report.tables.pretraining import curves_figure
+from raft.training.monitoring import SNAPSHOTS, write_inputs
+
+CARD = "README.md"
+PACKAGES = ("raft-transformers", "torch", "transformers")
+
+TEXT = """---
+{metadata}
+---
+
+# {title}
+
+{what} It was pretrained by masked language modelling with
+`raft-transformers`, after Fang et al.,
+[Transformers with Learnable Activation Functions](https://arxiv.org/abs/2208.14111), Findings of EACL 2023.
+
+| | |
+| --- | --- |
+| validation loss | {loss:.4f} nats |
+| perplexity | {perplexity:.2f} |
+| unigram model's loss on the same text | {unigram:.4f} nats |
+| steps | {steps:,} of {batch:,} sequences of {length} tokens |
+| tokens read | {tokens:,} |
+| training time | {seconds:,.0f} s, validation left out |
+| parameters | {parameters:,} |
+| corpus | `{corpus}`: {documents:,} documents to train on, {held_out:,} held out |
+| seed | {seed} |
+
+## Use
+
+```python
+import raft  # pip install raft-transformers
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+model = AutoModelForMaskedLM.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+```
+
+![Validation loss against steps and seconds](curves.png)
+{rafs}
+## Recipe
+
+```yaml
+{recipe}```
+
+Made with {versions}.
+"""
+
+
+def write_card(
+    folder: Path, recipe: PretrainingRecipe, text: PretrainingText, result: PretrainingResult
+) -> None:
+    """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``rafs/inputs.json``
+    beside a run's model."""
+    write_figure(curves_figure([result]), folder / "curves.png", dpi=150)
+    rafs = ""
+    is_raft = recipe.activation == RAF
+    if is_raft:
+        model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+        found = curves(model, text.validation, recipe.raf_init)
+        if found:
+            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
+            write_figure(activations_figure(found, recipe.raf_init), folder / "activations.png", dpi=150)
+            rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
+    kind = "RAFT" if is_raft else "FAFT"
+    form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
+    if recipe.raf_shared:
+        form += ", one shared by all feed-forward layers"
+    variant = f", variant {result.activation}" if ":" in result.activation else ""
+    what = (
+        f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
+        f"functions (RAFs; {form})."
+        if is_raft
+        else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
+    )
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=["raft", "rational-activation-functions", "fill-mask"],
+        datasets=[recipe.corpus.partition(":")[0]] if _is_hub_name(recipe.corpus) else None,
+    )
+    card = TEXT.format(
+        metadata=metadata.to_yaml(),
+        title=f"{kind}: {recipe.num_hidden_layers} layers, hidden {recipe.hidden_size}{variant}",
+        what=what if recipe.deepnorm else what.replace(" with DeepNorm", ""),
+        loss=result.loss,
+        perplexity=math.exp(result.loss),
+        unigram=result.unigram_loss,
+        steps=result.steps,
+        batch=recipe.global_batch_size,
+        length=recipe.sequence_length,
+        tokens=result.tokens,
+        seconds=result.seconds,
+        parameters=result.parameters,
+        corpus=recipe.corpus,
+        documents=text.documents["train"],
+        held_out=text.documents["validation"],
+        seed=result.seed,
+        name=folder.name,
+        rafs=rafs,
+        recipe=read_text(folder / RECIPE),
+        versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+    )
+    with replacing(folder / CARD) as file:
+        ModelCard(card).save(file)
+
+
+def _is_hub_name(corpus: str) -> bool:
+    return not Path(corpus).exists() and "/" in corpus

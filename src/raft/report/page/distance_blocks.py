@@ -1,0 +1,133 @@
+"""What a page says of how far RAFs are from the fixed function, from their start, and from each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from raft.analysis.distances import clustered, distance_matrix
+from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
+from raft.analysis.shape_figures import difference, distances_figure, panels_figure
+from raft.analysis.snapshots import in_order, known_name, labels
+from raft.coefficients.functions import FUNCTIONS, Array, Function
+from raft.report.page.blocks import Block, Drawing, Heading, Tabular
+from raft.report.page.viewer import ViewerRun
+from raft.report.tables.text_table import TextTable
+
+MOST_PANELS, MOST_LINES, DRAWN = 16, 9, 101
+"""Panels of a figure, lines of a panel, points of a line: each point is some bytes of the page."""
+MOST = 30
+"""Functions of a heat map."""
+
+
+def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[Block]:
+    """A table of distances to the fixed function and to the start, and a heat map of those among each other.
+
+    Args:
+        runs: at least one, those of most interest first.
+        kind: the setting whose values have columns of their own, such as the task or the seed.
+        of: what the runs have in common, where it is not all that the page shows.
+    """
+    by_kind: dict[str, list[ViewerRun]] = defaultdict(list)
+    for run in runs:
+        by_kind[run.settings.get(kind, "")].append(run)
+    sites = in_order(site for run in runs for site in run.last.rafs)
+    named = labels(sites)
+    title = f"Distances by {kind}" if len(by_kind) > 1 else "Distances"
+    table = _table(by_kind, sites, named, ", ".join(filter(None, (title, of))))
+    where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_interval()}"
+    note = (
+        f"Root mean square distances {where}: to the fixed function, and after a stroke to what the RAF was "
+        "before this training; means over runs where there are several."
+    )
+    blocks: list[Block] = [Heading("How far they are, and how alike"), Tabular(table, note)]
+    firsts = {name: alike[0] for name, alike in by_kind.items()}
+    # a pooler, whose twin has another function, would be far from all others
+    common = Counter(run.twins.get(site) for run in firsts.values() for site in sites).most_common(1)[0][0]
+    blocks += _moved(firsts, sites, named, kind)
+    functions = {
+        " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
+        for name, run in firsts.items()
+        for site in sites
+        if site in run.last.rafs and len(run.last.rafs[site].numerator) == 1
+        if run.twins.get(site) == common
+    }
+    if 2 < len(functions) <= MOST:
+        known = [
+            each
+            for run in firsts.values()
+            for site, each in run.inputs.items()
+            if each.total and run.twins.get(site) == common
+        ]
+        domain = domain_of_all(known) if known else domain_of(None)
+        shown = {n: raf.first for n, raf in functions.items() if np.isfinite(raf.first(domain.x)).all()}
+        if len(shown) < 2:
+            return blocks
+        matrix = distance_matrix(shown, domain)
+        order = clustered(matrix).labels
+        figure = distances_figure(matrix.loc[order, order], names=order)
+        first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""
+        over = "over the inputs of all" if known else where
+        caption = (
+            f"Root mean square distances between the RAFs, {over}; what is alike stands together (average "
+            f"linkage).{first}"
+        )
+        blocks.append(Drawing(figure, "Distances between the learned functions", caption, on_card=True))
+    return blocks
+
+
+def _moved(
+    firsts: Mapping[str, ViewerRun], sites: Sequence[str], named: Mapping[str, str], kind: str
+) -> list[Block]:
+    """What the training changed, a panel a RAF; nothing where all began as one function and went far."""
+    panels: dict[str, dict[str, Function]] = {}
+    for site in sites[:MOST_PANELS]:
+        for name, run in list(firsts.items())[:MOST_LINES]:
+            before, after = run.snapshots[0].rafs.get(site), run.last.rafs.get(site)
+            if before is not None and after is not None and len(after.numerator) == 1:
+                panels.setdefault(named[site], {})[name] = difference(after.first, before.first)
+    if not panels or all(len(run.snapshots) < 2 for run in firsts.values()):
+        return []
+    domains = {}
+    for site in sites:
+        inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
+        domains[named[site]] = domain_of(inputs, DRAWN)
+    figure = panels_figure(panels, domains, None, "difference", names={name: name for name in panels})
+    caption = f"What the training changed: each RAF less what it was before, by {kind}."
+    return [Drawing(figure, "Differences between the RAFs after and before the training", caption)]
+
+
+def _table(
+    by_kind: Mapping[str, Sequence[ViewerRun]], sites: Sequence[str], named: Mapping[str, str], title: str
+) -> TextTable:
+    rows = []
+    for site in sites:
+        cells = []
+        for alike in by_kind.values():
+            having = [run for run in alike if site in run.last.rafs]
+            found = [_distances(run, site) for run in having]
+            to_fixed, moved = (np.mean([pair[i] for pair in found]) if found else np.nan for i in range(2))
+            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
+        rows.append([named[site], *cells])
+    heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
+    return TextTable(title, ["RAF", *heads], rows, labels=1)
+
+
+def _distances(run: ViewerRun, site: str) -> tuple[float, float]:
+    """To the twin's function and to the first snapshot, over the inputs of this run."""
+    domain = domain_of(run.inputs.get(site))
+    y = run.last.rafs[site].values(domain.x)
+    twin = known_name(run.twins.get(site))
+    fixed = FUNCTIONS[twin](domain.x) if twin else np.full_like(domain.x, np.nan)
+    start = run.snapshots[0].rafs[site].values(domain.x)
+
+    def l2(other: Array) -> float:
+        return float(np.sqrt(np.mean(((y - other) ** 2) @ domain.weights)))
+
+    return l2(fixed), l2(start)
+
+
+def _interval() -> str:
+    return f"[{UNKNOWN[0]:g}, {UNKNOWN[1]:g}]".replace("-", "−")

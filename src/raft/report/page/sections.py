@@ -1,0 +1,120 @@
+"""What the sections of all runs have in common: learned curves, and how to repeat a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raft.analysis.snapshots import Raf, Snapshot, known_name
+from raft.experiments.statistics import Difference
+from raft.files import read_yaml
+from raft.pretraining.run import RECIPE
+from raft.report.page.blocks import Block, Fact, Folded, Heading, Listing, Tabular
+from raft.report.page.distance_blocks import distance_blocks
+from raft.report.page.shapes import MOST_LINES, shapes
+from raft.report.page.viewer import Viewer, ViewerRun
+from raft.report.tables.text_table import TextTable
+
+
+def learned_blocks(
+    runs: Sequence[ViewerRun], kind: str | None = None, by: Sequence[str] = (), note: str = ""
+) -> list[Block]:
+    """The viewer, the final shapes and their distances; nothing where there are no RAFs.
+
+    Args:
+        runs: with RAFs, those of most interest first.
+        kind: the setting by which the shapes are coloured.
+        by: settings of which each has figures of its own.
+        note: below the viewer.
+    """
+    if not runs:
+        return []
+    apart: dict[str, list[ViewerRun]] = defaultdict(list)
+    for run in runs:
+        apart[", ".join(run.settings.get(name, "") for name in by)].append(run)
+    galleries = []
+    for name, alike in apart.items():
+        many = f"the RAFs of {len(alike)} runs" if len(alike) > 1 else "the RAFs"
+        drawn = "where their inputs lie" if any(run.inputs for run in alike) else "on [−3, 3]"
+        caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
+        caption = f"{name}. {caption}" if name else caption
+        galleries.append(shapes(alike, kind, caption, MOST_LINES // len(apart)))
+    along = next((name for name in (kind, "seed") if name and name in runs[0].settings), "run")
+    first, alike = next(iter(apart.items()))
+    distances = distance_blocks(alike, along, first if len(apart) > 1 else "")
+    return [Heading("What was learned"), Viewer(runs, note), *galleries, *distances]
+
+
+def repeat_blocks(
+    command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None, of: str = ""
+) -> list[Block]:
+    """How to repeat a run: command, recipe (and of which run, where there are several), versions, machine."""
+    blocks: list[Block] = [Heading("How to repeat it")]
+    if command:
+        blocks.append(Listing(command, "Command"))
+    if recipe:
+        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+        title = f"Recipe {of}".rstrip()
+        blocks.append(Folded(title, [Listing(text, title)]))
+    if setup:
+        rows = [[key.replace("_", " "), plain(value)] for key, value in setup.items()]
+        table = TextTable("What it was made with", ["setting", "value"], rows, labels=1)
+        blocks.append(Folded("Versions, sizes and machine", [Tabular(table)]))
+    return blocks
+
+
+def plain(value: object) -> str:
+    """A setting's value as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def corpus_name(corpus: str) -> str:
+    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
+    return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
+
+
+def twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
+    """The fixed function of each site: that which a RAF is added to, ``fixed``, or what it replaced.
+
+    BERT's pooler has a hyperbolic tangent, whatever the layers have; files that do not say what was replaced
+    are taken to be of a model with GELU.
+    """
+
+    def of(site: str, raf: Raf) -> str:
+        if fixed is None and (replaced := known_name(raf.replaced)):
+            return replaced
+        return "tanh" if "pooler" in site else fixed or "gelu"
+
+    return {
+        site: raf.beside or of(site, raf) for snapshot in snapshots for site, raf in snapshot.rafs.items()
+    }
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """A folder's ``recipe.yaml``; empty where there is none.
+
+    Raises:
+        InputError: for a file that cannot be read.
+    """
+    file = folder / RECIPE
+    if not file.is_file():
+        return {}
+    return read_yaml(file, "recipe")
+
+
+def difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
+    """A difference in loss, with its interval and what it is over."""
+
+    def signed(value: float) -> str:
+        return f"{value:+.3f}".replace("-", "−")
+
+    text = f"95 %: {signed(interval.low)} to {signed(interval.high)} {note}" if interval else ""
+    return Fact("difference in loss", signed(mean), text)

@@ -1,0 +1,99 @@
+"""The shapes that the RAFs of several models have in the end, a small figure a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from raft.analysis.curves import most_inputs
+from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.measures import UNKNOWN
+from raft.analysis.snapshots import in_order, known_name, labels
+from raft.coefficients.functions import FUNCTIONS
+from raft.report.page.blocks import Drawing, Gallery
+from raft.report.page.viewer import ViewerRun
+
+POINTS = 121
+MOST_LINES = 240
+"""In all figures together; each is some thousand characters of the page."""
+PLAIN_STYLE = {**STYLE, "text.parse_math": False}
+"""Names of sites and tasks are not formulas."""
+OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
+"""Of the kinds after the first: each has 3:1 or more on the page's light ground."""
+LINES = ("-", "-.", ":")
+"""Of the kinds, in turn: colours alone do not tell them apart for everyone."""
+
+
+def shapes(
+    runs: Sequence[ViewerRun], kind: str | None = None, caption: str = "", most_lines: int = MOST_LINES
+) -> Gallery:
+    """Each site's RAFs at the end of all runs over the function that the first run's is compared with.
+
+    Args:
+        runs: at least one, those of most interest first; as many are drawn as make ``most_lines``.
+        kind: the setting by which lines are coloured; None for one colour.
+        caption: below the figures.
+        most_lines: in all figures together.
+    """
+    lines = np.cumsum([sum(len(raf.numerator) for raf in run.last.rafs.values()) for run in runs])
+    drawn = max(1, int(np.searchsorted(lines, most_lines, side="right")))
+    if drawn < len(runs):
+        caption += f" Drawn are {drawn} of the {len(runs)} runs."
+        runs = runs[:drawn]
+    kinds = sorted({run.settings.get(kind, "") if kind else "" for run in runs})
+    colours = (RAFT_COLOUR, *OTHER_COLOURS)
+    styles = {
+        name: {"color": colours[number % len(colours)], "linestyle": LINES[number % len(LINES)]}
+        for number, name in enumerate(kinds)
+    }
+    sites = in_order(site for run in runs for site in run.last.rafs)
+    named = labels(sites)
+    drawings = []
+    for number, site in enumerate(sites):
+        having = [run for run in runs if site in run.last.rafs]
+        with mpl.rc_context(PLAIN_STYLE):
+            figure = Figure(figsize=(3.3, 2.5), layout="constrained")
+            FigureCanvasAgg(figure)
+            _draw(figure.add_subplot(), site, having, kind, styles)
+            figure.axes[0].set_title(named[site])
+            if number == 0 or having[0].twins.get(site) != runs[0].twins.get(sites[0]):
+                legend = figure.axes[0].legend(frameon=False, loc="upper left", fontsize=7.5)
+                for line in legend.get_lines():
+                    line.set_alpha(1.0)
+        label = f"{named[site]}: {len(having)} learned {'RAF' if len(having) == 1 else 'RAFs'}"
+        drawings.append(Drawing(figure, label))
+    return Gallery(drawings, caption)
+
+
+def _draw(
+    axes: Axes, site: str, runs: Sequence[ViewerRun], kind: str | None, styles: dict[str, dict[str, str]]
+) -> None:
+    low, high = _range(site, runs)
+    x = np.linspace(low, high, POINTS)
+    axes.axhline(0, color=QUIET, linewidth=0.5)
+    seen = set()
+    alpha = max(0.6, min(1.0, 3 / len(runs)))
+    for run in runs:
+        of_kind = run.settings.get(kind, "") if kind else ""
+        name = None if of_kind in seen else (of_kind or "RAF")
+        seen.add(of_kind)
+        for group, y in enumerate(run.last.rafs[site].values(x)):
+            label = None if group else name
+            axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
+    twin = known_name(runs[0].twins.get(site))
+    if twin:
+        values = FUNCTIONS[twin](x)
+        axes.plot(x, values, color=FAFT_COLOUR, linestyle="--", linewidth=1.3, label=twin)
+
+
+def _range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:
+    known = [run.inputs[site] for run in runs if site in run.inputs and run.inputs[site].total]
+    if not known:
+        return UNKNOWN
+    ranges = [most_inputs(inputs) for inputs in known]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)

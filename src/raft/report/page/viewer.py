@@ -1,0 +1,163 @@
+"""The interactive part of the page: coefficients as data, which its script evaluates and draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from html import escape
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raft.analysis.curves import most_inputs
+from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
+from raft.hf.inputs import InputHistogram
+from raft.report.page.blocks import Block
+from raft.report.page.page import Section, asset
+
+MOST_STEPS = 61
+"""Snapshots of a run that are shown; more are thinned out evenly."""
+BUDGET = 2_000_000
+"""Characters of data on a page, which stays below 5 MB with its figures."""
+DENSITY_POINTS = 121
+
+
+@dataclass(frozen=True)
+class ViewerRun:
+    """A model that can be chosen.
+
+    Attributes:
+        settings: what tells it from the others, such as task and seed: a choice each where they differ.
+        snapshots: its RAFs, by step.
+        twins: name of the function that each site's RAF is compared with.
+        inputs: of each RAF after the last step, where they are known.
+    """
+
+    settings: Mapping[str, str]
+    snapshots: Sequence[Snapshot]
+    twins: Mapping[str, str]
+    inputs: Mapping[str, InputHistogram] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Snapshot:
+        """The RAFs as they ended."""
+        return self.snapshots[-1]
+
+    def record(self) -> dict[str, Any]:
+        """For the page's script."""
+        snapshots = thinned(self.snapshots, MOST_STEPS)
+        return {
+            "settings": dict(self.settings),
+            "steps": [snapshot.step for snapshot in snapshots],
+            "rafs": [self._raf(site, snapshots) for site in in_order(self.last.rafs)],
+        }
+
+    def _raf(self, site: str, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+        raf = self.last.rafs[site]
+        steps = [snapshot.rafs[site] for snapshot in snapshots]
+        inputs = self.inputs.get(site)
+        return {
+            "site": site,
+            "version": raf.version,
+            "beside": known_name(raf.beside) or raf.beside,
+            "twin": known_name(self.twins.get(site)),
+            "numerator": [_numbers(each.numerator) for each in steps],
+            "denominator": [_numbers(each.denominator) for each in steps],
+            "density": _density(inputs) if inputs is not None and inputs.total else None,
+        }
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """The block that shows them.
+
+    Attributes:
+        runs: those of most interest first; as many as fit into ``budget`` are shown.
+        note: below it.
+        budget: characters of data.
+    """
+
+    runs: Sequence[ViewerRun]
+    note: str = ""
+    budget: int = BUDGET
+
+    def html(self, name: str) -> str:
+        """The controls, and the data beside them."""
+        texts, left_out = _fitting(self.runs, self.budget)
+        shown = self.runs[: len(texts)]
+        choices = _choices([run.settings for run in shown])
+        sites = labels(in_order(site for run in shown for site in run.last.rafs))
+        data = f'{{"choices":{json.dumps(choices)},"labels":{json.dumps(sites)},"runs":[{",".join(texts)}]}}'
+        note = self.note
+        if left_out:
+            note += f" {left_out} more runs with RAFs are left out of this page to keep it small."
+        return Template(asset("viewer.html")).substitute(
+            name=name,
+            # an end of the script element, or a comment, in a name would end the data
+            data=data.replace("<", "\\u003c"),
+            note=f'<p class="quiet">{escape(note.strip())}</p>' if note.strip() else "",
+        )
+
+
+def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names that are enough to tell the settings apart: the last of those that follow from the others are
+    left out."""
+    names = list(dict.fromkeys(name for each in settings for name in each))
+
+    def told_apart(by: Sequence[str]) -> int:
+        return len({tuple(each.get(name) for name in by) for each in settings})
+
+    for name in names[::-1]:
+        rest = [each for each in names if each != name]
+        if told_apart(rest) == told_apart(names):
+            names = rest
+    return names
+
+
+def sharing(sections: Sequence[Section]) -> list[Section]:
+    """The sections of one page, whose viewers share its budget."""
+    viewers = sum(isinstance(block, Viewer) for section in sections for block in section.blocks)
+    budget = BUDGET // max(viewers, 1)
+
+    def limited(block: Block) -> Block:
+        return replace(block, budget=budget) if isinstance(block, Viewer) else block
+
+    return [replace(section, blocks=[limited(block) for block in section.blocks]) for section in sections]
+
+
+def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[str], int]:
+    """The data of as many runs as fit, of at least one; and how many do not."""
+    texts: list[str] = []
+    for run in runs:
+        text = json.dumps(run.record(), separators=(",", ":"))
+        budget -= len(text)
+        if texts and budget < 0:
+            break
+        texts.append(text)
+    return texts, len(runs) - len(texts)
+
+
+def _numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
+    """Coefficients with the digits that tell float32 numbers apart; the script rounds them to these."""
+    return [[_number(value) for value in row] for row in rows]
+
+
+def _number(value: np.float32) -> float | str:
+    return (
+        float(str(value))
+        if np.isfinite(value)
+        else str(value).replace("inf", "Infinity").replace("nan", "NaN")
+    )
+
+
+def _density(inputs: InputHistogram) -> dict[str, Any]:
+    low, high = most_inputs(inputs)
+    values = inputs.density(np.linspace(low, high, DENSITY_POINTS))
+    return {
+        "low": float(f"{low:.6g}"),
+        "high": float(f"{high:.6g}"),
+        "values": [float(f"{value:.4g}") for value in values],
+    }

@@ -1,0 +1,324 @@
+"""A grid's scores as tables: means over seeds, and paired differences to the first twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raft.errors import InputError, first_line
+from raft.experiments.grid import SINGLE_CLASS, GridRecipe
+from raft.experiments.statistics import Difference, Paired, over_seeds, paired
+from raft.finetuning.run import UNTRAINED
+from raft.report.tables.text_table import TextTable
+from raft.report.tables.twins import as_twins, has_pretrainings
+
+SETTING = ["model", "train_examples", "tuning", "activation"]
+"""What a row of a table stands for."""
+
+CONSTANT = "*"
+"""Marks what rests on a model that predicts one class for every input."""
+AVERAGE = "average"
+RESULTS = "results.csv"
+SEARCH = "search.csv"
+"""The fine-tunings that chose the rates, with the columns of ``RESULTS``."""
+
+
+def scores_table(results: pd.DataFrame) -> TextTable:
+    """Mean ± standard deviation, in points; ``*`` where a model predicts one class for every input.
+
+    Over seeds, or over seeds and pretrainings together where there are several of each model. The last row is
+    what the best single class would get.
+
+    Args:
+        results: one row a cell, with the columns of ``raft.experiments.grid.results``.
+    """
+    averages = _with_averages(results)
+
+    def cell(rows: pd.DataFrame) -> str:
+        spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
+        return f"{rows.points.mean():.1f}{spread}".replace("-", "−")
+
+    seeds = averages.groupby(["task", *SETTING]).size()
+    count = f"{_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
+    title = f"Scores in points, mean ± standard deviation over {count}"
+    if has_pretrainings(results):
+        title += f" of each of {results.model.nunique()} pretrainings"
+        averages = averages.assign(model="")
+    table = _table(title, averages, compared(results), cell)
+    floor = _single_classes(results)
+    if floor is None:
+        return table
+    cells = [f"{floor[task]:.1f}" if task in floor else "" for task in table.headers[table.labels :]]
+    name = ["best single class", *[""] * (table.labels - 1)]
+    return replace(table, rows=[*table.rows, [*name, *cells]])
+
+
+def _single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
+    """Points of the best single class by task, and their average; None where no task has any."""
+    if SINGLE_CLASS not in results:
+        return None
+    found = results.groupby("task")[SINGLE_CLASS].first().dropna()
+    tuned = of_tuned_tasks(results).task.unique()
+    if len(tuned) > 1 and found.index.isin(tuned).sum() == len(tuned):
+        found[AVERAGE] = found[tuned].mean()
+    return found if len(found) else None
+
+
+def differences_table(results: pd.DataFrame) -> TextTable | None:
+    """Differences to the twin of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+
+    ``*`` where one of the two predicts one class for every input.
+
+    The twin of a setting has the first activation; where there is but one activation, the first model.
+
+    Args:
+        results: as of ``scores_table``.
+
+    Returns:
+        None where there are no twins.
+    """
+    by = compared(results)
+    if results[by].nunique() < 2:
+        return None
+    joined = _beside_baseline(results, by)
+
+    def cell(rows: pd.DataFrame) -> str:
+        if len(rows) < 2:
+            return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
+        return difference_text(paired(rows.points.tolist(), rows.points_baseline.tolist()))
+
+    title = f"Differences to {results[by].iloc[0]}, paired by seed: mean [95 %], exact p, wins/ties/losses"
+    return _table(title, joined, by, cell)
+
+
+def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
+    """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
+
+    Fine-tunings of one pretrained model share its luck, so the interval is over the pretrainings.
+
+    Args:
+        results: of ``raft.report.tables.twins.as_twins``.
+
+    Returns:
+        None where there are no two pretrainings of both.
+    """
+    if not has_pretrainings(results):
+        return None
+    joined = _beside_baseline(results, "activation")
+    count = joined.model.nunique()
+    if count < 2:
+        return None
+    means = joined.groupby(["task", *SETTING], sort=False).agg(
+        {"points": "mean", "points_baseline": "mean", "constant": "any"}
+    )
+
+    def cell(rows: pd.DataFrame) -> str:
+        difference = (rows.points - rows.points_baseline).to_numpy()
+        if len(rows) < 2:
+            return f"{difference.mean():+.1f}".replace("-", "−")
+        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
+        return f"{interval_text(found)} {wins}/{ties}/{len(rows) - wins - ties}"
+
+    title = (
+        f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
+        "pretrainings], wins/ties/losses"
+    )
+    return _table(title, means.reset_index().assign(model=""), "activation", cell)
+
+
+def rates_table(results: pd.DataFrame) -> TextTable | None:
+    """Learning rates that validation chose: that of the model and, after a stroke, that of the RAFs.
+
+    Args:
+        results: as of ``scores_table``.
+
+    Returns:
+        None where all settings have the same.
+    """
+    rates = results[["learning_rate", "raf_learning_rate"]]
+    if len(rates.drop_duplicates()) == 1:
+        return None
+
+    def cell(rows: pd.DataFrame) -> str:
+        chosen = rows[["learning_rate", "raf_learning_rate"]].drop_duplicates()
+        return ", ".join(
+            f"{rate:g}" if pd.isna(raf_rate) else f"{rate:g} / {raf_rate:g}"
+            for rate, raf_rate in chosen.itertuples(index=False)
+        )
+
+    title = "Learning rates / rates of the RAFs"
+    return _table(title, results, compared(results), cell, is_of_scores=False)
+
+
+def grid_tables(results: pd.DataFrame) -> list[TextTable]:
+    """All tables that there are for a grid.
+
+    Args:
+        results: as of ``scores_table``.
+    """
+    results = as_twins(results)
+    made = (
+        scores_table(results),
+        pretrainings_table(results),
+        differences_table(results),
+        rates_table(results),
+    )
+    return [table for table in made if table is not None]
+
+
+def read_results(file: Path) -> pd.DataFrame:
+    """A grid's ``results.csv``.
+
+    Raises:
+        InputError: for a file that is none.
+    """
+    texts, numbers = ["task", *SETTING], ["learning_rate", "raf_learning_rate", "seed", "points"]
+    try:
+        found = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"cannot read {file}: {first_line(error)}") from error
+    if found.empty:
+        raise InputError(f"{file} holds no results of a grid: it has no rows")
+    missing = {*texts, *numbers, "constant"} - {*found.columns}
+    if missing:
+        raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
+    for name in [*texts, "learning_rate", "seed", "points", "constant"]:  # RAFs that stay have no rate
+        if found[name].isna().any():
+            raise InputError(f"{file} holds no results of a grid: its column {name!r} has gaps")
+    for name in [*numbers, "constant"]:
+        kinds = "b" if name == "constant" else "iuf"
+        if found[name].dtype.kind not in kinds or np.isinf(found[name]).any():
+            what = "true or false" if name == "constant" else "finite numbers"
+            raise InputError(f"{file} holds no results of a grid: its column {name!r} is not of {what}")
+    return found
+
+
+def difference_text(found: Paired) -> str:
+    """A paired difference in a table's cell."""
+    return f"{interval_text(found)} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+
+
+def interval_text(found: Difference | Paired) -> str:
+    """A mean with its interval."""
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
+
+
+def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
+    """With the mean over the tasks of each seed that has all of them, where there are several; those that
+    models are judged on untrained do not count."""
+    tuned = of_tuned_tasks(results)
+    tasks = tuned.task.nunique()
+    if tasks < 2:
+        return results
+    groups = tuned.groupby([*SETTING, "seed"], sort=False)
+    whole = groups.agg(points=("points", "mean"), n=("task", "nunique"), constant=("constant", "any"))
+    rows = whole[whole.n == tasks].drop(columns="n").reset_index().assign(task=AVERAGE)
+    return pd.concat([results, rows], ignore_index=True)
+
+
+def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Scores and averages of all but the first of ``by``, each with that one's of the same seed, and of the
+    same pretraining where activations are compared, as ``points_baseline``. ``constant`` is so of either."""
+    averages = _with_averages(results)
+    is_baseline = averages[by] == results[by].iloc[0]
+    keys = ["task", "seed", *(name for name in SETTING if name != by)]
+    joined: pd.DataFrame = averages[~is_baseline].merge(
+        averages.loc[is_baseline, [*keys, "points", "constant"]], on=keys, suffixes=("", "_baseline")
+    )
+    return joined.assign(constant=joined.constant | joined.constant_baseline)
+
+
+def compared(results: pd.DataFrame) -> str:
+    """The column that tells twins apart."""
+    return "activation" if results.activation.nunique() > 1 else "model"
+
+
+def _table(
+    title: str,
+    rows: pd.DataFrame,
+    by: str,
+    cell: Callable[[pd.DataFrame], str],
+    is_of_scores: bool = True,
+) -> TextTable:
+    """A row a setting and a column a task; what rests on models that predict one class is marked."""
+    if is_of_scores and rows.constant.any():
+        title += f"; {CONSTANT} some models predict one class for every input"
+
+    def marked(of_task: pd.DataFrame) -> str:
+        return cell(of_task) + (CONSTANT if is_of_scores and of_task.constant.any() else "")
+
+    tasks = list(dict.fromkeys(rows.task))
+    labels = [name for name in SETTING if rows[name].nunique() > 1 or name == by]
+    lines = []
+    for key, of_row in rows.groupby(SETTING, sort=False):
+        named = dict(zip(SETTING, _tuple(key), strict=True))
+        cells = [marked(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
+        lines.append([*(str(named[name]) for name in labels), *cells])
+    headers = [{"train_examples": "examples"}.get(name, name) for name in labels]
+    return TextTable(title, [*headers, *tasks], lines, len(labels))
+
+
+def _tuple(key: Any) -> Sequence[Any]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
+    """Rows of ``raft.experiments.grid.results`` as a frame, models by their short names.
+
+    Args:
+        rows: at least one.
+        recipe: of the grid. The first row has its first activation, the first model that was run with it, and
+            so has what others are compared with.
+    """
+    found = pd.DataFrame(rows)
+    orders = {"model": recipe.models, "activation": recipe.activations}
+    places = pd.DataFrame({name: found[name].map(order.index) for name, order in orders.items()})
+    places.insert(0, "has_no_baseline", ~found.model.isin(found.model[places.activation == 0]))
+    found = found.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
+    found["model"] = found.model.map(short_names(recipe.models))
+    return found.astype({"points": np.float64})
+
+
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """The last part of each model's name or place, with as many before it as tell it from the others."""
+    parts = {model: model.rstrip("/").split("/") for model in models}
+    return {
+        model: next(
+            "/".join(own[-n:])
+            for n in range(1, len(own) + 1)
+            if n == len(own) or sum(other[-n:] == own[-n:] for other in parts.values()) == 1
+        )
+        for model, own in parts.items()
+    }
+
+
+def cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ...]:
+    """What tells a cell from all others, of a row of ``results.csv`` and of the cell's own options alike.
+
+    Args:
+        options: of the cell.
+        models: the short names in ``results.csv``.
+    """
+    model = str(options.get("model")).rstrip("/")
+    ends = [name for name in models if model == name or model.endswith(f"/{name}")]
+    short = max(ends, key=len, default=model)
+    rates = [float(options.get(name) or 0) for name in ("learning_rate", "raf_learning_rate")]
+    # a rate of RAFs that are not trained is empty in the one and 0 in the other
+    texts = [f"{0.0 if np.isnan(rate) else rate:g}" for rate in rates]
+    others = (str(options.get(name)) for name in ("task", "tuning", "activation", "train_examples", "seed"))
+    return (short, *texts, *others)
+
+
+def of_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: without those of tasks that its model was judged on untrained."""
+    return results[~results.task.str.contains(UNTRAINED)]

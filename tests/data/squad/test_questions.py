@@ -1,0 +1,286 @@
+"""Questions in SQuAD's form, from files and from the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from raft.data.squad.questions import Answer, Question, load_squad, read_squad
+from raft.data.tasks.subsets import draw, draw_indices
+from raft.data.tasks.task import Example
+from raft.errors import InputError
+from tests.data.squad.squad_form import CONTEXT, qa, write_squad
+
+ROWS = {
+    "id": ["a", "b"],
+    "title": ["Ada", "Ada"],
+    "context": [CONTEXT, CONTEXT],
+    "question": ["What about a?", "What about b?"],
+    "answers": [
+        {"text": ["1843", "in 1843"], "answer_start": [CONTEXT.find("1843"), CONTEXT.find("in 1843")]},
+        {"text": [], "answer_start": []},
+    ],
+}
+
+
+def test_a_file_of_1_1(tmp_path: Path) -> None:
+    path = write_squad(tmp_path / "any.json", [qa("a", "1843", "in 1843"), qa("b", "Ada Lovelace")])
+    found = load_squad(path, "train")
+    assert found.version == "1.1"
+    assert found.questions == (
+        Question("a", "Ada", CONTEXT, "What about a?", (Answer("1843", 42), Answer("in 1843", 39)), False),
+        Question("b", "Ada", CONTEXT, "What about b?", (Answer("Ada Lovelace", 2),), False),
+    )
+    assert found.questions[0].context is found.questions[1].context
+
+
+@pytest.mark.parametrize(
+    ("stated", "marks", "version"),
+    [("v2.0", {}, "2.0"), ("2.0", {}, "2.0"), ("", {"is_impossible": False}, "2.0"), ("1.1", {}, "1.1")],
+)
+def test_the_version_is_what_the_file_says(
+    stated: str, marks: dict[str, Any], version: str, tmp_path: Path
+) -> None:
+    path = write_squad(tmp_path / "any.json", [qa("a", "1843"), qa("b", "1843", **marks)], stated)
+    assert read_squad(path).version == version
+    assert read_squad(path, "1.1").version == "1.1"
+
+
+def test_questions_without_an_answer_in_2_0(tmp_path: Path) -> None:
+    qas = [qa("a", is_impossible=True, plausible_answers=[{"text": "1843", "answer_start": 42}]), qa("b")]
+    found = load_squad(write_squad(tmp_path / "any.json", [*qas, qa("c", "1843")], "v2.0"), "train")
+    assert [(q.answers, q.is_impossible) for q in found.questions] == [
+        ((), True),
+        ((), True),
+        ((Answer("1843", 42),), False),
+    ]
+
+
+def test_a_folder_has_one_file_a_split_and_version(tmp_path: Path) -> None:
+    for name in ("train-v1.1", "dev-v1.1", "dev-v2.0"):
+        write_squad(tmp_path / f"{name}.json", [qa(name, "1843")])
+    assert load_squad(tmp_path, "train").questions[0].id == "train-v1.1"
+    assert load_squad(str(tmp_path), "validation", "1.1").questions[0].id == "dev-v1.1"
+    assert load_squad(tmp_path, "validation", "2.0").questions[0].id == "dev-v2.0"
+    with pytest.raises(InputError, match=r"holds dev-v1.1.json and dev-v2.0.json; say which version"):
+        load_squad(tmp_path, "validation")
+    with pytest.raises(InputError, match=r"no SQuAD file train-v2.0.json in "):
+        load_squad(tmp_path, "train", "2.0")
+
+
+def test_lower_cased_answers_are_found(tmp_path: Path) -> None:
+    lower = {"text": "ada lovelace", "answer_start": 2}
+    found = read_squad(write_squad(tmp_path / "any.json", [{**qa("a"), "answers": [lower]}]))
+    assert found.questions[0].answers == (Answer("ada lovelace", 2),)
+
+
+FILE = "{file}, article 1, paragraph 1, question 2"
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (qa("b"), "{file}, question b: it has no answer, which SQuAD 1.1 does not allow"),
+        (qa("a", "1843"), "{file}, question a: another question has the same id"),
+        (
+            {**qa("b"), "answers": [{"text": "1843", "answer_start": 41}]},
+            "{file}, question b: the answer '1843' does not stand at 41, there is ' 184'",
+        ),
+        (
+            {**qa("b"), "answers": [{"text": "1843", "answer_start": -1}]},
+            "{file}, question b: the answer '1843' does not stand at -1, there is ''",
+        ),
+        (
+            {**qa("b"), "answers": [{"text": " ", "answer_start": 0}]},
+            "{file}, question b: an answer is empty",
+        ),
+        (
+            {**qa("b"), "answers": [{"text": "1843", "answer_start": "42"}]},
+            "{file}, question b: 'answer_start' is str, where int is expected",
+        ),
+        (
+            {**qa("b"), "answers": [{"text": "1843", "answer_start": True}]},
+            "{file}, question b: 'answer_start' is bool, where int is expected",
+        ),
+        (
+            {**qa("b", "1843"), "question": "cut \ud83d"},
+            r"{file}, question b: half a character in 'cut \ud83d'",
+        ),
+        (
+            {**qa("b"), "answers": [{"text": "1843"}]},
+            "{file}, question b: no 'answer_start'; the file must be in SQuAD's form",
+        ),
+        ({"id": "b", "answers": qa("b", "1843")["answers"]}, "{file}, question b: no 'question';"),
+        ({"id": "b", "question": "?"}, "{file}, question b: no 'answers'"),
+        ({"question": "?", "answers": []}, f"{FILE}: no 'id'"),
+        ({**qa("b"), "id": 7}, f"{FILE}: 'id' is int, where str is expected"),
+        ("b", f"{FILE}: no 'id'"),
+    ],
+)
+def test_a_bad_question_is_named(second: Any, message: str, tmp_path: Path) -> None:
+    path = write_squad(tmp_path / "x.json", [qa("a", "1843"), second])
+    with pytest.raises(InputError) as caught:
+        load_squad(path, "train")
+    assert str(caught.value).startswith(message.format(file=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_impossible_question_with_answers_is_refused(tmp_path: Path) -> None:
+    path = write_squad(tmp_path / "x.json", [qa("a", "1843", is_impossible=True)], "v2.0")
+    with pytest.raises(InputError, match="question a: is_impossible is True, but there are 1 answers"):
+        read_squad(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"data": [\n{"title" "x"}]}', "{file}, line 2: not JSON: Expecting ':' delimiter"),
+        (b"", "{file}, line 1: not JSON"),
+        (b'{"data": "\xff"}', "{file} is not UTF-8 text: invalid start byte at byte 10"),
+        (b"[1]", "{file}: no 'data'; the file must be in SQuAD's form"),
+        (b'{"data": {}}', "{file}: 'data' is dict, where list is expected"),
+        (b'{"data": []}', "{file} holds no questions"),
+        (b'{"data": [{}]}', "{file}, article 1: no 'paragraphs'"),
+        (b'{"data": [{"paragraphs": [{"qas": []}]}]}', "{file}, article 1, paragraph 1: no 'context'"),
+        (
+            b'{"data": [{"paragraphs": [{"context": "c", "qas": 1}]}]}',
+            "{file}, article 1, paragraph 1: 'qas'",
+        ),
+        (b"[" * 200_000, "{file} is not in SQuAD's form: it is nested too deeply"),
+    ],
+)
+def test_a_broken_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_squad(path, "train")
+    assert str(caught.value).startswith(message.format(file=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_context_is_refused(tmp_path: Path) -> None:
+    path = write_squad(tmp_path / "x.json", [qa("a")], "v2.0", context=" \n")
+    with pytest.raises(InputError, match=r"x.json, question a: its context is empty"):
+        read_squad(path)
+
+
+def test_bad_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no SQuAD file .*gone.json"):
+        load_squad(str(tmp_path / "gone.json"), "train")
+    with pytest.raises(InputError, match=r"no SQuAD file .*gone"):
+        load_squad(tmp_path / "gone", "train")
+    with pytest.raises(InputError, match=r"no SQuAD file train-v1.1.json or train-v2.0.json in "):
+        load_squad(tmp_path, "train")
+    with pytest.raises(InputError, match=r"SQuAD has the versions 1.1 and 2.0, not 3"):
+        load_squad(tmp_path, "train", "3")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"the splits are train and validation, not 'dev'"):
+        load_squad(tmp_path, "dev")  # type: ignore[arg-type]
+
+
+Hold = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Hold:
+    """Lets ``load_dataset`` return these splits; gives a list of what it was called with."""
+
+    def set_splits(**splits: datasets.Dataset) -> list[tuple[Any, ...]]:
+        calls: list[tuple[Any, ...]] = []
+
+        def load_dataset(*arguments: Any) -> dict[str, datasets.Dataset]:
+            calls.append(arguments)
+            return splits
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        return calls
+
+    return set_splits
+
+
+def test_a_hub_dataset_of_2_0(hold: Hold) -> None:
+    rows = datasets.Dataset.from_dict(ROWS)
+    calls = hold(train=rows.select([0]), validation=rows)
+    found = load_squad("rajpurkar/squad_v2:squad_v2", "validation")
+    assert calls == [("rajpurkar/squad_v2", "squad_v2")]
+    assert found.version == "2.0"
+    assert found.questions == (
+        Question("a", "Ada", CONTEXT, "What about a?", (Answer("1843", 42), Answer("in 1843", 39)), False),
+        Question("b", "Ada", CONTEXT, "What about b?", (), True),
+    )
+    assert found.questions[0].context is found.questions[1].context
+    assert load_squad("rajpurkar/squad", "train").version == "1.1"
+
+
+def test_a_hub_dataset_with_other_columns(hold: Hold) -> None:
+    answers = [[{"text": "1843", "answer_start": 42}], [{"text": "Ada", "answer_start": 2}]]
+    hold(
+        test=datasets.Dataset.from_dict(
+            {"passage": [CONTEXT] * 2, "question": ["?", "!"], "answers": answers}
+        )
+    )
+    found = load_squad("owner/name", "validation", columns={"context": "passage"})
+    assert found.version == "1.1"
+    assert [(q.id, q.title, q.context, q.answers) for q in found.questions] == [
+        ("0", "", CONTEXT, (Answer("1843", 42),)),
+        ("1", "", CONTEXT, (Answer("Ada", 2),)),
+    ]
+
+
+def test_bad_hub_datasets_are_named(hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = datasets.Dataset.from_dict(ROWS)
+    hold(train=rows)
+    for arguments, message in [
+        (("a/b", "train", "1.1"), "a/b, question b: it has no answer, which SQuAD 1.1 does not allow"),
+        (("a/b", "validation"), "a/b has no split validation, only train"),
+        (("a/b", "train", None, {"context": "text"}), "a/b has no column 'text', only id, title"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            load_squad(*arguments)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(message)
+    hold(train=rows.map(lambda row: {"context": None}))
+    with pytest.raises(InputError, match="a/b, row 0: 'context' is NoneType, where str is expected"):
+        load_squad("a/b", "train")
+
+    def load_dataset(*arguments: Any) -> None:
+        raise RuntimeError("the server is away\nand this is why")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(InputError, match=r"neither a local path nor a hub dataset .*: the server is away$"):
+        load_squad("a/b", "train")
+
+
+def test_the_real_files(shared_data: Path) -> None:
+    for split, name, count in (("train", "train", 829), ("validation", "dev", 186)):
+        found = load_squad(shared_data / "squad", split)  # type: ignore[arg-type]
+        content = json.loads((shared_data / "squad" / f"{name}-v1.1.json").read_text(encoding="utf-8"))
+        assert found.version == "1.1"
+        assert len(found.questions) == count
+        ids = [q["id"] for a in content["data"] for p in a["paragraphs"] for q in p["qas"]]
+        assert [question.id for question in found.questions] == ids
+
+
+def test_draws_for_training_are_those_of_other_tasks_and_leave_the_rest_for_choosing() -> None:
+    pool = [Example(str(i), None, 0) for i in range(829)]
+    train, chosen = draw_indices(829, 100, 2022)
+    assert [pool[i] for i in train] == draw(pool, 100, 2022)
+    assert len(set(train.tolist())) == len(set(chosen.tolist())) == 100
+    whole = draw_indices(829, None, 0)
+    assert [len(part) for part in whole] == [621, 208]
+    assert sorted(np.concatenate(whole).tolist()) == list(range(829))
+    assert set(train.tolist()) <= set(whole[0].tolist())
+    assert set(chosen.tolist()) <= set(whole[1].tolist())
+    again, other = draw_indices(829, 100, 2022), draw_indices(829, 100, 2259)
+    assert np.array_equal(again, (train, chosen))
+    assert not np.array_equal(other[0], train)
+    assert not np.array_equal(other[1], chosen)
+    assert [len(part) for part in draw_indices(829, 300, 1)] == [300, 208]
+    with pytest.raises(InputError, match="622 training examples are asked for, but the task has 621"):
+        draw_indices(829, 622, 1)
+    with pytest.raises(InputError, match="--train_examples must be above zero"):
+        draw_indices(829, 0, 1)

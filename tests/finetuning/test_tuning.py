@@ -1,0 +1,124 @@
+"""Each mode of tuning trains what it says, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+from transformers import DistilBertForSequenceClassification as DistilBert
+
+import raft
+from raft.errors import InputError
+from raft.finetuning.tuning import TUNINGS, set_tuning
+from raft.hf import rationals
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 20,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
+IDS = torch.tensor([[2, 5, 6, 3], [2, 7, 9, 3]])
+KINDS = {
+    "full": {"RAFs", "head", "biases", "weights"},
+    "fixed": {"head", "biases", "weights"},
+    "bitfit": {"head", "biases"},
+    "bitfit-raf": {"RAFs", "head", "biases"},
+    "raf": {"RAFs", "head"},
+    "lora": {"head", "adapter"},
+    "lora-raf": {"RAFs", "head", "adapter"},
+}
+
+
+def model(**values: Any) -> Any:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(BertConfig(**{**SIZE, "raf": {}, **values}))
+
+
+def step(trained: Any) -> dict[str, bool]:
+    """Which parameters a step with a high rate has moved."""
+    before = {name: parameter.detach().clone() for name, parameter in trained.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], lr=1.0)
+    trained.train()
+    for _ in range(2):  # a new adapter's second factor has no gradient in the first step
+        optimizer.zero_grad()
+        trained(input_ids=IDS, labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+    return {name: not torch.equal(before[name], p) for name, p in trained.named_parameters()}
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_a_mode_trains_what_it_says(tuning: str) -> None:
+    if tuning.startswith("lora"):
+        pytest.importorskip("peft")
+    trained, parts = set_tuning(model(), tuning)
+    assert {part.name for part in parts if part.trained} == KINDS[tuning]
+    sizes = {part.name: part for part in parts}
+    assert sizes["RAFs"].total == 3 * 10
+    assert sizes["head"].trained == sizes["head"].total == 2 * 16 + 2
+    assert all(part.trained in (0, part.total) for part in parts)
+    moved = step(trained)
+    assert any("word_embeddings" in name for name, has in moved.items() if has) == (
+        "weights" in KINDS[tuning]
+    )
+    rafs = [has for name, has in moved.items() if "numerator" in name and "original_module" not in name]
+    assert rafs == [("RAFs" in KINDS[tuning])] * 3
+    heads = [has for name, has in moved.items() if "classifier" in name and "original_module" not in name]
+    assert heads == [True, True]  # weight and bias
+    biases = [has for name, has in moved.items() if name.endswith("LayerNorm.bias")]
+    assert all(has == ("biases" in KINDS[tuning]) for has in biases)
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_a_faft_has_no_rafs_to_train(tuning: str) -> None:
+    if tuning.startswith("lora"):
+        pytest.importorskip("peft")
+    _, parts = set_tuning(model(raf=None), tuning)
+    assert {part.name for part in parts if part.trained} == KINDS[tuning] - {"RAFs"}
+
+
+@pytest.mark.parametrize("tuning", ["bitfit", "raf", "lora"])
+def test_what_no_checkpoint_held_is_trained_as_the_head(tuning: str) -> None:
+    if tuning == "lora":
+        pytest.importorskip("peft")
+    new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
+    trained, parts = set_tuning(model(), tuning, new)
+    assert next(part for part in parts if part.name == "head").trained == 2 * 16 + 2 + 16 * 16 + 16
+    moved = step(trained)
+    assert any(has for name, has in moved.items() if "pooler" in name and name.endswith("weight"))
+
+
+@pytest.mark.parametrize("rank", [2, 8])
+def test_low_rank_updates_are_scaled_by_two(rank: int) -> None:
+    pytest.importorskip("peft")
+    trained, _ = set_tuning(model(), "lora", rank=rank)
+    layer = trained.base_model.model.bert.encoder.layer[0].output.dense
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert (down.shape, up.shape) == ((rank, 24), (16, rank))
+    torch.nn.init.normal_(up)
+    x = torch.randn(3, 24)
+    expected = layer.base_layer(x) + 2 * x @ down.T @ up.T
+    torch.testing.assert_close(layer.eval()(x), expected)
+
+
+def test_heads_of_several_modules_are_trained() -> None:
+    torch.manual_seed(0)
+    config = DistilBertConfig(vocab_size=20, dim=16, n_layers=2, n_heads=2, hidden_dim=24)
+    _, parts = set_tuning(raft.convert(DistilBert(config)), "raf")
+    found = {part.name: part.trained for part in parts}
+    assert found == {"RAFs": 20, "head": (16 * 16 + 16) + (2 * 16 + 2), "biases": 0, "weights": 0}
+
+
+def test_frozen_coefficients_are_marked_so() -> None:
+    trained, _ = set_tuning(model(), "fixed")
+    assert not any(act.trainable for act in rationals(trained).values())
+    trained, _ = set_tuning(trained, "full")
+    assert all(act.trainable for act in rationals(trained).values())
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--tuning must be one of full, fixed, .*, not 'half'"):
+        set_tuning(model(), "half")

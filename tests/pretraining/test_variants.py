@@ -1,0 +1,75 @@
+"""Names of variants, and what they set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raft.errors import InputError
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.variants import (
+    settings_of,
+    split_variants,
+    twin_among,
+    variant_arguments,
+    variant_recipe,
+)
+from raft.training.arguments import RaftTrainingArguments
+
+
+def test_the_first_fixed_activation_is_the_twin() -> None:
+    assert twin_among(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
+    assert twin_among(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
+    assert twin_among(["raf", "raf:version=B"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gelu:learning_rate=-1e-4", "learning_rate cannot be '-1e-4'"),
+        ("gelu:learning_rate=inf", "learning_rate cannot be 'inf'"),
+        ("raf:raf_learning_rate=nan", "raf_learning_rate cannot be 'nan'"),
+        ("gelu:raf_learning_rate=1e-4", "only learning_rate can be set of a fixed activation"),
+        ("gelu:degrees=3/2", "only learning_rate can be set of a fixed activation"),
+        ("raf:degrees=3", "degrees cannot be '3'"),
+        ("raf:version=A:version=B", "version is given twice"),
+        ("raf:hidden_size=3", "'hidden_size=3' must be one of"),
+        ("raf:version=", "'version=' must be one of"),
+    ],
+)
+def test_what_a_name_cannot_set(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings_of(name)
+
+
+def test_a_rate_of_zero_freezes() -> None:
+    assert settings_of("raf:raf_learning_rate=0") == {"raf_learning_rate": 0.0}
+    assert settings_of("gelu:learning_rate=0") == {"learning_rate": 0.0}
+
+
+@pytest.mark.parametrize(
+    "names", ["gelu,gelu", "raf:degrees=3/2:version=B, raf:version=B:degrees=3/2", "raf,"]
+)
+def test_variants_are_different_and_have_names(names: str) -> None:
+    with pytest.raises(InputError, match="--compare needs"):
+        split_variants(names)
+    assert split_variants("raf, raf : version = B") == ["raf", "raf:version=B"]
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    name = "raf:version=B:degrees=3/2:raf_learning_rate=0:learning_rate=2e-3"
+    recipe = PretrainingRecipe(compare=f"gelu,{name}", seeds=3, raf_init="silu")
+    changed = variant_recipe(recipe, name)
+    assert (changed.activation, changed.compare, changed.seeds) == ("raf", None, 1)
+    assert (changed.version, changed.degrees, changed.raf_init) == ("B", [3, 2], "silu")
+    quiet: dict[str, Any] = {"report_to": "none", "max_steps": 3, "weight_decay": 0.3}
+    arguments = RaftTrainingArguments(output_dir=str(tmp_path), **quiet)
+    trained = variant_arguments(arguments, name, seed=7)
+    assert (trained.raf_learning_rate, trained.learning_rate, trained.seed) == (0.0, 2e-3, 7)
+    assert (trained.weight_decay, trained.max_steps) == (0.3, 3)
+    plain = variant_arguments(arguments, "gelu", seed=7)
+    assert (plain.raf_learning_rate, plain.learning_rate) == (
+        arguments.raf_learning_rate, arguments.learning_rate,
+    )  # fmt: skip
