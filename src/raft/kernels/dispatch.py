@@ -13,10 +13,9 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from raft.errors import InputError
-from raft.kernels import cpu, formula, portable, reference, triton
+from raft.kernels import cpu, formula, portable, reference, torch_internals, triton
 from raft.kernels.layout import Gradients, empty_output
 
 
@@ -78,15 +77,15 @@ def rational(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
     """``P(x)/Q(x)``, times ``up``, differentiable; arguments as a ``Backend`` takes them."""
-    if _is_watched(x, numerator, denominator, up):
+    if _needs_dispatcher(x, numerator, denominator, up):
         if torch.onnx.is_in_onnx_export():  # which knows the operators of its standard alone
             return formula.rational(x, numerator, denominator, version, up)
-        found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
-        return found
-    if torch._C._are_functorch_transforms_active():
+        dispatched: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
+        return dispatched
+    if torch_internals.needs_functorch_rules(x, numerator, denominator, up):
         transformed: Tensor = Rational.apply(x, numerator, denominator, version, up)
         return transformed
-    if forward_ad._current_level >= 0:  # outside of torch.func no rule may use forward mode itself
+    if torch_internals.is_forward_mode(x, numerator, denominator, up):  # no rule may use it within itself
         return reference.forward(x, numerator, denominator, version, up)
     if torch.is_grad_enabled():
         eager: Tensor = _EagerRational.apply(x, numerator, denominator, version, up)
@@ -97,7 +96,7 @@ def rational(
 PLAIN = (Tensor, nn.Parameter)
 
 
-def _is_watched(x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | None) -> bool:
+def _needs_dispatcher(x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | None) -> bool:
     """Whether a compiler, a dispatch mode or a tensor's own class or kind wants to see the operator."""
     return (
         type(x) not in PLAIN
@@ -105,10 +104,10 @@ def _is_watched(x: Tensor, numerator: Tensor, denominator: Tensor, up: Tensor | 
         or type(denominator) not in PLAIN
         or torch.compiler.is_compiling()
         or x.is_neg()
-        or x._is_zerotensor()
-        or (up is not None and (type(up) not in PLAIN or up.is_neg() or up._is_zerotensor()))
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._get_tracing_state() is not None
+        or torch_internals.is_zero_tensor(x)
+        or (up is not None and (type(up) not in PLAIN or up.is_neg() or torch_internals.is_zero_tensor(up)))
+        or torch_internals.has_dispatch_mode()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or x.is_meta
     )
 
@@ -323,6 +322,10 @@ def _fake_backward(
     return grad_x, sums[0], sums[1], x.new_empty(0) if up is None else torch.empty_like(grad_x)
 
 
+def _operator_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    return _gradients(ctx, torch.ops.raft.rational_backward, grad_output)
+
+
 class _OperatorRational(torch.autograd.Function):
     """Calls the operators below autograd, where compilers and modes see them."""
 
@@ -332,26 +335,29 @@ class _OperatorRational(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, numerator, denominator, up)
         ctx.version = version
-        with torch._C._AutoDispatchBelowAutograd():
-            found: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
-        return found
+        with torch_internals.BelowAutograd():
+            y: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
+        return y
 
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradients(ctx, torch.ops.raft.rational_backward, grad_outputs[0])
+    backward = staticmethod(_operator_backward)
 
 
 def _autograd(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
-    is_watched = _is_watched(x, numerator, denominator, up)
-    function = _OperatorRational if is_watched else _EagerRational
-    found: Tensor = function.apply(x, numerator, denominator, version, up)
-    return found
+    if torch_internals.is_forward_mode(x, numerator, denominator, up):
+        return reference.forward(x, numerator, denominator, version, up)
+    function = _OperatorRational if _needs_dispatcher(x, numerator, denominator, up) else _EagerRational
+    y: Tensor = function.apply(x, numerator, denominator, version, up)
+    return y
 
 
-# registered by hand: what torch.library.register_autograd generates takes 50 µs more
-_library.impl("rational", _autograd, "Autograd")
+if torch_internals.BelowAutograd is None:
+    torch.library.register_autograd(
+        "raft::rational", _operator_backward, setup_context=_save_forward, lib=_library
+    )
+else:  # by hand: what register_autograd generates takes 50 µs more
+    _library.impl("rational", _autograd, "Autograd")
 torch.library.register_autograd("raft::rational_backward", _vjp, setup_context=_save_backward, lib=_library)
 for _name, _function, _fake in (
     ("raft::rational", Rational, _fake_forward),
