@@ -148,7 +148,7 @@ def _denominator(b, x, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constex
 
 
 @jit
-def _turned(x, y, sign, KIND: tl.constexpr):
+def _dq_db_terms(x, y, sign, KIND: tl.constexpr):
     """-y times Q's derivative by an even, and by an odd power's term in its sum; at a kink from above."""
     if KIND == 0:
         return -y, tl.where(x < 0, y, -y)
@@ -219,7 +219,7 @@ def _far_fraction(x, a, b, M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr,
 
 
 @jit
-def _tile(program, programs, steps, length, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _first_tile(program, programs, steps, length, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Group, and first row and column of a program's first tile."""
     columns = (length - 1) // COLUMNS + 1  # cdiv's sum could pass 2^31
     first = (program % programs).to(tl.int64) * steps
@@ -227,7 +227,7 @@ def _tile(program, programs, steps, length, ROWS: tl.constexpr, COLUMNS: tl.cons
 
 
 @jit
-def _next(row, column, length, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _next_tile(row, column, length, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """First row and column of the tile after this one."""
     column += COLUMNS
     is_over = column >= length
@@ -235,19 +235,19 @@ def _next(row, column, length, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @jit
-def _threads(v, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr):
+def _sum_per_thread(v, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr):
     """Sums over what a thread has loaded at once."""
     return tl.sum(tl.reshape(v, [ROWS, COLUMNS // VECTOR, VECTOR]), axis=2)
 
 
 @jit
-def _farther(farthest, x, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr):
+def _max_per_thread(farthest, x, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr):
     """The largest |x| that each thread has seen."""
     return tl.maximum(farthest, tl.max(tl.reshape(tl.abs(x), [ROWS, COLUMNS // VECTOR, VECTOR]), axis=2))
 
 
 @jit
-def _added(
+def _accumulate_coefficient_grads(
     sums, power, x, even, odd, M: tl.constexpr, N: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
@@ -255,15 +255,15 @@ def _added(
 
     ``power``: the incoming gradient over Q.
     """
-    of_a = (sums[0] + _threads(power, ROWS, COLUMNS, VECTOR),)
+    of_a = (sums[0] + _sum_per_thread(power, ROWS, COLUMNS, VECTOR),)
     of_b = ()
     for k in tl.static_range(1, (M if M > N else N) + 1):
         power *= x
         if k <= M:
-            of_a = of_a + (sums[k] + _threads(power, ROWS, COLUMNS, VECTOR),)
+            of_a = of_a + (sums[k] + _sum_per_thread(power, ROWS, COLUMNS, VECTOR),)
         if k <= N:
             term = power * (odd if k % 2 == 1 else even)
-            of_b = of_b + (sums[M + k] + _threads(term, ROWS, COLUMNS, VECTOR),)
+            of_b = of_b + (sums[M + k] + _sum_per_thread(term, ROWS, COLUMNS, VECTOR),)
     return of_a + of_b
 
 
@@ -274,7 +274,7 @@ def _near_term(
     """The gradient of the k-th coefficient by each element, of b as if b were positive."""
     a, b = _coefficients(a_ptr, M + 1, x.dtype), _coefficients(b_ptr, N, x.dtype)
     q, _slope, sign = _denominator(b, x, N, KIND, CONSTANT)
-    even, odd = _turned(x, _numerator(a, x, M)[0] / q, sign, KIND)
+    even, odd = _dq_db_terms(x, _numerator(a, x, M)[0] / q, sign, KIND)
     power = tl.where(k <= M, k, k - M)
     of_b = tl.where(power % 2 == 0, even, odd)
     return _times_powers(g / q * tl.where(k <= M, 1.0, of_b), x, x, power, 0, M + N)
@@ -297,7 +297,7 @@ def _forward(
     M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr, CONSTANT: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr, VECTOR: tl.constexpr, PART: tl.constexpr, DTYPE: tl.constexpr, GATED: tl.constexpr,
 ):  # fmt: skip
-    group, row, column = _tile(tl.program_id(0), programs, steps, length, ROWS, COLUMNS)
+    group, row, column = _first_tile(tl.program_id(0), programs, steps, length, ROWS, COLUMNS)
     a_ptr, b_ptr, from_channel = a_ptr + group * (M + 1), b_ptr + group * N, group.to(tl.int64) * length
     a, b = _coefficients(a_ptr, M + 1, DTYPE), _coefficients(b_ptr, N, DTYPE)
     line, lane = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
@@ -311,8 +311,8 @@ def _forward(
         if GATED:
             y *= tl.load(up_ptr + (row + line) * up_stride + at, mask=inside, other=0.0).to(DTYPE)
         tl.store(y_ptr + (row + line) * channels + at, y.to(y_ptr.dtype.element_ty), mask=inside)
-        farthest = _farther(farthest, x, ROWS, COLUMNS, VECTOR)
-        row, column = _next(row, column, length, ROWS, COLUMNS)
+        farthest = _max_per_thread(farthest, x, ROWS, COLUMNS, VECTOR)
+        row, column = _next_tile(row, column, length, ROWS, COLUMNS)
     if tl.max(farthest) > limit:
         tl.debug_barrier()  # what is stored above lies under what is stored below
         _mend_forward(
@@ -344,7 +344,7 @@ def _mend_forward(
                 y *= tl.load(up_ptr + (row + line) * up_stride + at, mask=far, other=0.0).to(tl.float64)
             y = _times_powers(y, x, base, m, -n, M + N)
             tl.store(y_ptr + (row + line) * channels + at, y.to(DTYPE).to(y_ptr.dtype.element_ty), mask=far)
-        row, column = _next(row, column, length, ROWS, COLUMNS)
+        row, column = _next_tile(row, column, length, ROWS, COLUMNS)
 
 
 @jit
@@ -356,7 +356,7 @@ def _backward(
     GATED: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     """``table``: ``[groups, M + 1 + N, programs]``."""
-    group, row, column = _tile(tl.program_id(0), programs, steps, length, ROWS, COLUMNS)
+    group, row, column = _first_tile(tl.program_id(0), programs, steps, length, ROWS, COLUMNS)
     a_ptr, b_ptr, from_channel = a_ptr + group * (M + 1), b_ptr + group * N, group.to(tl.int64) * length
     a, b = _coefficients(a_ptr, M + 1, DTYPE), _coefficients(b_ptr, N, DTYPE)
     line, lane = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
@@ -376,17 +376,17 @@ def _backward(
         q, q_slope, sign = _denominator(b, x, N, KIND, CONSTANT)
         reciprocal = _reciprocal(q)
         y = p * reciprocal
-        even, odd = _turned(x, y, sign, KIND)
+        even, odd = _dq_db_terms(x, y, sign, KIND)
         if GATED:
             tl.store(grad_up_ptr + to, (g * y).to(grad_up_ptr.dtype.element_ty), mask=inside)
             g *= tl.load(up_ptr + (row + line) * up_stride + at, mask=inside, other=0.0).to(DTYPE)
         power = g * reciprocal
         grad_x = power * (p_slope + odd * q_slope)
         tl.store(grad_x_ptr + to, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
-        farthest = _farther(farthest, x, ROWS, COLUMNS, VECTOR)
+        farthest = _max_per_thread(farthest, x, ROWS, COLUMNS, VECTOR)
         if SUMS:
-            sums = _added(sums, power, x, even, odd, M, N, ROWS, COLUMNS, VECTOR)
-        row, column = _next(row, column, length, ROWS, COLUMNS)
+            sums = _accumulate_coefficient_grads(sums, power, x, even, odd, M, N, ROWS, COLUMNS, VECTOR)
+        row, column = _next_tile(row, column, length, ROWS, COLUMNS)
     table_ptr += group.to(tl.int64) * (M + 1 + N) * programs + tl.program_id(0) % programs
     if SUMS:
         for k in tl.static_range(M + 1 + N):
@@ -432,7 +432,7 @@ def _mend_backward(
                 g *= tl.load(up_ptr + (row + line) * up_stride + at, mask=far, other=0.0).to(tl.float64)
             grad_x = _times_powers(g * (p_slope - p / q * slope) / q, x, base, m - 1, -n, M + N + 1)
             tl.store(grad_x_ptr + to, grad_x.to(DTYPE).to(grad_x_ptr.dtype.element_ty), mask=far)
-        row, column = _next(row, column, length, ROWS, COLUMNS)
+        row, column = _next_tile(row, column, length, ROWS, COLUMNS)
 
 
 @jit
@@ -459,7 +459,7 @@ def _sum_again(
                 total += _far_term(x_far, g_far, a_ptr, b_ptr, k, M, N, KIND, CONSTANT)
             x_near, g_near = tl.where(far, 0.0, x), tl.where(far, 0.0, g)
             total += _near_term(x_near, g_near, a_ptr, b_ptr, k, M, N, KIND, CONSTANT)
-        row, column = _next(row, column, length, ROWS, COLUMNS)
+        row, column = _next_tile(row, column, length, ROWS, COLUMNS)
     return tl.sum(total)
 
 
