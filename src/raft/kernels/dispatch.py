@@ -15,8 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from raft.errors import InputError
-from raft.kernels import cpu, formula, portable, reference, torch_internals, triton
+from raft.kernels import cpu, formula, portable, reference, triton
 from raft.kernels.layout import Gradients, empty_output
+from raft.kernels.torch_internals import (
+    BelowAutograd,
+    count_dispatch_modes,
+    is_forward_mode,
+    is_zero_tensor,
+    needs_functorch_rules,
+)
 
 
 class Backend(Protocol):
@@ -82,10 +89,10 @@ def rational(
             return formula.rational(x, numerator, denominator, version, up)
         dispatched: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return dispatched
-    if torch_internals.needs_functorch_rules(x, numerator, denominator, up):
+    if needs_functorch_rules():
         transformed: Tensor = Rational.apply(x, numerator, denominator, version, up)
         return transformed
-    if torch_internals.is_forward_mode(x, numerator, denominator, up):  # no rule may use it within itself
+    if is_forward_mode(x, numerator, denominator, up):  # no rule may use it within itself
         return reference.forward(x, numerator, denominator, version, up)
     if torch.is_grad_enabled():
         eager: Tensor = _EagerRational.apply(x, numerator, denominator, version, up)
@@ -104,9 +111,9 @@ def _needs_dispatcher(x: Tensor, numerator: Tensor, denominator: Tensor, up: Ten
         or type(denominator) not in PLAIN
         or torch.compiler.is_compiling()
         or x.is_neg()
-        or torch_internals.is_zero_tensor(x)
-        or (up is not None and (type(up) not in PLAIN or up.is_neg() or torch_internals.is_zero_tensor(up)))
-        or torch_internals.has_dispatch_mode()
+        or is_zero_tensor(x)
+        or (up is not None and (type(up) not in PLAIN or up.is_neg() or is_zero_tensor(up)))
+        or count_dispatch_modes() > 0
         or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or x.is_meta
     )
@@ -335,7 +342,7 @@ class _OperatorRational(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, numerator, denominator, up)
         ctx.version = version
-        with torch_internals.BelowAutograd():
+        with BelowAutograd():
             y: Tensor = torch.ops.raft.rational(x, numerator, denominator, version, up)
         return y
 
@@ -345,14 +352,14 @@ class _OperatorRational(torch.autograd.Function):
 def _autograd(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
-    if torch_internals.is_forward_mode(x, numerator, denominator, up):
+    if is_forward_mode(x, numerator, denominator, up):
         return reference.forward(x, numerator, denominator, version, up)
     function = _OperatorRational if _needs_dispatcher(x, numerator, denominator, up) else _EagerRational
     y: Tensor = function.apply(x, numerator, denominator, version, up)
     return y
 
 
-if torch_internals.BelowAutograd is None:
+if BelowAutograd is None:
     torch.library.register_autograd(
         "raft::rational", _operator_backward, setup_context=_save_forward, lib=_library
     )

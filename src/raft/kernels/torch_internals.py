@@ -23,10 +23,6 @@ def _get(owner: Any, name: str) -> Any:
     return getattr(owner, name, None)
 
 
-_count_modes: Callable[[], int] | None = _get(torch._C, "_len_torch_dispatch_stack")
-_is_functorch_active: Callable[[], bool] | None = _get(torch._C, "_are_functorch_transforms_active")
-_is_zero_tensor: Callable[[Tensor], bool] | None = _get(Tensor, "_is_zerotensor")
-
 BelowAutograd: Any = _get(torch._C, "_AutoDispatchBelowAutograd")
 """Context in which the dispatcher skips autograd; None leaves that to ``torch.library.register_autograd``."""
 
@@ -43,19 +39,19 @@ else:
         return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
 
 
-def needs_functorch_rules(*tensors: Tensor | None) -> bool:
-    """Whether a call needs the autograd function with rules for ``torch.func``."""
-    return not is_forward_mode(*tensors) if _is_functorch_active is None else _is_functorch_active()
-
+needs_functorch_rules: Callable[[], bool] = _get(torch._C, "_are_functorch_transforms_active") or (
+    lambda: not is_forward_mode()
+)
+"""Whether a call needs the autograd function with rules for ``torch.func``."""
 
 # in torch.func the operator has no autograd rules: what is not known is denied there, and assumed elsewhere
 
+count_dispatch_modes: Callable[[], int] = _get(torch._C, "_len_torch_dispatch_stack") or (
+    lambda: int(not needs_functorch_rules())
+)
+"""How many dispatch modes want to see the operator."""
 
-def has_dispatch_mode() -> bool:
-    """Whether a dispatch mode may want to see the operator."""
-    return not needs_functorch_rules() if _count_modes is None else _count_modes() > 0
-
-
-def is_zero_tensor(tensor: Tensor) -> bool:
-    """Whether a tensor may be one of zeros without memory, as autograd makes them for tangents."""
-    return not needs_functorch_rules(tensor) if _is_zero_tensor is None else _is_zero_tensor(tensor)
+is_zero_tensor: Callable[[Tensor], bool] = _get(Tensor, "_is_zerotensor") or (
+    lambda tensor: not needs_functorch_rules()
+)
+"""Whether a tensor may be one of zeros without memory, as autograd makes them for tangents."""
