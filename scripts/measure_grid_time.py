@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from raft.data.tasks.subsets import select
+from raft.data.tasks.sampling import sample_split
 from raft.experiments.comparison import SEEDS
 from raft.experiments.results import machine
 from raft.finetuning.run import FinetuningRecipe
@@ -97,7 +97,7 @@ def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
     for name in arguments.tasks:
         task = sources.task(FinetuningRecipe(task=name, data_dir=arguments.data_dir))
         for seed in SEEDS[: arguments.seeds]:
-            chosen = select(task, seed, arguments.examples)
+            chosen = sample_split(task, seed, arguments.examples)
             parts = {
                 "train": chosen.train,
                 "validation": chosen.validation,

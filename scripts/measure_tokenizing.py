@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -32,9 +32,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from raft.data.text.corpora import Corpus, Part, open_corpus
+from raft.data.text.corpora import Corpus, open_corpus
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.order import RandomOrder
+from raft.data.text.readers import Shard
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.experiments.results import machine
 
@@ -146,16 +147,16 @@ class Counted:
 
     def __init__(self, corpus: Corpus) -> None:
         self.bytes = 0
-        parts = tuple(replace(part, texts=self._counted(part)) for part in corpus.parts)
-        self.corpus = replace(corpus, parts=parts)
+        train, validation = (tuple(map(self._counted, s)) for s in (corpus.train, corpus.validation))
+        self.corpus = replace(corpus, train=train, validation=validation)
 
-    def _counted(self, part: Part) -> Callable[[], Iterator[str]]:
+    def _counted(self, shard: Shard) -> Shard:
         def texts() -> Iterator[str]:
-            for text in part.texts():
+            for text in shard.texts():
                 self.bytes += len(text.encode())
                 yield text
 
-        return texts
+        return Shard(texts, shard.fingerprint)
 
 
 def resident() -> float:

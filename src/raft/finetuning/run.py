@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.data.squad.questions import Question
-from raft.data.tasks.subsets import draw_indices, select
+from raft.data.tasks.sampling import sample_rows, sample_split
 from raft.data.tasks.task import Score
 from raft.errors import InputError, first_line, nearest
 from raft.files import read_json, write_text
@@ -249,7 +249,7 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
     if recipe.dataset is not None or recipe.task not in SQUADS:
         task = sources.task(recipe)
         split: Any = recipe.split
-        chosen = select(task, seed, recipe.examples, split, recipe.stratified)
+        chosen = sample_split(task, seed, recipe.examples, split, recipe.stratified)
         data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
         return data, chosen.record()
     pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
@@ -264,7 +264,7 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
                 rows = np.random.default_rng([seed, 1]).choice(rows, count, replace=False)
         validation: tuple[Question, ...] = tuple(test[i] for i in rows)
     else:
-        train_rows, rows = draw_indices(len(pool), count, seed)
+        train_rows, rows = sample_rows(len(pool), count, seed)
         validation = tuple(pool[i] for i in rows)
     data = question_data(
         [pool[i] for i in train_rows], validation, {"SQuAD": test}, tokenizer, SQUADS[recipe.task],

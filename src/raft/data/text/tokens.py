@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from raft.data.files import is_path
 from raft.data.text.encoding import encode
 from raft.errors import InputError, first_line
 from raft.hf.calibration import knows_words
@@ -172,9 +173,9 @@ def pack(
 def check_folder(name: str, what: str) -> None:
     """Raise ``InputError`` for a name that can only be a path, and is no folder; a hub name passes."""
     path = Path(name).expanduser()
-    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
-        raise InputError(f"no {what} at {name}: {problem}")
+    if not path.is_dir() and (path.exists() or is_path(name)):
+        reason = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no {what} at {name}: {reason}")
 
 
 def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
