@@ -1,11 +1,11 @@
-"""Tokenize a large corpus and read it in a training's order: how fast that is, and how much memory it takes.
+"""Time and memory of tokenizing a large corpus and reading it in a training's order.
 
-A corpus of any size is made of one parquet file, the halves of whose documents are joined anew in each round,
-so that none comes twice. It is written as parquet, jsonl and txt, compressed and not, and measured by another
-process than the one that wrote it:
+A corpus of any size is made of one parquet file, whose documents' halves are joined anew in each round, so
+that none comes twice. It is written as parquet, jsonl and txt, compressed and not, and measured by another
+process:
 
-    python scripts/measure_tokenizing.py write wikipedia/train.parquet CORPUS --gigabytes 5
-    python scripts/measure_tokenizing.py measure CORPUS --processes 2 --out results/tokenizing/results.json
+    python results/tokenizing/measure_tokenizing.py write wikipedia/train.parquet CORPUS --gigabytes 5
+    python results/tokenizing/measure_tokenizing.py measure CORPUS --processes 2 --out results.json
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def _open(path: Path) -> IO[str]:
 
 
 class ChildMemory(threading.Thread):
-    """Watches the resident memory of this process's children.
+    """Tracks the resident memory of this process's children.
 
-    ``getrusage`` cannot tell: a child begins its count with the memory of the parent that it was forked from.
+    ``getrusage`` cannot: a child's count includes the memory of the parent that it was forked from.
 
     Attributes:
         largest: bytes of the one that had most.
@@ -184,14 +184,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     counted = Counted(corpus)
     tokens = 0
-    said = begun = time.perf_counter()
+    reported = begun = time.perf_counter()
 
-    def progress(documents: int, found: int) -> None:
-        nonlocal said, tokens
-        tokens = found
-        if time.perf_counter() - said > 60:
-            said = time.perf_counter()
-            rate = tokens / (said - begun)
+    def progress(documents: int, tokens_so_far: int) -> None:
+        nonlocal reported, tokens
+        tokens = tokens_so_far
+        if time.perf_counter() - reported > 60:
+            reported = time.perf_counter()
+            rate = tokens / (reported - begun)
             print(f"{tokens:,} tokens, {rate:,.0f} a second, {resident():,.0f} MiB", file=sys.stderr)
 
     # training a vocabulary takes memory that depends on its 20 MB of text, and not on the corpus
@@ -270,17 +270,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=arguments.corpus.resolve().parent, prefix="cache-") as cache:
         os.environ["RAFT_CACHE"] = cache
-        found = measure(arguments)
+        measured = measure(arguments)
     settings = {
         name: getattr(arguments, name) for name in ("processes", "length", "vocab_size", "batch_size")
     }
     options = " ".join(f"--{name} {value}" for name, value in settings.items() if value is not None)
     label = arguments.label or arguments.corpus
     results = {
-        "command": f"python scripts/measure_tokenizing.py measure {label} {options}",
+        "command": f"python results/tokenizing/measure_tokenizing.py measure {label} {options}",
         "settings": settings,
         "machine": machine(),
-        **found,
+        **measured,
     }
     text = json.dumps(results, indent=2) + "\n"
     print(text, end="")
