@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import erf, expit, softplus
 
-from raft.errors import nearest
+from raft.errors import suggest
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -44,7 +44,7 @@ def canonical_name(name: str) -> str:
     """The table's name of an activation; ``ValueError`` lists the known ones."""
     name = ALIASES.get(name, name)
     if name not in FUNCTIONS:
-        close = nearest(name, [*FUNCTIONS, *ALIASES])
+        close = suggest(name, [*FUNCTIONS, *ALIASES])
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(FUNCTIONS)}{close}")
     return name
 

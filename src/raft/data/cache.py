@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from raft.errors import InputError
-from raft.files import hindrance, publish, working_folder, write_text
+from raft.files import find_write_error, publish, staging_folder, write_text
 
 CHUNK = 1 << 20
 SETTLED_NS = 2_000_000_000
@@ -31,7 +31,7 @@ def make_folder(folder: Path) -> Path:
     Raises:
         InputError: where it cannot be made or written to.
     """
-    reason = hindrance(folder)
+    reason = find_write_error(folder)
     if reason:
         raise InputError(
             f"the cache {folder} cannot be written to ({reason}); set RAFT_CACHE to a folder that can be"
@@ -63,7 +63,7 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():  # built by another process while this one waited
             return folder
-        with working_folder(folder.with_name(f"{folder.name}.unfinished"), folder) as unfinished:
+        with staging_folder(folder.with_name(f"{folder.name}.unfinished"), folder) as unfinished:
             build(unfinished)
             publish(unfinished, folder)
     return folder

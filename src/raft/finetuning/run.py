@@ -17,7 +17,7 @@ from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.data.squad.questions import Question
 from raft.data.tasks.sampling import sample_rows, sample_split
 from raft.data.tasks.task import Score
-from raft.errors import InputError, first_line, nearest
+from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
@@ -95,7 +95,7 @@ class FinetuningRecipe(TaskOptions):
         self.check_task()
         unknown = next((name for name in self.transfer or () if name not in TASKS), None)
         if unknown is not None:
-            tasks = f"{', '.join(TASKS)}{nearest(unknown, TASKS)}"
+            tasks = f"{', '.join(TASKS)}{suggest(unknown, TASKS)}"
             raise InputError(f"unknown task {unknown!r} of --transfer; known are {tasks}")
         for name, known in (
             ("activation", ACTIVATIONS),
@@ -154,7 +154,7 @@ def kept_activation(activation: str, model: str) -> str:
         name = canonical_name(activation)
     except ValueError as error:
         known = f"{', '.join(ACTIVATIONS)}, or the model's fixed function"
-        close = nearest(activation, [*ACTIVATIONS, *FUNCTIONS])
+        close = suggest(activation, [*ACTIVATIONS, *FUNCTIONS])
         raise InputError(f"--activation must be one of {known}, not {activation!r}{close}") from error
     if is_raft(model):
         raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")

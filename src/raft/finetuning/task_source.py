@@ -21,7 +21,7 @@ from raft.data.tasks.nli import load_snli
 from raft.data.tasks.table_dataset import load_table
 from raft.data.tasks.task import Task
 from raft.data.text.tokens import read_tokenizer
-from raft.errors import InputError, nearest
+from raft.errors import InputError, suggest
 from raft.hf.loading import load_config
 from raft.hf.positions import max_positions
 
@@ -88,7 +88,7 @@ class TaskOptions:
         if self.dataset is None and self.task not in TASKS:
             raise InputError(
                 f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset"
-                f"{nearest(self.task, TASKS)}"
+                f"{suggest(self.task, TASKS)}"
             )
         if self.dataset is None:
             for name in ("text", "second_text", "label", "regression", "metric"):

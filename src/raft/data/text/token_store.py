@@ -20,7 +20,7 @@ from raft.data.text.corpora import Corpus
 from raft.data.text.encoding import encode_in_order, usable_cores
 from raft.data.text.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
 from raft.errors import InputError
-from raft.files import named_failures, save_pretrained, write_text
+from raft.files import save_pretrained, write_text, writing
 
 FORMAT = 1
 """Raise when the files' content changes, so that old ones are not read."""
@@ -177,12 +177,12 @@ class _Writer:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with named_failures(self.path):
+        with writing(self.path):
             self.file.close()
 
     def add(self, documents: int, tokens: NDArray[Any]) -> None:
         rows = self.packer.add(tokens)
-        with named_failures(self.path):
+        with writing(self.path):
             self.file.write(rows.data)
         self.documents += documents
         self.tokens += len(tokens)
