@@ -20,8 +20,8 @@ test: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
 
 lint: setup
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts results
+	$(BIN)/ruff format --check src tests scripts results
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 

@@ -1,4 +1,4 @@
-"""The files of ``scripts/`` as modules."""
+"""The scripts of ``scripts/`` and ``results/`` as modules."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.append(str(SCRIPTS))  # as where one of them is run: they may import each other
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "scripts"))  # as where one of them is run: they may import each other
 
 
 def load_script(name: str) -> ModuleType:
-    """``scripts/NAME.py``, executed anew."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    """Execute ``NAME.py`` of ``scripts/`` or of a folder of ``results/``."""
+    (file,) = [*ROOT.glob(f"scripts/{name}.py"), *ROOT.glob(f"results/*/{name}.py")]
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

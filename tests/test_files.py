@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 
 from raft.errors import InputError, WriteError
 from raft.files import (
+    atomic_write,
     publish,
     read_json,
     read_yaml,
-    replacing,
     save_pretrained,
-    typed,
-    working_folder,
+    staging_folder,
+    validate,
     write_text,
 )
 
@@ -79,7 +79,7 @@ def test_all_of_a_folder_is_on_the_disk_before_it_gets_its_name(
 ) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(opened_name(descriptor)))
-    with working_folder(tmp_path / ".new", tmp_path / "new") as unfinished:
+    with staging_folder(tmp_path / ".new", tmp_path / "new") as unfinished:
         (unfinished / "below").mkdir()
         (unfinished / "below" / "a").touch()
         (unfinished / "b").touch()
@@ -98,7 +98,7 @@ def test_what_could_not_be_written_is_named_and_leaves_nothing(
         write_text(tmp_path / "a.txt", "after")
     with (
         pytest.raises(WriteError, match=r"b\.bin could not be written: the disk is full$"),
-        replacing(tmp_path / "b.bin"),
+        atomic_write(tmp_path / "b.bin"),
     ):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
@@ -111,7 +111,7 @@ def test_errors_in_a_working_folder_name_its_final_place(
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(WriteError, match=f"{tmp_path}/run/a.txt could not be written: the disk is full"),
-        working_folder(tmp_path / ".run.unfinished", tmp_path / "run") as folder,
+        staging_folder(tmp_path / ".run.unfinished", tmp_path / "run") as folder,
     ):
         write_text(folder / "a.txt", "")
     assert not any(tmp_path.iterdir())
@@ -142,7 +142,7 @@ def test_a_model_that_could_not_be_saved_is_named(error: Exception, file: str, t
 def test_what_was_written_is_read_as_it_was(tmp_path: Path) -> None:
     write_text(tmp_path / "a.json", json.dumps(asdict(WHOLE)))
     assert read_json(tmp_path / "a.json", Whole, "thing") == WHOLE
-    assert typed({"parts": {}, "loss": 1, "steps": 2}, Whole) == Whole({}, 1.0, 2)
+    assert validate({"parts": {}, "loss": 1, "steps": 2}, Whole) == Whole({}, 1.0, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import Any
 
 from raft.errors import InputError
 
-LARGEST = 2**31 - 1
-"""Counts above it overflow in some library."""
+MAX_COUNT = 2**31 - 1
+"""Larger counts overflow in some library."""
 MAX_SEED = 2**32 - 1
-"""Numpy's generators take no larger one."""
+"""The largest seed of numpy's generators."""
 MAX_LAYERS = 10_000
 MAX_PROCESSES = 1024
-SHORTEST = 8
-"""Tokens of an input that special ones leave some room in."""
+MIN_LENGTH = 8
+"""Tokens of an input, with some room besides the special ones."""
 
 
 @dataclass(frozen=True)
@@ -25,42 +25,42 @@ class Bounds:
 
     Attributes:
         low: smallest number.
-        high: largest number; infinity stands for any finite one.
-        above: the smallest number itself is left out.
-        below: so is the largest.
-        whole: only whole numbers count.
+        high: largest number; infinity for any finite one.
+        exclude_low: whether the smallest number is excluded.
+        exclude_high: whether the largest number is excluded.
+        integer: whether only whole numbers are allowed.
     """
 
     low: float
     high: float = math.inf
-    above: bool = False
-    below: bool = False
-    whole: bool = False
+    exclude_low: bool = False
+    exclude_high: bool = False
+    integer: bool = False
 
-    def problem(self, value: Any) -> str | None:
-        """What a value must be, and is not; None where all is well."""
-        kind: Any = Integral if self.whole else Real
-        if isinstance(value, bool) or not isinstance(value, kind):
-            return "a whole number" if self.whole else "a number"
+    def violated(self, value: Any) -> str | None:
+        """The requirement that a value violates; None for a valid one."""
+        number_type: Any = Integral if self.integer else Real
+        if isinstance(value, bool) or not isinstance(value, number_type):
+            return "a whole number" if self.integer else "a number"
         if not math.isfinite(value):
             return "finite"
-        if value < self.low or (self.above and value == self.low):
-            return f"{'above' if self.above else 'at least'} {self.low:g}"
-        if value > self.high or (self.below and value == self.high):
-            return f"{'below' if self.below else 'at most'} {self.high:.10g}"
+        if value < self.low or (self.exclude_low and value == self.low):
+            return f"{'above' if self.exclude_low else 'at least'} {self.low:g}"
+        if value > self.high or (self.exclude_high and value == self.high):
+            return f"{'below' if self.exclude_high else 'at most'} {self.high:.10g}"
         return None
 
 
-def _whole(low: int, high: int = LARGEST) -> Bounds:
-    return Bounds(low, high, whole=True)
+def _whole(low: int, high: int = MAX_COUNT) -> Bounds:
+    return Bounds(low, high, integer=True)
 
 
 COUNT = _whole(1)
 NOT_NEGATIVE = Bounds(0)
-POSITIVE = Bounds(0, above=True)
-SHARE = Bounds(0, 1, below=True)
-STEPS = Bounds(0, LARGEST, above=True)
-"""Below 1 they are a share of all."""
+POSITIVE = Bounds(0, exclude_low=True)
+SHARE = Bounds(0, 1, exclude_high=True)
+STEPS = Bounds(0, MAX_COUNT, exclude_low=True)
+"""Below 1: a share of all steps."""
 SEED = _whole(0, MAX_SEED)
 
 BOUNDS = {
@@ -73,18 +73,18 @@ BOUNDS = {
     "learning_rate": NOT_NEGATIVE, "raf_learning_rate": NOT_NEGATIVE, "finetune_learning_rate": NOT_NEGATIVE,
     "finetune_raf_learning_rate": NOT_NEGATIVE, "search_learning_rates": NOT_NEGATIVE,
     "search_raf_learning_rates": NOT_NEGATIVE,
-    "weight_decay": NOT_NEGATIVE, "raf_weight_decay": NOT_NEGATIVE, "warmup_steps": Bounds(0, LARGEST),
+    "weight_decay": NOT_NEGATIVE, "raf_weight_decay": NOT_NEGATIVE, "warmup_steps": Bounds(0, MAX_COUNT),
     "adam_beta1": SHARE, "adam_beta2": SHARE, "adam_epsilon": POSITIVE, "max_grad_norm": NOT_NEGATIVE,
     "label_smoothing_factor": SHARE, "neftune_noise_alpha": NOT_NEGATIVE,
     "logging_steps": STEPS, "eval_steps": STEPS, "save_steps": STEPS, "snapshot_steps": COUNT,
-    "eval_delay": Bounds(0, LARGEST), "save_total_limit": COUNT, "torch_empty_cache_steps": COUNT,
+    "eval_delay": Bounds(0, MAX_COUNT), "save_total_limit": COUNT, "torch_empty_cache_steps": COUNT,
     # the model
     "num_hidden_layers": _whole(1, MAX_LAYERS), "layers": _whole(1, MAX_LAYERS), "hidden_size": COUNT,
-    "num_attention_heads": COUNT, "intermediate_size": COUNT, "max_position_embeddings": _whole(SHORTEST),
+    "num_attention_heads": COUNT, "intermediate_size": COUNT, "max_position_embeddings": _whole(MIN_LENGTH),
     "dropout": SHARE, "initializer_range": NOT_NEGATIVE, "raf_groups": COUNT, "groups": COUNT,
     # the text
-    "vocab_size": _whole(6), "sequence_length": _whole(SHORTEST), "max_length": _whole(SHORTEST),
-    "mlm_probability": Bounds(0, 1, above=True, below=True), "max_documents": COUNT,
+    "vocab_size": _whole(6), "sequence_length": _whole(MIN_LENGTH), "max_length": _whole(MIN_LENGTH),
+    "mlm_probability": Bounds(0, 1, exclude_low=True, exclude_high=True), "max_documents": COUNT,
     "validation_sequences": COUNT, "train_examples": COUNT, "calibration_texts": COUNT, "texts_read": COUNT,
     # the machine
     "dataloader_num_workers": _whole(0, MAX_PROCESSES), "dataloader_prefetch_factor": COUNT,
@@ -92,22 +92,22 @@ BOUNDS = {
     "ddp_bucket_cap_mb": COUNT, "ddp_timeout": COUNT,
     "slurm_nodes": COUNT, "slurm_gpus_per_node": COUNT, "slurm_cpus_per_gpu": COUNT, "slurm_hours": POSITIVE,
 }  # fmt: skip
-"""By the option's name. An option's default may lie outside, where it stands for "not given"."""
+"""By the option's name. An option's default may lie outside, as for "not given"."""
 
 
 def check_number(name: str, value: Any) -> None:
     """Raise ``InputError`` for a number, or one of a list, that lies outside an option's bounds."""
-    for each in value if isinstance(value, list) else [value]:
-        problem = BOUNDS[name].problem(each)
-        if problem is not None:
-            raise InputError(f"--{name} must be {problem}, not {each!r}")
+    for number in value if isinstance(value, list) else [value]:
+        requirement = BOUNDS[name].violated(number)
+        if requirement is not None:
+            raise InputError(f"--{name} must be {requirement}, not {number!r}")
 
 
 def check_numbers(settings: Any) -> None:
     """Raise ``InputError`` for a number of a dataclass that lies outside its option's bounds.
 
     Args:
-        settings: of options; what is as by default is not looked at, nor what some commands take as text.
+        settings: of options; defaults are not checked, nor options whose default is a text.
     """
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -1,4 +1,4 @@
-"""What goes wrong by a user's input, and what goes wrong at work."""
+"""Errors of a user's input, and errors at work."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-REFUSED = {
+REWORDED = {
     "weights_only": "it is a pickle of more than tensors, which could run code, so it is not read: where "
     "it can be trusted, save its tensors as safetensors elsewhere, and give that",
     "trust_remote_code": "it needs code that comes with it, which is not run: only models whose architecture "
     "is part of transformers can be read",
 }
-"""What libraries advise to switch on, and what is said instead."""
+"""By the option that a library advises to switch on: the message instead."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says in one line; its kind where it says nothing.
+    """The message of another library's error in one line; its type where it has none.
 
-    Where it advises to run what was downloaded, the line says that it is not read.
+    Advice to run downloaded code is replaced by the reason why it is not run.
     """
-    for advice, instead in REFUSED.items():
-        if advice in str(error):
-            return instead
+    for option, message in REWORDED.items():
+        if option in str(error):
+            return message
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known one that is written most like it, if any is."""
-    found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; the nearest is {found[0]!r}" if found else ""
+def suggest(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known name that is most similar, if any is."""
+    matches = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; the nearest is {matches[0]!r}" if matches else ""
 
 
 class InputError(ValueError):
@@ -40,11 +40,11 @@ class InputError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on, told in one line. Exit status 1."""
+    """A training that cannot continue; the message is one line. Exit status 1."""
 
 
 class WriteError(OSError):
-    """A file that could not be written, told in one line that names it. Exit status 1.
+    """A file that could not be written; the message is one line that names it. Exit status 1.
 
     Attributes:
         path: of the file.
@@ -57,10 +57,10 @@ class WriteError(OSError):
 
 
 class TrainingStopped(SystemExit):
-    """A training that was asked to stop, and has saved all it needs to go on. Exit status 0.
+    """A training that was stopped by request and has saved what it needs to resume. Exit status 0.
 
     Attributes:
-        message: one line with the command that goes on.
+        message: one line with the command to resume.
     """
 
     def __init__(self, message: str) -> None:

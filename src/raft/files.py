@@ -1,5 +1,4 @@
-"""Files that are whole or not there, and read as what they should be; an error of either is one line that
-names the file."""
+"""Atomic writing and validated reading of files; an error of either is one line that names the file."""
 
 from __future__ import annotations
 
@@ -23,12 +22,12 @@ from safetensors import SafetensorError
 
 from raft.errors import InputError, WriteError, first_line
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 WEIGHTS = "model.safetensors"
 DISK_FULL = "the disk is full"
 
-LARGEST = 1 << 63
-"""Beyond what numpy and torch take as a whole number."""
+INT_LIMIT = 1 << 63
+"""Larger integers do not fit into numpy and torch."""
 
 T = TypeVar("T")
 
@@ -37,30 +36,30 @@ T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that others see either not at all or complete; see ``replacing``."""
+    """Write a text file atomically; see ``atomic_write``."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same of any content."""
-    with replacing(path) as file:
+    """Write a binary file atomically."""
+    with atomic_write(path) as file:
         file.write_bytes(content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to beside a file, which takes the file's place, on the disk, when the block ends well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix, which replaces the file, synced, when the block succeeds.
 
-    It ends as the file's name does; nothing is left of it where the block fails.
+    It is removed when the block fails. The file's folder is created where it does not exist.
 
     Raises:
-        InputError: where the file's folder, which is made where it does not exist, cannot be written to.
+        InputError: where the folder cannot be written to.
         WriteError: where the disk is full, or fails.
     """
     check_writable(path)
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
-        with named_failures(path):
+        with writing(path):
             yield unfinished
             _sync(unfinished)
             unfinished.replace(path)
@@ -70,46 +69,46 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise ``InputError`` where no file can be written: before work goes into what it would hold."""
-    reason = "it is a folder" if path.is_dir() or not path.name else hindrance(path.parent)
+    """Raise ``InputError`` where a file could not be written: before the work for it begins."""
+    reason = "it is a folder" if path.is_dir() or not path.name else find_write_error(path.parent)
     if reason:
         raise InputError(f"cannot write to {path if path.is_dir() else path.parent}: {reason}")
 
 
 @contextmanager
-def named_failures(path: Path) -> Iterator[None]:
-    """Errors of writing a file, of any library, as one line that names it."""
+def writing(path: Path) -> Iterator[None]:
+    """Raise errors of writing a file, of any library, as one line that names it."""
     try:
         yield
     except WriteError:
         raise
     except (OSError, SafetensorError) as error:
-        raise WriteError(path, write_failure(error)) from error
+        raise WriteError(path, write_error_reason(error)) from error
 
 
 def save_pretrained(saved: Any, folder: Path) -> None:
-    """Write a model or a tokenizer of ``transformers`` into a folder; errors are as in ``replacing``."""
+    """Write a model or a tokenizer of ``transformers`` into a folder; errors are as in ``atomic_write``."""
     try:
         saved.save_pretrained(folder)
     except WriteError:
         raise
-    except Exception as error:  # tokenizers' kind
-        is_of_weights = isinstance(error, SafetensorError)
-        if not (is_of_weights or isinstance(error, OSError) or "os error" in str(error)):
+    except Exception as error:  # tokenizers raise it bare
+        is_safetensors = isinstance(error, SafetensorError)
+        if not (is_safetensors or isinstance(error, OSError) or "os error" in str(error)):
             raise
-        file = WEIGHTS if is_of_weights else getattr(error, "filename", None) or ""
-        raise WriteError(folder / file, write_failure(error)) from error
+        file = WEIGHTS if is_safetensors else getattr(error, "filename", None) or ""
+        raise WriteError(folder / file, write_error_reason(error)) from error
 
 
 @contextmanager
-def working_folder(unfinished: Path, final: Path) -> Iterator[Path]:
-    """An empty folder to fill, which is removed when the block ends: it should have its final name by then.
+def staging_folder(unfinished: Path, final: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill and ``publish``; what is left of it is removed when the block ends.
 
-    Errors of writing name the files as they would be called in the end.
+    Errors of writing name the files by their final paths.
     """
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        with named_failures(unfinished):
+        with writing(unfinished):
             unfinished.mkdir(parents=True)
         yield unfinished
     except WriteError as error:
@@ -121,7 +120,7 @@ def working_folder(unfinished: Path, final: Path) -> Iterator[Path]:
 
 
 def publish(unfinished: Path, final: Path) -> None:
-    """Bring all of a folder to the disk, and give it its name."""
+    """Sync a folder to the disk, and rename it to its final name."""
     for path in unfinished.rglob("*"):
         if path.is_file():
             _sync(path)
@@ -130,39 +129,41 @@ def publish(unfinished: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def write_failure(error: BaseException) -> str:
-    """Why something could not be written, in a few words."""
-    # torch and safetensors report a full disk as errors of their own, with or without the system's words
+def write_error_reason(error: BaseException) -> str:
+    """The reason of an error of writing, in a few words."""
+    # torch and safetensors report a full disk by errors of their own, with or without the system's message
     text = " ".join(str(error).split())
-    if getattr(error, "errno", None) in FULL or re.search(r"No space left|StorageFull|quota", text):
+    if getattr(error, "errno", None) in DISK_FULL_ERRNOS or re.search(
+        r"No space left|StorageFull|quota", text
+    ):
         return DISK_FULL
     return getattr(error, "strerror", None) or text[:200] or type(error).__name__
 
 
-def hindrance(folder: Path) -> str | None:
-    """Why a folder, which is made where it does not exist, cannot be written to; None where it can."""
+def find_write_error(folder: Path) -> str | None:
+    """The reason why a folder, created where it does not exist, cannot be written to; None where it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return write_failure(error)
+        return write_error_reason(error)
     return None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
 
 
 def sync_folders(folder: Path) -> None:
-    """Bring the names in a folder, and in those below it, to the disk."""
-    for path in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+    """Sync the entries of a folder and of its subfolders to the disk."""
+    for path in [*filter(Path.is_dir, folder.rglob("*")), folder]:
         sync_folder(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Sync the entries of a folder to the disk."""
     if os.name != "posix":  # elsewhere folders cannot be opened
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by some network file systems
             raise
     finally:
         os.close(descriptor)
@@ -177,10 +178,10 @@ def _sync(file: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A file's text.
+    """Read a text file.
 
     Raises:
-        InputError: where it cannot be read, or is no text in UTF-8.
+        InputError: where it cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -189,100 +190,98 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, kind: type[T], what: str) -> T:
-    """What a JSON file holds, as :func:`typed` makes it.
+    """Read a JSON file and :func:`validate` its content.
 
     Args:
         path: of the file.
-        kind: what it should hold, such as a dataclass or ``dict[str, float]``.
+        kind: type of its content, such as a dataclass or ``dict[str, float]``.
         what: the same, in words.
 
     Raises:
         InputError: where it cannot be read, or holds anything else.
     """
-    return parsed(path, read_text(path), json.loads, kind, what)
+    return parse(path, read_text(path), json.loads, kind, what)
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The keys and values of a YAML file; raises as :func:`read_json` does."""
-    return parsed(path, read_text(path), yaml.safe_load, dict[str, Any], what)
+    """Read the keys and values of a YAML file; raises as :func:`read_json` does."""
+    return parse(path, read_text(path), yaml.safe_load, dict[str, Any], what)
 
 
-def parsed(path: Path, text: str, parse: Callable[[str], Any], kind: type[T], what: str) -> T:
-    """Text of a file as what it should hold; raises as :func:`read_json` does."""
+def parse(path: Path, text: str, loads: Callable[[str], Any], kind: type[T], what: str) -> T:
+    """Parse and validate the text of a file; raises as :func:`read_json` does."""
     try:
-        return typed(parse(text), kind)
+        return validate(loads(text), kind)
     except (ValueError, OverflowError, yaml.YAMLError) as error:
         raise InputError(f"{path} holds no {what}: {first_line(error)}") from error
     except RecursionError as error:
         raise InputError(f"{path} holds no {what}: it is nested too deeply") from error
 
 
-def typed(value: Any, kind: type[T], name: str = "it") -> T:
-    """A value of JSON as a dataclass, list, tuple, dictionary, number or text, all within it too.
+def validate(value: Any, kind: type[T], name: str = "it") -> T:
+    """Convert a JSON value to a dataclass, list, tuple, dictionary, number or text, recursively.
 
     Args:
         value: parsed.
-        kind: of what it should be; numbers must be finite.
+        kind: its type; numbers must be finite.
         name: of the value, for messages.
 
     Raises:
-        ValueError: where it is anything else, has other keys than the dataclass, or lacks one.
+        ValueError: where it is of another type, has other keys than the dataclass, or lacks one.
     """
-    found: Any = _typed(value, kind, name)
-    return found  # type: ignore[no-any-return]
+    validated: T = _validate(value, kind, name)
+    return validated
 
 
-def _typed(value: Any, kind: Any, name: str) -> Any:
+def _validate(value: Any, kind: Any, name: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
     if NoneType in inner:
-        (other,) = (each for each in inner if each is not NoneType)
-        return None if value is None else _typed(value, other, name)
+        (other,) = (argument for argument in inner if argument is not NoneType)
+        return None if value is None else _validate(value, other, name)
     if dataclasses.is_dataclass(kind):
-        return _of_dataclass(value, kind, name)
+        return _validate_dataclass(value, kind, name)
     if origin is list:
-        _refuse_unless(isinstance(value, list), value, "a list", name)
-        return [_typed(each, inner[0], f"{name}[{i}]") for i, each in enumerate(value)]
+        _require(isinstance(value, list), value, "a list", name)
+        return [_validate(item, inner[0], f"{name}[{i}]") for i, item in enumerate(value)]
     if origin is tuple:
-        _refuse_unless(
-            isinstance(value, list) and len(value) == len(inner), value, f"{len(inner)} values", name
-        )
-        return tuple(_typed(each, one, name) for each, one in zip(value, inner, strict=True))
+        _require(isinstance(value, list) and len(value) == len(inner), value, f"{len(inner)} values", name)
+        return tuple(_validate(item, type_, name) for item, type_ in zip(value, inner, strict=True))
     if origin is dict:
-        _refuse_unless(isinstance(value, dict), value, "an object of keys and values", name)
-        keys = {key: _typed(key, inner[0], f"a key of {name}") for key in value}
-        return {keys[key]: _typed(each, inner[1], _at(name, key)) for key, each in value.items()}
+        _require(isinstance(value, dict), value, "an object of keys and values", name)
+        keys = {key: _validate(key, inner[0], f"a key of {name}") for key in value}
+        return {keys[key]: _validate(item, inner[1], _path(name, key)) for key, item in value.items()}
     if kind is float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _refuse_unless(is_number and math.isfinite(value), value, "a finite number", name)
+        _require(is_number and math.isfinite(value), value, "a finite number", name)
         return float(value)
-    words = {int: "a whole number", str: "a text", bool: "true or false"}
-    is_one = isinstance(value, kind)
+    expected = {int: "a whole number", str: "a text", bool: "true or false"}
+    is_valid = isinstance(value, kind)
     if kind is int:
-        is_one = is_one and not isinstance(value, bool) and abs(value) < LARGEST
-    _refuse_unless(is_one, value, words[kind], name)
+        is_valid = is_valid and not isinstance(value, bool) and abs(value) < INT_LIMIT
+    _require(is_valid, value, expected[kind], name)
     return value
 
 
-def _of_dataclass(value: Any, kind: Any, name: str) -> Any:
-    _refuse_unless(isinstance(value, Mapping), value, "an object of keys and values", name)
+def _validate_dataclass(value: Any, kind: Any, name: str) -> Any:
+    _require(isinstance(value, Mapping), value, "an object of keys and values", name)
     hints = get_type_hints(kind)
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = [key for key in value if key not in known]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [key for key in value if key not in fields]
     if unknown:
         raise ValueError(f"{name} has an unknown key {reprlib.repr(unknown[0])}")
-    for key, field in known.items():
+    for key, field in fields.items():
         has_default = field.default is not field.default_factory  # both MISSING where there is none
         if key not in value and not has_default:
             raise ValueError(f"{name} has no {key!r}")
-    return kind(**{key: _typed(value[key], hints[key], _at(name, key)) for key in value})
+    return kind(**{key: _validate(value[key], hints[key], _path(name, key)) for key in value})
 
 
-def _at(name: str, key: object) -> str:
+def _path(name: str, key: object) -> str:
     return str(key) if name == "it" else f"{name}.{key}"
 
 
-def _refuse_unless(holds: bool, value: object, wanted: str, name: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {wanted}, not {reprlib.repr(value)}")
+def _require(condition: bool, value: object, expected: str, name: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {expected}, not {reprlib.repr(value)}")

@@ -347,7 +347,7 @@ class Rational(nn.Module):
         except json.JSONDecodeError as error:
             raise ValueError(f"no rational activation as JSON: {error}") from error
         read = [RationalFunction.from_json(r) for r in (records if isinstance(records, list) else [records])]
-        if len({(each.degrees, each.version, each.beside) for each in read}) != 1:
+        if len({(each.degrees, each.version, each.base_function) for each in read}) != 1:
             raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
         sites = {each.site for each in read}
         if len(sites) != 1:
@@ -358,10 +358,10 @@ class Rational(nn.Module):
             first.numerator, first.denominator, first.version, first.interval or (-5.0, 5.0), 0.0, 0.0
         )
         found: Rational
-        if first.beside is None:
+        if first.base_function is None:
             found = Rational(start, start.degrees, start.version, len(read))
         else:
-            found = ResidualRational(TORCH_FUNCTIONS[first.beside], start, len(read))
+            found = ResidualRational(TORCH_FUNCTIONS[first.base_function], start, len(read))
         with torch.no_grad():
             for name, parameter in found.named_parameters():
                 rows = torch.tensor([getattr(each, name) for each in read], dtype=torch.float32)
@@ -374,7 +374,7 @@ class Rational(nn.Module):
             functions = self.functions()
         except ValueError as error:
             return f"<code>{html.escape(repr(self))}</code> <em>{html.escape(str(error))}</em>"
-        beside = functions[0].beside
+        beside = functions[0].base_function
         beginning = self.start if beside is None else FUNCTIONS[beside]
         return drawing.figure(functions, beginning, self.start.interval, repr(self))
 

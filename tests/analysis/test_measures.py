@@ -23,7 +23,7 @@ from raft.coefficients.functions import FUNCTIONS
 from raft.hf.inputs import InputHistogram
 
 GELU = FUNCTIONS["gelu"]
-NOTHING = RationalFunction((0.0,), (), beside="gelu")
+NOTHING = RationalFunction((0.0,), (), base_function="gelu")
 """A residual RAF at its start: GELU exactly."""
 
 
@@ -53,7 +53,7 @@ def test_a_fit_of_gelu_is_at_the_distance_that_the_fit_reports() -> None:
 
 
 def test_a_raised_gelu_is_as_far_as_it_is_raised() -> None:
-    raised = RationalFunction((0.25,), (), beside="gelu")
+    raised = RationalFunction((0.25,), (), base_function="gelu")
     for domain in (Domain.of(normal()), Domain.interval(-3, 2)):
         found = distance(raised, GELU, domain)
         assert (found.l2, found.max) == pytest.approx((0.25, 0.25))

@@ -41,8 +41,8 @@ def test_values_and_derivatives_are_the_operators() -> None:
 
 
 def test_a_residual_one_is_the_sum() -> None:
-    f = RationalFunction((0.0, 0.0, 0.1), (0.5,), "A", beside="gelu_new")
-    assert f.beside == "gelu_tanh"
+    f = RationalFunction((0.0, 0.0, 0.1), (0.5,), "A", base_function="gelu_new")
+    assert f.base_function == "gelu_tanh"
     plain = RationalFunction(f.numerator, f.denominator)
     np.testing.assert_allclose(f(X), FUNCTIONS["gelu_tanh"](X) + plain(X), rtol=1e-14, atol=1e-14)
     x = torch.from_numpy(X).requires_grad_()
@@ -105,7 +105,10 @@ def test_python_without_torch_gives_the_same() -> None:
         (RationalFunction((1,), (0.5, -2), "B"), r"f(x) = \frac{1}{1 + \left|0.5\,x - 2\,x^{2}\right|}"),
         (RationalFunction((1,), (-0.5,), "N"), r"f(x) = \frac{1}{1 - 0.5\,x}"),
         (RationalFunction((12345.6,), (), "C"), r"f(x) = \frac{1.235\cdot 10^{4}}{0.1}"),
-        (RationalFunction((0.0,), (1.0,), beside="silu"), r"f(x) = x\,\sigma(x) + \frac{0}{1 + |1\,x|}"),
+        (
+            RationalFunction((0.0,), (1.0,), base_function="silu"),
+            r"f(x) = x\,\sigma(x) + \frac{0}{1 + |1\,x|}",
+        ),
     ],
 )
 def test_latex(function: RationalFunction, text: str) -> None:

@@ -15,7 +15,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from raft.data.files import bare_name, data_files, format_of, part_of, suffix_of
+from raft.data.files import data_files, format_of, stem_of, suffix_of
+from raft.data.splits import split_of
 from raft.data.tasks.table_dataset import load_table
 from raft.data.tasks.task import Example
 from raft.data.text.corpora import first_texts, open_corpus
@@ -128,7 +129,7 @@ TEXT_SOURCES = ("save_to_disk", "arrow file format", "JSONL.GZ", "array", "inden
 @pytest.mark.parametrize("source", TEXT_SOURCES)
 def test_corpora_of_other_people_are_read(source: str, folder: Path) -> None:
     path = SOURCES[source](folder)
-    texts = [text for _, text in open_corpus(str(path)).labelled()]
+    texts = [text for _, text in open_corpus(str(path)).split_documents()]
     assert texts == [row["text"] for row in ROWS]
     assert first_texts(str(path), 3)[0] == ROWS[0]["text"]
 
@@ -174,7 +175,7 @@ HIDDEN = {
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_is_hidden_or_tells_of_the_data_is_left_out(name: str, folder: Path) -> None:
     fill(folder, {"a.txt": "one", "b.txt": "two", name: HIDDEN[name]})
-    assert [text for _, text in open_corpus(str(folder)).labelled()] == ["one", "two"]
+    assert [text for _, text in open_corpus(str(folder)).split_documents()] == ["one", "two"]
 
 
 def test_a_hidden_folder_can_be_named(folder: Path) -> None:
@@ -233,7 +234,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
 def test_what_cannot_be_read_is_named_in_one_line(refused: str, folder: Path) -> None:
     make, message = REFUSED[refused]
     path = make(folder)
-    for read in (load_table, lambda source: list(open_corpus(source).labelled())):
+    for read in (load_table, lambda source: list(open_corpus(source).split_documents())):
         with pytest.raises(InputError) as caught:
             read(str(path))
         assert message.format(folder) in str(caught.value)
@@ -269,11 +270,11 @@ def test_several_data_sets_in_one_folder_are_not_mixed(folder: Path) -> None:
     ],
 )
 def test_the_part_that_a_file_is(name: str, part: str | None, tmp_path: Path) -> None:
-    assert part_of(tmp_path / name, tmp_path) == part
+    assert split_of(tmp_path / name, tmp_path) == part
 
 
 def test_names_and_kinds_of_files() -> None:
     file = Path("a/Part-1.of.2.TXT.GZ")
-    assert (suffix_of(file), format_of(file), bare_name(file)) == (".txt", "text", "Part-1.of.2")
-    assert bare_name(Path("a/mine.csv")) == "mine"
+    assert (suffix_of(file), format_of(file), stem_of(file)) == (".txt", "text", "Part-1.of.2")
+    assert stem_of(Path("a/mine.csv")) == "mine"
     assert format_of(Path("a/x.zip")) is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import BartConfig, BartModel, BertConfig, BertModel
 
 import raft
-from raft.files import typed
+from raft.files import validate
 from raft.hf.inputs import HistogramRecord, InputHistogram, recorded_inputs
 
 
@@ -107,7 +107,7 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 def test_a_record_goes_through_json() -> None:
     found = histogram(torch.tensor([-3.0, 0.5, 0.5, 70.0]))
-    read = InputHistogram.of_record(typed(json.loads(json.dumps(asdict(found.record()))), HistogramRecord))
+    read = InputHistogram.of_record(validate(json.loads(json.dumps(asdict(found.record()))), HistogramRecord))
     assert (read.counts == found.counts).all()
     assert (read.low, read.high) == (found.low, found.high)
 

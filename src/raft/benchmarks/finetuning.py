@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from raft.benchmarks.timing import Ratio, ratio
-from raft.data.tasks.subsets import select
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
 from raft.finetuning.data import predictions, sentence_data
 from raft.finetuning.finetune import KEEP, RAF
@@ -115,7 +115,7 @@ def _plain(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, 
         metric_for_best_model="points",
         **options,
     )
-    chosen = select(task, arguments.seed, recipe.examples, split, recipe.stratified)
+    chosen = sample_split(task, arguments.seed, recipe.examples, split, recipe.stratified)
     data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
     model, _ = load_pretrained(AutoModelForSequenceClassification, recipe.model, **data.config)
 

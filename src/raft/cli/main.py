@@ -13,7 +13,7 @@ from rich.console import Console
 
 import raft
 from raft.cli.quiet import discard_output
-from raft.errors import InputError, TrainingError, nearest
+from raft.errors import InputError, TrainingError, suggest
 
 COMMANDS = {
     "demo": "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline",
@@ -73,7 +73,7 @@ def _run(words: Sequence[str]) -> int:
         print(f"raft {raft.__version__}")
         return 0
     if words[0] not in COMMANDS:
-        known = f"known are {', '.join(COMMANDS)}{nearest(words[0], COMMANDS)}"
+        known = f"known are {', '.join(COMMANDS)}{suggest(words[0], COMMANDS)}"
         return _fail(f"unknown command {words[0]!r}; {known}", 2)
     try:
         command(words[0])(words[1:])

@@ -18,7 +18,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from raft.bounds import check_numbers
 from raft.cli.quiet import print_plain
-from raft.errors import InputError, nearest
+from raft.errors import InputError, suggest
 from raft.training.arguments import is_slow_bfloat16
 
 Settings = TypeVar("Settings")
@@ -155,7 +155,7 @@ def _nearest(parser: _Parser, name: str, prefix: str = "") -> str:
     known = [action.dest for action in parser._actions if action.option_strings]
     plain = name.lstrip("-").replace("-", "_")
     meant = OTHERS_NAMES.get(plain, plain)
-    return nearest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
+    return suggest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
 
 
 def _check_texts(settings: Any) -> None:

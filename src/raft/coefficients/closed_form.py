@@ -1,7 +1,4 @@
-"""A rational activation as a formula: numbers, derivative and limits in numpy; JSON, LaTeX, plain Python.
-
-Needs no model. What other tools read: a JSON object with the fields of :class:`RationalFunction`.
-"""
+"""Rational activations as formulas: values, derivative and limits in numpy; JSON, LaTeX, plain Python."""
 
 from __future__ import annotations
 
@@ -13,16 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import polynomial
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from raft.coefficients.functions import FUNCTIONS, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.kernels.reference import CONSTANT_TERM, VERSIONS
-
-Array = NDArray[np.float64]
 
 FORMAT = "rational activation, 1"
 STEP = 1e-5
-"""Of the central difference that is the derivative of a fixed function."""
+"""Step of the central difference for the derivative of a base function."""
 
 PYTHON = {
     "gelu": "0.5 * x * (1 + math.erf(x / math.sqrt(2)))",
@@ -54,21 +49,21 @@ LATEX = {
 
 @dataclass(frozen=True)
 class RationalFunction:
-    r"""One RAF, :math:`f(x) = P(x)/Q(x)`, beside a fixed function where it is a residual one.
+    r"""One RAF, :math:`f(x) = P(x)/Q(x)`, plus a base function where it is residual.
 
     Attributes:
         numerator: a_0 … a_m.
         denominator: b_1 … b_n.
         version: form of the denominator, see :func:`raft.rational`.
-        beside: name of the function that P/Q is added to.
-        site: where it stands in its model.
-        interval: between which most of its inputs lie, where that is known.
+        base_function: name of the function that P/Q is added to, of a residual RAF; None for none.
+        site: its place in the model.
+        interval: range of most of its inputs, where that is known.
     """
 
     numerator: tuple[float, ...]
     denominator: tuple[float, ...]
     version: str = "A"
-    beside: str | None = None
+    base_function: str | None = None
     site: str = ""
     interval: tuple[float, float] | None = None
 
@@ -81,8 +76,8 @@ class RationalFunction:
             raise ValueError(f"the coefficients of {self.site or 'a RAF'} are not all finite in float32")
         if self.interval is not None and not self.interval[0] < self.interval[1]:
             raise ValueError(f"an interval goes from a smaller number to a larger, not {self.interval}")
-        if self.beside is not None:
-            object.__setattr__(self, "beside", canonical_name(self.beside))
+        if self.base_function is not None:
+            object.__setattr__(self, "base_function", canonical_name(self.base_function))
 
     @property
     def degrees(self) -> tuple[int, int]:
@@ -92,9 +87,10 @@ class RationalFunction:
     def __call__(self, x: ArrayLike) -> Array:
         """Values in float64, of the shape of ``x``."""
         points = np.asarray(x, np.float64)
-        value = self._p(points) / self._q(points)[0]
-        found: Array = value if self.beside is None else value + FUNCTIONS[self.beside](points)
-        return found
+        value: Array = self._p(points) / self._q(points)[0]
+        if self.base_function is not None:
+            value = value + FUNCTIONS[self.base_function](points)
+        return value
 
     def derivative(self, x: ArrayLike) -> Array:
         """f′ in float64; at a kink of an absolute value the mean of both sides, as the operator's."""
@@ -102,16 +98,16 @@ class RationalFunction:
         p, (q, slope) = self._p(points), self._q(points)
         p_slope = polynomial.polyval(points, polynomial.polyder(np.array(self.numerator)))
         value: Array = (p_slope - p / q * slope) / q
-        if self.beside is None:
+        if self.base_function is None:
             return value
-        fixed = FUNCTIONS[self.beside]
-        return value + (fixed(points + STEP) - fixed(points - STEP)) / (2 * STEP)
+        base = FUNCTIONS[self.base_function]
+        return value + (base(points + STEP) - base(points - STEP)) / (2 * STEP)
 
     def asymptote(self, side: int) -> Array:
-        """The polynomial that P/Q comes to at −∞ (``side`` −1) or ∞ (1), lowest power of x first.
+        """The polynomial that P/Q approaches at −∞ (``side`` −1) or ∞ (1), lowest power of x first.
 
-        ``[0.1, 0.98]`` is the line 0.1 + 0.98 x; ``[0.0]`` is a function that dies out. What stands beside a
-        residual RAF is left out.
+        ``[0.1, 0.98]`` is the line 0.1 + 0.98 x; ``[0.0]`` is a function that vanishes. The base function is
+        left out.
         """
         if side not in (-1, 1):
             raise ValueError(f"side must be -1 or 1, not {side!r}")
@@ -121,12 +117,11 @@ class RationalFunction:
             b = np.abs(b) * signs  # |x|^k is (side x)^k on this side
         elif self.version != "N":
             leading = np.flatnonzero(b)
-            # far out the sum has the sign of its highest power
+            # the sum has the sign of its highest power
             b = b * np.sign(b[leading[-1]] * signs[leading[-1]]) if len(leading) else b
         b[0] += CONSTANT_TERM[self.version]
         quotient, _ = polynomial.polydiv(np.array(self.numerator), np.trim_zeros(b, "b"))
-        found: Array = np.trim_zeros(quotient, "b") if quotient.any() else np.zeros(1)
-        return found
+        return np.asarray(np.trim_zeros(quotient, "b") if quotient.any() else np.zeros(1))
 
     def to_json(self) -> str:
         """As one JSON object, which :meth:`from_json` and :meth:`raft.Rational.from_json` read."""
@@ -141,7 +136,7 @@ class RationalFunction:
             "degrees": list(self.degrees),
             "numerator": list(self.numerator),
             "denominator": list(self.denominator),
-            "beside": self.beside,
+            "beside": self.base_function,
             "interval": None if self.interval is None else list(self.interval),
         }
 
@@ -160,7 +155,7 @@ class RationalFunction:
             for name in ("numerator", "denominator"):
                 if not isinstance(record[name], list):
                     raise ValueError(f"its {name} is no list of numbers")
-            found = cls(
+            function = cls(
                 tuple(float(value) for value in record["numerator"]),
                 tuple(float(value) for value in record["denominator"]),
                 record["version"],
@@ -169,12 +164,12 @@ class RationalFunction:
                 None if interval is None else (float(interval[0]), float(interval[1])),
             )
             degrees = record.get("degrees")
-            if degrees is not None and tuple(degrees) != found.degrees:
-                raise ValueError(f"its degrees are {degrees}, but it has coefficients for {found.degrees}")
+            if degrees is not None and tuple(degrees) != function.degrees:
+                raise ValueError(f"its degrees are {degrees}, but it has coefficients for {function.degrees}")
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            wrong = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"no rational activation as JSON: {wrong}") from error
-        return found
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"no rational activation as JSON: {reason}") from error
+        return function
 
     def latex(self, digits: int = 4) -> str:
         """The formula for a paper, without dollar signs.
@@ -193,11 +188,11 @@ class RationalFunction:
             q = constant if not total else _sum([constant, f"{bars[0]}{total}{bars[1]}"])
         numerator = [_term(value, k, digits) for k, value in enumerate(self.numerator) if value]
         ratio = rf"\frac{{{_sum(numerator) or '0'}}}{{{q}}}"
-        return f"f(x) = {ratio}" if self.beside is None else f"f(x) = {LATEX[self.beside]} + {ratio}"
+        base = "" if self.base_function is None else f"{LATEX[self.base_function]} + "
+        return f"f(x) = {base}{ratio}"
 
     def python(self, name: str = "raf") -> str:
-        """Source of a Python function of a number (and of a numpy array, where nothing stands beside it) that
-        needs no torch.
+        """Source of a torch-free Python function of a number (or a numpy array, without a base function).
 
         Args:
             name: of the function.
@@ -211,18 +206,17 @@ class RationalFunction:
             q = f"{CONSTANT_TERM['N']} + {_horner([0.0, *self.denominator])}"
         else:
             q = f"{CONSTANT_TERM[self.version]} + abs({_horner([0.0, *self.denominator])})"
-        value = "p / q" if self.beside is None else f"{PYTHON[self.beside]} + p / q"
-        lines = [f"def {name}(x):", f'    """{self._described()}"""', f"    p = {p}", f"    q = {q}"]
+        value = "p / q" if self.base_function is None else f"{PYTHON[self.base_function]} + p / q"
+        lines = [f"def {name}(x):", f'    """{self._description()}"""', f"    p = {p}", f"    q = {q}"]
         head = ["import math", "", ""] if "math." in value else []
         return "\n".join([*head, *lines, f"    return {value}", ""])
 
-    def _described(self) -> str:
-        place = self.site.replace("\\", "").replace('"', "")
-        return f"Rational activation{f' of {place}' if place else ''}, version {self.version}."
+    def _description(self) -> str:
+        site = self.site.replace("\\", "").replace('"', "")
+        return f"Rational activation{f' of {site}' if site else ''}, version {self.version}."
 
     def _p(self, x: Array) -> Array:
-        found: Array = polynomial.polyval(x, np.array(self.numerator))
-        return found
+        return np.asarray(polynomial.polyval(x, np.array(self.numerator)))
 
     def _q(self, x: Array) -> tuple[Any, Any]:
         """Q and its derivative."""

@@ -1,4 +1,4 @@
-"""Fit a rational function to another function, on an interval or where a layer's inputs lie.
+"""Fits of rational functions to other functions, on an interval or over a layer's inputs.
 
 A version's denominator is restricted to a cone on which it is linear in its coefficients: b ≥ 0 in version A,
 a sum that does not change its sign (B, C, D), Q above a floor (N). On such a cone the least-squares fit is
@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog, nnls
 
-from raft.coefficients.functions import FUNCTIONS, Function, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.kernels.reference import CONSTANT_TERM, VERSIONS, forward
-
-Array = NDArray[np.float64]
 
 GRID_POINTS = 801
 CHECK_POINTS = 20_001
@@ -31,15 +29,15 @@ MAX_DEGREE = 12
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients of a fit and how good it is.
+    """Coefficients of a fit and its errors.
 
     Attributes:
         numerator: a_0 … a_m.
         denominator: b_1 … b_n.
         version: form of the denominator.
-        interval: where the fit was made and its errors measured.
+        interval: of the fit and of its errors.
         max_error: largest absolute error, on 20,001 points of the interval and its whole numbers.
-        rms_error: root mean square error, over the interval, or over the samples where these were given.
+        rms_error: root mean square error, over the interval, or over the samples of a fit to samples.
     """
 
     numerator: tuple[float, ...]
@@ -65,10 +63,10 @@ class Fit:
 
 def check_degrees(degrees: tuple[int, int]) -> None:
     """Raise ``ValueError`` unless ``degrees`` are two integers from 0 to 12."""
-    whole = isinstance(degrees, Sequence) and all(
+    are_valid = isinstance(degrees, Sequence) and all(
         isinstance(d, int) and 0 <= d <= MAX_DEGREE for d in degrees
     )
-    if not whole or len(degrees) != 2:
+    if not are_valid or len(degrees) != 2:
         raise ValueError(f"degrees must be two integers from 0 to {MAX_DEGREE}, not {degrees!r}")
 
 
@@ -90,7 +88,7 @@ def fit(
         degrees: (m, n), each from 0 to 12.
         version: A, B, C, D or N.
         interval: (low, high); (-5, 5) where neither this nor ``samples`` is given.
-        samples: any number of inputs that the fit will meet.
+        samples: inputs of the function, any number.
 
     Raises:
         ValueError: for unknown names, impossible degrees, an empty interval, or a function that cannot be
@@ -108,7 +106,7 @@ def fit(
     target = (
         FUNCTIONS[canonical_name(function)] if isinstance(function, str) else _as_numpy_function(function)
     )
-    x, weights, inside = _grid(interval, samples)
+    x, weights, inputs = _grid(interval, samples)
     y = np.asarray(target(x), dtype=np.float64)
     check = np.linspace(x[0], x[-1], CHECK_POINTS)
     kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
@@ -122,7 +120,7 @@ def fit(
         _refine(problem, _least_squares(problem))
         for problem in _problems(x, y, weights, degrees, "B" if version in ("C", "D") else version)
     ]
-    numerator, denominator = min(candidates, key=lambda found: found[1])[0]
+    numerator, denominator = min(candidates, key=lambda candidate: candidate[1])[0]
     scale = CONSTANT_TERM[version]  # C is B with all coefficients a tenth
     best = Fit(
         numerator=tuple(float(v) * scale for v in numerator),
@@ -134,22 +132,23 @@ def fit(
     )
     error = best(check) - at_check
     largest = max(np.abs(error).max(), np.abs(best(kinks) - at_kinks).max(initial=0.0))
-    seen = error if inside is None else best(inside) - target(inside)
-    return replace(best, max_error=float(largest), rms_error=float(np.sqrt(np.mean(np.square(seen)))))
+    if inputs is not None:
+        error = best(inputs) - target(inputs)
+    return replace(best, max_error=float(largest), rms_error=float(np.sqrt(np.mean(np.square(error)))))
 
 
 def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
     def evaluate(x: Array) -> Array:
         with torch.no_grad():
-            own = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
+            points = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
             try:
-                found = function(own)
+                values = function(points)
             except (RuntimeError, TypeError) as error:
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
                 raise ValueError(f"the function cannot be called with a float64 tensor: {reason}") from error
-        if not isinstance(found, torch.Tensor) or found.shape != own.shape:
-            raise ValueError(f"the function must give a tensor of its input's shape, not {found!r:.60}")
-        return found.to(torch.float64).numpy()
+        if not isinstance(values, torch.Tensor) or values.shape != points.shape:
+            raise ValueError(f"the function must give a tensor of its input's shape, not {values!r:.60}")
+        return values.to(torch.float64).numpy()
 
     return evaluate
 
@@ -170,13 +169,13 @@ def _grid(
     tensor = (
         samples.detach().to("cpu", torch.float64).numpy() if isinstance(samples, torch.Tensor) else samples
     )
-    inside = np.asarray(tensor, dtype=np.float64).ravel()
-    if inside.size == 0 or not np.isfinite(inside).all() or inside.min() == inside.max():
+    inputs = np.asarray(tensor, dtype=np.float64).ravel()
+    if inputs.size == 0 or not np.isfinite(inputs).all() or inputs.min() == inputs.max():
         raise ValueError("samples must be at least two different finite numbers")
-    counts, edges = np.histogram(inside, bins=200)
+    counts, edges = np.histogram(inputs, bins=200)
     x = np.linspace(edges[0], edges[-1], GRID_POINTS)
     density = np.interp(x, 0.5 * (edges[1:] + edges[:-1]), counts) / counts.max()
-    return x, np.maximum(np.sqrt(density), 0.1), inside
+    return x, np.maximum(np.sqrt(density), 0.1), inputs
 
 
 @dataclass(frozen=True)
@@ -261,16 +260,19 @@ def _refine(problem: _Problem, start: tuple[Array, Array]) -> tuple[tuple[Array,
             blocks.append(np.hstack([np.zeros((rows, m)), -problem.constraints, np.zeros((rows, 1))]))
             limits.append(np.full(rows, -problem.floor))
         lowest = 0.0 if problem.constraints is None else None
-        found = linprog(
+        solution = linprog(
             np.r_[np.zeros(m + n), 1.0],
             A_ub=np.vstack(blocks),
             b_ub=np.concatenate(limits),
             bounds=[(None, None)] * m + [(lowest, 1e4)] * n + [(None, None)],
             method="highs",
         )
-        if found.status != 0 or found.x is None or found.x[-1] > -1e-14:
+        if solution.status != 0 or solution.x is None or solution.x[-1] > -1e-14:
             break
-        new_a, new_c = found.x[:m], np.maximum(found.x[m : m + n], -np.inf if lowest is None else lowest)
+        new_a, new_c = (
+            solution.x[:m],
+            np.maximum(solution.x[m : m + n], -np.inf if lowest is None else lowest),
+        )
         new_error = _weighted_error(problem, new_a, new_c)
         if not new_error < error * (1.0 - 1e-5):
             break

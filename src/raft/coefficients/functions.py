@@ -1,4 +1,4 @@
-"""The classical activations by name, in float64 numpy: what a fit is made of and measured against."""
+"""The classical activations by name, in float64 numpy: targets of fits, and references for their errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import erf, expit, softplus
 
-from raft.errors import nearest
+from raft.errors import suggest
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -37,44 +37,44 @@ ALIASES = {
     "swish": "silu",
     "linear": "identity",
 }
-"""Names that transformers gives to the same functions."""
+"""Names of the same functions in transformers."""
 
 
 def canonical_name(name: str) -> str:
     """The table's name of an activation; ``ValueError`` lists the known ones."""
     name = ALIASES.get(name, name)
     if name not in FUNCTIONS:
-        close = nearest(name, [*FUNCTIONS, *ALIASES])
+        close = suggest(name, [*FUNCTIONS, *ALIASES])
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(FUNCTIONS)}{close}")
     return name
 
 
 def signature_of(function: Callable[[torch.Tensor], torch.Tensor]) -> bytes | None:
-    """A function of tensors as its values at some points, near zero and far: equal functions have equal ones.
+    """A function's values at points near zero and far from it, as bytes: equal functions have equal ones.
 
-    None for what is no function of single numbers, or cannot be called here.
+    None where it is not elementwise, or cannot be called on the CPU.
     """
     near = torch.linspace(-12, 12, 385, dtype=torch.float64, device="cpu")
     far = torch.tensor([20.0, 50.0, 100.0, 1000.0], dtype=torch.float64, device="cpu")
-    found = _values(function, torch.cat([-far, near, far]))
-    return None if found is None else found.tobytes()
+    values = _evaluate(function, torch.cat([-far, near, far]))
+    return None if values is None else values.tobytes()
 
 
 def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
-    """The table's name of a function of tensors, told by its values; None where it has none."""
+    """The table's name of the function with the same values; None where it has none."""
     x = torch.linspace(-8, 8, 257, dtype=torch.float64, device="cpu")
-    found = _values(function, x)
-    if found is None:
+    values = _evaluate(function, x)
+    if values is None:
         return None
-    close = (name for name, known in FUNCTIONS.items() if np.abs(known(x.numpy()) - found).max() < 1e-9)
-    return next(close, None)
+    equal = (name for name, f in FUNCTIONS.items() if np.abs(f(x.numpy()) - values).max() < 1e-9)
+    return next(equal, None)
 
 
 @torch.no_grad()
-def _values(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Array | None:
+def _evaluate(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Array | None:
     try:
-        found = function(x.clone())  # it may work in place
+        values = function(x.clone())  # it may work in place
     except (RuntimeError, TypeError):  # it has parameters of another type or on another device
         return None
-    is_function = isinstance(found, torch.Tensor) and found.shape == x.shape
-    return found.double().numpy() if is_function else None
+    is_elementwise = isinstance(values, torch.Tensor) and values.shape == x.shape
+    return values.double().numpy() if is_elementwise else None

@@ -1,7 +1,6 @@
-"""The table of ready fits: each known activation on [-5, 5], for the degrees and versions most in use.
+"""The table of stored fits: each known activation on [-5, 5], for the most common degrees and versions.
 
-``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; what the table lacks is fitted when
-asked for.
+``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; other fits are made on demand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How strongly each coefficient of a rational function moves it, over given inputs.
+"""Sensitivity of a rational function to each of its coefficients, over given inputs.
 
-Adam moves every number by about the learning rate. What that does to the function depends on its inputs:
-where they reach to 20, as in many pretrained models, x⁵ turns a step of 5e-3 into a change by thousands.
+Adam changes every number by about the learning rate. The effect on the function depends on its inputs: where
+they reach 20, as in many pretrained models, x⁵ turns a step of 5e-3 into a change by thousands.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def sensitivities(
         numerator: ``[m + 1]`` or ``[groups, m + 1]``.
         denominator: ``[n]`` or ``[groups, n]``.
         version: of the denominator.
-        fixed: ``[N]``, what a residual RAF is added to. Its P starts at zero and will not stay there, so y is
-            taken to be the whole value.
+        fixed: ``[N]``, values of a residual RAF's base function. Its P starts at zero and will not stay
+            there, so y is taken to be the sum.
 
     Returns:
         Of the numerator and of the denominator, of their shapes, in float32 on the CPU.

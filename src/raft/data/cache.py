@@ -1,4 +1,4 @@
-"""What is costly to make is kept on disk: made once, whichever process comes first, and never half-made."""
+"""A cache on disk: each entry is built once, by whichever process comes first, and never left half-built."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from raft.errors import InputError
-from raft.files import hindrance, publish, working_folder, write_text
+from raft.files import find_write_error, publish, staging_folder, write_text
 
 CHUNK = 1 << 20
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this long ago may change again within one tick of its time stamp."""
+"""A file modified more recently may change again within one tick of its time stamp."""
 
 
 def cache_directory() -> Path:
@@ -26,12 +26,12 @@ def cache_directory() -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """A folder of the cache, made where it does not exist yet.
+    """Make a folder of the cache where it does not exist yet.
 
     Raises:
         InputError: where it cannot be made or written to.
     """
-    reason = hindrance(folder)
+    reason = find_write_error(folder)
     if reason:
         raise InputError(
             f"the cache {folder} cannot be written to ({reason}); set RAFT_CACHE to a folder that can be"
@@ -45,13 +45,13 @@ def key_of(settings: object) -> str:
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """The folder, made by ``build`` where it does not exist yet.
+    """Return a folder, built by ``build`` where it does not exist yet.
 
     Of several processes that ask at once, one builds and the others wait. The folder gets its name when it is
-    whole; what an interrupted build left is removed by the next.
+    complete; the next build removes what an interrupted one left.
 
     Args:
-        folder: what is wanted.
+        folder: the entry.
         build: fills the empty folder it is given.
 
     Raises:
@@ -61,30 +61,30 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         return folder
     make_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
-        if folder.is_dir():  # another process has built it while this one waited
+        if folder.is_dir():  # built by another process while this one waited
             return folder
-        with working_folder(folder.with_name(f"{folder.name}.unfinished"), folder) as unfinished:
+        with staging_folder(folder.with_name(f"{folder.name}.unfinished"), folder) as unfinished:
             build(unfinished)
             publish(unfinished, folder)
     return folder
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file's bytes, read once: it is remembered with the file's size and time of change."""
+    """SHA-256 of a file's bytes, cached under the file's size and modification time."""
     status = file.stat()
     stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-    memory = cache_directory() / "digests" / f"{key_of(str(file.resolve()))}.json"
+    entry = cache_directory() / "digests" / f"{key_of(str(file.resolve()))}.json"
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        if known["stamp"] == stamp:
-            return str(known["sha256"])
+        cached = json.loads(entry.read_text(encoding="utf-8"))
+        if cached["stamp"] == stamp:
+            return str(cached["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK):
-            found.update(chunk)
+            digest.update(chunk)
     if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
-        make_folder(memory.parent)
-        write_text(memory, json.dumps({"stamp": stamp, "sha256": found.hexdigest()}))
-    return found.hexdigest()
+        make_folder(entry.parent)
+        write_text(entry, json.dumps({"stamp": stamp, "sha256": digest.hexdigest()}))
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files: their columns, and a few rows at a time, however large the file is."""
+"""Parquet and Arrow files: schema and rows, a few at a time, so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raft.data.files import check_columns, check_file, format_of, readable
+from raft.data.files import check_columns, check_file, format_of, reading
 
 ARROW_FILE = b"ARROW1"
-"""Begins Arrow's file format; what ``datasets`` keeps is its stream format."""
+"""First bytes of Arrow's file format; ``datasets`` writes its stream format."""
 
 
 def read_schema(file: Path) -> pa.Schema:
@@ -22,11 +22,11 @@ def read_schema(file: Path) -> pa.Schema:
         InputError: for a file that cannot be read.
     """
     check_file(file)
-    with readable(file):
+    with reading(file):
         if format_of(file) == "parquet":
             return pq.read_schema(file)
         with pa.memory_map(str(file)) as source:
-            return _reader(source).schema
+            return _open_arrow(source).schema
 
 
 def read_columns(file: Path, columns: Sequence[str], rows: int) -> Iterator[list[list[Any]]]:
@@ -36,29 +36,29 @@ def read_columns(file: Path, columns: Sequence[str], rows: int) -> Iterator[list
         InputError: for a file that cannot be read to its end, or a missing column.
     """
     check_columns(str(file), columns, read_schema(file).names)
-    with readable(file):
-        batches = _parquet if format_of(file) == "parquet" else _arrow
-        for batch in batches(file, columns, rows):
+    with reading(file):
+        read_batches = _parquet_batches if format_of(file) == "parquet" else _arrow_batches
+        for batch in read_batches(file, columns, rows):
             yield [batch.column(name).to_pylist() for name in columns]
 
 
-def _parquet(file: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    # without these two settings a whole row group's column is held at once
+def _parquet_batches(file: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    # without these settings a whole row group's column is in memory at once
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
         yield from parquet.iter_batches(rows, columns=list(columns), use_threads=False)
 
 
-def _arrow(file: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(file: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(file)) as source:
-        reader = _reader(source)
-        in_file = getattr(reader, "num_record_batches", None)
-        batches = reader if in_file is None else map(reader.get_batch, range(in_file))
+        reader = _open_arrow(source)
+        count = getattr(reader, "num_record_batches", None)  # a stream has none
+        batches = reader if count is None else map(reader.get_batch, range(count))
         for batch in batches:
             for start in range(0, len(batch), rows):
                 yield batch.select(list(columns)).slice(start, rows)
 
 
-def _reader(source: pa.NativeFile) -> Any:
+def _open_arrow(source: pa.NativeFile) -> Any:
     is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
     source.seek(0)
     return pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)

@@ -1,4 +1,4 @@
-"""Rows of tab- and comma-separated files, each with the line on which it stands."""
+"""Rows of tab- and comma-separated files, with their line numbers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from raft.data.files import check_columns, format_of, open_bytes, open_text, readable
+from raft.data.files import check_columns, format_of, open_bytes, open_text, reading
 from raft.errors import InputError
 
 LONGEST_FIELD = 100_000_000
-"""Characters of a value; a quotation mark that is not closed makes one of all that follows."""
+"""Characters of a value: an unclosed quotation mark makes one value of all that follows."""
 
 
 def read_header(path: Path) -> list[str]:
@@ -19,13 +19,13 @@ def read_header(path: Path) -> list[str]:
     Raises:
         InputError: as of ``read_rows``.
     """
-    return next(_lines(path), (1, []))[1]
+    return next(_read_lines(path), (1, []))[1]
 
 
 def read_rows(
     path: Path, columns: Sequence[str | int], allow_short: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """The values of some columns, row after row, with the number of the row's line (its last one).
+    """The values of some columns, row by row, with the number of the row's last line.
 
     Args:
         path: UTF-8, compressed or not. A ``.csv`` has commas and quotation marks around values; anything else
@@ -37,29 +37,29 @@ def read_rows(
         InputError: for a file that is not there or not UTF-8, a missing column or two of its name, or a row
             that has another number of columns than the header.
     """
-    rows = _lines(path)
+    rows = _read_lines(path)
     names = [column for column in columns if isinstance(column, str)]
     if names:
         line, header = next(rows, (1, []))
         check_columns(f"{path}, line {line}", names, header)
-        places = [header.index(name) for name in names]
+        indices = [header.index(name) for name in names]
         width = len(header)
     else:
-        places = [int(column) for column in columns]
-        width = max(places) + 1
+        indices = [int(column) for column in columns]
+        width = max(indices) + 1
     for line, row in rows:
         if allow_short and len(row) < width:
             yield line, []
             continue
         if len(row) != width:
             raise InputError(f"{path}, line {line}: {len(row)} columns where {width} are expected")
-        yield line, [row[place] for place in places]
+        yield line, [row[index] for index in indices]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     line = 0
     csv.field_size_limit(LONGEST_FIELD)
-    with readable(path), open_text(path, newline="") as file:
+    with reading(path), open_text(path, newline="") as file:
         if format_of(path) == "csv":
             rows = csv.reader(file, strict=True)
         else:
@@ -71,7 +71,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield line, row
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path}, line {_undecodable(path)}: not UTF-8 text; convert the file"
+                f"{path}, line {_first_undecodable_line(path)}: not UTF-8 text; convert the file"
             ) from error
         except csv.Error as error:
             raise InputError(
@@ -79,8 +79,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
 
 
-def _undecodable(path: Path) -> int:
-    """The first line that is not UTF-8."""
+def _first_undecodable_line(path: Path) -> int:
     with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             try:

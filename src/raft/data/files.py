@@ -1,4 +1,4 @@
-"""Which files of a folder hold data, of which kind they are, and how they are opened, compressed or not."""
+"""Data files: which of a folder there are, their formats, and opening them, compressed or not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import gzip
 import io
 import lzma
 import os
-import re
 import zlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -34,40 +33,32 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
-    # unlike zstandard's reader it goes on to the next frame, and tells a stream that was cut off
+    # unlike zstandard's reader, this one reads all frames and detects truncation
     ".zst": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
 }
 
 UNREADABLE = (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, pa.ArrowException)
-"""What readers raise for files that are not what their names say."""
+"""What readers raise for files of another format than their names say."""
 
 ABOUT = ("README", "LICENSE", "LICENCE")
-"""Beginnings of names of files that tell of a data set, and are no part of it."""
+"""Beginnings of names of files that describe a data set and are no part of it."""
 METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""What ``datasets`` writes beside the data."""
-
-PartName = Literal["train", "validation", "test"]
-PART_NAMES: dict[PartName, tuple[str, ...]] = {
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test",),
-    "train": ("train", "training"),
-}
-"""Words by which the name of a file, a folder or a hub split says what it is for."""
+"""What ``datasets`` writes next to the data."""
 
 
 def suffix_of(file: Path) -> str:
-    """The end of a file's name in lower case, compression left out: ``.txt`` of ``PartName-1.TXT.gz``."""
+    """The end of a file's name in lower case, compression left out: ``.txt`` of ``Part-1.TXT.gz``."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
     return next((suffix for suffix in reversed(suffixes) if suffix not in COMPRESSED), "")
 
 
-def bare_name(file: Path) -> str:
-    """A file's name without its end: ``mine`` of ``mine.csv.gz``."""
+def stem_of(file: Path) -> str:
+    """A file's name without its suffixes: ``mine`` of ``mine.csv.gz``."""
     return (file.with_suffix("") if is_compressed(file) else file).stem
 
 
 def is_compressed(file: Path) -> bool:
-    """Whether its name says so."""
+    """Whether a file is compressed, by its name."""
     return file.suffix.lower() in COMPRESSED
 
 
@@ -76,11 +67,20 @@ def format_of(file: Path) -> str | None:
     return FORMATS.get(suffix_of(file))
 
 
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path, and not a name on the hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def is_data_path(name: str) -> bool:
+    """``is_path``, or whether the name ends as a data file's."""
+    return is_path(name) or format_of(Path(name)) is not None or is_compressed(Path(name))
+
+
 def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     """The files of a folder and of the folders in it, in the order of their paths.
 
-    What is hidden (a dot begins its name, or a folder's that it lies in), tells of the data, or is another
-    program's record of them, is left out.
+    Hidden files, files in hidden folders, and files about the data (``ABOUT``, ``METADATA``) are left out.
 
     Args:
         folder: links in it are followed.
@@ -89,7 +89,7 @@ def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     Raises:
         InputError: for a link to a file that is not there.
     """
-    found, entered = [], {os.path.realpath(folder)}
+    files, entered = [], {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
         within = {name: os.path.realpath(Path(place, name)) for name in sorted(folders)}
         folders[:] = [name for name, real in within.items() if name[0] != "." and real not in entered]
@@ -102,27 +102,12 @@ def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
             if file.is_symlink() and not file.exists():
                 raise InputError(f"{file} is a link to nothing: remove it, or bring back {file.readlink()}")
             if file.is_file():
-                found.append(file)
-    return sorted(found)
-
-
-def words_of(name: str) -> set[str]:
-    """The words in a file's or folder's name, without numbers behind them: ``valid`` of ``valid_01.txt``."""
-    return {word.rstrip("0123456789") for word in re.split(r"[-_.\s]+", name.lower())}
-
-
-def part_of(file: Path, folder: Path) -> PartName | None:
-    """What a file of a folder is for, by its name, or else by that of the folder that it lies in."""
-    for name in reversed(file.relative_to(folder).parts):
-        words = words_of(name)
-        for part, names in PART_NAMES.items():
-            if words & set(names):
-                return part
-    return None
+                files.append(file)
+    return sorted(files)
 
 
 def check_file(file: Path) -> None:
-    """Refuse what cannot be read, by its name and size.
+    """Check a file's name and size.
 
     Raises:
         InputError: for an empty file, or a compressed one that has to be read in parts.
@@ -136,11 +121,11 @@ def check_file(file: Path) -> None:
 
 
 @contextmanager
-def readable(file: Path) -> Iterator[None]:
-    """Tell in one line what goes wrong while a file is read.
+def reading(file: Path) -> Iterator[None]:
+    """Raise errors of reading a file, ``UNREADABLE``, as one line that names it.
 
     Raises:
-        InputError: instead of anything in ``UNREADABLE``.
+        InputError: instead of any of them.
     """
     try:
         yield
@@ -152,7 +137,7 @@ def readable(file: Path) -> Iterator[None]:
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """Its content, unpacked."""
+    """Open a file, decompressed."""
     if is_compressed(file):
         stream: IO[bytes] = io.BufferedReader(COMPRESSED[file.suffix.lower()](file))
         return stream
@@ -160,15 +145,15 @@ def open_bytes(file: Path) -> IO[bytes]:
 
 
 def open_text(file: Path, newline: str | None = None) -> IO[str]:
-    """Its content as text, which is UTF-8; for ``newline`` see ``open``."""
+    """Open a file as UTF-8 text, decompressed; for ``newline`` see ``open``."""
     return io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig", newline=newline)
 
 
 def check_columns(where: str, wanted: Sequence[str], present: Sequence[str]) -> None:
-    """Refuse a table in which a wanted column is missing, or not the only one of its name.
+    """Check that a table has each wanted column exactly once.
 
     Raises:
-        InputError: with the columns that there are.
+        InputError: with the columns that it has.
     """
     for name in wanted:
         if name not in present:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from raft.data.files import open_bytes, readable
+from raft.data.files import open_bytes, reading
 from raft.errors import InputError
 
 LONGEST_WHOLE = 200_000_000
-"""Bytes of a file that is not one object a line: it can only be read whole."""
+"""Bytes of a file that is not one object a line, and has to be read whole."""
 
 SPACE = re.compile(r"\s*")
 
@@ -21,7 +21,7 @@ Pairs = list[tuple[str, Any]]
 
 
 def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    """The objects of a file, each with where it stands.
+    """The objects of a file, each with its place (file and line).
 
     Args:
         file: of one object a line; of an array of objects, or an object that holds one and none of the
@@ -31,48 +31,48 @@ def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     Raises:
         InputError: for a file that is anything else, with the line, or that cannot be read to its end.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_object_of(columns))
-    with readable(file), open_bytes(file) as stream:
+    decoder = json.JSONDecoder(object_pairs_hook=_object_hook(columns))
+    with reading(file), open_bytes(file) as stream:
         first, number = stream.readline(), 1
         while first and not first.decode("utf-8-sig", "replace").strip():
             first, number = stream.readline(), number + 1
         if not first:
             return
         if not _is_row(decoder, first, columns):
-            yield from _whole(file, decoder, first + stream.read(LONGEST_WHOLE), number, columns)
+            yield from _read_whole(file, decoder, first + stream.read(LONGEST_WHOLE), number, columns)
             return
         while first:
             where = f"{file}, line {number}"
-            if line := _text(first, where).strip():
+            if line := _decode(first, where).strip():
                 try:
                     row = decoder.decode(line)
                 except (ValueError, RecursionError) as error:
-                    raise _no_json(where, error) from error
-                yield where, _checked(row, where, columns)
+                    raise _json_error(where, error) from error
+                yield where, _check_row(row, where, columns)
             first, number = stream.readline(), number + 1
 
 
 def _is_row(decoder: json.JSONDecoder, line: bytes, columns: Sequence[str]) -> bool:
-    """Whether the first line is a row of its own; otherwise the file has to be looked at as a whole."""
+    """Whether the first line is a row; otherwise the file has to be read whole."""
     try:
         value = decoder.decode(line.decode("utf-8-sig").strip())
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and _held_rows(value, columns) is None
+    return isinstance(value, dict) and _rows_within(value, columns) is None
 
 
-def _held_rows(value: Any, columns: Sequence[str]) -> list[Any] | None:
-    """The rows that an array or an object of other things holds; None where it is a row itself."""
+def _rows_within(value: Any, columns: Sequence[str]) -> list[Any] | None:
+    """The rows in an array or in an object that holds one; None where the value is a row itself."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict) or any(name in value for name in columns):
         return None
-    lists = [held for held in value.values() if isinstance(held, list) and held]
-    lists = [held for held in lists if all(isinstance(row, dict) for row in held)]
+    lists = [member for member in value.values() if isinstance(member, list) and member]
+    lists = [member for member in lists if all(isinstance(row, dict) for row in member)]
     return lists[0] if len(lists) == 1 else None
 
 
-def _whole(
+def _read_whole(
     file: Path, decoder: json.JSONDecoder, content: bytes, number: int, columns: Sequence[str]
 ) -> Iterator[tuple[str, Row]]:
     if len(content) > LONGEST_WHOLE:
@@ -80,34 +80,36 @@ def _whole(
             f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
             "object a line"
         )
-    text = _text(content, f"{file}, line {number}")
+    text = _decode(content, f"{file}, line {number}")
     values: list[Any] = []
-    place = _past_space(text, 0)
-    number += text.count("\n", 0, place)
-    while place < len(text):
+    position = _skip_space(text, 0)
+    number += text.count("\n", 0, position)
+    while position < len(text):
         where = f"{file}, line {number}"
         try:
-            value, end = decoder.raw_decode(text, place)
+            value, end = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            raise _no_json(f"{file}, line {number + text.count(chr(10), place, error.pos)}", error) from error
+            raise _json_error(
+                f"{file}, line {number + text.count(chr(10), position, error.pos)}", error
+            ) from error
         except (ValueError, RecursionError) as error:
-            raise _no_json(where, error) from error
+            raise _json_error(where, error) from error
         values.append((where, value))
-        end = _past_space(text, end)
-        place, number = end, number + text.count("\n", place, end)
-    held = _held_rows(values[0][1], columns) if len(values) == 1 else None
-    if held is not None:
-        values = [(f"{file}, object {place}", row) for place, row in enumerate(held, start=1)]
+        end = _skip_space(text, end)
+        position, number = end, number + text.count("\n", position, end)
+    rows = _rows_within(values[0][1], columns) if len(values) == 1 else None
+    if rows is not None:
+        values = [(f"{file}, object {index}", row) for index, row in enumerate(rows, start=1)]
     for where, row in values:
-        yield where, _checked(row, where, columns)
+        yield where, _check_row(row, where, columns)
 
 
-def _past_space(text: str, place: int) -> int:
-    match = SPACE.match(text, place)
-    return match.end() if match else place
+def _skip_space(text: str, position: int) -> int:
+    match = SPACE.match(text, position)
+    return match.end() if match else position
 
 
-def _checked(row: Any, where: str, columns: Sequence[str]) -> Row:
+def _check_row(row: Any, where: str, columns: Sequence[str]) -> Row:
     if not isinstance(row, dict):
         raise InputError(f"{where}: a {type(row).__name__} where an object was expected")
     for name in columns:
@@ -117,34 +119,33 @@ def _checked(row: Any, where: str, columns: Sequence[str]) -> Row:
     return row
 
 
-def _text(content: bytes, where: str) -> str:
+def _decode(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: not UTF-8 text; convert the file") from error
 
 
-def _no_json(where: str, error: Exception) -> InputError:
+def _json_error(where: str, error: Exception) -> InputError:
     reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
     return InputError(f"{where}: not JSON ({reason}); write one object a line")
 
 
-def _object_of(columns: Sequence[str]) -> Callable[[Pairs], Row]:
+def _object_hook(columns: Sequence[str]) -> Callable[[Pairs], Row]:
     def make(pairs: Pairs) -> Row:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        row = dict(pairs)
+        if len(row) < len(pairs):
             names = [name for name, _ in pairs]
-            double = next((name for name in columns if names.count(name) > 1), None)
-            if double is not None:
-                raise ValueError(f"{names.count(double)} members of an object are called {double!r}")
-        return found
+            duplicate = next((name for name in columns if names.count(name) > 1), None)
+            if duplicate is not None:
+                raise ValueError(f"{names.count(duplicate)} members of an object are called {duplicate!r}")
+        return row
 
     return make
 
 
-def has_half_character(text: str) -> bool:
-    """Whether there is half a character, which JSON can escape (of a text that was cut); no tokenizer takes
-    it."""
+def has_lone_surrogate(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, as JSON can escape it; tokenizers refuse it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -152,8 +153,8 @@ def has_half_character(text: str) -> bool:
     return False
 
 
-def replace_half_characters(text: str) -> str:
-    """The text, with U+FFFD for half a character."""
-    if not has_half_character(text):
+def replace_lone_surrogates(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate."""
+    if not has_lone_surrogate(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

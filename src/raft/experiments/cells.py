@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from raft.errors import InputError, TrainingError
-from raft.files import hindrance, publish, read_json, working_folder, write_text
+from raft.files import find_write_error, publish, read_json, staging_folder, write_text
 
 State = Literal["done", "running", "failed", "waiting"]
 
@@ -62,7 +62,7 @@ class CellFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        reason = hindrance(folder / LOCKS)
+        reason = find_write_error(folder / LOCKS)
         if reason:
             raise InputError(f"cannot write to {folder}: {reason}")
 
@@ -140,7 +140,7 @@ class CellFolder:
     def _attempt(self, cell: Cell, run: Callable[[Cell, Path], None]) -> State:
         final = self.path(cell)
         try:
-            with working_folder(self.folder / f".{cell.name}.unfinished", final) as unfinished:
+            with staging_folder(self.folder / f".{cell.name}.unfinished", final) as unfinished:
                 run(cell, unfinished)
                 publish(unfinished, final)
             return "done"

@@ -18,7 +18,7 @@ import torch
 
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
-from raft.files import hindrance, publish, read_json, working_folder, write_text
+from raft.files import find_write_error, publish, read_json, staging_folder, write_text
 
 RESULTS = "results.json"
 
@@ -146,10 +146,10 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
     """
     out = out.resolve()  # "." has no name
     check_free(out, overwrite, content)
-    reason = hindrance(out.parent)
+    reason = find_write_error(out.parent)
     if reason:
         raise InputError(f"cannot write to {out.parent}: {reason}")
-    with working_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
+    with staging_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
         yield unfinished
         check_free(out, overwrite, content)
         if out.exists():

@@ -15,9 +15,9 @@ from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.data.squad.questions import Question
-from raft.data.tasks.subsets import draw_indices, select
+from raft.data.tasks.sampling import sample_rows, sample_split
 from raft.data.tasks.task import Score
-from raft.errors import InputError, first_line, nearest
+from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
@@ -95,7 +95,7 @@ class FinetuningRecipe(TaskOptions):
         self.check_task()
         unknown = next((name for name in self.transfer or () if name not in TASKS), None)
         if unknown is not None:
-            tasks = f"{', '.join(TASKS)}{nearest(unknown, TASKS)}"
+            tasks = f"{', '.join(TASKS)}{suggest(unknown, TASKS)}"
             raise InputError(f"unknown task {unknown!r} of --transfer; known are {tasks}")
         for name, known in (
             ("activation", ACTIVATIONS),
@@ -154,7 +154,7 @@ def kept_activation(activation: str, model: str) -> str:
         name = canonical_name(activation)
     except ValueError as error:
         known = f"{', '.join(ACTIVATIONS)}, or the model's fixed function"
-        close = nearest(activation, [*ACTIVATIONS, *FUNCTIONS])
+        close = suggest(activation, [*ACTIVATIONS, *FUNCTIONS])
         raise InputError(f"--activation must be one of {known}, not {activation!r}{close}") from error
     if is_raft(model):
         raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")
@@ -249,7 +249,7 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
     if recipe.dataset is not None or recipe.task not in SQUADS:
         task = sources.task(recipe)
         split: Any = recipe.split
-        chosen = select(task, seed, recipe.examples, split, recipe.stratified)
+        chosen = sample_split(task, seed, recipe.examples, split, recipe.stratified)
         data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
         return data, chosen.record()
     pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
@@ -264,7 +264,7 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
                 rows = np.random.default_rng([seed, 1]).choice(rows, count, replace=False)
         validation: tuple[Question, ...] = tuple(test[i] for i in rows)
     else:
-        train_rows, rows = draw_indices(len(pool), count, seed)
+        train_rows, rows = sample_rows(len(pool), count, seed)
         validation = tuple(pool[i] for i in rows)
     data = question_data(
         [pool[i] for i in train_rows], validation, {"SQuAD": test}, tokenizer, SQUADS[recipe.task],

@@ -13,14 +13,15 @@ from transformers import AutoModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from raft.bounds import check_numbers
-from raft.data.files import bare_name
-from raft.data.squad.questions import Question, Split, Version, load_squad
+from raft.data.files import stem_of
+from raft.data.splits import TrainOrValidation
+from raft.data.squad.questions import Question, Version, load_squad
 from raft.data.tasks.glue import GLUE, load_glue
 from raft.data.tasks.nli import load_snli
 from raft.data.tasks.table_dataset import load_table
 from raft.data.tasks.task import Task
 from raft.data.text.tokens import read_tokenizer
-from raft.errors import InputError, nearest
+from raft.errors import InputError, suggest
 from raft.hf.loading import load_config
 from raft.hf.positions import max_positions
 
@@ -87,7 +88,7 @@ class TaskOptions:
         if self.dataset is None and self.task not in TASKS:
             raise InputError(
                 f"unknown task {self.task!r}; known are {', '.join(TASKS)}, or give --dataset"
-                f"{nearest(self.task, TASKS)}"
+                f"{suggest(self.task, TASKS)}"
             )
         if self.dataset is None:
             for name in ("text", "second_text", "label", "regression", "metric"):
@@ -99,7 +100,7 @@ class TaskOptions:
 
 def name_of(dataset: str) -> str:
     """What a data set of the user's own is called where no name is given: ``mine`` of ``data/mine.csv``."""
-    return bare_name(Path(dataset.partition(":")[0]))
+    return stem_of(Path(dataset.partition(":")[0]))
 
 
 class Sources:
@@ -114,7 +115,7 @@ class Sources:
                  "predict")  # fmt: skip
         return self._once(str([getattr(options, name) for name in names]), lambda: _task(options))
 
-    def questions(self, options: TaskOptions, split: Split) -> tuple[Question, ...]:
+    def questions(self, options: TaskOptions, split: TrainOrValidation) -> tuple[Question, ...]:
         """Of a SQuAD."""
         folder = Path(options.data_dir).expanduser() if options.data_dir else None
         source = _squad_folder(folder) if folder else HUB_SQUADS[options.task]

@@ -95,7 +95,7 @@ def judge_model(
     for name, judged in data.tests.items():
         said = predictions(task, outputs_of(tuned, judged, data.collate, BATCH))
         wanted = np.array([example.label for example in task.tests[name]])
-        found[name] = evaluate(task.metric, mapped.predictions(said), mapped.wanted(wanted))
+        found[name] = evaluate(task.metric, mapped.map_predictions(said), mapped.map_targets(wanted))
     return found
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 from raft.bounds import MAX_LAYERS
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
-from raft.errors import nearest
+from raft.errors import suggest
 from raft.functional import check_version
 
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
@@ -124,7 +124,7 @@ class RafConfig:
         known = [each.name for each in fields(cls) if each.init]
         unknown = [key for key in values if key not in known]
         if unknown:
-            close = nearest(unknown[0], known)
+            close = suggest(unknown[0], known)
             raise ValueError(
                 f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}{close}"
             )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from raft.bounds import BOUNDS, check_number
-from raft.errors import InputError, nearest
+from raft.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from raft.pretraining.recipe import PretrainingRecipe
@@ -94,7 +94,7 @@ def settings_of(name: str) -> dict[str, Any]:
             known = ", ".join([*OF_THE_MODEL, *OF_THE_TRAINING])
             raise InputError(
                 f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
-                f"{'' if kind else nearest(key, [*OF_THE_MODEL, *OF_THE_TRAINING])}"
+                f"{'' if kind else suggest(key, [*OF_THE_MODEL, *OF_THE_TRAINING])}"
             )
         try:
             found[key] = kind(value)

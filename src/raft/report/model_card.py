@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM
 
 from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure, write_figure
-from raft.files import read_text, replacing
+from raft.files import atomic_write, read_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import RECIPE, PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF
@@ -118,7 +118,7 @@ def write_card(
         recipe=read_text(folder / RECIPE),
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
     )
-    with replacing(folder / CARD) as file:
+    with atomic_write(folder / CARD) as file:
         ModelCard(card).save(file)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from raft.analysis.figures import STYLE, write_figure
-from raft.files import replacing
+from raft.files import atomic_write
 from raft.report.page.blocks import Block, Drawing, Gallery
 from raft.report.page.page import Section
 
@@ -39,7 +39,7 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
                     write_figure(drawing.figure, file, DPI)
                 written.append(file)
             if drawing.animate is not None:
-                with replacing(folder / f"{stem}.gif") as unfinished:
+                with atomic_write(folder / f"{stem}.gif") as unfinished:
                     drawing.animate(unfinished)
                 written.append(folder / f"{stem}.gif")
     return written

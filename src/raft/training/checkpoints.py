@@ -22,7 +22,7 @@ from typing import Any
 from transformers import TrainerState
 
 from raft.errors import InputError, first_line
-from raft.files import DISK_FULL, read_json, sync_folder, sync_folders, typed, write_failure
+from raft.files import DISK_FULL, read_json, sync_folder, sync_folders, validate, write_error_reason
 
 MANIFEST = "manifest.json"
 STAGING = ".saving"
@@ -170,7 +170,7 @@ def remove_stale(folder: Path) -> None:
 
 def failure(error: BaseException, checkpoint: Path) -> str:
     """One line on why a checkpoint could not be written."""
-    reason = write_failure(error)
+    reason = write_error_reason(error)
     last = next((path for path in checkpoints_in(checkpoint.parent) if problem(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
     space = "free some space, " if reason == DISK_FULL else ""
@@ -202,9 +202,9 @@ def _impossible_state(checkpoint: Path) -> str | None:
         read_state(checkpoint)
         what = "state of a Trainer"
         values = read_json(checkpoint / TRAINER_STATE, dict[str, Any], what)
-        step = typed(values.get("global_step"), int, "global_step")
+        step = validate(values.get("global_step"), int, "global_step")
         for key, kind in PROGRESS.items():
-            typed(values.get(key), kind, key)
+            validate(values.get(key), kind, key)
         TrainerState(**values)
     except InputError as error:
         return str(error)

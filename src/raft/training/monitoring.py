@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
 from raft.errors import InputError
-from raft.files import named_failures, parsed, read_text, replacing, write_text
+from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.hf.conversion import activation_name
 from raft.hf.inputs import InputHistogram
 from raft.hf.peft import names_without_adapter
@@ -56,7 +56,7 @@ class MetricsLog(TrainerCallback):
     ) -> None:
         """Append a record."""
         if state.is_world_process_zero and logs:
-            with named_failures(self.file), self.file.open("a", encoding="utf-8") as file:
+            with writing(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
@@ -68,7 +68,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     """
     *whole, _ = read_text(file).split("\n")  # a line that was cut short has no end
     what = "records of a training, a line each"
-    found = [parsed(file, line, json.loads, dict[str, Any], what) for line in whole]
+    found = [parse(file, line, json.loads, dict[str, Any], what) for line in whole]
     if any(not isinstance(record.get("step"), int) for record in found):
         raise InputError(f"{file} holds no {what}: one has no step")
     return found
@@ -125,7 +125,7 @@ def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict
         found: of :func:`coefficients`.
         form: of :func:`forms`.
     """
-    with replacing(folder / f"step-{step:08d}.safetensors") as file:
+    with atomic_write(folder / f"step-{step:08d}.safetensors") as file:
         save_file(found, file, metadata=form | {"step": str(step)})
 
 

@@ -97,7 +97,7 @@ def write(folder: Path, name: str, rows: str | None = None) -> Path:
     layout, header = GLUE[name], HEADERS[name][0]
     lines = "\n".join(line for line in (header, ROWS[name][0] if rows is None else rows) if line) + "\n"
     (folder / layout.folder).mkdir()
-    for part in ("train", *(f"dev{part}" for part in layout.sets)):
+    for part in ("train", *(f"dev{part}" for part in layout.test_sets)):
         (folder / layout.folder / f"{part}.tsv").write_text(lines, encoding="utf-8")
     return folder
 
@@ -130,13 +130,13 @@ def test_every_task_from_a_folder(name: str, tmp_path: Path) -> None:
 def test_hidden_test_sets_have_no_labels(name: str, tmp_path: Path) -> None:
     layout, header = GLUE[name], HEADERS[name][1].split("\t")
     write(tmp_path, name)
-    for part in layout.sets:
+    for part in layout.test_sets:
         lines = "\t".join(header) + "\n" + "\t".join(f"a {column}" for column in header) + "\n"
         (tmp_path / layout.folder / f"test{part}.tsv").write_text(lines)
     task = load_glue(tmp_path, name, hidden=True)
     first, *second = ("sentence",) if name in ("cola", "sst2") else header[-2:]
     expected = Sentences(f"a {first}", f"a {second[0]}" if second else None)
-    assert task.hidden == {file: [expected] for file in layout.sets.values()}
+    assert task.hidden == {file: [expected] for file in layout.test_sets.values()}
 
 
 @pytest.mark.parametrize("name", GLUE)
@@ -154,7 +154,7 @@ def test_the_hub_is_read_by_its_own_columns(name: str, monkeypatch: pytest.Monke
         )
 
     splits = {"train": split([e.label for e in examples])}
-    for part in layout.sets:
+    for part in layout.test_sets:
         splits |= {f"validation{part}": splits["train"], f"test{part}": split([-1] * len(examples))}
     asked: list[Any] = []
 
@@ -168,7 +168,7 @@ def test_the_hub_is_read_by_its_own_columns(name: str, monkeypatch: pytest.Monke
     assert task.train == examples
     assert all(test == examples for test in task.tests.values())
     sentences = [Sentences(e.first, e.second) for e in examples]
-    assert task.hidden == dict.fromkeys(layout.sets.values(), sentences)
+    assert task.hidden == dict.fromkeys(layout.test_sets.values(), sentences)
     del splits["train"]
     with pytest.raises(InputError, match=f"nyu-mll/glue:{name} has no split 'train', only validation"):
         load_glue(None, name)

@@ -15,23 +15,23 @@ from raft.errors import InputError
 def test_the_same_names_in_another_order() -> None:
     found = map_labels(("contradiction", "entailment", "neutral"), NLI_LABELS)
     assert found.labels == NLI_LABELS
-    assert found.predictions(np.array([0, 1, 2, 0])).tolist() == [2, 0, 1, 2]
-    assert found.wanted(np.array([0, 1, 2])).tolist() == [0, 1, 2]
+    assert found.map_predictions(np.array([0, 1, 2, 0])).tolist() == [2, 0, 1, 2]
+    assert found.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 2]
 
 
 def test_three_classes_are_judged_on_two() -> None:
     found = map_labels(NLI_LABELS, TWO_WAY_LABELS)
     assert found.labels == TWO_WAY_LABELS
-    assert found.predictions(np.array([0, 1, 2])).tolist() == [0, 1, 1]
-    assert found.wanted(np.array([0, 1])).tolist() == [0, 1]
+    assert found.map_predictions(np.array([0, 1, 2])).tolist() == [0, 1, 1]
+    assert found.map_targets(np.array([0, 1])).tolist() == [0, 1]
     assert map_labels(NLI_LABELS, ("not_entailment", "entailment")).of_model == (1, 0, 0)
 
 
 def test_two_classes_are_judged_on_three() -> None:
     found = map_labels(("not-entailment", "Entailment"), NLI_LABELS)
     assert found.labels == TWO_WAY_LABELS
-    assert found.predictions(np.array([0, 1])).tolist() == [1, 0]
-    assert found.wanted(np.array([0, 1, 2])).tolist() == [0, 1, 1]
+    assert found.map_predictions(np.array([0, 1])).tolist() == [1, 0]
+    assert found.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 1]
 
 
 def test_paraphrases_have_two_names() -> None:

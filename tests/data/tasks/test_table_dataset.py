@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raft.data.tasks.subsets import select
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.table_dataset import load_table
 from raft.data.tasks.task import Example, Sentences
 from raft.errors import InputError
@@ -91,7 +91,7 @@ def test_one_file_is_split_once_for_all(write: Write, tmp_path: Path) -> None:
     assert task.train_rows == sorted(set(range(50)) - {everything.index(e) for e in task.test})
     assert task.train == [everything[i] for i in task.train_rows]
     assert load_table(str(path), "head", "body", "kind") == task
-    drawn = select(task, 1, 20)
+    drawn = sample_split(task, 1, 20)
     assert drawn.train == [everything[i] for i in drawn.train_rows]
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
+from raft.data.tasks.sampling import sample_train
 from raft.data.tasks.sentence_tasks import sentence_tasks
-from raft.data.tasks.subsets import draw
 from raft.data.tasks.task import Example, Task, evaluate, score
 from raft.errors import InputError, TrainingError
 
@@ -89,13 +89,13 @@ def test_too_little_text_is_refused() -> None:
 
 def test_draws_depend_on_the_seed_and_leave_a_quarter_alone() -> None:
     pool = [Example(str(i), None, i % 2) for i in range(400)]
-    one, again, other = (draw(pool, 100, seed) for seed in (1, 1, 2))
+    one, again, other = (sample_train(pool, 100, seed) for seed in (1, 1, 2))
     assert one == again != other
     assert len(set(one)) == 100
-    reachable = {e for seed in range(200) for e in draw(pool, 100, seed)}
+    reachable = {e for seed in range(200) for e in sample_train(pool, 100, seed)}
     assert len(reachable) == 300
     with pytest.raises(InputError, match="301 training examples are asked for, but the task has 300"):
-        draw(pool, 301, 0)
+        sample_train(pool, 301, 0)
 
 
 def test_scores_by_hand() -> None:

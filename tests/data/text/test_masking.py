@@ -101,7 +101,7 @@ def test_masks_differ_by_seed_epoch_and_sequence() -> None:
 def test_memory_mapped_sequences_give_the_same_in_another_process(
     draws: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masking, "READS_HELD", 3)
+    monkeypatch.setattr(masking, "READS_BEFORE_RELEASE", 3)
     sequences = np.tile(SEQUENCES, (20, 1))
     sequences.tofile(tmp_path / "train")
     mapped = np.memmap(tmp_path / "train", sequences.dtype, "r", 0, sequences.shape)

@@ -73,7 +73,7 @@ def test_a_folder_mixes_all_formats(tmp_path: Path) -> None:
         below.mkdir(parents=True)
         write(below / f"shard{suffix}", [f"{text} {suffix}" for text in TEXTS[:20]])
     (folder / "notes.csv").write_text("not,a,text")
-    found = [text for _, text in open_corpus(str(folder)).labelled()]
+    found = [text for _, text in open_corpus(str(folder)).split_documents()]
     assert found == [f"{text} {suffix}" for suffix in SUFFIXES for text in TEXTS[:20]]
 
 

@@ -24,6 +24,7 @@ from raft.data import cache
 from raft.data.text import token_store
 from raft.data.text.corpora import Corpus, open_corpus
 from raft.data.text.python_docs import is_validation
+from raft.data.text.readers import Shard
 from raft.data.text.token_store import TokenStore, corpus_tokenizer, open_store, tokenize_corpus
 from raft.data.text.tokens import SPECIAL_TOKENS, token_dtype, train_tokenizer
 from raft.errors import InputError
@@ -325,17 +326,17 @@ def test_processes_that_ask_at_once_build_once(folder: Path, tmp_path: Path) -> 
     log = tmp_path / "log"
     corpus = open_corpus(str(folder))
 
-    def opened(part: Any) -> Callable[[], Iterator[str]]:
+    def logged(shard: Shard) -> Shard:
         def texts() -> Iterator[str]:
             with log.open("a") as file:
                 file.write("read\n")
             time.sleep(0.1)
-            yield from part.texts()
+            yield from shard.texts()
 
-        return texts
+        return Shard(texts, shard.fingerprint)
 
-    parts = tuple(type(part)(part.split, opened(part), part.fingerprint) for part in corpus.parts)
-    corpus = Corpus(corpus.name, parts)
+    train, validation = (tuple(map(logged, shards)) for shards in (corpus.train, corpus.validation))
+    corpus = Corpus(corpus.name, train, validation)
 
     def ask() -> None:
         store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1)
@@ -347,7 +348,7 @@ def test_processes_that_ask_at_once_build_once(folder: Path, tmp_path: Path) -> 
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0, 0, 0]
-    assert log.read_text() == "read\n" * len(corpus.parts)
+    assert log.read_text() == "read\n" * len(train + validation)
 
 
 @pytest.mark.parametrize("processes", [1, 3])

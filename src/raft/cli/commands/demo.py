@@ -17,7 +17,7 @@ from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
-from raft.files import replacing, write_text
+from raft.files import atomic_write, write_text
 from raft.pretraining.pretrain import save
 from raft.report.page.demo_section import RAFS, demo_section
 from raft.report.page.page import REPORT, page
@@ -84,7 +84,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
-    with replacing(folder / RAFS) as file:
+    with atomic_write(folder / RAFS) as file:
         save_file(coefficients(raft_model), file, metadata=forms(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():

@@ -1,4 +1,4 @@
-"""From a model's logits to answers: the best spans over all windows of a question; files of answers."""
+"""Answers from logits: the best spans over all windows of a question; files of predictions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from raft.errors import InputError, TrainingError
 from raft.files import write_text
 
 WINDOWS_HELD = 512
-"""Windows whose spans are looked at together."""
+"""Windows whose spans are scored at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A part of the context, and the sum of its start and end logits."""
+    """A span of the context, and the sum of its start and end logits."""
 
     text: str
     score: float
@@ -32,11 +32,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answers.
+    """A model's answers.
 
     Attributes:
-        candidates: of each question's id, different texts, the best first; never empty texts.
-        null_odds: of each question's id, score of no answer minus that of the best candidate.
+        candidates: by question id, distinct non-empty texts, the best first.
+        null_odds: by question id, score of no answer minus that of the best candidate.
     """
 
     candidates: dict[str, list[Candidate]]
@@ -46,13 +46,13 @@ class Answers:
         """The answer to each question.
 
         Args:
-            null_threshold: null odds above which the answer is the empty text: there is none (SQuAD 2.0). By
-                default there always is one, as in 1.1.
+            null_threshold: null odds above which the answer is the empty text (SQuAD 2.0); None to always
+                answer, as in 1.1.
         """
         limit = np.inf if null_threshold is None else null_threshold
         return {
-            id: found[0].text if found and self.null_odds[id] <= limit else ""
-            for id, found in self.candidates.items()
+            id: best[0].text if best and self.null_odds[id] <= limit else ""
+            for id, best in self.candidates.items()
         }
 
 
@@ -64,25 +64,25 @@ def find_answers(
     n_best: int = 20,
     longest: int = 30,
 ) -> Answers:
-    """Read answers from logits.
+    """Extract answers from logits.
 
-    Of all spans of at most ``longest`` tokens of the context, those with the highest sums of start and end
-    logits are taken, over all windows of a question; of equal ones the first in the text. (BERT's script
-    looks at the 20 best starts and ends alone, and may so miss the best span.) The score of no answer is the
-    lowest that a window gives to its null position.
+    Candidates are the spans of at most ``longest`` tokens of the context with the highest sums of start and
+    end logits, over all windows of a question; ties go to the first in the text. (BERT's script takes the 20
+    best starts and ends alone, and may miss the best span.) The score of no answer is the lowest that a
+    window gives to its null position.
 
     Args:
-        start_logits: ``[W, L]`` of any float type, L at least the length of the longest window; what lies
-            behind a window's own tokens is not looked at.
+        start_logits: ``[W, L]`` of any float type, L at least the length of the longest window; padding is
+            ignored.
         end_logits: the same.
         windows: of these questions, with offsets.
-        questions: those that ``windows`` was made of.
+        questions: that ``windows`` was made of.
         n_best: candidates to keep of each question.
         longest: tokens of an answer.
 
     Raises:
         ValueError: for shapes that do not fit, or windows without offsets.
-        TrainingError: where a logit that is looked at is not a number.
+        TrainingError: where a logit within a window is not a number.
 
     Source: Devlin et al., "BERT", NAACL 2019, sections 4.2 and 4.3.
     """
@@ -99,23 +99,23 @@ def find_answers(
     if not len(windows):
         return Answers({}, {})
     nulls = np.empty(len(windows))
-    found: list[tuple[NDArray[Any], ...]] = []
+    spans: list[tuple[NDArray[Any], ...]] = []
     for first in range(0, len(windows), WINDOWS_HELD):
-        part = slice(first, first + WINDOWS_HELD)
-        starts, ends = (logits[part, :width].astype(np.float32) for logits in (start_logits, end_logits))
+        chunk = slice(first, first + WINDOWS_HELD)
+        starts, ends = (logits[chunk, :width].astype(np.float32) for logits in (start_logits, end_logits))
         rows = np.arange(len(starts))
-        nulls[part] = starts[rows, windows.null[part]] + ends[rows, windows.null[part]]
-        scores, firsts, lasts = _best_spans(starts, ends, windows.context[part], n_best, longest)
+        nulls[chunk] = starts[rows, windows.null[chunk]] + ends[rows, windows.null[chunk]]
+        scores, firsts, lasts = _best_spans(starts, ends, windows.context[chunk], n_best, longest)
         row, column = np.nonzero(scores > -np.inf)
         window = first + row
         begins = windows.offsets[windows.borders[window] + firsts[row, column], 0]
         stops = windows.offsets[windows.borders[window] + lasts[row, column], 1]
-        found.append((windows.question[window], -scores[row, column], begins, stops))
+        spans.append((windows.question[window], -scores[row, column], begins, stops))
     if np.isnan(nulls).any():
         raise TrainingError("the model's logits are not numbers")
     lowest = np.full(len(questions), np.inf)
     np.minimum.at(lowest, windows.question, nulls)
-    return _collected(found, lowest, questions, n_best)
+    return _collect_answers(spans, lowest, questions, n_best)
 
 
 def _best_spans(
@@ -125,73 +125,73 @@ def _best_spans(
     n_best: int,
     longest: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Scores, first and last tokens of each window's best spans, ``[W, n]``; a score of -inf is no span.
+    """Scores, first and last tokens of each window's best spans, ``[W, n]``; -inf marks no span.
 
     The n best spans begin at the n tokens whose best span is best.
     """
     width = starts.shape[1]
-    place = np.arange(width)
-    inside = (context[:, :1] <= place) & (place < context[:, 1:])
+    position = np.arange(width)
+    inside = (context[:, :1] <= position) & (position < context[:, 1:])
     starts, ends = np.where(inside, starts, -np.inf), np.where(inside, ends, -np.inf)
     if np.isnan(starts).any() or np.isnan(ends).any():
         raise TrainingError("the model's logits are not numbers")
-    behind = np.full((len(ends), longest - 1), -np.inf, dtype=np.float32)
-    following = sliding_window_view(np.concatenate([ends, behind], axis=1), longest, axis=1)
+    padding = np.full((len(ends), longest - 1), -np.inf, dtype=np.float32)
+    following = sliding_window_view(np.concatenate([ends, padding], axis=1), longest, axis=1)
     firsts = _highest(starts + following.max(axis=2), n_best)
     sums = np.take_along_axis(starts, firsts, axis=1)[:, :, None]
     sums = (sums + np.take_along_axis(following, firsts[:, :, None], axis=1)).reshape(len(starts), -1)
-    chosen = _highest(sums, n_best)
-    firsts = np.take_along_axis(firsts, chosen // longest, axis=1)
-    return np.take_along_axis(sums, chosen, axis=1), firsts, firsts + chosen % longest
+    best = _highest(sums, n_best)
+    firsts = np.take_along_axis(firsts, best // longest, axis=1)
+    return np.take_along_axis(sums, best, axis=1), firsts, firsts + best % longest
 
 
 def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Places of each row's highest scores, the highest first, of equal ones the first first."""
+    """Indices of each row's highest scores, in descending order; ties in order of index."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-def _collected(
-    found: Sequence[tuple[NDArray[Any], ...]],
+def _collect_answers(
+    spans: Sequence[tuple[NDArray[Any], ...]],
     lowest: NDArray[np.float64],
     questions: Sequence[Question],
     n_best: int,
 ) -> Answers:
     """Candidates of each question, from spans of all windows: question, negative score, begin, stop."""
-    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+    columns = [np.concatenate(column) for column in zip(*spans, strict=True)]
     order = np.lexsort(columns[::-1])
-    question, score, begin, stop = (column[order] for column in columns)
-    spans = list(zip((-score).tolist(), begin.tolist(), stop.tolist(), strict=True))
-    borders = np.searchsorted(question, np.arange(len(questions) + 1)).tolist()
+    question_index, score, begin, stop = (column[order] for column in columns)
+    ranked = list(zip((-score).tolist(), begin.tolist(), stop.tolist(), strict=True))
+    borders = np.searchsorted(question_index, np.arange(len(questions) + 1)).tolist()
     candidates: dict[str, list[Candidate]] = {}
     limit = float(np.finfo(np.float32).max)  # JSON knows no infinity
     best = np.full(len(questions), -limit)
-    for number, (asked, bounds) in enumerate(zip(questions, pairwise(borders), strict=True)):
-        different: dict[str, float] = {}
-        for value, begins, stops in spans[slice(*bounds)]:
-            text = asked.context[begins:stops].strip()
-            if text and text not in different:
-                different[text] = value
-                if len(different) == n_best:
+    for number, (question, bounds) in enumerate(zip(questions, pairwise(borders), strict=True)):
+        scores: dict[str, float] = {}
+        for value, begins, stops in ranked[slice(*bounds)]:
+            text = question.context[begins:stops].strip()
+            if text and text not in scores:
+                scores[text] = value
+                if len(scores) == n_best:
                     break
-        candidates[asked.id] = [Candidate(text, value) for text, value in different.items()]
-        if different:
-            best[number] = candidates[asked.id][0].score
+        candidates[question.id] = [Candidate(text, value) for text, value in scores.items()]
+        if scores:
+            best[number] = candidates[question.id][0].score
     odds = (lowest.clip(-limit, limit) - best.clip(-limit, limit)).tolist()
     return Answers(candidates, dict(zip(candidates, odds, strict=True)))
 
 
 def write_predictions(path: Path, predictions: Mapping[str, str]) -> None:
-    """Write answers as the official scripts read them: one JSON object of ids and texts."""
+    """Write answers for the official scripts: one JSON object of ids and texts."""
     write_text(path, json.dumps(predictions, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_null_odds(path: Path, null_odds: Mapping[str, float]) -> None:
-    """Write null odds as the official script of 2.0 reads them (``--na-prob-file``)."""
+    """Write null odds for the official script of 2.0 (``--na-prob-file``)."""
     write_text(path, json.dumps(null_odds, indent=2) + "\n")
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """Read answers that ``write_predictions`` or another program has written.
+    """Read a file of answers, as ``write_predictions`` writes it.
 
     Raises:
         InputError: where the file is missing, or is not one JSON object of texts.

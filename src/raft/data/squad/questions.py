@@ -1,6 +1,6 @@
-"""SQuAD 1.1 and 2.0, and whatever else is in its form: questions on paragraphs, answered by a part of them.
+"""SQuAD 1.1 and 2.0, and data in its form: questions on paragraphs, answered by spans of them.
 
-Texts are kept to the character, leading spaces included: answers are found in them by position.
+Texts are kept unchanged, leading spaces included: answers are positions in them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import datasets
-
-from raft.data.json_rows import has_half_character
+from raft.data.hub import load_splits
+from raft.data.json_rows import has_lone_surrogate
+from raft.data.splits import TrainOrValidation
 from raft.errors import InputError
 
 Version = Literal["1.1", "2.0"]
-Split = Literal["train", "validation"]
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("validation", "dev", "test")}
-"""What splits are called in files and on the hub, the first that is there is taken."""
+HUB_SPLITS: dict[TrainOrValidation, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "dev", "test"),
+}
+"""Names of splits on the hub; the first that a data set has is taken."""
 
 COLUMNS = {column: column for column in ("id", "title", "context", "question", "answers")}
 """Columns of a hub dataset; ``id`` and ``title`` may be missing."""
@@ -29,11 +31,11 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A part of the context.
+    """A span of the context.
 
     Attributes:
-        text: as the data have it; its case may differ from the context's.
-        start: of its first character in the context.
+        text: as in the data; its case may differ from the context's.
+        start: position of its first character in the context.
     """
 
     text: str
@@ -42,15 +44,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, the paragraph it is asked about, and the answers that count as right.
+    """A question on a paragraph, and its right answers.
 
     Attributes:
-        id: no other question has it.
+        id: unique.
         title: of the article.
         context: the paragraph.
-        question: as it is asked.
-        answers: the same may come more than once; none where the context does not answer.
-        is_impossible: the context does not answer (SQuAD 2.0 only).
+        question: its text.
+        answers: may hold duplicates; empty where the context has no answer.
+        is_impossible: whether the context has no answer (SQuAD 2.0 only).
     """
 
     id: str
@@ -63,10 +65,10 @@ class Question:
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Questions, and by which version's rules they are answered and scored.
+    """Questions, and the version whose rules apply to them.
 
     Attributes:
-        version: ``2.0`` where some have no answer in their context.
+        version: ``2.0`` where some questions have no answer.
         questions: in the order of the data.
     """
 
@@ -76,7 +78,7 @@ class QuestionSet:
 
 def load_squad(
     source: str | Path,
-    split: Split,
+    split: TrainOrValidation,
     version: Version | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> QuestionSet:
@@ -90,22 +92,22 @@ def load_squad(
         version: ``1.1``, where each question must have an answer, or ``2.0``. By default what the data say:
             2.0 where a file's ``version`` begins with 2 or its questions have ``is_impossible``, and where
             some of a hub dataset's have no answer.
-        columns: of a hub dataset, where they are called otherwise, as ``{"context": "passage"}``.
+        columns: names of a hub dataset's columns that differ, as ``{"context": "passage"}``.
 
     Raises:
-        InputError: for a source that is not there or is something else, and for the first question that is
-            not as it should be: no answer in 1.1, one that does not stand at its ``answer_start`` (case left
-            aside, as TriviaQA's are lower-cased), an id that was there before, an empty context.
+        InputError: for a source that cannot be read, and for the first invalid question: no answer in 1.1, an
+            answer that is not at its ``answer_start`` (in any case, as TriviaQA's are lower-cased), a
+            duplicate id, an empty context.
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250; Rajpurkar, Jia and Liang 2018, arXiv 1806.03822.
     """
     if version not in (None, *get_args(Version)):
         raise InputError(f"SQuAD has the versions 1.1 and 2.0, not {version}")
-    if split not in SPLIT_NAMES:
+    if split not in HUB_SPLITS:
         raise InputError(f"the splits are train and validation, not {split!r}")
     path = Path(source).expanduser()
     if path.is_dir():
-        path = _file_in(path, split, version)
+        path = _find_file(path, split, version)
     if path.is_file():
         return read_squad(path, version)
     if isinstance(source, Path) or path.suffix == ".json":
@@ -130,24 +132,24 @@ def read_squad(path: Path, version: Version | None = None) -> QuestionSet:
     if version is None:
         stated = str(content.get("version", "")).lower().removeprefix("v")
         version = "2.0" if stated.startswith("2") or _marks_impossible(articles, where) else "1.1"
-    known = version
+    rules = version
     questions = (
-        _question(qa, title, context, known, where, place)
+        _question(qa, title, context, rules, where, place)
         for qa, title, context, place in _walk(articles, where)
     )
-    return QuestionSet(version, _checked(questions, where))
+    return QuestionSet(version, _check_ids(questions, where))
 
 
-def _file_in(folder: Path, split: Split, version: Version | None) -> Path:
+def _find_file(folder: Path, split: TrainOrValidation, version: Version | None) -> Path:
     name = "train" if split == "train" else "dev"
     versions: tuple[Version, ...] = get_args(Version) if version is None else (version,)
     names = [f"{name}-v{one}.json" for one in versions]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if not files:
         raise InputError(f"no SQuAD file {' or '.join(names)} in {folder}")
-    if len(found) > 1:
+    if len(files) > 1:
         raise InputError(f"{folder} holds {' and '.join(names)}; say which version, 1.1 or 2.0")
-    return found[0]
+    return files[0]
 
 
 def _member(of: object, name: str, kind: type[Kind], where: str) -> Kind:
@@ -160,7 +162,7 @@ def _member(of: object, name: str, kind: type[Kind], where: str) -> Kind:
 
 
 def _walk(articles: Iterable[object], where: str) -> Iterator[tuple[object, str, str, str]]:
-    """All questions as they stand in the file, with title, context and what messages call the place."""
+    """All questions of a file, unchecked, with title, context and their place for messages."""
     for a, article in enumerate(articles, start=1):
         of_article = f"{where}, article {a}"
         paragraphs = _member(article, "paragraphs", list, of_article)
@@ -177,7 +179,7 @@ def _marks_impossible(articles: Iterable[object], where: str) -> bool:
 
 
 def _question(qa: object, title: str, context: str, version: Version, source: str, place: str) -> Question:
-    """One question of a file or of a hub dataset, checked; messages call it by its id as soon as they can."""
+    """Check one question of a file or a hub dataset; messages name its id where it has one."""
     id = _member(qa, "id", str, place)
     where = f"{source}, question {id}"
     answers = []
@@ -186,76 +188,68 @@ def _question(qa: object, title: str, context: str, version: Version, source: st
         answers.append(Answer(text, start))
         if not text.strip():
             raise InputError(f"{where}: an answer is empty")
-        here = context[start : start + len(text)] if start >= 0 else ""
-        if here.lower() != text.lower():
-            raise InputError(f"{where}: the answer {text!r} does not stand at {start}, there is {here!r}")
-    asked = _member(qa, "question", str, where)
+        span = context[start : start + len(text)] if start >= 0 else ""
+        if span.lower() != text.lower():
+            raise InputError(f"{where}: the answer {text!r} does not stand at {start}, there is {span!r}")
+    text = _member(qa, "question", str, where)
     if not context.strip():
         raise InputError(f"{where}: its context is empty")
-    texts = (id, title, context, asked, *(answer.text for answer in answers))
-    half = next((text for text in texts if has_half_character(text)), None)
-    if half is not None:
-        raise InputError(f"{where}: half a character in {half!a:.60}; mend or remove it")
-    impossible = not answers
-    if isinstance(qa, dict) and qa.get("is_impossible", impossible) != impossible:
+    texts = (id, title, context, text, *(answer.text for answer in answers))
+    broken = next((text for text in texts if has_lone_surrogate(text)), None)
+    if broken is not None:
+        raise InputError(f"{where}: half a character in {broken!a:.60}; mend or remove it")
+    is_impossible = not answers
+    if isinstance(qa, dict) and qa.get("is_impossible", is_impossible) != is_impossible:
         raise InputError(
             f"{where}: is_impossible is {qa['is_impossible']}, but there are {len(answers)} answers"
         )
-    if impossible and version == "1.1":
+    if is_impossible and version == "1.1":
         raise InputError(f"{where}: it has no answer, which SQuAD 1.1 does not allow; read it as version 2.0")
-    return Question(id, title, context, asked, tuple(answers), impossible)
+    return Question(id, title, context, text, tuple(answers), is_impossible)
 
 
-def _checked(questions: Iterable[Question], where: str) -> tuple[Question, ...]:
-    found: dict[str, Question] = {}
+def _check_ids(questions: Iterable[Question], where: str) -> tuple[Question, ...]:
+    by_id: dict[str, Question] = {}
     for question in questions:
-        if question.id in found:
+        if question.id in by_id:
             raise InputError(f"{where}, question {question.id}: another question has the same id")
-        found[question.id] = question
-    if not found:
+        by_id[question.id] = question
+    if not by_id:
         raise InputError(f"{where} holds no questions")
-    return tuple(found.values())
+    return tuple(by_id.values())
 
 
 def _load_from_hub(
-    source: str, split: Split, version: Version | None, columns: Mapping[str, str]
+    source: str, split: TrainOrValidation, version: Version | None, columns: Mapping[str, str]
 ) -> QuestionSet:
-    name, _, configuration = source.partition(":")
-    try:
-        loaded = datasets.load_dataset(name, configuration or None)
-    except Exception as error:  # every layer below raises its own
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"{source} is neither a local path nor a hub dataset that can be loaded: {reason}"
-        ) from error
-    part = next((loaded[one] for one in SPLIT_NAMES[split] if one in loaded), None)
-    if part is None:
-        raise InputError(f"{source} has no split {split}, only {', '.join(map(str, loaded))}")
+    splits = load_splits(source)
+    data = next((splits[name] for name in HUB_SPLITS[split] if name in splits), None)
+    if data is None:
+        raise InputError(f"{source} has no split {split}, only {', '.join(splits)}")
     for column in ("context", "question", "answers"):
-        if columns[column] not in part.column_names:
+        if columns[column] not in data.column_names:
             raise InputError(
-                f"{source} has no column {columns[column]!r}, only {', '.join(part.column_names)}"
+                f"{source} has no column {columns[column]!r}, only {', '.join(data.column_names)}"
             )
     if version is None:
-        version = "2.0" if any(not _listed(answers) for answers in part[columns["answers"]]) else "1.1"
-    known = version
-    part = part.select_columns([column for column in columns.values() if column in part.column_names])
-    contexts: dict[str, str] = {}  # the rows repeat them, and each is kept once
+        version = "2.0" if any(not _answer_list(answers) for answers in data[columns["answers"]]) else "1.1"
+    rules = version
+    data = data.select_columns([column for column in columns.values() if column in data.column_names])
+    contexts: dict[str, str] = {}  # rows repeat them, and each is kept once
 
     def questions() -> Iterator[Question]:
-        for number, row in enumerate(part):
-            given = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-            place = f"{source}, row {number}"
-            context = _member(given, "context", str, place)
-            qa = {**given, "id": str(given.get("id", number)), "answers": _listed(given["answers"])}
-            context = contexts.setdefault(context, context)
-            yield _question(qa, str(given.get("title", "")), context, known, source, place)
+        for number, row in enumerate(data):
+            qa = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+            place, title = f"{source}, row {number}", str(qa.get("title", ""))
+            context = _member(qa, "context", str, place)
+            qa |= {"id": str(qa.get("id", number)), "answers": _answer_list(qa["answers"])}
+            yield _question(qa, title, contexts.setdefault(context, context), rules, source, place)
 
-    return QuestionSet(version, _checked(questions(), source))
+    return QuestionSet(version, _check_ids(questions(), source))
 
 
-def _listed(answers: Any) -> Any:
-    """Answers as files have them, where a dataset has one column each for texts and starts."""
+def _answer_list(answers: Any) -> Any:
+    """Answers as in files, where a dataset has lists of texts and of starts."""
     if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
         return answers
     pairs = zip(answers["text"], answers["answer_start"], strict=True)

@@ -1,7 +1,7 @@
 """Exact match and F1 of answers, by the official definitions of SQuAD 1.1 and 2.0.
 
-They are not ``torchmetrics.text.SQuAD``, which has the F1 of 2.0 under the rules of 1.1: the two differ where
-nothing is left of an answer but articles and punctuation.
+They differ from ``torchmetrics.text.SQuAD``, which has the F1 of 2.0 under the rules of 1.1, for answers of
+articles and punctuation alone.
 """
 
 from __future__ import annotations
@@ -25,15 +25,6 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 @dataclass(frozen=True)
-class Part:
-    """Scores of some of the questions, in points from 0 to 100."""
-
-    exact: float
-    f1: float
-    total: int
-
-
-@dataclass(frozen=True)
 class SquadScore:
     """Scores in points from 0 to 100.
 
@@ -41,8 +32,8 @@ class SquadScore:
         exact: share of questions whose answer is, normalised, one of the right ones.
         f1: mean over the questions of the F1 between the words of the answer and those of a right one.
         total: number of questions.
-        has_answer: of the questions that have an answer (2.0; None where there are none).
-        no_answer: of the questions that have none (2.0; None where there are none).
+        has_answer: score of the questions that have an answer (2.0; None where there are none).
+        no_answer: score of the questions that have none (2.0; None where there are none).
         best_exact: highest that any threshold on the null odds could give (2.0, where they are given).
         best_exact_threshold: that threshold, as the official script finds it.
         best_f1: the same of F1.
@@ -52,8 +43,8 @@ class SquadScore:
     exact: float
     f1: float
     total: int
-    has_answer: Part | None = None
-    no_answer: Part | None = None
+    has_answer: SquadScore | None = None
+    no_answer: SquadScore | None = None
     best_exact: float | None = None
     best_exact_threshold: float | None = None
     best_f1: float | None = None
@@ -93,22 +84,22 @@ def score(
     """
     if not questions:
         raise InputError("there are no questions to score answers to")
-    _warn_of_missing(predictions, questions)
+    _warn_if_missing(predictions, questions)
     exact, f1 = _raw_scores(predictions, questions, version)
     if version == "1.1":
-        return SquadScore(100.0 * float(exact.mean()), 100.0 * float(f1.mean()), len(questions))
+        return _mean(exact, f1)
     has_answer = _has_answer(questions)
     if null_odds is None:
         return _by_kind(exact, f1, has_answer)
     answered, odds, gains = _by_odds(predictions, questions, null_odds, (exact, f1))
-    void = np.zeros(len(questions), dtype=bool)
-    void[answered] = odds > null_threshold
-    found = _by_kind(np.where(void, ~has_answer, exact), np.where(void, ~has_answer, f1), has_answer)
+    is_null = np.zeros(len(questions), dtype=bool)
+    is_null[answered] = odds > null_threshold
+    scored = _by_kind(np.where(is_null, ~has_answer, exact), np.where(is_null, ~has_answer, f1), has_answer)
     (best_exact, at_exact), (best_f1, at_f1) = (
         _best_threshold(gain, odds, int((~has_answer).sum()), ties_apart=True) for gain in gains
     )
     return replace(
-        found,
+        scored,
         best_exact=100.0 * best_exact / len(questions),
         best_exact_threshold=at_exact or 0.0,
         best_f1=100.0 * best_f1 / len(questions),
@@ -119,18 +110,12 @@ def score(
 def _by_kind(
     exact: NDArray[np.float64], f1: NDArray[np.float64], has_answer: NDArray[np.bool_]
 ) -> SquadScore:
-    def part(chosen: NDArray[np.bool_]) -> Part | None:
-        if not chosen.any():
-            return None
-        return Part(100.0 * float(exact[chosen].mean()), 100.0 * float(f1[chosen].mean()), int(chosen.sum()))
+    kinds = [_mean(exact[kind], f1[kind]) if kind.any() else None for kind in (has_answer, ~has_answer)]
+    return replace(_mean(exact, f1), has_answer=kinds[0], no_answer=kinds[1])
 
-    return SquadScore(
-        100.0 * float(exact.mean()),
-        100.0 * float(f1.mean()),
-        len(exact),
-        part(has_answer),
-        part(~has_answer),
-    )
+
+def _mean(exact: NDArray[np.float64], f1: NDArray[np.float64]) -> SquadScore:
+    return SquadScore(100.0 * float(exact.mean()), 100.0 * float(f1.mean()), len(exact))
 
 
 def choose_null_threshold(
@@ -141,15 +126,15 @@ def choose_null_threshold(
 ) -> float:
     """The threshold on null odds that gives the highest score on these questions (SQuAD 2.0).
 
-    It is the official ``best_exact_thresh`` or ``best_f1_thresh``, but for two cases in which that one does
-    not give the score that it stands for: among equal odds the official script tells questions apart, which a
-    threshold cannot, and where no answer at all is best it says 0, above which not all odds have to lie.
+    It is the official ``best_exact_thresh`` or ``best_f1_thresh``, except where that one does not give its
+    own score: the official script separates questions of equal odds, which a threshold cannot, and returns 0
+    where no answer at all is best, which not all odds have to exceed.
 
     Args:
         predictions: best answer of each question's id that is not the empty text.
         questions: of a validation set, with the right answers.
         null_odds: of each answered question's id.
-        by: what shall be high.
+        by: score to maximise.
 
     Raises:
         InputError: where null odds are missing, or there are no answers.
@@ -165,7 +150,7 @@ def choose_null_threshold(
     return 0.0 if odds[0] > 0 else float(np.nextafter(odds[0], -np.inf))
 
 
-def _warn_of_missing(predictions: Mapping[str, str], questions: Sequence[Question]) -> None:
+def _warn_if_missing(predictions: Mapping[str, str], questions: Sequence[Question]) -> None:
     missing = [question.id for question in questions if question.id not in predictions]
     if missing:
         logging.getLogger("raft").warning(
@@ -186,22 +171,22 @@ def _raw_scores(
     """Exact match and F1 of each question, from 0 to 1, ``[N]``."""
     scores = np.zeros((2, len(questions)))
     for column, question in enumerate(questions):
-        given = predictions.get(question.id)
-        if given is None:
+        prediction = predictions.get(question.id)
+        if prediction is None:
             continue
         if version == "1.1" and not question.answers:
             raise InputError(f"question {question.id} has no answer; score it as version 2.0")
-        found = normalize(given)
-        right = {normalize(answer.text) for answer in question.answers}
+        answer = normalize(prediction)
+        right = {normalize(a.text) for a in question.answers}
         if version == "2.0":
             right = right - {""} or {""}
-        scores[0, column] = found in right
-        scores[1, column] = max(_f1(found, one, version) for one in right)
+        scores[0, column] = answer in right
+        scores[1, column] = max(_f1(answer, other, version) for other in right)
     return scores[0], scores[1]
 
 
-def _f1(found: str, right: str, version: Version) -> float:
-    words, right_words = found.split(), right.split()
+def _f1(answer: str, right: str, version: Version) -> float:
+    words, right_words = answer.split(), right.split()
     if not words or not right_words:
         return float(version == "2.0" and words == right_words)
     shared = sum((Counter(words) & Counter(right_words)).values())
@@ -220,19 +205,19 @@ def _by_odds(
     """Answered questions from the lowest null odds to the highest, equal ones in the order of ``null_odds``.
 
     Returns:
-        Their places among the questions, their odds, and for each kind of score what is gained when the
-        answer takes the place of no answer.
+        Their indices among the questions, their odds, and for each kind of score the gain of giving the
+        answer over giving none.
     """
-    answered = {q.id: place for place, q in enumerate(questions) if q.id in predictions}
-    lacking = next((id for id in answered if id not in null_odds), None)
-    if lacking is not None:
-        raise InputError(f"question {lacking} has a prediction, but no null odds")
+    answered = {q.id: index for index, q in enumerate(questions) if q.id in predictions}
+    missing = next((id for id in answered if id not in null_odds), None)
+    if missing is not None:
+        raise InputError(f"question {missing} has a prediction, but no null odds")
     ids = sorted((id for id in null_odds if id in answered), key=lambda id: null_odds[id])
-    places = np.array([answered[id] for id in ids], dtype=np.int64)
+    indices = np.array([answered[id] for id in ids], dtype=np.int64)
     odds = np.array([null_odds[id] for id in ids], dtype=np.float64)
-    has_answer = _has_answer(questions)[places]
+    has_answer = _has_answer(questions)[indices]
     lost = np.array([-1.0 if predictions[id] else 0.0 for id in ids])
-    return places, odds, [np.where(has_answer, values[places], lost) for values in scores]
+    return indices, odds, [np.where(has_answer, values[indices], lost) for values in scores]
 
 
 def _best_threshold(
@@ -251,5 +236,5 @@ def _best_threshold(
         reached[:-1][odds[:-1] == odds[1:]] = -np.inf
     if not len(reached) or reached.max() <= start:
         return float(start), None
-    place = int(reached.argmax())
-    return float(reached[place]), float(odds[place])
+    best = int(reached.argmax())
+    return float(reached[best]), float(odds[best])

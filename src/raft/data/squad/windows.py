@@ -1,8 +1,8 @@
-"""Questions and their contexts as tokens: a context that is too long is cut into windows that overlap.
+"""Questions and their contexts as tokens: a long context is cut into overlapping windows.
 
 The question comes first in each window, ``[CLS] question [SEP] part of the context [SEP]`` in BERT, and is
-never cut. Windows are padded on the right, whatever the tokenizer prefers, so that a token has the same place
-in a window, in a batch and in the logits.
+never cut. Windows are padded on the right, whatever the tokenizer's padding side, so that a token has the
+same position in a window, in a batch and in the logits.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from raft.data.squad.questions import Question
 from raft.data.text.tokens import encoder
 from raft.errors import InputError
 
-QUESTIONS_HELD = 512
-"""Questions that are tokenized at once: their encodings take far more memory than what is kept of them."""
+QUESTIONS_AT_ONCE = 512
+"""Questions that are tokenized at once: their encodings take far more memory than the windows."""
 
-LEAST_ROOM = 8
-"""Tokens of its context that a window has at least."""
+MIN_CONTEXT = 8
+"""Tokens of the context in a window."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Windows(Dataset[dict[str, Any]]):
         tokens: int32 ``[T]``.
         token_types: uint8 ``[T]``, None where the model reads none.
         borders: int64 ``[W + 1]``; window w has the tokens from ``borders[w]`` up to ``borders[w + 1]``.
-        question: int32 ``[W]``, place of its question among the questions, in rising order.
-        context: int32 ``[W, 2]``, where in the window its part of the context begins, and ends (exclusive).
-        null: int32 ``[W]``, the position that stands for no answer: ``[CLS]``, wherever it is in a window.
+        question: int32 ``[W]``, index of its question, in ascending order.
+        context: int32 ``[W, 2]``, begin and (exclusive) end of the context in the window.
+        null: int32 ``[W]``, the position that stands for no answer: that of ``[CLS]``.
         labels: int32 ``[W, 2]``, first and last token (inclusive) of the question's first answer; ``null``
             where the window does not hold all of it, or there is none.
-        offsets: int32 ``[T, 2]``, characters of the context that a token stands for; those of other tokens
-            have no meaning. None where they are not kept.
+        offsets: int32 ``[T, 2]``, span of characters of a token of the context; undefined for other tokens.
+            None where they are not kept.
         pad_token: that fills batches.
         pad_token_type: that fills batches.
     """
@@ -72,7 +72,7 @@ class Windows(Dataset[dict[str, Any]]):
         return np.diff(self.borders)
 
     def without_offsets(self) -> Windows:
-        """The same to train on: answers cannot be read from it, and it takes half of the memory."""
+        """Windows for training, at half of the memory: answers cannot be extracted with them."""
         return replace(self, offsets=None)
 
     def __getitem__(self, window: int) -> dict[str, Any]:
@@ -113,24 +113,24 @@ def make_windows(
 
     Args:
         questions: any number; each gets at least one window.
-        tokenizer: of any model; spaces around a question are not given to it.
+        tokenizer: of any model; questions are stripped.
         max_length: tokens of a window, the special ones included.
-        stride: tokens of the context that a window shares with the next one. A question that leaves little
-            room is given less, so that each window goes on by a quarter of the room or more.
+        stride: tokens of the context that a window shares with the next one, or less for a long question, so
+            that each window advances by at least a quarter of the room.
 
     Raises:
-        InputError: for a tokenizer without a fast form or a padding token, lengths that do not go together, a
-            question that leaves no room for its context, and a context of which the tokenizer leaves nothing.
+        InputError: for a tokenizer without a fast form or a padding token, inconsistent lengths, a question
+            that leaves no room for its context, and a context that has no tokens.
 
     Source: Devlin et al., "BERT", NAACL 2019, section 4.2, and its ``run_squad.py``.
     """
-    fast = _checked_encoder(tokenizer, max_length, stride)
+    fast = _make_encoder(tokenizer, max_length, stride)
     reads_types = "token_type_ids" in tokenizer.model_input_names
-    tokens, types, offsets = [_none(np.int32)], [_none(np.uint8)], [_none(np.int32).reshape(0, 2)]
-    places: list[tuple[int, int, int, int, int, int]] = []
-    for first in range(0, len(questions), QUESTIONS_HELD):
-        held = questions[first : first + QUESTIONS_HELD]
-        for number, encodings in enumerate(_encoded(held, fast, max_length, stride), start=first):
+    tokens, types, offsets = [_empty(np.int32)], [_empty(np.uint8)], [_empty(np.int32).reshape(0, 2)]
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    for first in range(0, len(questions), QUESTIONS_AT_ONCE):
+        batch = questions[first : first + QUESTIONS_AT_ONCE]
+        for number, encodings in enumerate(_encode(batch, fast, max_length, stride), start=first):
             for encoding in encodings:
                 tokens.append(np.array(encoding.ids, dtype=np.int32))
                 offsets.append(np.array(encoding.offsets, dtype=np.int32))
@@ -140,12 +140,12 @@ def make_windows(
                 null = _null_position(encoding.ids, tokenizer)
                 label = _label(offsets[-1][begin:end], questions[number])
                 start, stop = (null, null) if label is None else (begin + label[0], begin + label[1])
-                places.append((number, begin, end, null, start, stop))
-    table = np.array(places, dtype=np.int32).reshape(-1, 6)
+                rows.append((number, begin, end, null, start, stop))
+    table = np.array(rows, dtype=np.int32).reshape(-1, 6)
     return Windows(
         tokens=np.concatenate(tokens),
         token_types=np.concatenate(types) if reads_types else None,
-        borders=np.cumsum([len(one) for one in tokens]),
+        borders=np.cumsum([len(ids) for ids in tokens]),
         question=table[:, 0],
         context=table[:, 1:3],
         null=table[:, 3],
@@ -156,11 +156,11 @@ def make_windows(
     )
 
 
-def _none(dtype: DTypeLike) -> NDArray[Any]:
+def _empty(dtype: DTypeLike) -> NDArray[Any]:
     return np.empty(0, dtype=dtype)
 
 
-def _checked_encoder(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> Tokenizer:
+def _make_encoder(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> Tokenizer:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise InputError("question answering needs a tokenizer that has a fast form")
     if tokenizer.pad_token_id is None:
@@ -178,49 +178,49 @@ def _checked_encoder(tokenizer: PreTrainedTokenizerFast, max_length: int, stride
     return fast
 
 
-def _encoded(
+def _encode(
     questions: Sequence[Question], fast: Tokenizer, max_length: int, stride: int
 ) -> list[list[Encoding]]:
     """The windows of each question."""
-    asked = [question.question.strip() for question in questions]
+    texts = [question.question.strip() for question in questions]
     fast.no_truncation()
-    lengths = [len(encoding) for encoding in fast.encode_batch_fast(asked, add_special_tokens=False)]
+    lengths = [len(encoding) for encoding in fast.encode_batch_fast(texts, add_special_tokens=False)]
     room = max_length - fast.num_special_tokens_to_add(True) - np.array(lengths)
-    if room.min() < LEAST_ROOM:
-        place = int(room.argmin())
+    if room.min() < MIN_CONTEXT:
+        longest = int(room.argmin())
         raise InputError(
-            f"question {questions[place].id} has {lengths[place]} tokens, which leaves no room for its "
+            f"question {questions[longest].id} has {lengths[longest]} tokens, which leaves no room for its "
             f"context: max_length is {max_length}"
         )
     windows: list[list[Encoding]] = [[] for _ in questions]
     strides = np.minimum(stride, 3 * room // 4)
     for shared in np.unique(strides):
-        chosen = np.flatnonzero(strides == shared).tolist()
+        indices = np.flatnonzero(strides == shared).tolist()
         fast.enable_truncation(max_length, stride=int(shared), strategy="only_second")
-        pairs = [(asked[place], questions[place].context) for place in chosen]
-        for place, encoding in zip(chosen, fast.encode_batch(pairs), strict=True):
-            windows[place] = [encoding, *encoding.overflowing]
+        pairs = [(texts[index], questions[index].context) for index in indices]
+        for index, encoding in zip(indices, fast.encode_batch(pairs), strict=True):
+            windows[index] = [encoding, *encoding.overflowing]
     return windows
 
 
 def _context(sequence_ids: list[int | None], question: Question) -> tuple[int, int]:
-    """Where the context's tokens begin and end (exclusive)."""
+    """Begin and (exclusive) end of the context's tokens."""
     if 1 not in sequence_ids:
         raise InputError(f"question {question.id}: the tokenizer leaves nothing of its context")
     return sequence_ids.index(1), len(sequence_ids) - sequence_ids[::-1].index(1)
 
 
 def _null_position(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> int:
-    """Of [CLS], of the token that begins texts where there is no [CLS], or else the first."""
-    known = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-    return next((ids.index(token) for token in known if token is not None and token in ids), 0)
+    """Position of [CLS], or else of the token that begins texts, or else the first."""
+    candidates = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+    return next((ids.index(token) for token in candidates if token is not None and token in ids), 0)
 
 
 def _label(offsets: NDArray[np.int32], question: Question) -> tuple[int, int] | None:
-    """First and last token of the first answer, among the context's; None where they are not all there.
+    """First and last of the context's tokens in the first answer; None where some are missing.
 
-    Bounds are compared rather than matched: a token can hold the space before a word, and several tokens can
-    be parts of one character.
+    Bounds are compared rather than matched: a token can include the space before a word, and several tokens
+    can share one character.
     """
     if not question.answers:
         return None

@@ -1,21 +1,29 @@
 """The nine GLUE tasks, from a folder in the official layout or from the hub.
 
-The files have quotation marks that are part of the text, so lines are split at tabs and nothing else. GLUE
-hides the labels of its test sets: what is scored is the development set.
+Quotation marks in the files are text, so lines are split at tabs alone. GLUE hides the labels of its test
+sets: the development set is scored.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
 
 from raft.data.hub import load_splits
-from raft.data.tasks.records import Columns, LabelFormat, examples_of, file_records, hub_records
-from raft.data.tasks.task import Example, Metric, Sentences, Task
+from raft.data.tasks.records import (
+    Columns,
+    Examples,
+    LabelFormat,
+    Record,
+    file_records,
+    hub_records,
+    make_examples,
+)
+from raft.data.tasks.task import Metric, Sentences, Task
 from raft.errors import InputError
 
 HUB_NAME = "nyu-mll/glue"
@@ -25,20 +33,20 @@ TWO_WAY_LABELS = ("entailment", "not_entailment")
 
 @dataclass(frozen=True)
 class GlueTask:
-    """What is particular to a task.
+    """Files, columns and labels of one task.
 
     Attributes:
         folder: of its files; also its name in tables.
         metric: of the development set.
         labels: names of the classes in the order of their numbers, as on the hub; None for scores.
-        written: the classes as files have them and the official server takes them, where not by name.
+        written: the classes as written in files and submissions, where not by name.
         columns: of ``train.tsv`` and ``dev.tsv``.
-        hidden: columns of ``test.tsv``, where they are others than these.
-        hub: columns of sentences on the hub, where they are others than in the files.
-        parts: the ends of the names of development and test sets, each with the name of the file to send.
-        low, high: scores that there can be.
-        skips_short: whether rows with too few columns are left out, as the official loaders do: QQP has
-            some, torn by line breaks.
+        hidden: columns of ``test.tsv``, where they differ.
+        hub: columns of sentences on the hub, where they differ.
+        suffixes: of the names of development and test sets, each with the name of its submission file.
+        low, high: bounds of scores.
+        skips_short: whether rows with too few columns are left out, as by the official loaders: QQP has some,
+            torn by line breaks.
     """
 
     folder: str
@@ -48,20 +56,20 @@ class GlueTask:
     columns: Columns
     hidden: Columns | None = None
     hub: Columns | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
+    suffixes: Mapping[str, str] = field(default_factory=dict)
     low: float = -math.inf
     high: float = math.inf
     skips_short: bool = False
 
     @property
     def file_labels(self) -> LabelFormat:
-        """Labels in files."""
+        """How files write the labels."""
         return LabelFormat(self.written or self.labels, self.low, self.high)
 
     @property
-    def sets(self) -> Mapping[str, str]:
-        """``parts``, for all tasks."""
-        return self.parts or {"": self.folder}
+    def test_sets(self) -> Mapping[str, str]:
+        """``suffixes``, or the one set of a task without any."""
+        return self.suffixes or {"": self.folder}
 
 
 BINARY = ("0", "1")
@@ -116,7 +124,7 @@ GLUE = {
         written=None,
         columns=Columns("sentence1", "sentence2", "gold_label"),
         hub=Columns("premise", "hypothesis"),
-        parts={"_matched": "MNLI-m", "_mismatched": "MNLI-mm"},
+        suffixes={"_matched": "MNLI-m", "_mismatched": "MNLI-mm"},
     ),
     "qnli": GlueTask(
         folder="QNLI",
@@ -137,28 +145,28 @@ GLUE = {
 
 
 def glue_task(name: str) -> GlueTask:
-    """A task by its name on the hub or of its folder, in any case: ``sst2``, ``SST-2``.
+    """Look a task up by its name on the hub or of its folder, in any case: ``sst2``, ``SST-2``.
 
     Raises:
         InputError: for an unknown task.
     """
-    found = GLUE.get(name.lower().replace("-", ""))
-    if found is None:
+    task = GLUE.get(name.lower().replace("-", ""))
+    if task is None:
         raise InputError(f"unknown GLUE task {name!r}; known are {', '.join(GLUE)}")
-    return found
+    return task
 
 
 def load_glue(
     directory: str | Path | None, name: str, hidden: bool = False, option: str = "--glue_dir"
 ) -> Task:
-    """Read one task. Its development set is the test set and also what checkpoints are chosen by.
+    """Read one task. Its development set serves as test set and for choosing checkpoints.
 
-    MNLI has two: the matched one is the test set, the other is scored beside it.
+    MNLI has two: the matched one is the test set, the other is a further test.
 
     Args:
         directory: folder that holds the tasks' folders (or is the task's own); None for the hub.
         name: one of ``GLUE``.
-        hidden: read the test sets too, which have no labels, to send predictions.
+        hidden: also read the test sets without labels, for submissions.
         option: that names the folder, for messages.
 
     Raises:
@@ -167,8 +175,8 @@ def load_glue(
     layout = glue_task(name)
     source = _Hub(layout) if directory is None else _Folder(layout, Path(directory).expanduser(), option)
     train, rows = source.examples("train")
-    development = {part: source.examples(f"dev{part}")[0] for part in layout.sets}
-    first = next(iter(layout.sets))
+    development = {suffix: source.examples(f"dev{suffix}")[0] for suffix in layout.test_sets}
+    first = next(iter(layout.test_sets))
     return Task(
         layout.folder,
         layout.metric,
@@ -176,8 +184,12 @@ def load_glue(
         development[first],
         layout.labels,
         validation=development[first],
-        further_tests={layout.sets[part]: found for part, found in development.items() if part != first},
-        hidden={file: source.sentences(f"test{part}") for part, file in layout.sets.items() if hidden},
+        further_tests={
+            layout.test_sets[suffix]: examples for suffix, examples in development.items() if suffix != first
+        },
+        hidden={
+            file: source.sentences(f"test{suffix}") for suffix, file in layout.test_sets.items() if hidden
+        },
         train_rows=rows,
     )
 
@@ -190,22 +202,19 @@ class _Folder:
         inside = directory / layout.folder
         self.folder = directory if not inside.exists() and (directory / "train.tsv").is_file() else inside
 
-    def examples(self, part: str) -> tuple[list[Example], list[int] | None]:
-        path = self._file(part)
+    def examples(self, name: str) -> Examples:
+        path = self._file(name)
         records = file_records(path, self.layout.columns, self.layout.skips_short)
-        found = examples_of(records, self.layout.file_labels)
-        if not found[0]:
-            raise InputError(f"{path} holds no examples with a label")
-        return found
+        return _labelled(str(path), records, self.layout.file_labels)
 
-    def sentences(self, part: str) -> list[Sentences]:
+    def sentences(self, name: str) -> list[Sentences]:
         columns = replace(self.layout.hidden or self.layout.columns, label=None)
-        return [record.sentences for record in file_records(self._file(part), columns) if record is not None]
+        return [record.sentences for record in file_records(self._file(name), columns) if record is not None]
 
-    def _file(self, part: str) -> Path:
-        path = self.folder / f"{part}.tsv"
+    def _file(self, name: str) -> Path:
+        path = self.folder / f"{name}.tsv"
         if not path.is_file():
-            needed = f"{self.layout.folder}/train.tsv and dev{next(iter(self.layout.sets))}.tsv"
+            needed = f"{self.layout.folder}/train.tsv and dev{next(iter(self.layout.test_sets))}.tsv"
             raise InputError(f"no GLUE file {path}; {self.option} must hold {needed}")
         return path
 
@@ -215,23 +224,28 @@ class _Hub:
 
     def __init__(self, layout: GlueTask) -> None:
         self.layout = layout
-        self.source = f"{HUB_NAME}:{next(name for name, known in GLUE.items() if known is layout)}"
+        self.source = f"{HUB_NAME}:{next(name for name, task in GLUE.items() if task is layout)}"
         self.splits = load_splits(self.source)
         self.columns = replace(layout.hub or layout.columns, label="label")
 
-    def examples(self, part: str) -> tuple[list[Example], list[int] | None]:
-        split = part.replace("dev", "validation")
+    def examples(self, name: str) -> Examples:
+        split = name.replace("dev", "validation")
         records = hub_records(self.source, split, self._split(split), self.columns)
-        found = examples_of(records, LabelFormat(self.layout.labels, self.layout.low, self.layout.high))
-        if not found[0]:
-            raise InputError(f"{self.source}, {split} holds no examples with a label")
-        return found
+        labels = LabelFormat(self.layout.labels, self.layout.low, self.layout.high)
+        return _labelled(f"{self.source}, {split}", records, labels)
 
-    def sentences(self, part: str) -> list[Sentences]:
+    def sentences(self, name: str) -> list[Sentences]:
         columns = replace(self.columns, label=None)
-        return [row.sentences for row in hub_records(self.source, part, self._split(part), columns)]
+        return [row.sentences for row in hub_records(self.source, name, self._split(name), columns)]
 
     def _split(self, name: str) -> datasets.Dataset:
         if name not in self.splits:
             raise InputError(f"{self.source} has no split {name!r}, only {', '.join(self.splits)}")
         return self.splits[name]
+
+
+def _labelled(where: str, records: Iterable[Record | None], labels: LabelFormat) -> Examples:
+    examples, rows = make_examples(records, labels)
+    if not examples:
+        raise InputError(f"{where} holds no examples with a label")
+    return examples, rows

@@ -1,4 +1,4 @@
-"""Rows with sentences and a label, from any file or the hub, and the examples they make."""
+"""Rows with sentences and a label, from files or the hub, and the examples made of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import datasets
 
 from raft.data.columnar import read_columns, read_schema
 from raft.data.delimited import read_header, read_rows
-from raft.data.files import COLUMNAR, check_columns, check_file, format_of, readable, suffix_of
-from raft.data.json_rows import has_half_character, json_rows
+from raft.data.files import COLUMNAR, check_columns, check_file, format_of, reading, suffix_of
+from raft.data.hub import read_columns as read_hub_columns
+from raft.data.json_rows import has_lone_surrogate, json_rows
 from raft.data.tasks.task import Example, Sentences
 from raft.errors import InputError
 
@@ -29,19 +30,22 @@ NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?")
 """Labels that are numbers; what begins with another zero is a code."""
 
 BATCH = 1000
-"""Rows of the hub or a parquet file that become Python objects at once."""
+"""Rows of a hub split or a parquet file that become Python objects at once."""
+
+Examples = tuple[list[Example], list[int] | None]
+"""Examples and the rows that they stand in, from 0; None where these are all rows."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where sentences and label stand: names, or numbers in files without a header."""
+    """Columns of sentences and label: names, or numbers in files without a header."""
 
     first: str | int
     second: str | int | None = None
     label: str | int | None = "label"
 
     def all(self) -> list[str | int]:
-        """Those that are wanted, in the order first, second, label."""
+        """Those that are not None: first, second, label."""
         return [column for column in (self.first, self.second, self.label) if column is not None]
 
 
@@ -50,10 +54,9 @@ class Record:
     """One row.
 
     Attributes:
-        where: it stands, for messages.
+        where: file and line, or data set and row, for messages.
         sentences: one or two.
-        label: as text or a number; None where there is none: nothing is written there, or −1 by a data set
-            that has names for its classes.
+        label: as text or a number; None where it is missing, or −1 in a data set that names its classes.
     """
 
     where: str
@@ -104,13 +107,13 @@ class LabelFormat:
 
 
 def class_name(label: str | float) -> str:
-    """A class's name; whole numbers as such, whatever type a file keeps them in."""
-    whole = isinstance(label, float) and label.is_integer()
-    return str(int(label) if whole else label)
+    """A class's name; a whole number is written as an integer, whatever its type."""
+    is_whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if is_whole else label)
 
 
 def class_key(name: str) -> str:
-    """Equal for names of one class: for numbers that are equal, and for true and false in any case."""
+    """A key that is equal for names of one class: equal numbers, and true and false in any case."""
     if NUMBER.fullmatch(name):
         return f"{(Decimal(name) + 0).normalize():f}"
     return name.lower() if name.lower() in ("true", "false") else name
@@ -132,9 +135,9 @@ def file_records(path: Path, columns: Columns, allow_short: bool = False) -> Ite
     rows: Iterator[tuple[str, list[Any]]]
     if format_of(path) in COLUMNAR:
         classes = file_classes(path, columns.label)
-        rows = _batched(str(path), read_columns(path, names, BATCH), classes)
+        rows = _enumerate_rows(str(path), read_columns(path, names, BATCH), classes)
     elif format_of(path) == "json":
-        rows = _json_lines(path, names)
+        rows = _json_values(path, names)
     else:
         lines = read_rows(path, columns.all(), allow_short)
         rows = ((f"{path}, line {line}", values) for line, values in lines)
@@ -161,69 +164,59 @@ def column_names(path: Path, columns: Columns) -> list[str]:
 
 
 def file_classes(path: Path, label: str | int | None) -> list[str] | None:
-    """The classes that a parquet or arrow file of ``datasets`` names for its numbers; None for any other."""
+    """The class names in the schema of a parquet or arrow file of ``datasets``; None without any."""
     if format_of(path) not in COLUMNAR:
         return None
     schema = read_schema(path)
-    with readable(path):
+    with reading(path):
         return feature_classes(datasets.Features.from_arrow_schema(schema), label)
 
 
 def feature_classes(features: datasets.Features, label: str | int | None) -> list[str] | None:
-    """The names of the classes of a column, in the order of their numbers; None where it has none."""
+    """The class names of a column, in the order of their numbers; None where it has none."""
     feature = features.get(label)
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
 
-def hub_records(source: str, split: str, part: datasets.Dataset, columns: Columns) -> Iterator[Record]:
+def hub_records(source: str, name: str, split: datasets.Dataset, columns: Columns) -> Iterator[Record]:
     """The rows of a split of a hub dataset; classes by name, None where the class is −1.
 
     Raises:
         InputError: for a missing column, or a row without a text.
     """
-    wanted = [str(column) for column in columns.all()]
-    where = f"{source}, {split}"
-    check_columns(where, wanted, part.column_names)
-    found = part.select_columns(wanted).with_format("arrow").iter(BATCH)
-    batches = ([batch.column(name).to_pylist() for name in wanted] for batch in found)
-    for place, values in _batched(where, batches, feature_classes(part.features, columns.label)):
+    where = f"{source}, {name}"
+    batches = read_hub_columns(where, split, [str(column) for column in columns.all()], BATCH)
+    for place, values in _enumerate_rows(where, batches, feature_classes(split.features, columns.label)):
         yield _record(place, values, columns)
 
 
-def _batched(
+def _enumerate_rows(
     where: str, batches: Iterable[list[list[Any]]], classes: Sequence[str] | None
 ) -> Iterator[tuple[str, list[Any]]]:
-    """The rows of lists of columns, of which the last is the label where it has named classes."""
-    number = 0
-    for batch in batches:
-        for row in zip(*batch, strict=True):
-            values, place = list(row), f"{where}, row {number}"
-            number += 1
-            if classes is not None and values[-1] is not None:
-                values[-1] = _named(values[-1], classes, place)
-            yield place, values
+    """The rows of batches of columns, with their places; with ``classes``, the last column is the label."""
+    rows = (row for batch in batches for row in zip(*batch, strict=True))
+    for number, row in enumerate(rows):
+        values, place = list(row), f"{where}, row {number}"
+        if classes is not None and values[-1] is not None:
+            values[-1] = _class_of(values[-1], classes, place)
+        yield place, values
 
 
-def _named(number: int, classes: Sequence[str], where: str) -> str | None:
+def _class_of(number: int, classes: Sequence[str], where: str) -> str | None:
     if not -1 <= number < len(classes):
         raise InputError(f"{where}: label {number} is none of the {len(classes)} classes")
     return None if number == -1 else classes[number]
 
 
-def examples_of(
-    records: Iterable[Record | None], labels: LabelFormat
-) -> tuple[list[Example], list[int] | None]:
-    """The examples, and the rows they stand in, from 0; None where that is all rows.
-
-    Rows that are broken or have no label are left out; a line says how many have none.
+def make_examples(records: Iterable[Record | None], labels: LabelFormat) -> Examples:
+    """The examples of records; those that are None or have no label are left out, the latter with a warning.
 
     Raises:
         InputError: for a label that does not fit, or where all texts are empty.
     """
     examples: list[Example] = []
-    rows, unlabelled, seen = [], [], 0
-    for number, record in enumerate(records):
-        seen += 1
+    rows, unlabelled, count = [], [], 0
+    for count, record in enumerate(records, start=1):
         if record is not None and record.label is None:
             unlabelled.append(record.where)
         if record is None or record.label is None or record.label == labels.undecided:
@@ -231,7 +224,7 @@ def examples_of(
         sentences = record.sentences
         label = labels.read(record.label, record.where)
         examples.append(Example(sentences.first, sentences.second, label))
-        rows.append(number)
+        rows.append(count - 1)
         where = record.where
     if unlabelled:
         logging.getLogger("raft").warning(
@@ -239,15 +232,15 @@ def examples_of(
         )
     if examples:
         check_sentences(examples, where)
-    return examples, None if len(rows) == seen else rows
+    return examples, None if len(rows) == count else rows
 
 
 def check_sentences(sentences: Sequence[Sentences], where: str) -> None:
-    """Refuse sentences of which nothing is written.
+    """Check that not all sentences are empty.
 
     Args:
         sentences: at least one.
-        where: the last of them stands.
+        where: place of the last one.
 
     Raises:
         InputError: where all are empty, or the second ones of all pairs.
@@ -286,7 +279,7 @@ def _label(where: str, value: Any, column: str | int) -> str | float | None:
 
 
 def _check_characters(text: str, column: str | int, where: str) -> None:
-    if has_half_character(text):
+    if has_lone_surrogate(text):
         raise InputError(
             f"{where}: column {column!r} holds half a character ({text!a:.60}); mend or remove it"
         )
@@ -303,7 +296,7 @@ def _check_format(path: Path) -> None:
         check_file(path)
 
 
-def _json_lines(path: Path, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+def _json_values(path: Path, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     for where, row in json_rows(path, names):
         check_columns(where, names, list(row))
         yield where, [row[name] for name in names]

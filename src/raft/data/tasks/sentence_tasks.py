@@ -1,9 +1,9 @@
 """Two tasks that need no labelled data, made from a corpus's held-out documents.
 
-* word order: is this sentence as it was written, or were four neighbouring words of it shuffled? (Matthews)
+* word order: is the sentence intact, or were four adjacent words shuffled? (Matthews)
 * next sentence: does the second sentence follow the first, or come from elsewhere? (accuracy)
 
-Training pool and test set are made from different documents, and both classes are equally frequent.
+Training pool and test set come from different documents, and both classes are equally frequent.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
 
 
 def sentences(document: str) -> list[str | None]:
-    """A document's sentences in order; None where one is too short or too long to use."""
-    found = [sentence.strip() for sentence in _END.split(document) if sentence and sentence.strip()]
-    return [s if MIN_WORDS <= len(s.split()) <= MAX_WORDS else None for s in found]
+    """A document's sentences in order; None for one that is too short or too long."""
+    stripped = [sentence.strip() for sentence in _END.split(document) if sentence and sentence.strip()]
+    return [s if MIN_WORDS <= len(s.split()) <= MAX_WORDS else None for s in stripped]
 
 
 def sentence_tasks(documents: Sequence[str], needed: int, seed: int = 0) -> list[Task]:
-    """The two tasks.
+    """Make the two tasks.
 
     Args:
         documents: held-out texts.
-        needed: training examples that will be drawn; a corpus too small for them is refused.
-        seed: of the documents' division and of everything drawn.
+        needed: number of training examples that will be drawn.
+        seed: of the split of documents and of all shuffling.
 
     Raises:
         InputError: where the documents hold too few sentences.
@@ -59,7 +59,7 @@ def sentence_tasks(documents: Sequence[str], needed: int, seed: int = 0) -> list
 
 
 def word_order(documents: Sequence[Sequence[str | None]], random: np.random.Generator) -> list[Example]:
-    """Sentences, every second one with four neighbouring words in another order."""
+    """Sentences, every second one with four adjacent words shuffled."""
     usable = list(dict.fromkeys(sentence for document in documents for sentence in document if sentence))
     examples = []
     for number, i in enumerate(random.permutation(len(usable))):
@@ -80,14 +80,14 @@ def _shuffled(words: list[str], random: np.random.Generator) -> str | None:
 
 
 def next_sentence(documents: Sequence[Sequence[str | None]], random: np.random.Generator) -> list[Example]:
-    """Pairs of neighbours, and as many pairs whose second sentence comes from another pair."""
+    """Adjacent sentences, and as many pairs whose second sentence comes from another pair."""
     pairs = [(document[i], document[i + 1]) for document in documents for i in range(0, len(document) - 1, 2)]
     whole = [(first, second) for first, second in pairs if first and second]
     order = random.permutation(len(whole))
-    apart = [whole[i] for i in order[: len(order) // 2]]
+    negative = [whole[i] for i in order[: len(order) // 2]]
     examples = [Example(whole[i][0], whole[i][1], 1) for i in order[len(order) // 2 :]]
     # rotate by one, so that no pair keeps its own second sentence
-    examples += [Example(apart[i][0], apart[i - 1][1], 0) for i in range(len(apart))]
+    examples += [Example(negative[i][0], negative[i - 1][1], 0) for i in range(len(negative))]
     return _balanced([examples[i] for i in random.permutation(len(examples))])
 
 

@@ -1,4 +1,4 @@
-"""Predictions in the files that the GLUE server takes: a line for each sentence of a test set, in its order.
+"""Predictions as submissions to the GLUE server: a line for each sentence of a test set, in order.
 
 Source: the sample submission of gluebenchmark.com.
 """
@@ -16,12 +16,12 @@ from raft.data.tasks.glue import GLUE, GlueTask
 from raft.errors import InputError
 from raft.files import write_text
 
-FILES = {file: task for task in GLUE.values() for file in task.sets.values()}
-"""The task of each file to send: ``CoLA``, ``SST-2``, ``MNLI-m``, ``MNLI-mm`` …"""
+FILES = {file: task for task in GLUE.values() for file in task.test_sets.values()}
+"""The task of each submission file: ``CoLA``, ``SST-2``, ``MNLI-m``, ``MNLI-mm`` …"""
 
 
 def write_submission(folder: str | Path, file: str, predictions: NDArray[Any]) -> Path:
-    """Write the predictions for one hidden test set to ``<folder>/<file>.tsv``; whole or not at all.
+    """Write the predictions for one hidden test set to ``<folder>/<file>.tsv``, atomically.
 
     Args:
         folder: made where it does not exist.
@@ -37,11 +37,11 @@ def write_submission(folder: str | Path, file: str, predictions: NDArray[Any]) -
     """
     if file not in FILES:
         raise InputError(f"the GLUE server knows no {file!r}, only {', '.join(FILES)}")
-    return write_lines(folder, file, _words(FILES[file], predictions))
+    return write_lines(folder, file, _prediction_words(FILES[file], predictions))
 
 
 def write_lines(folder: str | Path, file: str, words: Sequence[str]) -> Path:
-    """Write a prediction a line to ``<folder>/<file>.tsv``, in GLUE's form; whole or not at all.
+    """Write a prediction a line to ``<folder>/<file>.tsv``, in GLUE's form, atomically.
 
     Raises:
         InputError: for a folder that cannot be written to.
@@ -52,13 +52,13 @@ def write_lines(folder: str | Path, file: str, words: Sequence[str]) -> Path:
     return path
 
 
-def _words(task: GlueTask, predictions: NDArray[Any]) -> list[str]:
+def _prediction_words(task: GlueTask, predictions: NDArray[Any]) -> list[str]:
     classes = task.written or task.labels
     if classes is None:
         if not np.isfinite(predictions).all():
             raise InputError(f"{task.folder}: predictions that are not finite cannot be sent")
         return [f"{score:.5f}" for score in np.clip(predictions, task.low, task.high)]
-    outside = next((int(number) for number in predictions if not 0 <= number < len(classes)), None)
-    if outside is not None:
-        raise InputError(f"{task.folder}: class {outside} is none of its {len(classes)}")
+    unknown = next((int(number) for number in predictions if not 0 <= number < len(classes)), None)
+    if unknown is not None:
+        raise InputError(f"{task.folder}: class {unknown} is none of its {len(classes)}")
     return [classes[number] for number in predictions]

@@ -1,4 +1,4 @@
-"""What a classification or regression task on sentences or pairs of sentences is, and how it is scored."""
+"""Classification and regression tasks on sentences or pairs of sentences, and their scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sentences:
 
 @dataclass(frozen=True, slots=True)
 class Example(Sentences):
-    """One or two sentences and what is to be found: the number of a class, or a score."""
+    """One or two sentences and their label: the number of a class, or a score."""
 
     label: int | float
 
@@ -43,14 +43,14 @@ class Task:
 
     Attributes:
         name: as shown in tables.
-        metric: of every part that is scored.
+        metric: of all test sets.
         train: pool that training examples are drawn from.
-        test: never trained on. Where a benchmark hides its test labels this is its development set.
+        test: never trained on; the development set of a benchmark that hides its test labels.
         labels: names of the classes in the order of their numbers; None for a regression.
-        validation: the data set's own part to choose checkpoints on; None where it has none.
-        further_tests: what is scored beside ``test``, by the name shown in tables.
-        hidden: sentences whose labels only the benchmark's server knows, by the name of the file to send.
-        train_rows: rows of the original training file, from 0, that ``train`` was made of; None for all.
+        validation: the data set's own validation set; None where it has none.
+        further_tests: other test sets, by the name shown in tables.
+        hidden: sentences whose labels only the benchmark's server has, by the name of the submission file.
+        train_rows: rows of ``train`` in the original training file, from 0; None for all.
 
     Raises:
         InputError: for a metric that does not fit the labels.
@@ -81,20 +81,20 @@ class Task:
 
     @property
     def tests(self) -> dict[str, Sequence[Example]]:
-        """All that is scored, by the name shown in tables; ``test`` first."""
+        """All test sets, by the name shown in tables; ``test`` first."""
         return {self.name: self.test, **self.further_tests}
 
 
 @dataclass(frozen=True)
 class Score:
-    """How good predictions are.
+    """A score of predictions.
 
     Attributes:
         points: 0 to 100; correlations −100 to 100. The mean of the parts.
         parts: each of the metric's numbers in points, by name.
-        constant: whether all predictions are the same: the model has told nothing apart.
-        single_class: most points that one class for every input could get, 0 of a correlation; None where
-            answers are no classes.
+        constant: whether all predictions are the same.
+        single_class: points of the best constant class, 0 for a correlation; None where answers are no
+            classes.
     """
 
     points: float
@@ -112,10 +112,10 @@ def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) ->
         metric: ``accuracy``, ``matthews``, ``accuracy_and_f1`` (of class 1; their mean) or
             ``pearson_and_spearman`` (their mean).
         predictions: ``[N]`` classes (int64), or scores of a regression (floating point).
-        labels: ``[N]``, the same of what was to be found.
+        labels: ``[N]``, of the same type.
 
     Raises:
-        TrainingError: where scores are predicted that are not finite.
+        TrainingError: where predicted scores are not finite.
     """
     constant = bool(np.all(predictions == predictions[0]))
     parts = _parts(metric, predictions, labels)
@@ -131,7 +131,7 @@ def score(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> fl
 
 def _parts(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     constant = bool(np.all(predictions == predictions[0]))
-    told_apart = not constant and bool(np.any(labels != labels[0]))
+    is_defined = not constant and bool(np.any(labels != labels[0]))
     if metric == "pearson_and_spearman":
         if broken := int(np.sum(~np.isfinite(predictions))):
             raise TrainingError(
@@ -140,19 +140,19 @@ def _parts(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> d
             )
         # torchmetrics' own Spearman sums ranks in int32, which overflows with many ties, and adds 1e-6
         parts = {
-            "pearson": _pearson(predictions, labels) if told_apart else 0.0,
-            "spearman": _pearson(rankdata(predictions), rankdata(labels)) if told_apart else 0.0,
+            "pearson": _pearson(predictions, labels) if is_defined else 0.0,
+            "spearman": _pearson(rankdata(predictions), rankdata(labels)) if is_defined else 0.0,
         }
     else:
-        found, wanted = (torch.from_numpy(np.asarray(each, dtype=np.int64)) for each in (predictions, labels))
-        classes = max(2, int(found.max()) + 1, int(wanted.max()) + 1)
+        predicted, true = (torch.from_numpy(np.asarray(a, dtype=np.int64)) for a in (predictions, labels))
+        classes = max(2, int(predicted.max()) + 1, int(true.max()) + 1)
         if metric == "matthews":
-            matthews = multiclass_matthews_corrcoef(found, wanted, classes) if told_apart else 0.0
+            matthews = multiclass_matthews_corrcoef(predicted, true, classes) if is_defined else 0.0
             parts = {"matthews": float(matthews)}
         else:
-            parts = {"accuracy": float(multiclass_accuracy(found, wanted, classes, average="micro"))}
+            parts = {"accuracy": float(multiclass_accuracy(predicted, true, classes, average="micro"))}
             if metric == "accuracy_and_f1":
-                parts["f1"] = float(binary_f1_score(found, wanted))
+                parts["f1"] = float(binary_f1_score(predicted, true))
     return {name: 100.0 * value for name, value in parts.items()}
 
 
@@ -160,6 +160,7 @@ def _mean(parts: Mapping[str, float]) -> float:
     return sum(parts.values()) / len(parts)
 
 
-def _pearson(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    first, second = (torch.from_numpy(np.asarray(each, dtype=np.float64)) for each in (found, wanted))
-    return float(pearson_corrcoef(first, second))
+def _pearson(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    return float(
+        pearson_corrcoef(*(torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (predictions, labels)))
+    )

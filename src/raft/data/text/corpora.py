@@ -1,46 +1,30 @@
-"""Text corpora from three sources through one door: installed packages' docstrings, local files, the hub."""
+"""Text corpora: docstrings of installed packages, local files, or hub datasets."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from raft.data.cache import build_once, cache_directory, file_digest, key_of
-from raft.data.files import PART_NAMES, data_files, format_of, is_compressed, part_of, suffix_of
-from raft.data.hub import open_hub
+from raft.data.files import data_files, format_of, is_data_path, suffix_of
+from raft.data.splits import TrainOrValidation, find_split, split_of
 from raft.data.text import python_docs
 from raft.data.text.encoding import usable_cores
-from raft.data.text.readers import TEXTS, check_texts, read_texts
+from raft.data.text.hub_texts import open_hub
+from raft.data.text.readers import TEXTS, Shard, check_texts, read_texts
 from raft.errors import InputError
 
-Split = Literal["train", "validation"]
 PYTHON_DOCS = "pydocs"
 OPEN_FILES = 64
-"""Of a folder, that the first texts are read from at once."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of a corpus, or one split of a hub dataset.
-
-    Attributes:
-        split: what its documents are for; those of ``train`` may be divided further.
-        texts: reads them, in an order that is always the same.
-        fingerprint: of the content.
-    """
-
-    split: Split
-    texts: Callable[[], Iterator[str]]
-    fingerprint: Callable[[], str]
+"""Files of a folder that are open at once while its first texts are read."""
 
 
 @dataclass(frozen=True)
@@ -49,44 +33,41 @@ class Corpus:
 
     Attributes:
         name: as given by the user.
-        parts: in the order in which they are read.
-        validation_share: of the documents that is held out, by the hash of their text, where no part is.
+        train: shards to train on, in the order in which they are read.
+        validation: held-out shards; empty where a share of the documents is held out instead.
+        validation_share: of the documents that is held out, by the hash of their text.
     """
 
     name: str
-    parts: tuple[Part, ...]
+    train: tuple[Shard, ...]
+    validation: tuple[Shard, ...] = ()
     validation_share: float = python_docs.VALIDATION_SHARE
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all documents and of their division; files are read for it once and remembered."""
+        """Hash of all documents and of their split; computed once."""
         with ThreadPoolExecutor() as threads:
-            found = list(threads.map(lambda part: part.fingerprint(), self.parts))
-        splits = [part.split for part in self.parts]
-        return key_of([splits, found, None if self._has_validation else self.validation_share])
+            fingerprints = list(threads.map(lambda shard: shard.fingerprint(), self.train + self.validation))
+        splits = ["train"] * len(self.train) + ["validation"] * len(self.validation)
+        return key_of([splits, fingerprints, None if self.validation else self.validation_share])
 
-    @property
-    def _has_validation(self) -> bool:
-        return any(part.split == "validation" for part in self.parts)
+    def split_documents(self) -> Iterator[tuple[TrainOrValidation, str]]:
+        """Every document with its split; held-out shards come first, for those who stop early."""
+        for shard in self.validation:
+            for text in shard.texts():
+                yield "validation", text
+        for shard in self.train:
+            for text in shard.texts():
+                is_held_out = not self.validation and python_docs.is_validation(text, self.validation_share)
+                yield "validation" if is_held_out else "train", text
 
-    def labelled(self) -> Iterator[tuple[Split, str]]:
-        """Every document with what it is for. Held-out parts come first, so that who stops early has them."""
-        whole = self._has_validation
-        for part in sorted(self.parts, key=lambda part: part.split, reverse=True):
-            for text in part.texts():
-                held_out = not whole and python_docs.is_validation(text, self.validation_share)
-                yield "validation" if held_out else part.split, text
-
-    def documents(self, split: Split) -> Iterator[str]:
+    def documents(self, split: TrainOrValidation) -> Iterator[str]:
         """The texts of ``train`` or ``validation``."""
-        whole = self._has_validation
-        for part in self.parts:
-            if whole and part.split != split:
-                continue
-            for text in part.texts():
-                held_out = not whole and python_docs.is_validation(text, self.validation_share)
-                if whole or held_out == (split == "validation"):
-                    yield text
+        if self.validation:
+            for shard in self.validation if split == "validation" else self.train:
+                yield from shard.texts()
+        else:
+            yield from (text for label, text in self.split_documents() if label == split)
 
 
 @dataclass(frozen=True)
@@ -110,18 +91,18 @@ def open_corpus(
     validation_share: float = python_docs.VALIDATION_SHARE,
     streaming: bool = False,
 ) -> Corpus:
-    """A corpus of any size; little more is read than the names of its files.
+    """Open a corpus of any size; little more is read than the names of its files.
 
     Args:
         source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not (gz, bz2, xz,
             zst), or what ``save_to_disk`` of ``datasets`` wrote; or a hub dataset's name, ``owner/name`` or
             ``owner/name:configuration``. Of a folder, files whose names, or folders', hold the word
-            validation, valid, val or dev are held out, those with the word test are left out, and so is what
-            is hidden or tells of the data (README, LICENSE, ``dataset_info.json``); without held-out files,
-            a share of the documents is held out, by the hash of their text.
+            validation, valid, val or dev are held out; those with the word test, hidden files, and files
+            about the data (README, LICENSE, ``dataset_info.json``) are left out; without held-out files, a
+            share of the documents is held out, by the hash of their text.
         text_column: column of parquet, arrow and jsonl that holds the text.
         validation_share: between 0 and 1.
-        streaming: read a hub dataset as it arrives and keep what was read, instead of downloading it first.
+        streaming: read a hub dataset as it arrives, and cache it, instead of downloading it first.
 
     Raises:
         InputError: for a missing source, an unknown format, an empty or broken file, or a missing column.
@@ -132,20 +113,18 @@ def open_corpus(
     if path.exists():
         if streaming:
             raise InputError(f"--streaming is of hub datasets, and {source} is here already: leave it out")
-        parts = tuple(_file_part(file, split, text_column) for file, split in _splits(path))
-    elif (
-        source.startswith((".", "/", "~")) or source.count("/") > 1 or format_of(path) or is_compressed(path)
-    ):
+        train, validation = _file_shards(path, text_column)
+    elif is_data_path(source):
         raise InputError(f"no corpus at {source}: the path does not exist")
     else:
-        parts = _hub_parts(source, text_column, streaming)
-    if not any(part.split == "train" for part in parts):
+        train, validation = _hub_shards(source, text_column, streaming)
+    if not train:
         raise InputError(f"corpus {source} has no text to train on, only held-out files")
-    return Corpus(source, parts, validation_share)
+    return Corpus(source, train, validation, validation_share)
 
 
 def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
-    """A corpus in memory, for short runs, in an order of documents that is always the same.
+    """Load a corpus into memory, for short runs, in an order of documents that is always the same.
 
     Args:
         source: as of ``open_corpus``.
@@ -154,8 +133,8 @@ def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
     Raises:
         InputError: as of ``open_corpus``; and where there is no text to train or to validate on.
     """
-    documents: dict[Split, list[str]] = {"train": [], "validation": []}
-    for split, text in open_corpus(source, text_column).labelled():
+    documents: dict[TrainOrValidation, list[str]] = {"train": [], "validation": []}
+    for split, text in open_corpus(source, text_column).split_documents():
         documents[split].append(text)
     for split, texts in documents.items():
         if not texts:
@@ -170,7 +149,7 @@ def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
 
 
 def first_texts(source: str, count: int, text_column: str = "text") -> list[str]:
-    """The first texts of a file, or of a folder's files in turn; no more is read than that.
+    """Read the first texts of a file, or of a folder's files in turn, and no more.
 
     Args:
         source: a file or folder of txt (one text a line), jsonl, parquet or arrow, compressed or not.
@@ -184,13 +163,13 @@ def first_texts(source: str, count: int, text_column: str = "text") -> list[str]
     if not path.exists():
         raise InputError(f"no texts at {source}: the path does not exist")
     files = _files(path)
-    step = -(-len(files) // OPEN_FILES)  # files that lie evenly among all come first, then those behind them
+    step = -(-len(files) // OPEN_FILES)  # each group of files lies evenly among all
 
-    def in_turn(group: Sequence[Path]) -> Iterator[str | None]:
-        parts = [read_texts(file, text_column, by_line=True) for file in group]
-        yield from chain.from_iterable(zip_longest(*parts))
+    def interleave(group: Sequence[Path]) -> Iterator[str | None]:
+        readers = [read_texts(file, text_column, by_line=True) for file in group]
+        yield from chain.from_iterable(zip_longest(*readers))
 
-    texts = chain.from_iterable(in_turn(files[start::step]) for start in range(step))
+    texts = chain.from_iterable(interleave(files[start::step]) for start in range(step))
     return list(islice((text for text in texts if text is not None), count))
 
 
@@ -199,9 +178,8 @@ def _python_docs() -> Path:
     key = key_of([packages, python_docs.CLEANING])
 
     def build(folder: Path) -> None:
-        splits = ("train", "validation")
-        found = python_docs.python_docs(list(packages), usable_cores())
-        for split, texts in zip(splits, found, strict=True):
+        documents = python_docs.python_docs(list(packages), usable_cores())
+        for split, texts in zip(("train", "validation"), documents, strict=True):
             pd.DataFrame({"text": texts}).to_parquet(folder / f"{split}.parquet")
 
     return build_once(cache_directory() / f"pydocs-{key}", build)
@@ -214,35 +192,32 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _splits(path: Path) -> Iterator[tuple[Path, Split]]:
-    left = 0
+def _file_shards(path: Path, column: str) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    """Shards of train and of validation."""
+    shards: dict[TrainOrValidation, list[Shard]] = {"train": [], "validation": []}
+    tests = 0
     for file in _files(path):
-        part = part_of(file, path) if path.is_dir() else None
-        if part == "test":
-            left += 1
+        split = split_of(file, path) if path.is_dir() else None
+        if split == "test":
+            tests += 1
         else:
-            yield file, part or "train"
-    if left:
-        logging.getLogger("raft").warning("%d files of %s are left out as tests, by their names", left, path)
+            shards[split or "train"].append(_file_shard(file, column))
+    if tests:
+        logging.getLogger("raft").warning("%d files of %s are left out as tests, by their names", tests, path)
+    return tuple(shards["train"]), tuple(shards["validation"])
 
 
-def _file_part(file: Path, split: Split, column: str) -> Part:
+def _file_shard(file: Path, column: str) -> Shard:
     check_texts(file, column)
-
-    def fingerprint() -> str:
-        return key_of([file_digest(file), format_of(file), column])
-
-    return Part(split, partial(read_texts, file, column), fingerprint)
-
-
-def _hub_parts(source: str, column: str, streaming: bool) -> tuple[Part, ...]:
-    found = open_hub(source, column, streaming)
-    if not found:
-        raise InputError(f"corpus {source} is empty")
-    train = "train" if "train" in found else next(iter(found))
-    held_out = [name for name in PART_NAMES["validation"] if name in found and name != train][:1]
-    chosen: list[tuple[Split, str]] = [("train", train), *(("validation", name) for name in held_out)]
-    return tuple(
-        Part(split, found[name].texts, partial(key_of, [found[name].fingerprint, column]))
-        for split, name in chosen
+    return Shard(
+        partial(read_texts, file, column), lambda: key_of([file_digest(file), format_of(file), column])
     )
+
+
+def _hub_shards(source: str, column: str, streaming: bool) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    shards = open_hub(source, column, streaming)
+    if not shards:
+        raise InputError(f"corpus {source} is empty")
+    train = "train" if "train" in shards else next(iter(shards))
+    validation = find_split("validation", [name for name in shards if name != train])
+    return (shards[train],), () if validation is None else (shards[validation],)

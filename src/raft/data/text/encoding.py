@@ -1,8 +1,7 @@
-"""Texts to token ids, in processes of their own.
+"""Tokenization of texts in worker processes.
 
-This file is also what those processes run, by its path and not as a part of raft: a process that imports
-raft, and so torch, takes 420 MB and five seconds, and one that imports ``tokenizers`` alone takes 60 MB and a
-fraction of a second.
+The workers run this file by its path, not as a module of raft: a process that imports raft, and so torch,
+takes 420 MB and five seconds; one that imports ``tokenizers`` alone takes 60 MB and a fraction of a second.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Groups = Sequence[Sequence[str]]
 Tokens = NDArray[Any]
 
 PIECE = 1_000_000
-"""Characters that the tokenizer is given at once: it needs some hundred bytes for each."""
+"""Characters that are tokenized at once: the tokenizer needs some hundred bytes for each."""
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -73,16 +72,16 @@ def encode_in_order(
     dtype: DTypeLike,
     processes: int,
 ) -> Generator[tuple[Label, list[Tokens]], None, None]:
-    """``encode`` of each batch's groups of texts, in the order of the batches, by so many processes.
+    """``encode`` each batch's groups of texts, in the order of the batches, in several processes.
 
-    Few batches are encoded here, as more processes would take longer to start than to finish.
+    Few batches are encoded in this process: workers would take longer to start than to finish.
 
     Args:
-        batches: groups of texts, with anything that shall stay beside them; read as they are needed.
+        batches: groups of texts, each batch with a label that is passed through; read as needed.
         tokenizer: neither truncates nor pads.
         end: id of the token that ends a text.
         dtype: of the tokens.
-        processes: at least 1; one is this process.
+        processes: number of workers, at least 1; with 1, this process does the work.
 
     Raises:
         ChildProcessError: where a process ends before its work does.
@@ -96,7 +95,7 @@ def encode_in_order(
         return
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     workers: list[subprocess.Popen[bytes]] = []
-    # a thread for each worker waits for it, and needs no time of its own
+    # one thread waits for each worker
     threads = ThreadPoolExecutor(processes)
     try:
         for _ in range(processes):
@@ -104,7 +103,7 @@ def encode_in_order(
             idle.put(workers[-1])
         pending: deque[tuple[Label, Future[list[Tokens]]]] = deque()
         for label, groups in batches:
-            pending.append((label, threads.submit(_ask, idle, groups)))
+            pending.append((label, threads.submit(_request, idle, groups)))
             if len(pending) > 3 * processes:
                 done, future = pending.popleft()
                 yield done, future.result()
@@ -122,7 +121,7 @@ def _start(tokenizer: Tokenizer, end: int, dtype: DTypeLike) -> subprocess.Popen
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "PYTHONSAFEPATH": "1",  # this file's folder is no place to import from
+        "PYTHONSAFEPATH": "1",  # do not import from this file's folder
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
     }
@@ -132,23 +131,23 @@ def _start(tokenizer: Tokenizer, end: int, dtype: DTypeLike) -> subprocess.Popen
     try:
         _send(worker.stdin, (tokenizer.to_str(), end, np.dtype(dtype).str))
     except OSError as error:
-        raise _ended(worker) from error
+        raise _exit_error(worker) from error
     return worker
 
 
-def _ask(idle: SimpleQueue[subprocess.Popen[bytes]], groups: Groups) -> list[Tokens]:
+def _request(idle: SimpleQueue[subprocess.Popen[bytes]], groups: Groups) -> list[Tokens]:
     worker = idle.get()
     try:
         _send(worker.stdin, groups)
-        found: list[Tokens] = pickle.load(worker.stdout)  # type: ignore[arg-type]
+        tokens: list[Tokens] = pickle.load(worker.stdout)  # type: ignore[arg-type]
     except (EOFError, OSError, pickle.UnpicklingError) as error:
-        raise _ended(worker) from error
+        raise _exit_error(worker) from error
     finally:
         idle.put(worker)
-    return found
+    return tokens
 
 
-def _ended(worker: subprocess.Popen[bytes]) -> ChildProcessError:
+def _exit_error(worker: subprocess.Popen[bytes]) -> ChildProcessError:
     with suppress(subprocess.TimeoutExpired):
         worker.wait(timeout=5)  # its pipes close before it has a status
     return ChildProcessError(
@@ -162,7 +161,7 @@ def _send(stream: Any, message: Any) -> None:
 
 
 def _serve() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted parent ends its workers itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     serialized, end, dtype = pickle.load(requests)
     tokenizer = Tokenizer.from_str(serialized)

@@ -1,8 +1,7 @@
-"""Masked language modelling: which sequence comes when, and which of its tokens are hidden.
+"""Masked language modelling: the order of sequences and their masks.
 
-Both are functions of the seed and of the number of the draw, never of a generator that others share: two
-trainings with one seed see the same batches, whatever model they train, and a training that resumes goes on
-where it was.
+Both are functions of the seed and of the draw number, never of a shared generator: two trainings with one
+seed see the same batches, whatever model they train, and so does a resumed training.
 """
 
 from __future__ import annotations
@@ -27,19 +26,18 @@ from raft.errors import InputError
 IGNORED = -100
 """Label of a position that has no loss."""
 
-READS_HELD = 64
-"""Sequences that are read from a memory-mapped file before its pages are given back: the kernel maps up to 2
-MB around each, where it holds the file in large pages."""
+READS_BEFORE_RELEASE = 64
+"""Sequences that are read from a memory-mapped file before its pages are released: with large pages the
+kernel maps up to 2 MB around each."""
 
 CHUNK = 65_536
 
 
 class MaskedSequences(Dataset[dict[str, Tensor]]):
-    """Draws of masked sequences: 15 % of the tokens are to be predicted, of them 80 % are ``[MASK]``, 10 %
-    random.
+    """Masked sequences: 15 % of the tokens are targets, of which 80 % become ``[MASK]``, 10 % random tokens.
 
     Draw d is sequence d mod N of the order of epoch ⌊d / N⌋, under masks of its own. It does not depend on
-    the draws before it, on the batch it is in, or on the process that makes it.
+    earlier draws, on its batch, or on the process that makes it.
 
     Args:
         sequences: ``[N, L]`` token ids of any integer type, in memory or memory-mapped, from
@@ -48,9 +46,9 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         seed: of order and masks, from 0 to 2⁶⁴-1.
         draws: length of the dataset; every N draws run through all sequences in a new order, with new masks.
             N, in the given order, where it is None.
-        probability: share of the ordinary tokens that is to be predicted.
+        probability: share of the ordinary tokens that are targets.
 
-    Each item holds ``input_ids`` and ``labels``, int64 ``[L]``; labels are −100 where nothing is predicted.
+    Each item holds ``input_ids`` and ``labels``, int64 ``[L]``; labels are −100 except at targets.
 
     Raises:
         InputError: for a probability outside (0, 1], or a tokenizer without a mask token.
@@ -83,7 +81,7 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         self._prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: of a memory-mapped file its name, not its content."""
+        """State for other processes: a memory-mapped file goes by its name, not its content."""
         state = {**self.__dict__, "_order": None}
         s: Any = self.sequences
         base: Any = s.base
@@ -109,10 +107,10 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[int]) -> list[dict[str, Tensor]]:
-        """The items of a batch, which takes a fraction of the time that one item after the other would."""
+        """The items of a batch, in a fraction of the time of one item after the other."""
         inputs, labels = self.batch(draws)
         pairs = zip(inputs.unbind(), labels.unbind(), strict=True)
-        return [{"input_ids": one, "labels": other} for one, other in pairs]
+        return [{"input_ids": ids, "labels": targets} for ids, targets in pairs]
 
     def batch(self, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
         """``input_ids`` and ``labels`` of these draws, int64 ``[n, L]``."""
@@ -125,44 +123,44 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
             yield self.batch(range(start, min(start + CHUNK, len(self))))[1]
 
     def _masked(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if len(outside := draws[(draws < 0) | (draws >= self.draws)]):
-            raise IndexError(f"draw {outside[0]} of {self.draws}")
+        if len(invalid := draws[(draws < 0) | (draws >= self.draws)]):
+            raise IndexError(f"draw {invalid[0]} of {self.draws}")
         tokens = self._sequences(draws).astype(np.int64)
         words = self._random(draws, tokens.shape[1])
-        chosen = (words >> 32) < round(self.probability * 2**32)
-        chosen &= ~self._is_special[tokens]
-        labels = np.where(chosen, tokens, IGNORED)
-        rows, columns = np.nonzero(chosen)
-        # the lower 32 bits as a number from 0 to 10: its digit says what becomes of the token, and what is
-        # behind the point which token comes in its place
+        is_target = (words >> 32) < round(self.probability * 2**32)
+        is_target &= ~self._is_special[tokens]
+        labels = np.where(is_target, tokens, IGNORED)
+        rows, columns = np.nonzero(is_target)
+        # the lower 32 bits as a number from 0 to 10: its digit selects mask, keep or swap, its fraction the
+        # token to swap in
         tenths = (words[rows, columns] & 0xFFFFFFFF) * 10
         digit, rest = tenths >> 32, tenths & 0xFFFFFFFF
-        masked, swapped = digit < 8, digit == 9
-        tokens[rows[masked], columns[masked]] = self.mask_token_id
-        tokens[rows[swapped], columns[swapped]] = (rest[swapped] * self.vocab_size) >> 32
+        is_masked, is_swapped = digit < 8, digit == 9
+        tokens[rows[is_masked], columns[is_masked]] = self.mask_token_id
+        tokens[rows[is_swapped], columns[is_swapped]] = (rest[is_swapped] * self.vocab_size) >> 32
         return tokens, labels
 
     def _sequences(self, draws: NDArray[np.int64]) -> NDArray[np.integer]:
-        epochs, places = np.divmod(draws, len(self.sequences))
+        epochs, indices = np.divmod(draws, len(self.sequences))
         if self.shuffled:
             for epoch in np.unique(epochs):
-                here = epochs == epoch
-                places[here] = self._order(int(epoch))(places[here])
-        found = np.empty((len(places), self.sequences.shape[1]), dtype=self.sequences.dtype)
-        for start in range(0, len(places), READS_HELD):
-            part = places[start : start + READS_HELD]
-            found[start : start + len(part)] = self.sequences[part]
-            self._reads += len(part)
-            if self._reads >= READS_HELD:
+                in_epoch = epochs == epoch
+                indices[in_epoch] = self._order(int(epoch))(indices[in_epoch])
+        sequences = np.empty((len(indices), self.sequences.shape[1]), dtype=self.sequences.dtype)
+        for start in range(0, len(indices), READS_BEFORE_RELEASE):
+            chunk = indices[start : start + READS_BEFORE_RELEASE]
+            sequences[start : start + len(chunk)] = self.sequences[chunk]
+            self._reads += len(chunk)
+            if self._reads >= READS_BEFORE_RELEASE:
                 self._reads = 0
-                _give_back(self.sequences)
-        return found
+                _release_pages(self.sequences)
+        return sequences
 
     def _random(self, draws: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
         """64 random bits for each token, ``[n, length]``.
 
-        The generator counts in blocks of four words, and each draw begins at a number of its own:
-        neighbouring draws, as batches hold them, come from one call.
+        The generator counts in blocks of four words, and each draw starts at its own count: consecutive draws
+        come from one call.
         """
         blocks = -(-length // 4)
         words = np.empty((len(draws), 4 * blocks), dtype=np.uint64)
@@ -173,13 +171,13 @@ class MaskedSequences(Dataset[dict[str, Tensor]]):
         return words[:, :length]
 
 
-def _give_back(array: NDArray[Any]) -> None:
-    """Let what was read of a memory-mapped file count as ours no more; it stays in the page cache."""
+def _release_pages(array: NDArray[Any]) -> None:
+    """Unmap the pages that were read of a memory-mapped file; they stay in the page cache."""
     _advise(array, "MADV_DONTNEED")
 
 
 def _advise(array: NDArray[Any], advice: str) -> None:
-    """Tell the kernel how a memory-mapped file is used, where it can be told."""
+    """Advise the kernel how a memory-mapped file is used, where that is supported."""
     base: Any = array.base
     while isinstance(base, np.ndarray):
         base = base.base
@@ -188,14 +186,14 @@ def _advise(array: NDArray[Any], advice: str) -> None:
 
 
 def predicted_positions(labels: Tensor) -> Tensor:
-    """Where something is predicted: positions in the flattened batch, int64 ``[number of them]``."""
+    """Positions of targets in the flattened batch, int64 ``[number of them]``."""
     return (labels.flatten() != IGNORED).nonzero()[:, 0]
 
 
 def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """A batch of items of ``MaskedSequences``, and the ``predicted_positions`` of its labels.
 
-    These are found here, on the CPU: to find them on a GPU makes the host wait for it at every step.
+    They are computed on the CPU: on a GPU the host would wait for it at every step.
     """
     batch = {name: torch.stack([item[name] for item in items]) for name in ("input_ids", "labels")}
     return {**batch, "predicted": predicted_positions(batch["labels"])}
@@ -204,18 +202,18 @@ def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def unigram_loss(train: NDArray[np.integer], validation: MaskedSequences) -> float:
     """Loss, in nats, of predicting each masked token from the training text's token frequencies alone.
 
-    Frequencies are smoothed by one count a token. A model that ends here has learned nothing from context.
+    Frequencies are smoothed by one count a token. A model at this loss has learned nothing from context.
     """
     size = validation.vocab_size
     counts = np.ones(size)
     for start in range(0, len(train), CHUNK):
         counts += np.bincount(train[start : start + CHUNK].ravel(), minlength=size)
-        _give_back(train)
+        _release_pages(train)
     counts[validation.special_ids] = 0.0
     with np.errstate(divide="ignore"):
         log_probability = np.log(counts / counts.sum())
     targets = np.zeros(size)
     for labels in validation.labels():
         targets += np.bincount(labels[labels != IGNORED].numpy(), minlength=size)
-    held = targets > 0
-    return float(-(targets[held] * log_probability[held]).sum() / targets.sum())
+    occurs = targets > 0
+    return float(-(targets[occurs] * log_probability[occurs]).sum() / targets.sum())

@@ -1,4 +1,4 @@
-"""A random order of any number of things that takes no memory: any place of it is computed alone."""
+"""A random permutation of any size without memory: each of its elements is computed alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ROUNDS = 8
 class RandomOrder:
     """A pseudo-random permutation of 0 … size-1, a function of the seeds.
 
-    A shuffled list of the places of a large corpus takes hundreds of megabytes in each process of each
-    training and of each data loader, and has to be made anew for every epoch. This is a Feistel network over
-    pairs (left, right) with left < a, right < b, where a·b is the size or little more: in turn, each half has
-    a hash of the other added, modulo its own range, which can be undone, so that no two numbers meet. The few
+    A shuffled list of indices of a large corpus takes hundreds of megabytes in each process of each training
+    and data loader, and has to be made again for every epoch. This is a Feistel network over pairs (left,
+    right) with left < a, right < b, where a·b is the size or little more: in turn, a hash of each half is
+    added to the other, modulo its range. Each step is invertible, so the network is a bijection. The few
     numbers that are not below the size are sent through again until they are (cycle walking).
 
     Args:
-        size: how many things there are, at least 1.
+        size: number of elements, at least 1.
         seeds: any non-negative integers.
 
     Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002, sections 4 and 5.
@@ -30,19 +30,19 @@ class RandomOrder:
         self.b = -(-size // self.a)
         self.keys = np.random.SeedSequence(seeds).generate_state(ROUNDS, np.uint64)
 
-    def __call__(self, places: NDArray[np.integer]) -> NDArray[np.int64]:
-        """What stands at these places.
+    def __call__(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The elements at these indices.
 
         Args:
-            places: ``[n]``, each from 0 to size-1.
+            indices: ``[n]``, each from 0 to size-1.
 
         Returns:
             ``[n]``, each from 0 to size-1.
         """
-        found = self._network(np.asarray(places).astype(np.uint64))
-        while len(outside := np.flatnonzero(found >= self.size)):
-            found[outside] = self._network(found[outside])
-        return found.astype(np.int64)
+        elements = self._network(np.asarray(indices).astype(np.uint64))
+        while len(outside := np.flatnonzero(elements >= self.size)):
+            elements[outside] = self._network(elements[outside])
+        return elements.astype(np.int64)
 
     def _network(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
         a, b = np.uint64(self.a), np.uint64(self.b)

@@ -1,10 +1,10 @@
-"""Real English text that is on every machine: the docstrings of the installed Python packages.
+"""English text that is on every machine: the docstrings of the installed Python packages.
 
-This file is also what the processes that parse them run, by its path and with the standard library alone:
-one that imports raft, and so torch, takes 420 MB and five seconds.
+Worker processes run this file by its path, with the standard library alone: one that imports raft, and so
+torch, takes 420 MB and five seconds.
 
-Files are parsed, never imported. What is not prose is dropped: doctests, code blocks, tables, directives,
-field lists; a paragraph that occurs twice counts once, so that no validation paragraph was seen in training.
+Files are parsed, never imported. Only prose is kept: no doctests, code blocks, tables, directives, field
+lists. Duplicate paragraphs are dropped, so that no validation paragraph occurs in training.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,7 +38,7 @@ PACKAGES = (
 """Packages whose docstrings make up the corpus, where they are installed."""
 
 CLEANING = 2
-"""Raise when the cleaning changes, so that old caches are not read."""
+"""Increase when the cleaning changes, to invalidate old caches."""
 
 VALIDATION_SHARE = 0.05
 MIN_WORDS = 6
@@ -68,22 +69,19 @@ _SUBSTITUTIONS = [
 
 def installed_packages() -> dict[str, str]:
     """The packages of ``PACKAGES`` that are installed, with their versions."""
-    found = {}
+    versions = {}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def python_docs(packages: list[str], processes: int = 1) -> tuple[list[str], list[str]]:
-    """Documents (one a source file) for training and for validation; files are split by the hash of their
-    path.
+    """Documents (one a source file) for training and for validation, split by the hash of the file's path.
 
     Args:
         packages: names of importable packages.
-        processes: that parse the files.
+        processes: number of workers that parse the files.
     """
     files = []
     for package in packages:
@@ -93,20 +91,17 @@ def python_docs(packages: list[str], processes: int = 1) -> tuple[list[str], lis
             files += [(f"{package}/{path.relative_to(root).as_posix()}", path) for path in paths]
     paths = [path for _, path in files]
     prose: list[list[str]] = [[] for _ in paths]
-    # a thread for each process waits for it; every n-th file, as those of a package are alike in size
+    # one thread waits for each process; every n-th file, as files of one package are similar in size
     with ThreadPoolExecutor(processes) as threads:
-        found = threads.map(_parsed_elsewhere, (paths[start::processes] for start in range(processes)))
-        for start, each in enumerate(found):
-            prose[start::processes] = each
+        parsed = threads.map(_parse_in_process, (paths[start::processes] for start in range(processes)))
+        for start, paragraphs_of_files in enumerate(parsed):
+            prose[start::processes] = paragraphs_of_files
 
     train: list[str] = []
     validation: list[str] = []
     seen: set[bytes] = set()
     named = [(name, paragraphs) for (name, _), paragraphs in zip(files, prose, strict=True)]
-    for held_out, documents in (
-        (False, train),
-        (True, validation),
-    ):  # training first: it wins a shared paragraph
+    for held_out, documents in ((False, train), (True, validation)):  # a shared paragraph goes to training
         for name, paragraphs in named:
             if is_validation(name) == held_out and (fresh := list(_unseen(paragraphs, seen))):
                 documents.append("\n".join(fresh))
@@ -114,7 +109,7 @@ def python_docs(packages: list[str], processes: int = 1) -> tuple[list[str], lis
 
 
 def is_validation(name: str, share: float = VALIDATION_SHARE) -> bool:
-    """Whether the hash of a document's name, or of its text, holds it out.
+    """Whether a document is held out, by the hash of its name or text.
 
     Args:
         name: or text.
@@ -133,9 +128,9 @@ def _unseen(paragraphs: list[str], seen: set[bytes]) -> Iterator[str]:
             yield paragraph
 
 
-def _parsed_elsewhere(paths: Sequence[Path]) -> list[list[str]]:
-    """``file_paragraphs`` of files, in a process of its own."""
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # this file's folder is no place to import from
+def _parse_in_process(paths: Sequence[Path]) -> list[list[str]]:
+    """``file_paragraphs`` of files, in another process."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # do not import from this file's folder
     words = [sys.executable, __file__]
     done = subprocess.run(
         words, input=pickle.dumps(list(paths)), stdout=subprocess.PIPE, env=environment, check=True

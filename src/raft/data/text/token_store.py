@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from raft.data.cache import build_once, cache_directory, key_of
-from raft.data.text.corpora import Corpus, Split
+from raft.data.splits import TrainOrValidation
+from raft.data.text.corpora import Corpus
 from raft.data.text.encoding import encode_in_order, usable_cores
 from raft.data.text.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
 from raft.errors import InputError
-from raft.files import named_failures, save_pretrained, write_text
+from raft.files import save_pretrained, write_text, writing
 
 FORMAT = 1
 """Raise when the files' content changes, so that old ones are not read."""
 
-SPLITS: tuple[Split, Split] = ("train", "validation")
+SPLITS: tuple[TrainOrValidation, TrainOrValidation] = ("train", "validation")
 BATCH_CHARACTERS = 500_000
-"""Text that a process is given at once: what it holds is about a hundred times as much."""
+"""Text that a process encodes at once, in about a hundred times as much memory."""
 
 Progress = Callable[[int, int], None]
 
@@ -36,10 +37,10 @@ class TokenStore:
     """Sequences ``[CLS] … [SEP]``, memory-mapped.
 
     Attributes:
-        folder: where they lie.
+        folder: of the files.
         train: ``[N, L]``, uint16 where the vocabulary allows, else int32.
         validation: ``[M, L]``, of other documents.
-        documents: how many of them were read for each of the two.
+        documents: number of documents read for each split.
     """
 
     folder: Path
@@ -58,10 +59,10 @@ def tokenize_corpus(
     max_documents: int | None = None,
     progress: Progress | None = None,
 ) -> TokenStore:
-    """Tokenize a corpus into the cache, or find it there; memory does not grow with the corpus.
+    """Tokenize a corpus into the cache, or take it from there; memory does not grow with the corpus.
 
-    The result is found again by the corpus's content, the tokenizer and these settings. It does not depend on
-    the number of processes. Where several processes ask for it at once, one makes it and the others wait.
+    The cache key is the corpus's content, the tokenizer and these settings but ``processes``. Where several
+    processes ask for it at once, one makes it and the others wait.
 
     Args:
         corpus: from ``open_corpus``.
@@ -70,19 +71,19 @@ def tokenize_corpus(
         processes: that tokenize; as many as there are cores where it is None.
         max_sequences: of the training split, after which no more is read.
         max_documents: of the training split, after which no more is read.
-        progress: told, now and then, how many documents and tokens there are.
+        progress: called now and then with the numbers of documents and tokens so far.
 
     Raises:
         InputError: for settings that cannot work, a file that cannot be read, or a corpus that does not fill
             one sequence of either split.
     """
-    given = {
+    counts = {
         "length": length - 2,
         "processes": processes,
         "max_sequences": max_sequences,
         "max_documents": max_documents,
     }
-    for name, value in given.items():
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least {3 if name == 'length' else 1}, not {value}")
     fast = encoder(tokenizer)
@@ -104,16 +105,16 @@ def tokenize_corpus(
             for writer in writers.values():
                 files.enter_context(writer)
             for documents, tokens in encoded:
-                for writer, number, stream in zip(writers.values(), documents, tokens, strict=True):
-                    writer.add(number, stream)
+                for writer, count, stream in zip(writers.values(), documents, tokens, strict=True):
+                    writer.add(count, stream)
                 if progress is not None:
                     both = writers.values()
                     progress(sum(w.documents for w in both), sum(w.tokens for w in both))
                 if max_sequences is not None and writers["train"].sequences >= max_sequences:
                     break
         if max_sequences is not None:
-            writers["train"].cut(max_sequences)
-        _check(corpus.name, writers, length)
+            writers["train"].truncate(max_sequences)
+        _check_filled(corpus.name, writers, length)
         description = {
             "corpus": corpus.name,
             "dtype": dtype.str,
@@ -126,10 +127,10 @@ def tokenize_corpus(
 
 
 def open_store(folder: Path) -> TokenStore:
-    """Map what ``tokenize_corpus`` has made.
+    """Memory-map what ``tokenize_corpus`` has written.
 
     Raises:
-        InputError: where the files are not as they were written.
+        InputError: where the files have changed since.
     """
     try:
         description = json.loads((folder / "description.json").read_text(encoding="utf-8"))
@@ -146,7 +147,7 @@ def open_store(folder: Path) -> TokenStore:
 
 
 def corpus_tokenizer(corpus: Corpus, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """``train_tokenizer`` on the training documents, or what it made for the same corpus before.
+    """``train_tokenizer`` on the training documents, cached by the corpus's content.
 
     Args:
         corpus: from ``open_corpus``.
@@ -176,43 +177,43 @@ class _Writer:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with named_failures(self.path):
+        with writing(self.path):
             self.file.close()
 
     def add(self, documents: int, tokens: NDArray[Any]) -> None:
         rows = self.packer.add(tokens)
-        with named_failures(self.path):
+        with writing(self.path):
             self.file.write(rows.data)
         self.documents += documents
         self.tokens += len(tokens)
         self.sequences += len(rows)
 
-    def cut(self, most: int) -> None:
+    def truncate(self, count: int) -> None:
         """Keep no more than the first sequences of the closed file."""
-        if self.sequences > most:
-            self.sequences = most
-            os.truncate(self.path, most * (self.packer.body + 2) * self.packer.rest.itemsize)
+        if self.sequences > count:
+            self.sequences = count
+            os.truncate(self.path, count * (self.packer.body + 2) * self.packer.rest.itemsize)
 
 
 def _batches(
     corpus: Corpus, max_documents: int | None
 ) -> Iterator[tuple[tuple[int, ...], tuple[list[str], ...]]]:
-    """Documents of each split, in the order of ``SPLITS``, with their numbers."""
-    held: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    """Documents of each split, in the order of ``SPLITS``, after their counts."""
+    batch: dict[TrainOrValidation, list[str]] = {split: [] for split in SPLITS}
     characters = read = 0
-    for split, text in corpus.labelled():
-        held[split].append(text)
+    for split, text in corpus.split_documents():
+        batch[split].append(text)
         characters += len(text)
         read += split == "train"
         if characters >= BATCH_CHARACTERS or read == max_documents:
-            yield tuple(map(len, held.values())), tuple(held.values())
-            held, characters = {split: [] for split in SPLITS}, 0
+            yield tuple(map(len, batch.values())), tuple(batch.values())
+            batch, characters = {split: [] for split in SPLITS}, 0
         if read == max_documents:
             return
-    yield tuple(map(len, held.values())), tuple(held.values())
+    yield tuple(map(len, batch.values())), tuple(batch.values())
 
 
-def _check(name: str, writers: dict[Split, _Writer], length: int) -> None:
+def _check_filled(name: str, writers: dict[TrainOrValidation, _Writer], length: int) -> None:
     for split, writer in writers.items():
         if writer.sequences == 0:
             raise InputError(

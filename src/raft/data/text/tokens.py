@@ -1,4 +1,4 @@
-"""From text to tokens: a WordPiece vocabulary, and documents packed into sequences of one length."""
+"""Tokenizers, and documents packed into sequences of one length."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from raft.data.files import is_path
 from raft.data.text.encoding import encode
 from raft.errors import InputError, first_line
 from raft.hf.calibration import knows_words
@@ -20,7 +21,7 @@ from raft.hf.loading import NO_REMOTE_CODE
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
-"""Text that a vocabulary is trained on; more changes it little."""
+"""Characters that a vocabulary is trained on; more change it little."""
 
 BATCH = 256
 
@@ -28,8 +29,7 @@ BATCH = 256
 def train_tokenizer(
     documents: Iterable[str], vocab_size: int, max_length: int = 512
 ) -> PreTrainedTokenizerFast:
-    """Train a lower-cased WordPiece tokenizer, BERT's special tokens included, on the first 20 MB of the
-    text.
+    """Train a lower-cased WordPiece tokenizer with BERT's special tokens on the first 20 MB of text.
 
     Args:
         documents: texts; no more are read than are needed.
@@ -37,15 +37,15 @@ def train_tokenizer(
         max_length: ``model_max_length`` of the tokenizer.
 
     Raises:
-        InputError: for a vocabulary that has no room beside the special tokens.
+        InputError: for a vocabulary without room for more than the special tokens.
     """
     if vocab_size < 100:
         raise InputError(f"the vocabulary must have at least 100 tokens, not {vocab_size}")
     tokenizer = _untrained(models.WordPiece(unk_token="[UNK]"))
     documents = list(_first_characters(documents, TOKENIZER_CHARACTERS))
     alphabet = _alphabet(documents, tokenizer.normalizer, min(1000, vocab_size // 4))
-    # without these in the vocabulary beforehand, in this order, the trainer numbers the continuations anew
-    # in each run, and breaks ties between merges by those numbers
+    # without these in the vocabulary, in this order, the trainer numbers the continuations differently in
+    # each run, and breaks ties between merges by those numbers
     continuations = [f"##{character}" for character in alphabet]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
@@ -56,7 +56,7 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(documents, trainer)
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    # anew, as the continuations are ordinary tokens
+    # rebuilt, as the continuations are ordinary tokens
     tokenizer = _untrained(models.WordPiece(vocabulary, unk_token="[UNK]"))
     cls, sep = ((token, vocabulary[token]) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.BertProcessing(sep, cls)
@@ -84,8 +84,8 @@ def _alphabet(documents: Sequence[str], normalizer: normalizers.Normalizer, most
     """The most frequent characters of normalized text, in an order that does not depend on the run."""
     counts = Counter[str]()
     for document in documents:
-        codes, found = np.unique(np.array([document]).view(np.uint32), return_counts=True)
-        counts.update(dict(zip(map(chr, codes.tolist()), found.tolist(), strict=True)))
+        codes, frequencies = np.unique(np.array([document]).view(np.uint32), return_counts=True)
+        counts.update(dict(zip(map(chr, codes.tolist()), frequencies.tolist(), strict=True)))
     normalized = Counter[str]()
     for character, count in counts.items():
         for part in normalizer.normalize_str(character):
@@ -104,7 +104,7 @@ def _first_characters(documents: Iterable[str], limit: int) -> Iterator[str]:
 
 
 def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """A copy of the tokenizer's fast part that keeps every token: saved ones often truncate and pad."""
+    """A copy of the tokenizer's backend without truncation and padding, which saved ones often have."""
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
@@ -112,12 +112,12 @@ def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def id_range(tokenizer: PreTrainedTokenizerBase) -> int:
-    """One more than the largest token id: some vocabularies have gaps."""
+    """The largest token id plus one: some vocabularies have gaps."""
     return int(max(tokenizer.get_vocab().values())) + 1
 
 
 def token_dtype(tokenizer: PreTrainedTokenizerFast) -> np.dtype[Any]:
-    """uint16 where the vocabulary allows, else int32; little-endian, as files hold it."""
+    """uint16 where the vocabulary allows, else int32; little-endian, as in files."""
     return np.dtype("<u2" if id_range(tokenizer) <= 2**16 else "<i4")
 
 
@@ -135,7 +135,7 @@ class Packer:
         self.rest = np.zeros(0, dtype=token_dtype(tokenizer))
 
     def add(self, stream: NDArray[Any]) -> NDArray[Any]:
-        """The next ``[sequences, length]``; what does not fill a sequence is kept for the next call."""
+        """The next ``[sequences, length]``; an unfilled rest is kept for the next call."""
         stream = np.concatenate([self.rest, stream])
         count = len(stream) // self.body
         packed = np.empty((count, self.body + 2), dtype=self.rest.dtype)
@@ -172,9 +172,9 @@ def pack(
 def check_folder(name: str, what: str) -> None:
     """Raise ``InputError`` for a name that can only be a path, and is no folder; a hub name passes."""
     path = Path(name).expanduser()
-    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        problem = "it is a file, not a folder" if path.exists() else "the path does not exist"
-        raise InputError(f"no {what} at {name}: {problem}")
+    if not path.is_dir() and (path.exists() or is_path(name)):
+        reason = "it is a file, not a folder" if path.exists() else "the path does not exist"
+        raise InputError(f"no {what} at {name}: {reason}")
 
 
 def read_tokenizer(name: str) -> PreTrainedTokenizerBase:

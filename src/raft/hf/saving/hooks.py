@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from raft.files import replacing
+from raft.files import atomic_write
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
 from raft.hf.saving.blocks import LAYOUT, layout, sync_raf_config
@@ -96,7 +96,7 @@ def install() -> None:
     def to_marked_json_file(
         self: PreTrainedConfig, json_file_path: str | os.PathLike[str], use_diff: bool = True
     ) -> None:
-        with replacing(Path(json_file_path)) as file:
+        with atomic_write(Path(json_file_path)) as file:
             to_json_file(self, file, use_diff)
             config = json.loads(file.read_text(encoding="utf-8"))
             if mark(config):

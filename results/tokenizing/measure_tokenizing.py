@@ -1,11 +1,11 @@
-"""Tokenize a large corpus and read it in a training's order: how fast that is, and how much memory it takes.
+"""Time and memory of tokenizing a large corpus and reading it in a training's order.
 
-A corpus of any size is made of one parquet file, the halves of whose documents are joined anew in each round,
-so that none comes twice. It is written as parquet, jsonl and txt, compressed and not, and measured by another
-process than the one that wrote it:
+A corpus of any size is made of one parquet file, whose documents' halves are joined anew in each round, so
+that none comes twice. It is written as parquet, jsonl and txt, compressed and not, and measured by another
+process:
 
-    python scripts/measure_tokenizing.py write wikipedia/train.parquet CORPUS --gigabytes 5
-    python scripts/measure_tokenizing.py measure CORPUS --processes 2 --out results/tokenizing/results.json
+    python results/tokenizing/measure_tokenizing.py write wikipedia/train.parquet CORPUS --gigabytes 5
+    python results/tokenizing/measure_tokenizing.py measure CORPUS --processes 2 --out results.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -32,9 +32,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from raft.data.text.corpora import Corpus, Part, open_corpus
+from raft.data.text.corpora import Corpus, open_corpus
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.order import RandomOrder
+from raft.data.text.readers import Shard
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.experiments.results import machine
 
@@ -101,9 +102,9 @@ def _open(path: Path) -> IO[str]:
 
 
 class ChildMemory(threading.Thread):
-    """Watches the resident memory of this process's children.
+    """Tracks the resident memory of this process's children.
 
-    ``getrusage`` cannot tell: a child begins its count with the memory of the parent that it was forked from.
+    ``getrusage`` cannot: a child's count includes the memory of the parent that it was forked from.
 
     Attributes:
         largest: bytes of the one that had most.
@@ -146,16 +147,16 @@ class Counted:
 
     def __init__(self, corpus: Corpus) -> None:
         self.bytes = 0
-        parts = tuple(replace(part, texts=self._counted(part)) for part in corpus.parts)
-        self.corpus = replace(corpus, parts=parts)
+        train, validation = (tuple(map(self._counted, s)) for s in (corpus.train, corpus.validation))
+        self.corpus = replace(corpus, train=train, validation=validation)
 
-    def _counted(self, part: Part) -> Callable[[], Iterator[str]]:
+    def _counted(self, shard: Shard) -> Shard:
         def texts() -> Iterator[str]:
-            for text in part.texts():
+            for text in shard.texts():
                 self.bytes += len(text.encode())
                 yield text
 
-        return texts
+        return Shard(texts, shard.fingerprint)
 
 
 def resident() -> float:
@@ -183,14 +184,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     counted = Counted(corpus)
     tokens = 0
-    said = begun = time.perf_counter()
+    reported = begun = time.perf_counter()
 
-    def progress(documents: int, found: int) -> None:
-        nonlocal said, tokens
-        tokens = found
-        if time.perf_counter() - said > 60:
-            said = time.perf_counter()
-            rate = tokens / (said - begun)
+    def progress(documents: int, tokens_so_far: int) -> None:
+        nonlocal reported, tokens
+        tokens = tokens_so_far
+        if time.perf_counter() - reported > 60:
+            reported = time.perf_counter()
+            rate = tokens / (reported - begun)
             print(f"{tokens:,} tokens, {rate:,.0f} a second, {resident():,.0f} MiB", file=sys.stderr)
 
     # training a vocabulary takes memory that depends on its 20 MB of text, and not on the corpus
@@ -269,17 +270,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=arguments.corpus.resolve().parent, prefix="cache-") as cache:
         os.environ["RAFT_CACHE"] = cache
-        found = measure(arguments)
+        measured = measure(arguments)
     settings = {
         name: getattr(arguments, name) for name in ("processes", "length", "vocab_size", "batch_size")
     }
     options = " ".join(f"--{name} {value}" for name, value in settings.items() if value is not None)
     label = arguments.label or arguments.corpus
     results = {
-        "command": f"python scripts/measure_tokenizing.py measure {label} {options}",
+        "command": f"python results/tokenizing/measure_tokenizing.py measure {label} {options}",
         "settings": settings,
         "machine": machine(),
-        **found,
+        **measured,
     }
     text = json.dumps(results, indent=2) + "\n"
     print(text, end="")

@@ -1,6 +1,6 @@
-"""One fine-tuning without this library: what `scripts/measure_grid_time.py` holds grids against.
+"""One fine-tuning without this library, for comparison by `measure_grid_time.py`.
 
-python scripts/plain_finetuning.py RUN.json
+python results/cpu-grid-time/plain_finetuning.py RUN.json
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def main() -> None:
     run = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(run["model"])
 
-    def encoded(part: str) -> list[dict[str, Any]]:
-        found = []
-        for first, second, label in run[part]:
+    def encode(split: str) -> list[dict[str, Any]]:
+        rows = []
+        for first, second, label in run[split]:
             row = tokenizer(first, second, truncation=True, max_length=run["max_length"])
-            found.append({**row, "labels": label})
-        return found
+            rows.append({**row, "labels": label})
+        return rows
 
-    def score(found: EvalPrediction) -> dict[str, float]:
-        logits: Any = found.predictions
+    def score(output: EvalPrediction) -> dict[str, float]:
+        logits: Any = output.predictions
         if run["labels"] == 1:
-            return {"points": float(np.corrcoef(logits[:, 0], found.label_ids)[0, 1])}
-        return {"points": float((logits.argmax(axis=1) == found.label_ids).mean())}
+            return {"points": float(np.corrcoef(logits[:, 0], output.label_ids)[0, 1])}
+        return {"points": float((logits.argmax(axis=1) == output.label_ids).mean())}
 
     model = AutoModelForSequenceClassification.from_pretrained(run["model"], num_labels=run["labels"])
     with tempfile.TemporaryDirectory() as folder:
@@ -60,13 +60,13 @@ def main() -> None:
             model,
             arguments,
             DataCollatorWithPadding(tokenizer),
-            train_dataset=encoded("train"),  # a list is enough
-            eval_dataset=encoded("validation"),
+            train_dataset=encode("train"),  # a list is enough
+            eval_dataset=encode("validation"),
             compute_metrics=score,
         )
         trainer.train()
-        found = trainer.predict(encoded("test"))  # type: ignore[arg-type]
-    print((found.metrics or {})["test_points"])
+        output = trainer.predict(encode("test"))  # type: ignore[arg-type]
+    print((output.metrics or {})["test_points"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measure the share of a pretraining that watching its RAFs takes; writes results/callback/results.json.
+"""Measure the share of a pretraining that the callback takes; writes results.json.
 
-python scripts/measure_callback.py --corpus WIKIPEDIA
+python results/callback/measure_callback.py --corpus WIKIPEDIA
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import read_text, run
 from raft.training.arguments import RaftTrainingArguments
 
-ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent
+RECIPE = FOLDER.parents[1] / "recipes" / "pretrain" / "cpu-15min.yaml"
 EVENTS = ("on_train_begin", "on_step_end", "on_train_end")
 
 
 class Timed(TrainerCallback):
-    """Passes events on to a callback, and adds up what it takes."""
+    """Passes events on to a callback, and adds up the time they take."""
 
     def __init__(self, inner: TrainerCallback) -> None:
         self.inner, self.seconds, self.calls = inner, 0.0, 0
@@ -44,16 +45,16 @@ for name in EVENTS:
 
 
 def main() -> None:
-    """Pretrain for some minutes with a tracker, and tell."""
+    """Pretrain for some minutes with a tracker."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--steps", type=int, default=4000)
-    given = parser.parse_args()
+    options = parser.parse_args()
     quieten()
     with tempfile.TemporaryDirectory() as folder:
         words = [
-            "--config", str(ROOT / "recipes" / "pretrain" / "cpu-15min.yaml"), "--corpus", given.corpus,
-            "--max_steps", str(given.steps), "--eval_strategy", "no", "--save_strategy", "no",
+            "--config", str(RECIPE), "--corpus", options.corpus,
+            "--max_steps", str(options.steps), "--eval_strategy", "no", "--save_strategy", "no",
             "--output_dir", folder, "--report_to", "tensorboard", "--disable_tqdm", "true",
         ]  # fmt: skip
         kinds = (PretrainingRecipe, RaftTrainingArguments)
@@ -62,8 +63,8 @@ def main() -> None:
         begun = time.perf_counter()
         result = run(recipe, arguments, read_text(recipe), [timed])
         all_seconds = time.perf_counter() - begun
-    found = {
-        "command": f"python scripts/measure_callback.py --corpus WIKIPEDIA --steps {given.steps}",
+    results = {
+        "command": f"python results/callback/measure_callback.py --corpus WIKIPEDIA --steps {options.steps}",
         "steps": result.steps,
         "every": recipe.snapshot_steps,
         "training_seconds": result.seconds,
@@ -73,10 +74,8 @@ def main() -> None:
         "milliseconds_a_step": 1000 * timed.seconds / result.steps,
         **machine(),
     }
-    place = ROOT / "results" / "callback"
-    place.mkdir(exist_ok=True)
-    (place / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

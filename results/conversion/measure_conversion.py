@@ -1,10 +1,10 @@
-"""Convert real pretrained weights in several ways, and measure what is left of the token embeddings.
+"""Convert real pretrained weights in several ways, and compare the token embeddings with the original's.
 
-    python scripts/measure_conversion.py --model MODEL --glue_dir GLUE
+    python results/conversion/measure_conversion.py --model MODEL --glue_dir GLUE
 
-takes some minutes and writes ``results/conversion/`` and ``docs/figures/conversion.png``. ``MODEL`` is a
-folder or hub name of a BERT-like encoder; ``GLUE`` holds ``<TASK>/train.tsv`` and ``dev.tsv`` in the official
-layout.
+takes some minutes and writes ``results.json``, ``results.csv`` and ``docs/figures/conversion.png``. ``MODEL``
+is a folder or hub name of a BERT-like encoder; ``GLUE`` holds ``<TASK>/train.tsv`` and ``dev.tsv`` in the
+official layout.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.experiments.results import machine
 from raft.hf.conversion import replace_activations
 
-ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent
+FIGURE = FOLDER.parents[1] / "docs" / "figures" / "conversion.png"
 COLUMNS = {"CoLA": 3, "MRPC": 3, "RTE": 1, "SST-2": 0}
 """Column of the first sentence; CoLA's files have no header."""
-CALIBRATION_SENTENCES, JUDGED_SENTENCES = 64, 200
-JUDGES = ("RTE", "CoLA")
+CALIBRATION_SENTENCES, EVAL_SENTENCES = 64, 200
+EVAL_TASKS = ("RTE", "CoLA")
 INTERVALS = ((-3.0, 3.0), (-5.0, 5.0), (-10.0, 10.0))
 
 
 @dataclass(frozen=True)
 class Row:
-    """How near a converted model's token embeddings are to those of the original.
+    """Similarity of a converted model's token embeddings to those of the original.
 
     Attributes:
-        conversion: what was done.
+        conversion: its kind.
         degrees: of the RAFs.
         calibrated_on: the task whose training sentences were read; empty without calibration.
         judged_on: the task whose development sentences were compared.
-        tokens: how many, padding left out.
-        mean_cosine: of last hidden states, RAFT beside original.
+        tokens: their number, without padding.
+        mean_cosine: of last hidden states, RAFT and original.
         min_cosine: that of the worst token.
         max_difference: largest absolute difference of any number.
     """
@@ -97,16 +98,16 @@ def conversions(name: str, glue: Path) -> Iterator[tuple[str, str, str, PreTrain
 
 
 def measure(name: str, glue: Path) -> list[Row]:
-    """All conversions on all judging tasks."""
+    """All conversions on all evaluation tasks."""
     tokenizer = AutoTokenizer.from_pretrained(name)
-    texts = {task: sentences(glue, task, "dev", JUDGED_SENTENCES) for task in JUDGES}
+    texts = {task: sentences(glue, task, "dev", EVAL_SENTENCES) for task in EVAL_TASKS}
     original = AutoModel.from_pretrained(name)
-    expected = {task: embeddings(original, tokenizer, texts[task]) for task in JUDGES}
+    expected = {task: embeddings(original, tokenizer, texts[task]) for task in EVAL_TASKS}
     rows = []
     for conversion, degrees, calibrated_on, model in conversions(name, glue):
-        for task in JUDGES:
-            found = embeddings(model, tokenizer, texts[task])
-            cosine = torch.cosine_similarity(found, expected[task], dim=-1)
+        for task in EVAL_TASKS:
+            converted = embeddings(model, tokenizer, texts[task])
+            cosine = torch.cosine_similarity(converted, expected[task], dim=-1)
             rows.append(
                 Row(
                     conversion,
@@ -116,21 +117,21 @@ def measure(name: str, glue: Path) -> list[Row]:
                     len(cosine),
                     cosine.mean().item(),
                     cosine.min().item(),
-                    (found - expected[task]).abs().max().item(),
+                    (converted - expected[task]).abs().max().item(),
                 )
             )
             print(rows[-1], flush=True)
     return rows
 
 
-def figure(rows: Sequence[Row], judge: str) -> Figure:
+def draw_figure(rows: Sequence[Row], task: str) -> Figure:
     """Distance 1 − cosine of the mean and of the worst token, one line a conversion."""
-    shown = [row for row in rows if row.judged_on == judge and row.calibrated_on in ("", "SST-2")]
+    shown = [row for row in rows if row.judged_on == task and row.calibrated_on in ("", "SST-2")]
     shown = [row for row in shown if row.max_difference > 0][::-1]
     with mpl.rc_context(STYLE):
-        drawn = Figure(figsize=(6.6, 0.9 + 0.36 * len(shown)), layout="constrained", facecolor="white")
-        FigureCanvasAgg(drawn)
-        axes = drawn.add_subplot()
+        figure = Figure(figsize=(6.6, 0.9 + 0.36 * len(shown)), layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
         for height, row in enumerate(shown):
             colour = RAFT_COLOUR if row.calibrated_on else FAFT_COLOUR
             mean, worst = 1 - row.mean_cosine, 1 - row.min_cosine
@@ -146,7 +147,7 @@ def figure(rows: Sequence[Row], judge: str) -> Figure:
         axes.set_xlabel(
             "1 − cosine to the original token embedding\ndot: mean, with its cosine; bar: worst token"
         )
-    return drawn
+    return figure
 
 
 def main() -> None:
@@ -158,23 +159,19 @@ def main() -> None:
     arguments = parser.parse_args()
     label = arguments.label or arguments.model
     rows = measure(arguments.model, arguments.glue_dir)
-    folder = ROOT / "results" / "conversion"
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = {
-        "command": f"python scripts/measure_conversion.py --model {label} --glue_dir GLUE",
+    results = {
+        "command": f"python results/conversion/measure_conversion.py --model {label} --glue_dir GLUE",
         "settings": {
             "model": label,
             "calibration_sentences": CALIBRATION_SENTENCES,
-            "judged_sentences": JUDGED_SENTENCES,
+            "judged_sentences": EVAL_SENTENCES,
         },
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
     }
-    (folder / "results.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    pd.DataFrame([asdict(row) for row in rows]).to_csv(folder / "results.csv", index=False)
-    target = ROOT / "docs" / "figures" / "conversion.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure(rows, JUDGES[0]).savefig(target, dpi=160)
+    (FOLDER / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    pd.DataFrame([asdict(row) for row in rows]).to_csv(FOLDER / "results.csv", index=False)
+    draw_figure(rows, EVAL_TASKS[0]).savefig(FIGURE, dpi=160)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
-from raft.data.tasks.subsets import draw, draw_indices, select
+from raft.data.tasks.sampling import sample_rows, sample_split, sample_train
 from raft.data.tasks.task import Example, Task
 from raft.errors import InputError
 
@@ -30,21 +30,21 @@ def task(size: int = 400, validation: int | None = 200, **values: Any) -> Task:
 
 def test_draws_are_those_of_the_results_in_this_repository() -> None:
     examples = [Example(str(i), None, i % 2) for i in range(400)]
-    assert [e.first for e in draw(examples, 5, 2022)] == ["378", "279", "65", "305", "175"]
-    assert [e.first for e in draw(examples, 5, 1)] == ["299", "145", "237", "11", "99"]
+    assert [e.first for e in sample_train(examples, 5, 2022)] == ["378", "279", "65", "305", "175"]
+    assert [e.first for e in sample_train(examples, 5, 1)] == ["299", "145", "237", "11", "99"]
 
 
 @pytest.mark.parametrize("stratified", [False, True])
 def test_the_papers_split_holds_a_quarter_of_the_training_set_out(stratified: bool) -> None:
     whole, train, validation = task(), set(), set()
     for seed in range(60):
-        found = select(whole, seed, 100, stratified=stratified)
+        found = sample_split(whole, seed, 100, stratified=stratified)
         assert len(set(found.train_rows)) == len(set(found.validation_rows)) == 100
         assert found.train == [whole.train[i] for i in found.train_rows]
         assert found.validation == [whole.train[i] for i in found.validation_rows]
         train |= set(found.train_rows)
         validation |= set(found.validation_rows)
-    everything = select(whole, 0)
+    everything = sample_split(whole, 0)
     assert (len(train), len(validation)) == (300, 100)
     assert not train & validation
     assert (set(everything.train_rows), set(everything.validation_rows)) == (train, validation)
@@ -52,14 +52,14 @@ def test_the_papers_split_holds_a_quarter_of_the_training_set_out(stratified: bo
 
 
 def test_few_examples_are_those_of_draw() -> None:
-    assert select(task(), 2022, 100).train == draw(task().train, 100, 2022)
+    assert sample_split(task(), 2022, 100).train == sample_train(task().train, 100, 2022)
 
 
 def test_the_official_split_takes_both_sets_as_they_are() -> None:
-    everything = select(task(), 3, split="official")
+    everything = sample_split(task(), 3, split="official")
     assert (everything.train, everything.validation) == (task().train, task().validation)
     assert everything.train_rows == list(range(400))
-    few = select(task(), 3, 100, split="official")
+    few = sample_split(task(), 3, 100, split="official")
     assert few.validation_part == "validation"
     held_out = pool(200, "v")
     assert few.validation == [held_out[i] for i in few.validation_rows]
@@ -69,11 +69,11 @@ def test_the_official_split_takes_both_sets_as_they_are() -> None:
 
 def test_rows_are_those_of_the_file() -> None:
     rows = [2 * i + 1 for i in range(400)]
-    found, plain = select(task(train_rows=rows), 5, 20), select(task(), 5, 20)
+    found, plain = sample_split(task(train_rows=rows), 5, 20), sample_split(task(), 5, 20)
     assert found.train == plain.train
     assert found.train_rows == [2 * i + 1 for i in plain.train_rows]
     assert found.validation_rows == [2 * i + 1 for i in plain.validation_rows]
-    official = select(task(train_rows=rows), 5, 20, split="official")
+    official = sample_split(task(train_rows=rows), 5, 20, split="official")
     assert set(official.train_rows) <= set(rows)
     assert max(official.validation_rows) < 200
     assert json.loads(json.dumps(official.record())) == {
@@ -85,7 +85,7 @@ def test_rows_are_those_of_the_file() -> None:
 
 @pytest.mark.parametrize("split", ["paper", "official"])
 def test_draws_differ_by_seed_and_repeat(split: Any) -> None:
-    one, again, other = (select(task(), seed, 50, split) for seed in (1, 1, 2))
+    one, again, other = (sample_split(task(), seed, 50, split) for seed in (1, 1, 2))
     assert one == again
     assert one.train != other.train
     assert one.validation != other.validation
@@ -93,14 +93,14 @@ def test_draws_differ_by_seed_and_repeat(split: Any) -> None:
 
 def test_both_parts_are_drawn_by_themselves() -> None:
     for stratified in (False, True):
-        found = select(task(size=200), 3, 50, "official", stratified)  # of 200 each
+        found = sample_split(task(size=200), 3, 50, "official", stratified)  # of 200 each
         assert found.train_rows != found.validation_rows
         # of independent draws of a quarter about a quarter is common
         assert len({*found.train_rows} & {*found.validation_rows}) < 25
 
 
 def test_validation_is_all_there_is_where_that_is_less() -> None:
-    found = select(task(), 1, 300)
+    found = sample_split(task(), 1, 300)
     assert (len(found.train), len(found.validation)) == (300, 100)
 
 
@@ -109,8 +109,8 @@ def test_validation_is_all_there_is_where_that_is_less() -> None:
 def test_stratified_draws_have_each_class_by_its_share(count: int, seed: int, share: float) -> None:
     examples = pool(400, shares=(share, (1 - share) / 3, 2 * (1 - share) / 3))
     three = Task("three", "accuracy", examples, [], ("a", "b", "c"))
-    whole = Counter(e.label for e in select(three, 0).train)
-    found = select(three, seed, count, stratified=True)
+    whole = Counter(e.label for e in sample_split(three, 0).train)
+    found = sample_split(three, seed, count, stratified=True)
     assert len(set(found.train_rows)) == count
     drawn = Counter(e.label for e in found.train)
     assert all(abs(drawn[label] - count * whole[label] / 300) < 1 for label in whole)
@@ -119,9 +119,9 @@ def test_stratified_draws_have_each_class_by_its_share(count: int, seed: int, sh
 def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
     examples = [Example(str(i), None, i / 100) for i in np.random.default_rng(0).permutation(400)]
     regression = Task("r", "pearson_and_spearman", examples, [], None)
-    whole = sorted(e.label for e in select(regression, 0).train)
+    whole = sorted(e.label for e in sample_split(regression, 0).train)
     for seed in range(20):
-        drawn = sorted(e.label for e in select(regression, seed, 50, stratified=True).train)
+        drawn = sorted(e.label for e in sample_split(regression, seed, 50, stratified=True).train)
         fifths = np.searchsorted(drawn, [whole[60 * i] for i in range(1, 5)])
         assert fifths.tolist() == [10, 20, 30, 40]
 
@@ -137,39 +137,39 @@ def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
 )
 def test_what_cannot_be_drawn_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        select(task(), 1, **values)
+        sample_split(task(), 1, **values)
 
 
 def test_questions_are_drawn_as_examples_are() -> None:
-    train, validation = draw_indices(400, 50, 2022)
-    few = select(task(), 2022, 50)
+    train, validation = sample_rows(400, 50, 2022)
+    few = sample_split(task(), 2022, 50)
     assert (train.tolist(), validation.tolist()) == (few.train_rows, few.validation_rows)
-    everything, whole = draw_indices(400, None, 1), select(task(), 2)
+    everything, whole = sample_rows(400, None, 1), sample_split(task(), 2)
     assert [part.tolist() for part in everything] == [whole.train_rows, whole.validation_rows]
-    assert [len(part) for part in draw_indices(400, 300, 1)] == [300, 100]
+    assert [len(part) for part in sample_rows(400, 300, 1)] == [300, 100]
     for count, message in ((301, "301 training examples .* has 300 to draw from"), (0, "above zero")):
         with pytest.raises(InputError, match=message):
-            draw_indices(400, count, 1)
+            sample_rows(400, count, 1)
 
 
 def test_what_has_nothing_to_choose_from_is_refused() -> None:
     with pytest.raises(InputError, match="some has no validation set of its own; use --split paper"):
-        select(task(validation=None), 1, split="official")
+        sample_split(task(validation=None), 1, split="official")
     with pytest.raises(InputError, match="some has no training examples"):
-        select(task(size=0), 1)
+        sample_split(task(size=0), 1)
     with pytest.raises(InputError, match="some has no examples to choose checkpoints by"):
-        select(task(validation=0), 1, split="official")
+        sample_split(task(validation=0), 1, split="official")
 
 
 def test_the_papers_sizes_on_the_official_files(shared_data: Path) -> None:
     sizes = {"cola": (6413, 2138), "mrpc": (2751, 917), "rte": (1867, 623), "stsb": (4311, 1438)}
     for name, (train, validation) in sizes.items():
         glue = load_glue(shared_data / "glue", name)
-        everything = select(glue, 2022)
+        everything = sample_split(glue, 2022)
         assert (len(everything.train), len(everything.validation)) == (train, validation)
         assert len(set(everything.train_rows) | set(everything.validation_rows)) == train + validation
         for stratified in (False, True):
-            few = select(glue, 2022, 300, stratified=stratified)
+            few = sample_split(glue, 2022, 300, stratified=stratified)
             assert (len(few.train), len(few.validation)) == (300, 300)
             assert set(few.train_rows) <= set(everything.train_rows)
             assert set(few.validation_rows) <= set(everything.validation_rows)

@@ -1,9 +1,9 @@
-"""Reckon what the paper's pretraining costs on 1 to 512 GPUs, and write the tables of ``docs/scaling.md``.
+"""Estimate the cost of the paper's pretraining on 1 to 512 GPUs, and write the tables of ``docs/scaling.md``.
 
-    python scripts/tabulate_costs.py
+    python results/scaling/tabulate_costs.py
 
-takes half a minute: the bytes that a backward pass needs are counted on a real forward pass. What is assumed
-of the machines stands at the top; change it and run the script again for others.
+takes half a minute: activation memory is counted on a real forward pass. The assumptions about the machines
+stand at the top; change them and run the script again for others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from torch import Tensor
 from raft.hf import rationals
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "scaling.md"
-CSV = ROOT / "results" / "scaling" / "costs.csv"
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
+CSV = Path(__file__).with_name("costs.csv")
 
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 PEAK = 790e12  # FLOP/s of dense bfloat16 products, measured on an H100
@@ -50,8 +49,8 @@ class Model:
         name: for the table.
         hidden: channels.
         layers: of the encoder.
-        parameters: all of them, in number.
-        activation_bytes: that a token's forward pass keeps for the backward pass, under bfloat16 autocast.
+        parameters: their number.
+        activation_bytes: kept for the backward pass, a token, under bfloat16 autocast.
     """
 
     name: str
@@ -74,8 +73,8 @@ class Model:
         return (4 + 4 + 8 + 2) * self.parameters
 
 
-def measured(name: str, hidden: int, layers: int, activation: str) -> Model:
-    """A model, with the bytes counted that autograd keeps of one forward pass of 4 sequences."""
+def measure(name: str, hidden: int, layers: int, activation: str) -> Model:
+    """A model, with the bytes that autograd keeps of a forward pass of 4 sequences."""
     config = RaftBertConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden,
@@ -105,8 +104,8 @@ def measured(name: str, hidden: int, layers: int, activation: str) -> Model:
     return Model(name, hidden, layers, model.num_parameters(), sum(kept.values()) / ids.numel())
 
 
-def fill(tokens: int, hidden: int) -> float:
-    """Share of the processors that the narrowest product, ``[tokens, hidden]``, gives work to."""
+def occupancy(tokens: int, hidden: int) -> float:
+    """Share of the processors that the narrowest product, ``[tokens, hidden]``, occupies."""
     return min(1.0, math.ceil(tokens / TILE) * math.ceil(hidden / TILE) / PROCESSORS)
 
 
@@ -116,7 +115,7 @@ def cost(model: Model, gpus: int) -> dict[str, float | int | str]:
     at_once = sequences
     while at_once > 1 and model.state_bytes + at_once * LENGTH * model.activation_bytes > MEMORY:
         at_once //= 2
-    rate = PEAK * UTILISATION * fill(at_once * LENGTH, model.hidden)
+    rate = PEAK * UTILISATION * occupancy(at_once * LENGTH, model.hidden)
     compute = sequences * LENGTH * model.flops_per_token / rate
     bandwidth = IN_NODE if gpus <= GPUS_OF_A_NODE else ACROSS
     reduce = 2 * (gpus - 1) / gpus * 4 * model.parameters / bandwidth
@@ -172,22 +171,22 @@ def cost_table(rows: list[dict[str, float | int | str]]) -> str:
     return "\n".join(lines)
 
 
-def put(page: str, name: str, table: str) -> str:
+def replace_table(page: str, name: str, table: str) -> str:
     """The page with a new table between its two marks."""
     pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
     assert re.search(pattern, page, re.DOTALL), name
-    return re.sub(pattern, lambda found: found[1] + table + found[2], page, flags=re.DOTALL)
+    return re.sub(pattern, lambda match: match[1] + table + match[2], page, flags=re.DOTALL)
 
 
 def main() -> None:
-    """Count, reckon, write."""
-    models = [measured(name, *sizes, "raf") for name, sizes in MODELS.items()]
-    twins = [measured(name, *sizes, "gelu") for name, sizes in MODELS.items()]
+    """Count, estimate, write."""
+    models = [measure(name, *sizes, "raf") for name, sizes in MODELS.items()]
+    twins = [measure(name, *sizes, "gelu") for name, sizes in MODELS.items()]
     rows = [cost(model, gpus) for model in models for gpus in GPUS]
-    CSV.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(CSV, index=False, float_format="%.12g")
     page = PAGE.read_text(encoding="utf-8")
-    page = put(put(page, "models", model_table(models, twins)), "costs", cost_table(rows))
+    page = replace_table(page, "models", model_table(models, twins))
+    page = replace_table(page, "costs", cost_table(rows))
     PAGE.write_text(page, encoding="utf-8")
 
 

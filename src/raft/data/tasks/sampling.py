@@ -1,4 +1,4 @@
-"""What a run trains on and chooses its checkpoints by: the same for every model that is compared."""
+"""Which examples a run trains and validates on: the same for every model that is compared."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SPLIT_SEED = 96
 TRAIN_SHARE = 0.75
 SCORE_STRATA = 5
 
-Split = Literal["paper", "official"]
+SplitSource = Literal["paper", "official"]
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Subset:
+class SampledSplit:
     """The examples of one run.
 
     Attributes:
         train: to train on.
         validation: to choose checkpoints by.
-        train_rows: rows, from 0, of the original training file that ``train`` stands in, in this order.
+        train_rows: rows of ``train`` in the original training file, from 0, in the same order.
         validation_rows: the same of ``validation``.
         validation_part: the original file that ``validation`` comes from.
     """
@@ -39,7 +39,7 @@ class Subset:
     validation_part: Literal["train", "validation"]
 
     def record(self) -> dict[str, Any]:
-        """The rows as JSON can hold them, for a run's folder."""
+        """The rows as a JSON object, for a run's folder."""
         return {
             "train_rows": self.train_rows,
             "validation_part": self.validation_part,
@@ -47,36 +47,36 @@ class Subset:
         }
 
 
-def select(
+def sample_split(
     task: Task,
     seed: int,
     train_examples: int | Literal["all"] = "all",
-    split: Split = "paper",
+    split: SplitSource = "paper",
     stratified: bool = False,
-) -> Subset:
-    """Choose the examples of a run. They depend on the task and these arguments alone.
+) -> SampledSplit:
+    """Sample the examples of a run; a function of the task and these arguments alone.
 
-    * ``paper``: the training set is shuffled once (seed 96); its first 75 % are to train on, the rest is to
-      choose checkpoints by. The task's own validation set is not used.
-    * ``official``: the training set is to train on, the task's validation set to choose checkpoints by.
+    * ``paper``: the training set is shuffled once (seed 96); the first 75 % are for training, the rest for
+      choosing checkpoints. The task's own validation set is not used.
+    * ``official``: the training set is for training, the task's validation set for choosing checkpoints.
 
-    Where fewer than all are wanted, they are drawn by the run's seed, and as many for validation, or all that
-    there are where those are fewer.
+    With ``train_examples``, that many are drawn for training, and as many for validation, or all where there
+    are fewer.
 
     Args:
         task: pool and validation set.
         seed: of the draws.
         train_examples: how many to train on.
         split: what is drawn from.
-        stratified: draw each class, or of a regression each fifth of the scores, by its share of the pool.
+        stratified: keep the share of each class, or of each fifth of a regression's scores.
 
     Raises:
-        InputError: where more are asked for than there are, or there is no validation set.
+        InputError: where there are too few examples, or no validation set.
 
     Source: Fang et al. 2023, section 4.2 and the official scripts.
     """
     if split == "paper":
-        train, validation = _paper_parts(len(task.train))
+        train, validation = _paper_split(len(task.train))
         held_out: Sequence[Example] = task.train
     elif split == "official":
         if task.validation is None:
@@ -89,24 +89,24 @@ def select(
         raise InputError(f"{task.name} has no training examples")
     if train_examples != "all":
         _check_count(train_examples, len(train))
-        choose = _stratified if stratified else _plain
-        train = choose(task.train, train, train_examples, np.random.default_rng(seed))
-        fitting = min(train_examples, len(validation))
-        validation = choose(held_out, validation, fitting, np.random.default_rng([seed, 1]))
+        sample = _stratified if stratified else _uniform
+        train = sample(task.train, train, train_examples, np.random.default_rng(seed))
+        count = min(train_examples, len(validation))
+        validation = sample(held_out, validation, count, np.random.default_rng([seed, 1]))
     if not len(validation):
         raise InputError(f"{task.name} has no examples to choose checkpoints by; use a larger training set")
-    within_train = split == "paper"
-    return Subset(
+    is_of_train = split == "paper"
+    return SampledSplit(
         [task.train[i] for i in train],
         [held_out[i] for i in validation],
         _rows(task, train),
-        _rows(task, validation) if within_train else validation.tolist(),
-        "train" if within_train else "validation",
+        _rows(task, validation) if is_of_train else validation.tolist(),
+        "train" if is_of_train else "validation",
     )
 
 
-def draw(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """The training examples of ``select`` by the paper's split, from a pool alone.
+def sample_train(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Sample the training examples of ``sample_split`` by the paper's split, from a pool alone.
 
     Args:
         pool: a task's training set.
@@ -116,13 +116,13 @@ def draw(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
     Raises:
         InputError: where three quarters of the pool are fewer than ``count``.
     """
-    usable, _ = _paper_parts(len(pool))
+    usable, _ = _paper_split(len(pool))
     _check_count(count, len(usable))
-    return [pool[i] for i in _plain(pool, usable, count, np.random.default_rng(seed))]
+    return [pool[i] for i in _uniform(pool, usable, count, np.random.default_rng(seed))]
 
 
-def draw_indices(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
-    """The rows of ``select`` by the paper's split, of anything that has no classes.
+def sample_rows(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
+    """Sample the rows of ``sample_split`` by the paper's split, of data without classes.
 
     Args:
         size: of the training set.
@@ -135,19 +135,18 @@ def draw_indices(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
     Raises:
         InputError: where three quarters of the set are fewer than ``count``, or ``count`` is not above 0.
     """
-    train, validation = _paper_parts(size)
+    train, validation = _paper_split(size)
     if count is None:
         return train, validation
     _check_count(count, len(train))
-    random = np.random.default_rng(seed)
-    fitting = min(count, len(validation))
+    held_out = min(count, len(validation))
     return (
-        random.choice(train, size=count, replace=False),
-        np.random.default_rng([seed, 1]).choice(validation, size=fitting, replace=False),
+        np.random.default_rng(seed).choice(train, size=count, replace=False),
+        np.random.default_rng([seed, 1]).choice(validation, size=held_out, replace=False),
     )
 
 
-def _paper_parts(size: int) -> tuple[Rows, Rows]:
+def _paper_split(size: int) -> tuple[Rows, Rows]:
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(size)
     border = int(TRAIN_SHARE * size)
     return shuffled[:border], shuffled[border:]
@@ -162,25 +161,24 @@ def _check_count(count: int, available: int) -> None:
         )
 
 
-def _plain(pool: Sequence[Example], usable: Rows, count: int, random: np.random.Generator) -> Rows:
+def _uniform(pool: Sequence[Example], usable: Rows, count: int, random: np.random.Generator) -> Rows:
     return random.choice(usable, size=count, replace=False)
 
 
 def _stratified(pool: Sequence[Example], usable: Rows, count: int, random: np.random.Generator) -> Rows:
-    """As many of each stratum as its share says; what rounding leaves goes to the largest remainders."""
+    """Each stratum by its share; what rounding leaves goes to the largest remainders."""
     labels = np.array([pool[i].label for i in usable])
     if labels.dtype.kind == "f":
         labels = np.digitize(labels, np.quantile(labels, np.arange(1, SCORE_STRATA) / SCORE_STRATA))
     strata = [usable[labels == label] for label in np.unique(labels)]
     exact = np.array([len(stratum) for stratum in strata]) * count / len(usable)
     counts = np.floor(exact).astype(int)
-    largest = np.argsort(counts - exact, kind="stable")[: count - counts.sum()]
-    counts[largest] += 1
-    chosen = [
+    counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
+    samples = [
         random.choice(stratum, size=n, replace=False) for stratum, n in zip(strata, counts, strict=True)
     ]
-    return random.permutation(np.concatenate(chosen))
+    return random.permutation(np.concatenate(samples))
 
 
-def _rows(task: Task, places: Rows) -> list[int]:
-    return [int(i if task.train_rows is None else task.train_rows[i]) for i in places]
+def _rows(task: Task, indices: Rows) -> list[int]:
+    return [int(i if task.train_rows is None else task.train_rows[i]) for i in indices]

@@ -1,10 +1,9 @@
-"""Time a grid of fine-tunings beside as many runs of a plain script with ``transformers.Trainer``.
+"""Time a grid of fine-tunings and as many runs of a plain script with ``transformers.Trainer``.
 
-python scripts/measure_grid_time.py --model MINILM --data_dir GLUE --out results/cpu-grid-time
+python results/cpu-grid-time/measure_grid_time.py --model MINILM --data_dir GLUE --out results/cpu-grid-time
 
-What a user waits for: whole commands, from the shell and back. The plain script runs once a cell, with
-torch's own number of threads; `raft grid` runs once, with as many processes as there are cores, of one thread
-each. Both get the same examples and options, bfloat16 too.
+Whole commands are timed. The plain script runs once a cell, with torch's own number of threads; `raft grid`
+runs once, with a process of one thread a core. Both get the same examples and options, bfloat16 too.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from raft.data.tasks.subsets import select
+from raft.data.tasks.sampling import sample_split
 from raft.experiments.comparison import SEEDS
 from raft.experiments.results import machine
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import Sources
 
-ROOT = Path(__file__).parents[1]
+SCRIPT = Path(__file__).with_name("plain_finetuning.py")
 ARGUMENTS = {
     "num_train_epochs": 10,
     "per_device_train_batch_size": 32,
@@ -92,15 +91,15 @@ def main() -> None:
 
 
 def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
-    """What the plain script reads: one file a cell, with the very examples of the grid's."""
+    """Write the plain script's input: one file a cell, with the same examples as the grid's."""
     sources = Sources()
-    for name in arguments.tasks:
-        task = sources.task(FinetuningRecipe(task=name, data_dir=arguments.data_dir))
+    for task_name in arguments.tasks:
+        task = sources.task(FinetuningRecipe(task=task_name, data_dir=arguments.data_dir))
         for seed in SEEDS[: arguments.seeds]:
-            chosen = select(task, seed, arguments.examples)
-            parts = {
-                "train": chosen.train,
-                "validation": chosen.validation,
+            sample = sample_split(task, seed, arguments.examples)
+            splits = {
+                "train": sample.train,
+                "validation": sample.validation,
                 "test": next(iter(task.tests.values())),
             }
             run = {
@@ -108,13 +107,13 @@ def write_runs(folder: Path, arguments: argparse.Namespace) -> None:
                 "labels": len(task.labels or ("score",)),
                 "max_length": arguments.max_length,
                 "arguments": {**ARGUMENTS, "seed": seed},
-                **{part: [(each.first, each.second, each.label) for each in parts[part]] for part in parts},
+                **{name: [(e.first, e.second, e.label) for e in split] for name, split in splits.items()},
             }
-            (folder / f"{name}-{seed}.json").write_text(json.dumps(run), encoding="utf-8")
+            (folder / f"{task_name}-{seed}.json").write_text(json.dumps(run), encoding="utf-8")
 
 
 def write_grid(file: Path, arguments: argparse.Namespace) -> None:
-    """The grid's recipe."""
+    """Write the grid's recipe."""
     recipe = {
         "tasks": arguments.tasks,
         "models": [arguments.model],
@@ -130,14 +129,13 @@ def write_grid(file: Path, arguments: argparse.Namespace) -> None:
 
 
 def run_plain(folder: Path) -> None:
-    """One process a cell, one after the other."""
+    """Run one process a cell, one after the other."""
     for file in sorted(folder.glob("*.json")):
-        script = ROOT / "scripts" / "plain_finetuning.py"
-        run([sys.executable, str(script), str(file)])
+        run([sys.executable, str(SCRIPT), str(file)])
 
 
 def run_grid(recipe: Path, activation: str) -> None:
-    """The whole grid, from nothing."""
+    """Run the whole grid in an empty folder."""
     with tempfile.TemporaryDirectory() as place:
         words = ["-m", "raft.cli.main", "grid", "--config", str(recipe), "--output_dir", f"{place}/grid"]
         processes = ["--activations", activation, "--processes", str(os.cpu_count() or 1)]
@@ -145,7 +143,7 @@ def run_grid(recipe: Path, activation: str) -> None:
 
 
 def run(words: list[str], environment: dict[str, str] | None = None) -> None:
-    """A command, which says something only where it fails."""
+    """Run a command; its output is shown only where it fails."""
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")

@@ -1,8 +1,8 @@
-"""Draw docs/figures/task-rafs.png and write results/shapes/tasks.csv: do RAFs differ between tasks?
+"""Draw docs/figures/task-rafs.png and write tasks.csv: do RAFs differ between tasks?
 
-Of a second grid, whose tasks chose rates of the RAFs, results/shapes/rates.csv tells how far they moved.
+rates.csv holds how far they moved in a second grid, whose tasks chose their RAF learning rates.
 
-python scripts/draw_task_shapes.py results/cpu-1hour --rates results/convert-low-data
+python results/shapes/draw_task_shapes.py results/cpu-1hour --rates results/convert-low-data
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from raft.coefficients.functions import FUNCTIONS
 from raft.hf.inputs import InputHistogram
 from raft.training.monitoring import SNAPSHOTS
 
-ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent
+FIGURE = FOLDER.parents[1] / "docs" / "figures" / "task-rafs.png"
 FIXED = "gelu"
 ACTIVATION = "raf"
 
@@ -42,11 +43,11 @@ def main() -> None:
     if not cells:
         parser.error(f"{grid} keeps no cells with RAFs")
     domains = domains_of(cells)
-    rows = [measured(cells, site, domain) for site, domain in domains.items()]
-    pd.DataFrame(rows).to_csv(ROOT / "results" / "shapes" / "tasks.csv", index=False)
+    rows = [measure(cells, site, domain) for site, domain in domains.items()]
+    pd.DataFrame(rows).to_csv(FOLDER / "tasks.csv", index=False)
     if arguments.rates is not None:
         moved_by_rate(read_cells(arguments.rates)).to_csv(
-            ROOT / "results" / "shapes" / "rates.csv", index=False
+            FOLDER / "rates.csv", index=False
         )
     named = labels(list(domains))
     first = min(cell["seed"] for cell in cells)
@@ -60,27 +61,27 @@ def main() -> None:
     }
     over = {named[site]: domain for site, domain in domains.items()}
     figure = panels_figure(panels, over, None, "difference", names={name: name for name in panels})
-    figure.savefig(ROOT / "docs" / "figures" / "task-rafs.png", dpi=160)
+    figure.savefig(FIGURE, dpi=160)
 
 
 def read_cells(grid: Path) -> list[dict[str, Any]]:
     """Task, seed, functions before and after, and inputs of each converted cell."""
-    found = []
-    for folder in sorted(each.parent for each in grid.glob(f"*/{SNAPSHOTS}")):
+    cells = []
+    for folder in sorted(path.parent for path in grid.glob(f"*/{SNAPSHOTS}")):
         options = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
         snapshots = read_snapshots(folder)
         if options["activation"] != ACTIVATION or len(snapshots) < 2:
             continue
         before, after = (
-            {s: raf.first for s, raf in each.rafs.items()} for each in (snapshots[0], snapshots[-1])
+            {site: raf.first for site, raf in s.rafs.items()} for s in (snapshots[0], snapshots[-1])
         )
         inputs = read_inputs(folder / SNAPSHOTS)
-        found.append({**options, "before": before, "after": after, "inputs": inputs})
-    return found
+        cells.append({**options, "before": before, "after": after, "inputs": inputs})
+    return cells
 
 
 def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
-    """Where the inputs of a site lie, all cells together."""
+    """The inputs' domain at each site, over all cells."""
     counted: dict[str, InputHistogram] = {}
     for cell in cells:
         for site, inputs in cell["inputs"].items():
@@ -88,7 +89,7 @@ def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
     return {site: Domain.of(counted[site]) for site in in_order(counted)}
 
 
-def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict[str, Any]:
+def measure(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict[str, Any]:
     """L2 distances over a site's inputs, means over cells or pairs of cells."""
 
     def apart(when: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
@@ -97,7 +98,7 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
     pairs = list(combinations(cells, 2))
     of_tasks = [(a, b) for a, b in pairs if a["task"] != b["task"] and a["seed"] == b["seed"]]
     of_seeds = [(a, b) for a, b in pairs if a["task"] == b["task"]]
-    moved = [moved_by(cell, site, domain) for cell in cells]
+    moved = [distance_moved(cell, site, domain) for cell in cells]
     fixed = FUNCTIONS["tanh" if "pooler" in site else FIXED]
     return {
         "site": site,
@@ -114,19 +115,19 @@ def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict
     }
 
 
-def moved_by(cell: dict[str, Any], site: str, domain: Domain) -> float:
-    """L2 distance from what a RAF began as, over a site's inputs."""
+def distance_moved(cell: dict[str, Any], site: str, domain: Domain) -> float:
+    """L2 distance of a RAF from its initial one, over a site's inputs."""
     return distance(cell["after"][site], cell["before"][site], domain).l2
 
 
 def moved_by_rate(cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """How far RAFs were moved, over a site's inputs: mean over sites and cells of a task, and the most."""
+    """Distances moved over a site's inputs: mean and maximum over sites and cells of a task."""
     domains = domains_of(cells)
     rows = [
         {
             "task": cell["task"],
             "raf_learning_rate": cell["raf_learning_rate"],
-            "moved": moved_by(cell, site, domain),
+            "moved": distance_moved(cell, site, domain),
         }
         for cell in cells
         for site, domain in domains.items()

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raft.data import hub
-from raft.data.hub import CachedStream, open_hub
-from raft.data.text import token_store
+from raft.data.text import hub_texts, token_store
 from raft.data.text.corpora import open_corpus
+from raft.data.text.hub_texts import CachedStream, open_hub
 from raft.data.text.token_store import tokenize_corpus
 from raft.data.text.tokens import train_tokenizer
 from raft.errors import InputError
@@ -204,7 +204,7 @@ def test_a_stream_is_asked_for_at_its_revision(monkeypatch: pytest.MonkeyPatch) 
 def test_a_stream_is_read_from_its_origin_once(
     make: Callable[[Path], datasets.IterableDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "SHARD_CHARACTERS", 10_000)
+    monkeypatch.setattr(hub_texts, "SHARD_CHARACTERS", 10_000)
     stream = make(tmp_path)
     folder = tmp_path / "stream"
     assert list(CachedStream("a/b", stream, "text", folder).texts()) == TEXTS
@@ -239,7 +239,7 @@ def test_a_broken_stream_goes_on_where_it_stopped(places: tuple[int, ...], tmp_p
             found.extend(iter(stream.texts()))
         known = cached(stream.folder)
         assert known == TEXTS[: len(known)]
-        assert place - hub.POSITION_EVERY <= len(known) <= place
+        assert place - hub_texts.POSITION_EVERY <= len(known) <= place
         assert str(caught.value) == (
             f"the stream a/b broke after {len(known):,} texts: reset by peer; start again, and it goes on "
             "from there"
@@ -274,7 +274,7 @@ def test_a_file_that_was_not_noted_is_written_again(tmp_path: Path) -> None:
 def test_two_readers_in_turn_get_all_and_write_it_once(
     make: Callable[[Path], datasets.IterableDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "SHARD_CHARACTERS", 10_000)
+    monkeypatch.setattr(hub_texts, "SHARD_CHARACTERS", 10_000)
     stream = CachedStream("a/b", make(tmp_path), "text", tmp_path / "stream")
     pairs = list(zip(stream.texts(), stream.texts(), strict=True))
     assert pairs == [(text, text) for text in TEXTS]
@@ -298,7 +298,7 @@ def test_who_is_overtaken_writes_what_the_other_has_not(
 
 
 def test_readers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "SHARD_CHARACTERS", 3000)
+    monkeypatch.setattr(hub_texts, "SHARD_CHARACTERS", 3000)
     stream = CachedStream("a/b", from_parquet(tmp_path), "text", tmp_path / "stream")
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: list(stream.texts()), range(4)))

@@ -1,7 +1,7 @@
-"""Draw docs/figures/NAME-rafs.png and more, and write results/shapes: what RAFs became in pretrainings.
+"""Draw the RAFs of pretrained models, docs/figures/NAME-rafs.png and more, and write tables of their shapes.
 
-python scripts/draw_shapes.py --texts WIKIPEDIA
-python scripts/draw_shapes.py --texts WIKIPEDIA --runs runs/comparison --results results/more --name more
+python results/shapes/draw_shapes.py --texts WIKIPEDIA
+python results/shapes/draw_shapes.py --texts WIKIPEDIA --runs RUNS --results results/more --name more
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from raft.coefficients.closed_form import RationalFunction
 from raft.data.text.corpora import open_corpus
 from raft.hf.inputs import InputHistogram, count_inputs
 
-ROOT = Path(__file__).parents[1]
-FIGURES = ROOT / "docs" / "figures"
+FOLDER = Path(__file__).parent
+FIGURES = FOLDER.parents[1] / "docs" / "figures"
 MASKED = 0.15
 
 
@@ -37,8 +37,8 @@ def loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> float:
     """Mean loss at the masked tokens, of all sequences."""
     total = 0.0
     for start in range(0, len(batch["labels"]), 500):
-        part = {name: tensor[start : start + 500] for name, tensor in batch.items()}
-        total += model(**part).loss.item() * (part["labels"] != -100).sum().item()
+        chunk = {name: tensor[start : start + 500] for name, tensor in batch.items()}
+        total += model(**chunk).loss.item() * (chunk["labels"] != -100).sum().item()
     return total / int((batch["labels"] != -100).sum())
 
 
@@ -57,10 +57,10 @@ def main() -> None:
         "--texts", required=True, help="Corpus of the pretraining, whose held-out texts the models read."
     )
     parser.add_argument(
-        "--runs", type=Path, default=ROOT / "results" / "cpu-pretraining-15min",
+        "--runs", type=Path, default=FOLDER.with_name("cpu-pretraining-15min"),
         help="Folder of a comparison with its models raf-SEED.",
     )  # fmt: skip
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "shapes", help="For the tables.")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="For the tables.")
     parser.add_argument("--name", default="pretrained", help="What the figures' names begin with.")
     parser.add_argument("--count", type=int, default=2000, help="Texts that are read, of each its beginning.")
     arguments = parser.parse_args()
@@ -85,11 +85,11 @@ def main() -> None:
             everything[f"layer {number}, {seed}"] = function
             counted.setdefault(site, InputHistogram()).include(inputs[site])
         masked, labels = masked_words(batch, tokenizer)
-        judged = {**batch, "input_ids": masked, "labels": labels}
-        ablations.append(ablation(model, partial(loss, model, judged), inputs=inputs).assign(seed=seed))
+        masked_batch = {**batch, "input_ids": masked, "labels": labels}
+        ablations.append(ablation(model, partial(loss, model, masked_batch), inputs=inputs).assign(seed=seed))
     pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
     pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
-    domains = {site: Domain.of(each) for site, each in counted.items()}
+    domains = {site: Domain.of(inputs) for site, inputs in counted.items()}
     panels_figure(panels, domains).savefig(FIGURES / f"{arguments.name}-rafs.png", dpi=160)
     matrix = distance_matrix(everything, domain_of_all(list(counted.values())))
     matrix.to_csv(arguments.results / "distances.csv")
@@ -97,7 +97,7 @@ def main() -> None:
     figure = distances_figure(matrix.loc[order, order], names=order)
     figure.savefig(FIGURES / f"{arguments.name}-distances.png", dpi=160)
     snapshots = read_snapshots(runs[0])
-    steps = {each.step: {site: raf.first for site, raf in each.rafs.items()} for each in snapshots}
+    steps = {s.step: {site: raf.first for site, raf in s.rafs.items()} for s in snapshots}
     pd.DataFrame(
         {"step": step, "site": site, "range": float(np.ptp(functions[site](domain.x)))}
         for step, functions in steps.items()

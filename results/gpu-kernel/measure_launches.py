@@ -1,7 +1,7 @@
-"""Write results/gpu-kernel: the Triton kernels by how they are cut into programs, beside torch's activations.
+"""Time the Triton kernels by their launch parameters, and torch's activations.
 
-python scripts/measure_launches.py measure    # on a GPU
-python scripts/measure_launches.py tabulate   # anywhere: the launches that the library has chosen
+python results/gpu-kernel/measure_launches.py measure    # on a GPU
+python results/gpu-kernel/measure_launches.py tabulate   # anywhere: the launches that the library has chosen
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from raft.kernels import triton
 from raft.kernels.triton import Launch
 from raft.modules import Rational
 
-RESULTS = Path(__file__).parents[1] / "results" / "gpu-kernel"
+RESULTS = Path(__file__).parent
 ROUNDS = 7
 ONE_TILE = 1 << 30
 """More programs than there are tiles."""
@@ -46,7 +46,7 @@ BACKWARD = [
 ]
 PEERS = {"forward": "F.gelu forward", "backward": "F.gelu backward"}
 COPY = {"forward": ("clone", 2), "backward": ("add", 3)}
-"""What reads and writes as many tensors as a kernel has to, and how many."""
+"""The operation that reads and writes as many tensors as a kernel has to, and their number."""
 
 
 def peers(x: Tensor, grad: Tensor) -> dict[str, Callable[[], object]]:
@@ -80,7 +80,7 @@ def kernels(x: Tensor, grad: Tensor) -> dict[tuple[str, Launch], Callable[[], ob
 
 
 def measure() -> None:
-    """Time all; on one GPU, some minutes, most of them for compiling."""
+    """Time everything: some minutes on one GPU, most of them for compiling."""
     device = torch.device("cuda")
     launches, functions = [], []
     for shape, dtype in product(SHAPES["cuda"], (torch.bfloat16, torch.float32)):
@@ -91,18 +91,17 @@ def measure() -> None:
         for name, times in timed(peers(x, grad)).items():
             functions.append({**cell, "function": name, "microseconds": 1e6 * float(np.median(times))})
         calls = kernels(x, grad)
-        found = timed({str(i): call for i, call in enumerate(calls.values())})
-        for (kernel, launch), times in zip(calls, found.values(), strict=True):
+        timings = timed({str(i): call for i, call in enumerate(calls.values())})
+        for (kernel, launch), times in zip(calls, timings.values(), strict=True):
             microseconds = 1e6 * float(np.median(times))
             launches.append({**cell, "kernel": kernel, **asdict(launch), "microseconds": microseconds})
-    RESULTS.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(launches).round(1).to_csv(RESULTS / "launches.csv", index=False)
     pd.DataFrame(functions).round(1).to_csv(RESULTS / "functions.csv", index=False)
     (RESULTS / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n", encoding="utf-8")
 
 
 def tabulate() -> None:
-    """The launches that the library takes, from the files."""
+    """Write a table of the library's own launch parameters, from the files."""
     launches, functions = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("launches", "functions"))
     lines = [
         "| input | kernel | µs | F.gelu, µs | ratio | GB/s | of a copy's |",
@@ -111,7 +110,7 @@ def tabulate() -> None:
     chosen = {"forward": triton.FORWARD, "backward": triton.BACKWARD}
     for cell, group in functions.groupby(["dtype", "shape"], sort=False):
         dtype, shape = (str(value) for value in cell)
-        of = dict(zip(group["function"], group["microseconds"], strict=True))
+        peers_us = dict(zip(group["function"], group["microseconds"], strict=True))
         size = getattr(torch, dtype).itemsize
         tensor = size * math.prod(int(length) for length in shape.split(" × "))
         times = []
@@ -119,9 +118,9 @@ def tabulate() -> None:
             wanted = {"dtype": dtype, "shape": shape, "kernel": kernel, **asdict(chosen[kernel][size])}
             rows = launches[(launches[list(wanted)] == pd.Series(wanted)).all(axis=1)]
             [microseconds] = rows["microseconds"]
-            times.append((tensors * tensor, microseconds, of[PEERS[kernel]], of[copy]))
+            times.append((tensors * tensor, microseconds, peers_us[PEERS[kernel]], peers_us[copy]))
             lines.append(_line(f"{dtype}, {shape}", kernel, *times[-1]))
-        lines.append(_line(f"{dtype}, {shape}", "both", *(sum(each) for each in zip(*times, strict=True))))
+        lines.append(_line(f"{dtype}, {shape}", "both", *map(sum, zip(*times, strict=True))))
     (RESULTS / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -133,10 +132,10 @@ def _line(where: str, kernel: str, moved: int, microseconds: float, peer: float,
 
 
 def main() -> None:
-    """Do what is asked."""
+    """Measure or tabulate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["measure", "tabulate"])
-    (measure if parser.parse_args().what == "measure" else tabulate)()
+    parser.add_argument("command", choices=["measure", "tabulate"])
+    (measure if parser.parse_args().command == "measure" else tabulate)()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measure training steps of small encoders by the way of their attention: results/cpu-attention/results.csv.
+"""Measure training steps of small encoders for each attention implementation; writes results.csv.
 
-python scripts/measure_attention.py
+python results/cpu-attention/measure_attention.py
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from raft.pretraining.pretrain import build_model
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
 from raft.training.masked_lm import masked_lm_loss
 
-FILE = Path(__file__).parents[1] / "results" / "cpu-attention" / "results.csv"
+FILE = Path(__file__).with_name("results.csv")
 VOCABULARY = 4096
 SIZES = [(2, 64, 2, 128, 32), (4, 128, 4, 32, 128), (2, 768, 12, 8, 128), (2, 768, 12, 2, 512)]
-"""Layers, width, heads, sequences of a step, tokens of a sequence; the first two are of the recipes."""
+"""Layers, width, heads, sequences a step, tokens a sequence; the first two are those of recipes."""
 
 
 def step(size: tuple[int, int, int, int, int], attention: str, dtype: torch.dtype) -> Callable[[], None]:
@@ -55,27 +55,26 @@ def main() -> None:
     """Time both in turn, for each size and precision."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20, help="for each size and precision")
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows = []
     for size in SIZES:
         for dtype in (torch.float32, torch.bfloat16):
             calls = {attention: step(size, attention, dtype) for attention in ATTN_IMPLEMENTATIONS}
-            times = in_turn(calls, torch.device("cpu"), given.seconds)
-            for attention, found in times.items():
-                compared = ratio(found, times["sdpa"])
+            times = in_turn(calls, torch.device("cpu"), options.seconds)
+            for attention, seconds in times.items():
+                compared = ratio(seconds, times["sdpa"])
                 rows.append(
                     {
                         **dict(zip(("layers", "width", "heads", "sequences", "length"), size, strict=True)),
                         "dtype": str(dtype).removeprefix("torch."),
                         "attention": attention,
                         "threads": torch.get_num_threads(),
-                        "milliseconds": round(1e3 * float(np.median(found)), 2),
+                        "milliseconds": round(1e3 * float(np.median(seconds)), 2),
                         **{f"ratio_{key}": round(value, 3) for key, value in vars(compared).items()},
-                        "rounds": len(found),
+                        "rounds": len(seconds),
                     }
                 )
                 print(rows[-1], flush=True)
-    FILE.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(FILE, index=False)
 
 
