@@ -26,7 +26,7 @@ from raft.analysis.shape_figures import Evolution, distances_figure, panels_figu
 from raft.analysis.snapshots import read_snapshots
 from raft.coefficients.closed_form import RationalFunction
 from raft.data.text.corpora import open_corpus
-from raft.hf.inputs import InputHistogram, count_inputs
+from raft.hf.histogram import InputHistogram, count_inputs
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "figures"

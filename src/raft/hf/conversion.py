@@ -17,11 +17,11 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
-from raft.hf.calibration import Calibration, Seen, observe
+from raft.hf.calibration import Calibration, InputSample, collect_inputs
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.saving.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
-from raft.hf.sites.adapters import conceal, expose
+from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_sites, learned_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational
 
@@ -101,22 +101,22 @@ def convert(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
     _check_learned(model, config)
-    expose(model, config.sites)
+    install_adapters(model, config.sites)
     found = [site for site in find_sites(model) if is_chosen(site, config)]
     try:
         _check_groups(model, config, found)
         _check_kinds(model, config, found)
         _check_layers(model, config)
     except ValueError:
-        conceal(model)
+        remove_adapters(model)
         raise
     fixed = [site for site in found if not is_rational(site)]
     seen = None
     if calibration is not None and fixed:
         try:
-            seen = observe(model, fixed, calibration, tokenizer)
+            seen = collect_inputs(model, fixed, calibration, tokenizer)
         except Exception:
-            conceal(model)
+            remove_adapters(model)
             raise
     elif calibration is not None:
         logging.getLogger("raft").warning(
@@ -152,8 +152,8 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     for site in find_sites(model):
         act = site.activation
         if isinstance(act, (Rational, SharedRational)) and act.replaced:
-            site.put(act.replaced[0])
-    conceal(model)
+            site.set_activation(act.replaced[0])
+    remove_adapters(model)
     own_configs(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
@@ -247,7 +247,7 @@ def replace_activations(
     model: PreTrainedModel,
     config: RafConfig,
     *,
-    seen: Mapping[str, Seen] | None = None,
+    seen: Mapping[str, InputSample] | None = None,
     interval: tuple[float, float] | None = None,
 ) -> ConversionReport:
     """Replace the fixed activations of the configured sites.
@@ -264,7 +264,7 @@ def replace_activations(
         ValueError: for a chosen feed-forward block whose activation has parameters of its own.
     """
     _check_learned(model, config)
-    expose(model, config.sites)
+    install_adapters(model, config.sites)
     chosen = [site for site in find_sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, Rational]] = {}
     pooled = _pooled(chosen, config, seen or {})
@@ -278,14 +278,14 @@ def replace_activations(
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
-            site.put(SharedRational(shared, replaced).train(model.training))
+            site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
             start = _start(replaced, config, pooled.get(owner), interval)
             act = _built(replaced, start, config)
             if config.scaled:
                 act.scale_to(None if interval is None else _inputs(start, pooled.get(owner)))
             _move(act, site)
-            site.put(act.train(model.training))
+            site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
         start = owners[owner][1].start
         report.append(
@@ -319,11 +319,11 @@ def _values(activation: Callable[..., Any]) -> str:
     return repr(activation) if found is None else hashlib.sha256(found).hexdigest()
 
 
-def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, Seen]) -> dict[str, Tensor]:
+def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, InputSample]) -> dict[str, Tensor]:
     samples: dict[str, list[Tensor]] = {}
     for site in chosen:
         if site.name in seen and seen[site.name].low < seen[site.name].high:
-            samples.setdefault(_owner(site, config), []).append(seen[site.name].samples())
+            samples.setdefault(_owner(site, config), []).append(seen[site.name].values())
     return {owner: torch.cat(parts) for owner, parts in samples.items()}
 
 

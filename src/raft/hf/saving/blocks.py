@@ -155,9 +155,9 @@ def _move_owners_first(model: PreTrainedModel) -> None:
             shared = act.shared
             held = places.get(id(shared))
             if held is not None:
-                held.put(SharedRational(shared, shared.replaced[0]).train(shared.training))
+                held.set_activation(SharedRational(shared, shared.replaced[0]).train(shared.training))
             shared.replaced = act.replaced
-            site.put(shared)
+            site.set_activation(shared)
         seen.add(id(site.activation))
 
 

@@ -128,7 +128,7 @@ ADAPTERS: dict[str, tuple[str, Forward, Callable[[Any], nn.Module]]] = {
 """By class: the kind of site, the forward, and the function that is there."""
 
 
-def expose(model: nn.Module, kinds: Sequence[str]) -> None:
+def install_adapters(model: nn.Module, kinds: Sequence[str]) -> None:
     """Make the activations of these kinds modules where an adapter is known; a second call does nothing."""
     for module in list(model.modules()):
         path = _path(type(module))
@@ -137,7 +137,7 @@ def expose(model: nn.Module, kinds: Sequence[str]) -> None:
             module.__class__ = _adapted(path)
 
 
-def conceal(model: nn.Module) -> None:
+def remove_adapters(model: nn.Module) -> None:
     """Give the modules their own classes again whose activation is a fixed one."""
     for module in list(model.modules()):
         kind = type(module)

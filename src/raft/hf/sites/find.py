@@ -79,8 +79,8 @@ class Site:
         found: Callable[..., Any] = getattr(self.parent, self.attribute)
         return found
 
-    def put(self, activation: Callable[..., Any]) -> None:
-        """Let the model apply another function there."""
+    def set_activation(self, activation: Callable[..., Any]) -> None:
+        """Make the model apply another function there."""
         if isinstance(activation, nn.Module) or self.attribute not in self.parent._modules:
             setattr(self.parent, self.attribute, activation)
         else:  # a function where a module was

@@ -1,4 +1,4 @@
-"""The inputs that RAFs get, counted as they stream by: quantiles and densities of any number of them."""
+"""Histograms of the inputs of RAFs: quantiles and densities of any number of inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.hf.calibration import Calibration, mask_name, run_over, without_padding
+from raft.hf.calibration import Calibration, run_over
+from raft.hf.recording import record_inputs
 from raft.hf.sites.find import rationals
 
 Array = NDArray[np.float64]
@@ -103,8 +104,8 @@ class InputHistogram:
 
     def _edges(self) -> Array:
         """Of the bins in arsinh(x); the first and the last that hold any end at the extremes."""
-        found: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
-        return found
+        edges: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
+        return edges
 
     def density(self, x: Array) -> Array:
         """Of the inputs at ``x``, smoothed over a window."""
@@ -128,48 +129,30 @@ class InputHistogram:
         if record.first < 0 or end > BINS or min(record.counts, default=0) < 0 or record.low > record.high:
             inputs = f"inputs from {record.low:g} to {record.high:g}"
             raise ValueError(f"it counts {inputs} in bins {record.first} to {end} of {BINS}")
-        found = cls(low=record.low, high=record.high)
-        found.counts[record.first : end] = record.counts
-        return found
+        histogram = cls(low=record.low, high=record.high)
+        histogram.counts[record.first : end] = record.counts
+        return histogram
 
 
 @contextmanager
-def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
-    """Count the inputs of a model's RAFs while the block runs it, padding left out.
+def record_histograms(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
+    """Count the inputs of a model's RAFs, without padding, while the block runs the model.
 
-    Padding is told by the ``attention_mask`` (in a decoder the ``decoder_attention_mask``) with which the
-    model is called by name. A RAF that stands at several places counts the inputs of all.
+    A RAF that stands at several places counts the inputs of all.
 
     Yields:
         Histograms by name of the RAF, in the order of the model.
     """
-    found = {site: InputHistogram() for site in rationals(model)}
-    masks: dict[str, Any] = {}
-
-    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        masks.clear()
-        masks.update(kwargs)
-
-    def count(site: str, mask: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found[site].add(without_padding(args[0], masks.get(mask)))
-
-        return hook
-
-    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
-    for site, act in rationals(model).items():
-        handles.append(act.register_forward_pre_hook(count(site, mask_name(model, act))))
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    acts = rationals(model)
+    histograms = {site: InputHistogram() for site in acts}
+    with record_inputs(model, {act: histograms[site] for site, act in acts.items()}):
+        yield histograms
 
 
 def count_inputs(
     model: PreTrainedModel, texts: Calibration, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> dict[str, InputHistogram]:
-    """Run a model over texts or batches, and count what its RAFs get.
+    """Run a model over texts or batches, and count the inputs of its RAFs.
 
     Args:
         model: in any mode; it runs in evaluation mode on the device it is on.
@@ -182,6 +165,6 @@ def count_inputs(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    with recorded_inputs(model) as found:
+    with record_histograms(model) as histograms:
         run_over(model, texts, tokenizer)
-    return found
+    return histograms
