@@ -6,7 +6,7 @@ from raft.hf.conversion_report import ConversionReport
 from raft.hf.foreign.load import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
 from raft.hf.fsdp import shard_rationals
 from raft.hf.peft import peft_modules
-from raft.hf.saving.hooks import install
+from raft.hf.saving.hooks import install, uninstall
 from raft.hf.sites.find import Site, find_sites, rationals
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "revert",
     "shard_rationals",
     "unfreeze",
+    "uninstall",
 ]

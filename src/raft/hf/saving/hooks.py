@@ -17,7 +17,7 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -32,17 +32,25 @@ from raft.hf.saving.saved_rafs import load
 from raft.hf.sites.find import find_sites
 from raft.modules import Rational
 
-INSTALLED = "_raft_is_installed"
-"""Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
+PATCHES = "_raft_patches"
+"""Attribute of ``PreTrainedModel`` while raft is installed. A wrapped method proves nothing: others wrap it."""
 COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
 
 
+class Patch(NamedTuple):
+    """An attribute of a class of ``transformers`` before and after; None where it had none."""
+
+    owner: type
+    name: str
+    original: Any
+    replacement: Any
+
+
 def install() -> None:
-    """Wrap the methods; a second call does nothing."""
-    if hasattr(PreTrainedModel, INSTALLED):
+    """Patch ``transformers`` to honour the ``raf`` block, as ``import raft`` does; once is enough."""
+    if hasattr(PreTrainedModel, PATCHES):
         return
-    setattr(PreTrainedModel, INSTALLED, True)
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
     from_pretrained = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
     save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
@@ -108,14 +116,44 @@ def install() -> None:
         unmark(own)
         return from_dict(cls, own, **kwargs)
 
-    PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
-    PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained_with_raf)  # type: ignore[assignment]
-    PreTrainedModel.save_pretrained = save_pretrained_with_raf  # type: ignore[method-assign]
-    PreTrainedConfig.raf = None  # type: ignore[attr-defined] # a field that from_pretrained takes as an argument
-    PreTrainedConfig.to_dict = to_plain_dict  # type: ignore[method-assign]
-    PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
-    PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
+    replacements: tuple[tuple[type, str, Any], ...] = (
+        (PreTrainedModel, "post_init", post_init_with_raf),
+        (PreTrainedModel, "_initialize_weights", initialize_with_raf),
+        (PreTrainedModel, "from_pretrained", classmethod(from_pretrained_with_raf)),
+        (PreTrainedModel, "save_pretrained", save_pretrained_with_raf),
+        (PreTrainedConfig, "raf", None),  # a field that from_pretrained takes as an argument
+        (PreTrainedConfig, "to_dict", to_plain_dict),
+        (PreTrainedConfig, "to_json_file", to_marked_json_file),
+        (PreTrainedConfig, "from_dict", classmethod(from_marked_dict)),  # type: ignore[arg-type]
+    )
+    patches = [Patch(owner, name, vars(owner).get(name), value) for owner, name, value in replacements]
+    setattr(PreTrainedModel, PATCHES, patches)
+    for patch in patches:
+        setattr(patch.owner, patch.name, patch.replacement)
+
+
+def uninstall() -> None:
+    """Restore the classes of ``transformers`` that :func:`install` patched; a second call does nothing.
+
+    Models keep their RAFs, but ``transformers`` no longer saves and loads these. The Auto classes still know
+    ``raft_bert``.
+
+    Raises:
+        RuntimeError: where other code has patched the same method since; nothing is restored then.
+    """
+    patches: list[Patch] = getattr(PreTrainedModel, PATCHES, [])
+    for patch in patches:
+        if vars(patch.owner).get(patch.name) is not patch.replacement:
+            raise RuntimeError(
+                f"{patch.owner.__name__}.{patch.name} was patched by other code after raft; undo that first"
+            )
+    for patch in patches:
+        if patch.original is None:
+            delattr(patch.owner, patch.name)
+        else:
+            setattr(patch.owner, patch.name, patch.original)
+    if patches:
+        delattr(PreTrainedModel, PATCHES)
 
 
 def _name(model: PreTrainedModel, act: Rational) -> str:
