@@ -27,7 +27,9 @@ from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.finetuning.tuning import Part, set_tuning
-from raft.hf import ConversionReport, RafConfig, convert, rationals
+from raft.hf import ConversionReport, rationals
+from raft.hf.config import RafConfig
+from raft.hf.conversion import convert
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter

@@ -33,7 +33,7 @@ from raft.hf.sites.find import find_sites
 from raft.modules import Rational
 
 PATCHES = "_raft_patches"
-"""Attribute of ``PreTrainedModel`` while raft is installed. A wrapped method proves nothing: others wrap it."""
+"""Attribute of ``PreTrainedModel`` while raft is installed. Wrapped methods may be those of others."""
 COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
 
