@@ -22,7 +22,7 @@ from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.saving.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
 from raft.hf.sites.adapters import install_adapters, remove_adapters
-from raft.hf.sites.find import Site, find_sites, learned_sites, rationals
+from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
@@ -229,7 +229,7 @@ def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
 
 def _check_learned(model: PreTrainedModel, config: RafConfig) -> None:
     """Raise ``ValueError`` where the activation of a chosen feed-forward block has parameters."""
-    learned = [site for site in learned_sites(model) if is_chosen(site, config)]
+    learned = [site for site in find_learned_sites(model) if is_chosen(site, config)]
     if learned:
         first = learned[0]
         more = f", and {len(learned) - 1} more" if len(learned) > 1 else ""
