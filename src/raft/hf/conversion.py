@@ -20,7 +20,7 @@ from raft.coefficients.named import TABLE_INTERVAL
 from raft.hf.calibration import Calibration, InputSample, collect_inputs
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
-from raft.hf.saving.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
+from raft.hf.saving.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational
@@ -131,10 +131,10 @@ def convert(
         _set_trainable(model, config.trainable)
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
-        own_configs(model)
+        copy_configs(model)
         for part_config in configs_with_sites(model, sites):
             part_config.raf = config.to_dict()
-        remember_layout(model)
+        remember_sites(model)
     return model
 
 
@@ -151,7 +151,7 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
         if isinstance(act, (Rational, SharedRational)) and act.replaced:
             site.set_activation(act.replaced[0])
     remove_adapters(model)
-    own_configs(model)
+    copy_configs(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
         if config is not None and "raf" in getattr(type(config), "__annotations__", {}):
