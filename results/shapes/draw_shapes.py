@@ -26,7 +26,7 @@ from raft.analysis.shape_figures import Evolution, distances_figure, panels_figu
 from raft.analysis.snapshots import read_snapshots
 from raft.coefficients.closed_form import RationalFunction
 from raft.data.text.corpora import open_corpus
-from raft.hf.inputs import InputHistogram, count_inputs
+from raft.hf.histogram import InputHistogram, count_inputs
 
 FOLDER = Path(__file__).parent
 FIGURES = FOLDER.parents[1] / "docs" / "figures"

@@ -21,7 +21,7 @@ from raft.analysis.measures import Domain, distance
 from raft.analysis.shape_figures import difference, panels_figure
 from raft.analysis.snapshots import in_order, labels, read_inputs, read_snapshots
 from raft.coefficients.functions import FUNCTIONS
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.training.monitoring import SNAPSHOTS
 
 FOLDER = Path(__file__).parent

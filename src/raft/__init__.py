@@ -3,7 +3,9 @@
 from raft import hf, models
 from raft.coefficients import Fit, fit, named_fit
 from raft.functional import rational, rational_glu
-from raft.hf import RafConfig, convert, freeze, peft_modules, revert, unfreeze
+from raft.hf.config import RafConfig
+from raft.hf.conversion import convert, freeze, revert, unfreeze
+from raft.hf.peft import peft_modules
 from raft.modules import Rational, ResidualRational
 from raft.training.optimizer import clip_grad_norm_, param_groups
 

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 import raft
 from raft.analysis.ablation import ablation, replaced
 from raft.hf import rationals
-from raft.hf.inputs import count_inputs
+from raft.hf.histogram import count_inputs
 
 SIZE: dict[str, Any] = {
     "vocab_size": 50,

@@ -9,7 +9,7 @@ import torch
 from raft.analysis.distances import clustered, distance_matrix, moved
 from raft.analysis.measures import Domain
 from raft.coefficients.closed_form import RationalFunction
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 
 
 def constant(value: float) -> RationalFunction:

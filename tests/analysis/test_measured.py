@@ -15,7 +15,7 @@ from raft.analysis.measured import functions_of, measure, measure_model, measure
 from raft.analysis.measures import Domain
 from raft.coefficients.closed_form import RationalFunction
 from raft.hf import rationals
-from raft.hf.inputs import count_inputs
+from raft.hf.histogram import count_inputs
 
 SIZE: dict[str, Any] = {
     "vocab_size": 50,

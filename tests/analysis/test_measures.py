@@ -20,7 +20,7 @@ from raft.analysis.measures import (
 )
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 
 GELU = FUNCTIONS["gelu"]
 NOTHING = RationalFunction((0.0,), (), base_function="gelu")

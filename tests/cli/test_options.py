@@ -23,7 +23,7 @@ from raft.cli.slurm import SlurmOptions
 from raft.errors import InputError
 from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import FinetuningRecipe
-from raft.hf import RafConfig
+from raft.hf.config import RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.report.tables.grid import differences_table
 from raft.training.arguments import RaftTrainingArguments, is_slow_bfloat16

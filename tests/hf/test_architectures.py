@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 import raft
 from raft.hf.config import SITES
-from raft.hf.sites.adapters import expose
+from raft.hf.sites.adapters import install_adapters
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from tests.hf.architectures import ARCHITECTURES, TINY, Architecture, scrambled
 
@@ -43,7 +43,7 @@ def train_a_step(model: PreTrainedModel, inputs: dict[str, Any]) -> None:
 def test_every_site_is_found(name: str) -> None:
     architecture = ARCHITECTURES[name]
     model = architecture.build()
-    expose(model, SITES)
+    install_adapters(model, SITES)
     kinds = Counter(site.kind for site in raft.hf.find_sites(model))
     expected = {"ffn": architecture.ffn, "pooler": architecture.pooler, **architecture.others}
     assert kinds == Counter({kind: count for kind, count in expected.items() if count})
@@ -56,7 +56,7 @@ def test_making_an_activation_a_module_changes_nothing(name: str) -> None:
     model, inputs = ARCHITECTURES[name].build(), ARCHITECTURES[name].inputs()
     with torch.no_grad():
         before = output(model, inputs)
-        expose(model, SITES)
+        install_adapters(model, SITES)
         assert torch.equal(output(model, inputs), before)
 
 
@@ -68,7 +68,7 @@ def test_a_whole_model_with_adapters_can_be_pickled_and_reverted(name: str, tmp_
     with pytest.raises(ValueError, match=r"has no .* activation that can be replaced"):
         raft.convert(model, {"sites": SITES, "layers": [7]})
     assert [type(module) for module in model.modules()] == classes  # a refusal leaves it alone
-    expose(model, SITES)
+    install_adapters(model, SITES)
     more = set(Counter(site.kind for site in raft.hf.find_sites(model)) - kinds)
     raft.convert(model, {"sites": sorted(more)})
     torch.save(model, tmp_path / "model.pt")

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 import raft
-from raft.hf import ConversionReport, RafConfig
+from raft.hf import ConversionReport
+from raft.hf.config import RafConfig
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 
 IDS = torch.arange(24).reshape(2, 12)

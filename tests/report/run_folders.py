@@ -16,7 +16,7 @@ from raft.experiments.grid import GridRecipe
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import over_seeds
 from raft.finetuning.run import FinetuningResult
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.pretraining.run import PretrainingResult
 from raft.report.page.page import Section, page
 from raft.report.tables.grid import frame

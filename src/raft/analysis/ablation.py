@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from raft.analysis.measured import twin_of
 from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
 from raft.coefficients.functions import canonical_name
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.hf.sites.find import rationals
 from raft.modules import TORCH_FUNCTIONS, Rational
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from raft.coefficients.functions import FUNCTIONS, canonical_name
 from raft.data.text.masking import MaskedSequences
 from raft.functional import rational
-from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.sites.find import rationals
 
 Array = NDArray[np.float64]
@@ -78,7 +78,7 @@ def most_inputs(inputs: InputHistogram) -> tuple[float, float]:
 
 @torch.no_grad()
 def _inputs(model: PreTrainedModel, dataset: MaskedSequences, sequences: int) -> dict[str, InputHistogram]:
-    with recorded_inputs(model) as found:
+    with record_histograms(model) as found:
         for start in range(0, min(sequences, len(dataset)), 64):
             input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))
             model.base_model(input_ids=input_ids.to(model.device))

@@ -26,7 +26,7 @@ from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS, Function, canonical_name, name_of
 from raft.hf import rationals
 from raft.hf.calibration import Calibration
-from raft.hf.inputs import InputHistogram, count_inputs
+from raft.hf.histogram import InputHistogram, count_inputs
 from raft.modules import Rational
 
 ARROWS = {1: "↗", -1: "↘", 0: "→"}
@@ -124,7 +124,7 @@ def functions_of(
 
     Args:
         model: with RAFs.
-        inputs: of :func:`raft.hf.inputs.count_inputs`; their ends become the formulas' intervals.
+        inputs: of :func:`raft.hf.histogram.count_inputs`; their ends become the formulas' intervals.
     """
     found: dict[str, RationalFunction] = {}
     for site, act in rationals(model).items():
@@ -149,7 +149,7 @@ def measure_model(
 
     Args:
         model: with RAFs.
-        texts: texts or batches, see :func:`raft.hf.inputs.count_inputs`.
+        texts: texts or batches, see :func:`raft.hf.histogram.count_inputs`.
         tokenizer: for texts; the model's own where it is None.
         fixed: name of the activation that the twin has; None for what each RAF replaced (a pooler's is
             another than a layer's), and GELU where that is not known.

@@ -12,7 +12,7 @@ from scipy.optimize import brentq, least_squares
 
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 
 TAIL = 0.0005
 """The share of inputs that may lie beyond either end of what is looked at."""

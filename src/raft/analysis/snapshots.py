@@ -18,7 +18,7 @@ from raft.coefficients.functions import ALIASES, FUNCTIONS
 from raft.errors import InputError, first_line
 from raft.files import read_json
 from raft.functional import rational
-from raft.hf.inputs import HistogramRecord, InputHistogram
+from raft.hf.histogram import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
 from raft.training.monitoring import INPUTS, SNAPSHOTS
 

@@ -29,7 +29,7 @@ from raft.experiments.results import Results, Row, machine
 from raft.experiments.statistics import over_seeds, over_sequences
 from raft.finetuning.data import sentence_data
 from raft.finetuning.finetune import finetune
-from raft.hf import RafConfig
+from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import NEIGHBOURS
 from raft.pretraining.pretrain import Pretrained, build_model, pretrain, save

@@ -27,8 +27,10 @@ from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.finetuning.tuning import Part, set_tuning
-from raft.hf import ConversionReport, RafConfig, convert, rationals
-from raft.hf.inputs import InputHistogram, recorded_inputs
+from raft.hf import ConversionReport, rationals
+from raft.hf.config import RafConfig
+from raft.hf.conversion import convert
+from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
 from raft.hf.saving.hooks import COEFFICIENTS
@@ -298,7 +300,7 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
     model.eval()
     rows = range(min(len(data.train), CALIBRATION_TEXTS))
     first: Any = Subset(data.train, rows)  # type: ignore[arg-type]  # lists will do
-    with recorded_inputs(model) as found:
+    with record_histograms(model) as found:
         for batch in DataLoader(first, batch_size=batch_size, collate_fn=data.collate):
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
     model.train(was_training)

@@ -24,7 +24,7 @@ from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningDat
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
 from raft.finetuning.transfer import check_transfer, judge_model
 from raft.finetuning.tuning import TUNINGS
-from raft.hf import RafConfig
+from raft.hf.config import RafConfig
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.pretrain import save

@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedModel
 
 from raft.errors import InputError
-from raft.hf import freeze, peft_modules, rationals, unfreeze
+from raft.hf import rationals
+from raft.hf.conversion import freeze, unfreeze
+from raft.hf.peft import peft_modules
 from raft.modules import Rational
 
 Tuning = Literal["full", "fixed", "bitfit", "bitfit-raf", "raf", "lora", "lora-raf"]

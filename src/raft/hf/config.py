@@ -33,8 +33,8 @@ class RafConfig:
     """Which activations of a model are rational, and what they start from.
 
     Attributes:
-        sites: kinds of places: ``"ffn"`` (every feed-forward block), ``"pooler"``, ``"classifier"`` and
-            ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (beside a convolution).
+        sites: kinds of sites: ``"ffn"`` (every feed-forward block), ``"pooler"``, ``"classifier"`` and
+            ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (after a convolution).
         layers: feed-forward layers that get a RAF: ``"all"``, numbers and ranges such as ``"0-5,11"``, or a
             list of numbers; counted from 0 in each stack (an encoder and a decoder both have a layer 0).
         degrees: (m, n) of numerator and denominator.
@@ -45,7 +45,7 @@ class RafConfig:
             as ``{"lower": "0-5", "upper": "6-11"}``, one for each name (other layers keep their own).
         residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start.
         trainable: False freezes the coefficients.
-        scaled: each coefficient is kept in a unit that changes the function by about one over the inputs of a
+        scaled: each coefficient has a unit that changes the function by about one over the inputs of a
             conversion (see ``Rational.scale_to``). ``convert`` sets it; in a new model all units are one.
 
     Raises:
@@ -69,14 +69,14 @@ class RafConfig:
         several = isinstance(self.sites, Iterable) and not isinstance(self.sites, str)
         sites = tuple(self.sites) if several else (self.sites,)
         object.__setattr__(self, "sites", sites)
-        object.__setattr__(self, "degrees", _degrees(self.degrees))
+        object.__setattr__(self, "degrees", _to_plain_degrees(self.degrees))
         for name in ("version", "init"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"raf.{name} must be a name, not {getattr(self, name)!r}")
         for name in ("residual", "trainable", "scaled"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"raf.{name} must be true or false, not {getattr(self, name)!r}")
-        object.__setattr__(self, "layers", _plain(self.layers))
+        object.__setattr__(self, "layers", _to_plain_layers(self.layers))
         if not sites or not all(site in SITES for site in sites):
             raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
@@ -85,11 +85,13 @@ class RafConfig:
             canonical_name(self.init)
         if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
             raise ValueError(f"raf.groups must be a whole number from 1 on, not {self.groups!r}")
-        object.__setattr__(self, "_layers", None if self.layers == "all" else _numbers(self.layers))
+        object.__setattr__(self, "_layers", None if self.layers == "all" else _parse_layers(self.layers))
         if isinstance(self.shared, Mapping):
-            shared = {key: _plain(of) for key, of in self.shared.items()}
+            shared = {name: _to_plain_layers(layers) for name, layers in self.shared.items()}
             object.__setattr__(self, "shared", shared)
-            object.__setattr__(self, "_shared", {key: _numbers(of) for key, of in shared.items()})
+            object.__setattr__(
+                self, "_shared", {key: _parse_layers(layers) for key, layers in shared.items()}
+            )
             for first, second in combinations(self._shared, 2):
                 both = self._shared[first] & self._shared[second]
                 if both:
@@ -106,9 +108,9 @@ class RafConfig:
         return self._layers is None or layer in self._layers
 
     def missing_layers(self, stacks: Iterable[int]) -> list[int]:
-        """The layers asked for by number that no stack has, for the number of layers of each stack."""
-        asked = (self._layers or frozenset()).union(*self._shared.values())
-        return sorted(asked - set(range(max(stacks, default=0))))
+        """The requested layers that no stack has, given the number of layers of each stack."""
+        requested = (self._layers or frozenset()).union(*self._shared.values())
+        return sorted(requested - set(range(max(stacks, default=0))))
 
     def owner(self, layer: int | None) -> str | None:
         """The name of the RAF that a feed-forward layer shares with others, or None."""
@@ -118,15 +120,15 @@ class RafConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RafConfig:
-        """Build from the block of a ``config.json``; ``ValueError`` for a key that does not belong there."""
+        """Build from the block of a ``config.json``; ``ValueError`` for an unknown key."""
         if not isinstance(values, Mapping):
             raise ValueError(f"the raf block holds keys and values, as {{}} does, not {values!r}")
-        known = [each.name for each in fields(cls) if each.init]
+        known = [key.name for key in fields(cls) if key.init]
         unknown = [key for key in values if key not in known]
         if unknown:
-            close = suggest(unknown[0], known)
+            suggestion = suggest(unknown[0], known)
             raise ValueError(
-                f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}{close}"
+                f"unknown key {unknown[0]!r} in the raf block; known are {', '.join(known)}{suggestion}"
             )
         return cls(**values)
 
@@ -139,13 +141,13 @@ class RafConfig:
         return block if isinstance(block, cls) else cls.from_dict(block)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``config.json`` holds."""
+        """The block of a ``config.json``."""
         values = {key: value for key, value in asdict(self).items() if not key.startswith("_")}
-        return {key: _as_saved(value) for key, value in values.items()}
+        return {key: _to_json(value) for key, value in values.items()}
 
 
-def _degrees(given: Any) -> Any:
-    """Numbers of other libraries as plain ones; whatever else there is as it is, to be refused."""
+def _to_plain_degrees(given: Any) -> Any:
+    """Convert numbers of other libraries; other values are returned unchanged, to be refused."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         return given
     if any(isinstance(degree, bool) for degree in given):
@@ -153,40 +155,40 @@ def _degrees(given: Any) -> Any:
     return tuple(int(degree) if isinstance(degree, Integral) else degree for degree in given)
 
 
-def _plain(layers: Any) -> Layers:
-    """Ranges, arrays and numbers of other libraries as what JSON knows; ``ValueError`` for what are none."""
+def _to_plain_layers(layers: Any) -> Layers:
+    """Convert ranges, arrays and numbers of other libraries to JSON types; ``ValueError`` for others."""
     if isinstance(layers, str):
         return layers
     try:
-        # one more than there can be is enough to refuse a range without end
-        found = tuple(islice(layers, MAX_LAYERS + 1))
-        if any(isinstance(layer, bool) for layer in found):
+        # one more than allowed is enough to refuse an endless range
+        values = tuple(islice(layers, MAX_LAYERS + 1))
+        if any(isinstance(layer, bool) for layer in values):
             raise TypeError("no numbers")
-        numbers: Any = [layer if isinstance(layer, str) else operator.index(layer) for layer in found]
+        numbers: Any = [layer if isinstance(layer, str) else operator.index(layer) for layer in values]
         return tuple(numbers)
     except TypeError as error:
         raise ValueError(LAYERS.format(reprlib.repr(layers))) from error
 
 
-def _as_saved(value: Any) -> Any:
-    """As it comes back from a JSON file."""
+def _to_json(value: Any) -> Any:
+    """Convert to what a JSON file gives back."""
     if isinstance(value, Mapping):
-        return {key: _as_saved(each) for key, each in value.items()}
+        return {key: _to_json(item) for key, item in value.items()}
     return value if isinstance(value, (str, int)) else list(value)
 
 
-def _numbers(layers: Layers) -> frozenset[int]:
-    """``"0-5,11"`` or ``[0, 11]`` as numbers."""
-    problem = LAYERS.format(reprlib.repr(layers))
-    found: set[int] = set()
+def _parse_layers(layers: Layers) -> frozenset[int]:
+    """Parse ``"0-5,11"`` or ``[0, 11]``."""
+    message = LAYERS.format(reprlib.repr(layers))
+    parsed: set[int] = set()
     for part in layers.split(",") if isinstance(layers, str) else layers:
         ends = [end.strip() for end in str(part).split("-")]
         if len(ends) > 2 or not all(end.isdecimal() and len(end) <= len(str(MAX_LAYERS)) for end in ends):
-            raise ValueError(problem)
+            raise ValueError(message)
         numbers = [int(end) for end in ends]
         if not numbers[0] <= numbers[-1] < MAX_LAYERS:
-            raise ValueError(problem)
-        found |= set(range(numbers[0], numbers[-1] + 1))
-    if not found:
-        raise ValueError(problem)
-    return frozenset(found)
+            raise ValueError(message)
+        parsed |= set(range(numbers[0], numbers[-1] + 1))
+    if not parsed:
+        raise ValueError(message)
+    return frozenset(parsed)

@@ -1,4 +1,4 @@
-"""Put rational activations in place of fixed ones, and back."""
+"""Replace fixed activations by rational ones, and back."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
-from raft.hf.calibration import Calibration, Seen, observe
+from raft.hf.calibration import Calibration, InputSample, collect_inputs
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
-from raft.hf.saving.blocks import configs_with_sites, is_chosen, is_rational, own_configs, remember_layout
-from raft.hf.sites.adapters import conceal, expose
-from raft.hf.sites.find import Site, find_sites, learned_sites, rationals
+from raft.hf.saving.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
+from raft.hf.sites.adapters import install_adapters, remove_adapters
+from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
-"""Pretrained models' inputs reach far beyond the interval of the ready fits."""
-
+"""Wider than the interval of the ready fits, as the inputs of pretrained models are."""
 
 REPORT = "conversion_report"
 WARN_MAX_FIT_ERROR = 0.2
-"""A larger error of a fit is worth a warning: a third of it was seen to do no harm, four times it to ruin."""
+"""Fits with a larger error get a warning; a third of it did no harm, and four times it ruined a model."""
 
 SCALING_POINTS = 1001
-"""Evenly spaced inputs that coefficients are scaled for where no calibration tells which there are."""
+"""Evenly spaced inputs that coefficients are scaled for without calibration."""
 
 
 def convert(
@@ -44,28 +43,26 @@ def convert(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> PreTrainedModel:
-    """Turn a model with fixed activations into a RAFT, in place; every other weight is kept bit for bit.
+    """Convert a model with fixed activations to a RAFT, in place; every other weight is kept bit for bit.
 
     Each RAF is a fit of the function that it replaces, over the inputs that it gets while the model reads
-    ``calibration`` (with little weight also over what of [-5, 5] these leave out), and over [-10, 10] without
-    one, which pretrained models' inputs often leave.
-    ``model.conversion_report`` tells what was done. ``save_pretrained`` then writes the ``raf`` block and
-    the coefficients, and after ``import raft`` plain ``from_pretrained`` restores them. Converting twice
-    changes nothing.
+    ``calibration`` (with little weight also over the rest of [-5, 5]). Without calibration the fit is over
+    [-10, 10], beyond which inputs of pretrained models often lie. ``model.conversion_report`` lists sites.
+    ``save_pretrained`` writes the ``raf`` block and the coefficients, and ``from_pretrained`` restores them
+    after ``import raft``. Converting twice changes nothing.
 
     Args:
         model: any model of ``transformers``, pretrained or new.
-        config: which activations, and which RAFs; the defaults of ``RafConfig`` where it is None.
+        config: which activations, and which RAFs; None for the defaults of ``RafConfig``.
         calibration: some dozens of texts, or batches as the model takes them (a ``DataLoader``, say).
-        tokenizer: for texts; the one beside the model's weights where it is None.
+        tokenizer: for texts; None for the one saved with the model.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: where the model has no activation of a kind that is asked for, or one with parameters of
-            its own in a feed-forward block; where it has RAFs of another configuration; or for an empty
-            calibration.
+        ValueError: where the model has no activation of a requested kind, or one with parameters in a
+            feed-forward block; where it has RAFs of another configuration; or for an empty calibration.
         TypeError: for a wrapper around a model, such as PEFT's, which would not save the RAFs; or a
             configuration of another kind.
 
@@ -94,37 +91,37 @@ def convert(
     config = config or before or RafConfig()
     if before is None or not rationals(model):
         config = replace(config, scaled=True)
-    else:  # what has RAFs keeps its units
+    else:  # existing RAFs keep their units
         config = replace(config, scaled=before.scaled)
     if before is not None and replace(before, trainable=config.trainable) != config and rationals(model):
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
     _check_learned(model, config)
-    expose(model, config.sites)
-    found = [site for site in find_sites(model) if is_chosen(site, config)]
+    install_adapters(model, config.sites)
+    sites = [site for site in find_sites(model) if is_chosen(site, config)]
     try:
-        _check_groups(model, config, found)
-        _check_kinds(model, config, found)
+        _check_groups(model, config, sites)
+        _check_kinds(model, config, sites)
         _check_layers(model, config)
     except ValueError:
-        conceal(model)
+        remove_adapters(model)
         raise
-    fixed = [site for site in found if not is_rational(site)]
-    seen = None
+    fixed = [site for site in sites if not is_rational(site)]
+    samples = None
     if calibration is not None and fixed:
         try:
-            seen = observe(model, fixed, calibration, tokenizer)
+            samples = collect_inputs(model, fixed, calibration, tokenizer)
         except Exception:
-            conceal(model)
+            remove_adapters(model)
             raise
     elif calibration is not None:
         logging.getLogger("raft").warning(
             "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
             type(model).__name__,
         )
-    report = replace_activations(model, config, seen=seen, interval=CONVERSION_INTERVAL)
-    worst = max(report, key=lambda each: each.max_error, default=None)
+    report = replace_activations(model, config, samples=samples, interval=CONVERSION_INTERVAL)
+    worst = max(report, key=lambda converted: converted.max_error, default=None)
     if worst is not None and worst.max_error > WARN_MAX_FIT_ERROR:
         logging.getLogger("raft").warning(
             "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher "
@@ -134,15 +131,15 @@ def convert(
         _set_trainable(model, config.trainable)
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
-        own_configs(model)
-        for config_of_part in configs_with_sites(model, found):
-            config_of_part.raf = config.to_dict()
-        remember_layout(model)
+        copy_configs(model)
+        for part_config in configs_with_sites(model, sites):
+            part_config.raf = config.to_dict()
+        remember_sites(model)
     return model
 
 
 def revert(model: PreTrainedModel) -> PreTrainedModel:
-    """Put the functions that RAFs replaced back in their places, and take the ``raf`` block away.
+    """Restore the functions that RAFs replaced, and remove the ``raf`` block.
 
     Raises:
         TypeError: for a wrapper around a model, such as PEFT's.
@@ -152,9 +149,9 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
     for site in find_sites(model):
         act = site.activation
         if isinstance(act, (Rational, SharedRational)) and act.replaced:
-            site.put(act.replaced[0])
-    conceal(model)
-    own_configs(model)
+            site.set_activation(act.replaced[0])
+    remove_adapters(model)
+    copy_configs(model)
     for module in model.modules():
         config: Any = getattr(module, "config", None)
         if config is not None and "raf" in getattr(type(config), "__annotations__", {}):
@@ -167,12 +164,12 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Let the coefficients of all RAFs of a model stay as they are in training."""
+    """Disable gradients of all RAF coefficients."""
     return _set_trainable(model, False)
 
 
 def unfreeze(model: nn.Module) -> nn.Module:
-    """Let the coefficients of all RAFs of a model be trained."""
+    """Enable gradients of all RAF coefficients."""
     return _set_trainable(model, True)
 
 
@@ -188,14 +185,14 @@ def _set_trainable(model: nn.Module, is_trainable: bool) -> nn.Module:
     return model
 
 
-def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site]) -> None:
-    """Raise ``ValueError`` where nothing is found of what was asked for; only a pooler may be missing."""
-    asked = [kind for kind in config.sites if kind != "pooler" or config.sites == ("pooler",)]
-    missing = [kind for kind in asked if not any(site.kind == kind for site in found)]
+def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site]) -> None:
+    """Raise ``ValueError`` where a requested kind of site is missing, except a pooler among others."""
+    required = [kind for kind in config.sites if kind != "pooler" or config.sites == ("pooler",)]
+    missing = [kind for kind in required if not any(site.kind == kind for site in sites)]
     if not missing:
         return
-    there = Counter(site.kind for site in find_sites(model))
-    has = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none that can be reached"
+    counts = Counter(site.kind for site in find_sites(model))
+    has = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none that can be reached"
     raise ValueError(
         f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
         f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
@@ -203,18 +200,18 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, found: Sequence[Site
     )
 
 
-def _check_groups(model: PreTrainedModel, config: RafConfig, found: Sequence[Site]) -> None:
-    """Raise ``ValueError`` where channels are not the last axis, or cannot be cut into the groups."""
+def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site]) -> None:
+    """Raise ``ValueError`` where channels are not the last axis, or not a multiple of the groups."""
     if config.groups == 1:
         return
-    for site in found:
-        beside = list(site.parent.children())
-        if any(isinstance(child, nn.modules.conv._ConvNd) for child in beside):
+    for site in sites:
+        siblings = list(site.parent.children())
+        if any(isinstance(child, nn.modules.conv._ConvNd) for child in siblings):
             raise ValueError(
                 f"{type(model).__name__} has its channels first at {site.name}, and groups cut the last "
                 "axis: give groups=1, or leave such sites out"
             )
-        widths = {child.out_features for child in beside if isinstance(child, nn.Linear)}
+        widths = {child.out_features for child in siblings if isinstance(child, nn.Linear)}
         if len(widths) == 1 and (width := widths.pop()) % config.groups:
             raise ValueError(f"the {width} channels at {site.name} cannot be cut into {config.groups} groups")
 
@@ -231,8 +228,8 @@ def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
 
 
 def _check_learned(model: PreTrainedModel, config: RafConfig) -> None:
-    """Raise ``ValueError`` where a chosen feed-forward block's activation has learned something itself."""
-    learned = [site for site in learned_sites(model) if is_chosen(site, config)]
+    """Raise ``ValueError`` where the activation of a chosen feed-forward block has parameters."""
+    learned = [site for site in find_learned_sites(model) if is_chosen(site, config)]
     if learned:
         first = learned[0]
         more = f", and {len(learned) - 1} more" if len(learned) > 1 else ""
@@ -247,7 +244,7 @@ def replace_activations(
     model: PreTrainedModel,
     config: RafConfig,
     *,
-    seen: Mapping[str, Seen] | None = None,
+    samples: Mapping[str, InputSample] | None = None,
     interval: tuple[float, float] | None = None,
 ) -> ConversionReport:
     """Replace the fixed activations of the configured sites.
@@ -255,37 +252,36 @@ def replace_activations(
     Args:
         model: built or being built, on any device (the meta device too).
         config: which sites, and which rational.
-        seen: by name of the site, the inputs to fit for.
-        interval: where the fits are made for the other sites, and coefficients scaled. Where it is None, as
-            in a model that is being built, they get the ready fits, and scales of one until a checkpoint
-            brings others.
+        samples: by name of the site, the inputs to fit for.
+        interval: that RAFs of the other sites are fitted and scaled for. With None, as in a model that is
+            being built, they get the ready fits, and scales of one until a checkpoint brings others.
 
     Raises:
-        ValueError: for a chosen feed-forward block whose activation has parameters of its own.
+        ValueError: where the activation of a chosen feed-forward block has parameters.
     """
     _check_learned(model, config)
-    expose(model, config.sites)
+    install_adapters(model, config.sites)
     chosen = [site for site in find_sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, Rational]] = {}
-    pooled = _pooled(chosen, config, seen or {})
+    pooled = _pool_samples(chosen, config, samples or {})
     report = ConversionReport()
     for site in chosen:
         if is_rational(site):
             if isinstance(site.activation, Rational):
-                owners.setdefault(_owner(site, config), (site.name, site.activation))
+                owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
-        replaced, owner = site.activation, _owner(site, config)
+        replaced, owner = site.activation, _owner_key(site, config)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
-            site.put(SharedRational(shared, replaced).train(model.training))
+            site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
-            start = _start(replaced, config, pooled.get(owner), interval)
-            act = _built(replaced, start, config)
+            start = _fit_start(replaced, config, pooled.get(owner), interval)
+            act = _build_rational(replaced, start, config)
             if config.scaled:
-                act.scale_to(None if interval is None else _inputs(start, pooled.get(owner)))
-            _move(act, site)
-            site.put(act.train(model.training))
+                act.scale_to(None if interval is None else _scaling_inputs(start, pooled.get(owner)))
+            _move_to_site(act, site)
+            site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
         start = owners[owner][1].start
         report.append(
@@ -296,38 +292,41 @@ def replace_activations(
                 interval=start.interval,
                 max_error=0.0 if config.residual else start.max_error,
                 rms_error=0.0 if config.residual else start.rms_error,
-                inputs=seen[site.name].count if seen and site.name in seen else 0,
+                inputs=samples[site.name].count if samples and site.name in samples else 0,
                 shares=shares,
             )
         )
     return report
 
 
-def _owner(site: Site, config: RafConfig) -> str:
-    """A name for the RAF that the site gets; sites with one name have one RAF."""
+def _owner_key(site: Site, config: RafConfig) -> str:
+    """A key of the RAF that a site gets; sites with the same key share it."""
     name = config.owner(site.layer) if site.kind == "ffn" else None
     if name is not None:
-        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_values(site.activation)}"
+        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_fingerprint(site.activation)}"
     return site.experts or site.name
 
 
-def _values(activation: Callable[..., Any]) -> str:
-    """What tells two activations of one class apart, such as slopes, which their ``repr`` need not show."""
+def _fingerprint(activation: Callable[..., Any]) -> str:
+    """A hash of an activation's values: those of one class may differ, in their slopes for instance."""
     if isinstance(activation, (Rational, SharedRational)):
-        return _values(activation.replaced[0]) if activation.replaced else repr(activation)
-    found = signature_of(activation)
-    return repr(activation) if found is None else hashlib.sha256(found).hexdigest()
+        return _fingerprint(activation.replaced[0]) if activation.replaced else repr(activation)
+    signature = signature_of(activation)
+    return repr(activation) if signature is None else hashlib.sha256(signature).hexdigest()
 
 
-def _pooled(chosen: Sequence[Site], config: RafConfig, seen: Mapping[str, Seen]) -> dict[str, Tensor]:
-    samples: dict[str, list[Tensor]] = {}
-    for site in chosen:
-        if site.name in seen and seen[site.name].low < seen[site.name].high:
-            samples.setdefault(_owner(site, config), []).append(seen[site.name].samples())
-    return {owner: torch.cat(parts) for owner, parts in samples.items()}
+def _pool_samples(
+    sites: Sequence[Site], config: RafConfig, samples: Mapping[str, InputSample]
+) -> dict[str, Tensor]:
+    """The inputs of all sites of a RAF, by its key."""
+    pooled: dict[str, list[Tensor]] = {}
+    for site in sites:
+        if site.name in samples and samples[site.name].low < samples[site.name].high:
+            pooled.setdefault(_owner_key(site, config), []).append(samples[site.name].values())
+    return {owner: torch.cat(parts) for owner, parts in pooled.items()}
 
 
-def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Rational:
+def _build_rational(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Rational:
     act: Rational
     if config.residual:
         act = ResidualRational(replaced, start, config.groups)
@@ -338,29 +337,19 @@ def _built(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Ratio
     return act.requires_grad_(config.trainable)
 
 
-def _inputs(start: Fit, samples: Tensor | None) -> Tensor:
-    """Those that a converted RAF's coefficients are scaled for."""
+def _scaling_inputs(start: Fit, samples: Tensor | None) -> Tensor:
+    """The inputs that the coefficients of a converted RAF are scaled for."""
     return torch.linspace(*start.interval, SCALING_POINTS, device="cpu") if samples is None else samples
 
 
-def _move(act: Rational, site: Site) -> None:
-    """To where its neighbours are; in a model that is being built it is there already."""
+def _move_to_site(act: Rational, site: Site) -> None:
+    """Move a RAF to the device of its site; in a model that is being built it is there already."""
     parameter = next(site.parent.parameters(), None)
     if parameter is not None and not parameter.is_meta and not act.numerator.is_meta:
         act.to(parameter.device)
 
 
-def _start(
-    replaced: Callable[..., Any],
-    config: RafConfig,
-    samples: Tensor | None,
-    interval: tuple[float, float] | None,
-) -> Fit:
-    with torch.device("cpu"):  # the model may be built on the meta device
-        return _fitted(replaced, config, samples, interval)
-
-
-def _fitted(
+def _fit_start(
     replaced: Callable[..., Any],
     config: RafConfig,
     samples: Tensor | None,
@@ -368,37 +357,38 @@ def _fitted(
 ) -> Fit:
     function = activation_name(replaced) if config.init == "auto" else canonical_name(config.init)
     target = function if function in FUNCTIONS else replaced
-    if samples is not None:
-        # training moves inputs beyond a narrow range that was seen before it
-        wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
-        return fit(target, config.degrees, config.version, samples=wide)
-    if isinstance(target, str):
+    with torch.device("cpu"):  # the model may be built on the meta device
+        if samples is not None:
+            # training moves inputs beyond a narrow range
+            wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
+            return fit(target, config.degrees, config.version, samples=wide)
+        if not isinstance(target, str):
+            return _fit_cached(target, signature_of(target), config, interval or TABLE_INTERVAL)
         if interval is None:
             return named_fit(target, config.degrees, config.version)
-        return _fit_once(target, target, config, interval)
-    return _fit_once(target, signature_of(target), config, interval or TABLE_INTERVAL)
+        return _fit_cached(target, target, config, interval)
 
 
 _fits: dict[tuple[Any, ...], Fit] = {}
 
 
-def _fit_once(
+def _fit_cached(
     target: str | Callable[..., Any],
     key: str | bytes | None,
     config: RafConfig,
     interval: tuple[float, float],
 ) -> Fit:
-    """``fit`` on an interval, made once for a key that tells the target from others; None for no such key."""
-    whole = (key, config.degrees, config.version, interval)
+    """``fit`` on an interval, made once for each key of a target; a target without a key is not cached."""
+    cache_key = (key, config.degrees, config.version, interval)
     if key is None:
         return fit(target, config.degrees, config.version, interval=interval)
-    if whole not in _fits:
-        _fits[whole] = fit(target, config.degrees, config.version, interval=interval)
-    return _fits[whole]
+    if cache_key not in _fits:
+        _fits[cache_key] = fit(target, config.degrees, config.version, interval=interval)
+    return _fits[cache_key]
 
 
 def activation_name(activation: Callable[..., Any]) -> str:
-    """The table's name of a module or function; its class's or its own name where the table has none."""
+    """The name of an activation in ``FUNCTIONS``; that of its class or its own where it is not there."""
     if isinstance(activation, SharedRational):
         activation = activation.replaced[0]
     if isinstance(activation, Rational):

@@ -1,4 +1,4 @@
-"""What a conversion did, site by site."""
+"""The report of a conversion, site by site."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConvertedSite:
-    """What was done at one site.
+    """The conversion of one site.
 
     Attributes:
         site: dotted name.
         kind: of the site.
-        replaced: the function that was there.
-        interval: that the fit was made for: the range of the inputs seen, where there was a calibration.
-        max_error: largest distance to that function on the interval; 0 where the RAF stands beside it.
-        rms_error: root mean square distance, over the inputs seen or over the interval.
-        inputs: how many inputs were seen; 0 without calibration.
+        replaced: the function before.
+        interval: of the fit: the range of the calibration's inputs, where there is a calibration.
+        max_error: largest distance to that function on the interval; 0 for a residual RAF.
+        rms_error: root mean square distance, over the calibration's inputs or over the interval.
+        inputs: number of the calibration's inputs; 0 without calibration.
         shares: name of the site whose RAF this one uses, or None.
     """
 
@@ -32,7 +32,7 @@ class ConvertedSite:
 
 
 class ConversionReport(list[ConvertedSite]):
-    """What a conversion did, site by site; a table when printed."""
+    """The converted sites of a model; a table when printed."""
 
     def __str__(self) -> str:
         if not self:
@@ -40,15 +40,15 @@ class ConversionReport(list[ConvertedSite]):
         heads = ("site", "kind", "was", "fitted for", "max error", "rms error", "inputs")
         rows = [
             (
-                each.site + (f" = {each.shares}" if each.shares else ""),
-                each.kind,
-                each.replaced,
-                f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
-                f"{each.max_error:.1e}",
-                f"{each.rms_error:.1e}",
-                f"{each.inputs:,}" if each.inputs else "none seen",
+                row.site + (f" = {row.shares}" if row.shares else ""),
+                row.kind,
+                row.replaced,
+                f"[{row.interval[0]:.1f}, {row.interval[1]:.1f}]",
+                f"{row.max_error:.1e}",
+                f"{row.rms_error:.1e}",
+                f"{row.inputs:,}" if row.inputs else "none seen",
             )
-            for each in self
+            for row in self
         ]
         widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
         lines = [
@@ -58,5 +58,5 @@ class ConversionReport(list[ConvertedSite]):
         return "\n".join(line.rstrip() for line in lines)
 
     def rows(self) -> list[dict[str, Any]]:
-        """For a data frame or a file."""
-        return [asdict(each) for each in self]
+        """The sites as dictionaries, for a data frame or a file."""
+        return [asdict(row) for row in self]

@@ -1,7 +1,7 @@
 """Rational activations in fully sharded models.
 
-FSDP's mixed precision hands a module bfloat16 copies of its parameters, whatever the module says of its own:
-RAFs keep float32 coefficients only as units with a policy of their own.
+FSDP's mixed precision casts the parameters of all modules to bfloat16: RAFs keep float32 coefficients only as
+units with a policy of their own.
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ if TYPE_CHECKING:  # some builds of torch have no distributed package
 def shard_rationals(model: nn.Module, mesh: DeviceMesh | None = None, **options: Any) -> None:
     """Make every RAF of a model a float32 unit of FSDP2, in place.
 
-    To be called before ``fully_shard`` of the layers and of the model, which leave finished units alone. A
-    second call does nothing. With mixed precision, the activations keep the dtype that they come in.
+    Call it before ``fully_shard`` of the layers and of the model, which skip existing units. A second call
+    does nothing. With mixed precision, activations keep their dtype.
 
-    Each RAF is a unit by itself: it can then be called any number of times a step, in any order, or not at
-    all. The coefficients stay gathered from the forward to the backward pass unless the options say
-    otherwise.
+    Each RAF is a unit by itself, and can be called any number of times a step, in any order, or not at all.
+    The coefficients stay gathered from the forward to the backward pass unless the options say otherwise.
 
     With accelerate (``fsdp_version=2``), call it before ``accelerator.prepare``, and set
-    ``cpu_ram_efficient_loading=False``: that loading sends parts of a model sharded before as if they were
-    whole.
+    ``cpu_ram_efficient_loading=False``, which would send shards of a model as if they were whole.
 
     FSDP1 needs no call but a policy, ``MixedPrecision(param_dtype=torch.bfloat16,
-    _module_classes_to_ignore=(raft.Rational,))`` beside an ``auto_wrap_policy``; RAFs then see float32
-    activations, too. Its ``ignored_modules`` would leave the gradients of each process to itself.
+    _module_classes_to_ignore=(raft.Rational,))`` with an ``auto_wrap_policy``; the inputs of RAFs are then
+    float32, too. With its ``ignored_modules``, gradients would not be reduced over processes.
 
     Args:
         model: with RAFs; with its PEFT adapters too, which cannot be added to a sharded model.
@@ -52,8 +50,8 @@ def shard_rationals(model: nn.Module, mesh: DeviceMesh | None = None, **options:
             fully_shard(layer, mp_policy=bfloat16)
         fully_shard(model, mp_policy=bfloat16)
     """
-    found = rationals(model)
-    if not found:
+    acts = rationals(model)
+    if not acts:
         raise ValueError(
             f"{type(model).__name__} has no rational activation; convert it with raft.convert first"
         )
@@ -61,16 +59,16 @@ def shard_rationals(model: nn.Module, mesh: DeviceMesh | None = None, **options:
         raise RuntimeError("call torch.distributed.init_process_group before shard_rationals")
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-    waiting = {name: act for name, act in found.items() if not isinstance(act, FSDPModule)}
+    unsharded = {name: act for name, act in acts.items() if not isinstance(act, FSDPModule)}
     units = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    taken = {inner for unit in units for inner in unit.modules()}
-    for name, act in waiting.items():
-        if act in taken:
+    sharded = {inner for unit in units for inner in unit.modules()}
+    for name, act in unsharded.items():
+        if act in sharded:
             raise ValueError(
                 f"a module around {name} is sharded already; call shard_rationals before fully_shard"
             )
     float32 = MixedPrecisionPolicy(
         param_dtype=torch.float32, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    for act in waiting.values():
+    for act in unsharded.values():
         fully_shard(act, mesh=mesh, mp_policy=float32, **{"reshard_after_forward": False, **options})

@@ -1,4 +1,4 @@
-"""Configurations and models of others: none of their code is run, and what cannot be read is one line."""
+"""Load configurations and models of others, without running their code and with errors of one line."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from raft.errors import InputError, first_line
 
 NO_REMOTE_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""For every ``from_pretrained``: where it is not given, some ask on the terminal whether code may run."""
+"""For every ``from_pretrained``, some of which otherwise ask on the terminal whether code may run."""
 
 
 def load_config(source: str | Path, **options: Any) -> PreTrainedConfig:
-    """The configuration of a folder or of a name on the hub.
+    """Load the configuration of a folder or of a name on the hub.
 
     Raises:
         InputError: where there is none, or it cannot be read.
     """
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(source, **NO_REMOTE_CODE, **options)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, **NO_REMOTE_CODE, **options)
     except Exception as error:  # a damaged file raises whatever its reader does
         raise InputError(f"cannot load {source}: {first_line(error)}") from error
-    return found
+    return config
 
 
 def load_pretrained(kind: Any, source: str | Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A model of a folder or of a name on the hub, and which of its weights were not in the checkpoint.
+    """Load a model of a folder or of a name on the hub, with the ``loading_info`` of ``from_pretrained``.
 
     Args:
         kind: a class of ``transformers``.

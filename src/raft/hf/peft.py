@@ -1,8 +1,8 @@
-"""Rational activations beside a PEFT adapter: which names train and save them.
+"""Train and save rational activations with a PEFT adapter.
 
-``LoraConfig(modules_to_save=...)`` gives every adapter its own copy of a module, and finds modules by the
-ends of their names, dots or not: ``act`` is found in ``layer.0.my_act`` too. The name of a parameter, such as
-``numerator``, is found nowhere, and PEFT says nothing.
+``LoraConfig(modules_to_save=...)`` gives every adapter its own copy of a module, and selects modules by the
+suffixes of their names, with or without a dot: ``act`` matches ``layer.0.my_act`` too. The name of a
+parameter, such as ``numerator``, matches nothing, and PEFT does not report that.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from raft.modules import Rational, SharedRational
 
 
 def peft_modules(model: nn.Module) -> list[str]:
-    """The names for PEFT's ``modules_to_save`` with which an adapter trains and saves the RAFs of a model.
+    """Names for PEFT's ``modules_to_save``, with which an adapter trains and saves the RAFs of a model.
 
-    They are the fewest and shortest ends of module names that belong to RAFs and to nothing else. Without
-    them an adapter leaves the coefficients as they are.
+    They are the fewest and shortest suffixes of module names that match RAFs only. Without them an adapter
+    does not train the coefficients.
 
     Args:
         model: with RAFs; before or after its first adapter.
 
     Returns:
-        A list of its own for each call (PEFT appends the names of a classifier to it).
+        A new list for each call (PEFT appends the names of a classifier to it).
 
     Raises:
-        ValueError: where the model has no RAF; where one RAF stands at several places, which PEFT would copy
-            for each; or where no end of a RAF's name tells it from other modules.
+        ValueError: where the model has no RAF; where several places share a RAF, which PEFT would copy for
+            each; or where every suffix of a RAF's name matches other modules too.
 
     Example::
 
@@ -44,26 +44,25 @@ def peft_modules(model: nn.Module) -> list[str]:
         config = LoraConfig(target_modules=["query", "value"], modules_to_save=peft_modules(model))
         model = get_peft_model(model, config)
     """
-    # PEFT looks at every name of a module that has several
+    # PEFT matches all names of a module
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
-    places = list(_places(model))
+    places = list(_iter_places(model))
     if not places:
         raise ValueError(
             f"{type(model).__name__} has no rational activation; convert it with raft.convert first"
         )
     _refuse_shared(model, places)
-    found = {f"{path}.{attribute}".lstrip(".") for path, _, attribute in places}
-    ends = dict.fromkeys(_shortest_end(name, found, names) for name in names if name in found)
-    return [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
+    rafs = {f"{path}.{attribute}".lstrip(".") for path, _, attribute in places}
+    suffixes = dict.fromkeys(_shortest_suffix(name, rafs, names) for name in names if name in rafs)
+    return [name for name in suffixes if not any(name != end and name.endswith(end) for end in suffixes)]
 
 
 def names_without_adapter(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """The names that RAFs have in the model that adapters were put around, by their names here.
+    """Names of RAFs in the model without adapters, by their names in the model with adapters.
 
-    Those that an adapter has replaced by a copy of its own are left out, and the copies of adapters that are
-    not active.
+    RAFs that an adapter replaces by its copy are left out, and so are copies of inactive adapters.
     """
-    found = {}
+    plain_names = {}
     for name in names:
         holder, is_copy, rest = name.partition(".modules_to_save.")
         if is_copy:
@@ -76,12 +75,12 @@ def names_without_adapter(model: nn.Module, names: Iterable[str]) -> dict[str, s
             continue
         else:
             plain = name
-        found[name] = plain.removeprefix("base_model.model.")
-    return found
+        plain_names[name] = plain.removeprefix("base_model.model.")
+    return plain_names
 
 
-def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Path of the parent, parent and attribute of each RAF, or of the wrapper that PEFT has put around it."""
+def _iter_places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Path of the parent, parent and attribute of each RAF, or of PEFT's wrapper around it."""
     wrapped = {inner for module in model.modules() if _is_wrapper(module) for inner in module.modules()}
     for path, parent in model.named_modules(remove_duplicate=False):
         if parent in wrapped:
@@ -96,7 +95,7 @@ def _is_wrapper(module: nn.Module | None) -> bool:
 
 
 def _refuse_shared(model: nn.Module, places: list[tuple[str, nn.Module, str]]) -> None:
-    # a whole layer used twice is one place under two names, and PEFT wraps what it holds once
+    # a layer used twice is one place with two names, and PEFT wraps its modules once
     reused = next(
         (name for name, module in model.named_modules() if isinstance(module, SharedRational)), None
     )
@@ -118,13 +117,13 @@ def _refuse_shared(model: nn.Module, places: list[tuple[str, nn.Module, str]]) -
             )
 
 
-def _shortest_end(name: str, found: set[str], names: list[str]) -> str:
+def _shortest_suffix(name: str, rafs: set[str], names: list[str]) -> str:
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
-        end = ".".join(parts[-count:])
-        if all(other in found for other in names if other.endswith(end)):
-            return end
-    other = next(other for other in names if other.endswith(name) and other not in found)
+        suffix = ".".join(parts[-count:])
+        if all(other in rafs for other in names if other.endswith(suffix)):
+            return suffix
+    other = next(other for other in names if other.endswith(name) and other not in rafs)
     raise ValueError(
         f"PEFT finds modules by the ends of their names, and cannot tell the rational activation {name} "
         f"from {other}; rename one of the two"

@@ -1,4 +1,4 @@
-"""How long the inputs of a model can be."""
+"""The longest input of a model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def max_positions(model: nn.Module) -> int | None:
-    """Tokens that a model has positions for; None where its configuration names no limit.
+    """The number of tokens that a model has positions for; None where its configuration sets no limit.
 
-    Models of RoBERTa's kind (XLM-R, CamemBERT, Longformer, MPNet, ESM, Luke, …) count positions from the one
-    behind the padding id, so that they take fewer tokens than ``max_position_embeddings``.
+    RoBERTa and its kin (XLM-R, CamemBERT, Longformer, MPNet, ESM, Luke, …) number positions from the padding
+    id + 1 on, and so take fewer tokens than ``max_position_embeddings``.
 
     Args:
         model: of ``transformers``; on any device, the meta device too.

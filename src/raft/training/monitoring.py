@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, Tra
 from raft.errors import InputError
 from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.hf.conversion import activation_name
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.hf.peft import names_without_adapter
 from raft.hf.sites.find import rationals
 from raft.modules import Rational, ResidualRational

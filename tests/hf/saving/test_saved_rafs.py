@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, BertConfig, BertForSequenceClassification, BertModel
 
 import raft
-from raft.hf import RafConfig, read_checkpoint
+from raft.hf import read_checkpoint
+from raft.hf.config import RafConfig
 from tests.hf.architectures import TINY, scrambled, texts
 
 

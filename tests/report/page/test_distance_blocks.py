@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raft.analysis.snapshots import Raf, Snapshot
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.report.page.blocks import Drawing, Tabular
 from raft.report.page.distance_blocks import distance_blocks
 from raft.report.page.sections import twins

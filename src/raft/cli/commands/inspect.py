@@ -24,7 +24,7 @@ from raft.coefficients.functions import canonical_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
-from raft.hf.inputs import count_inputs
+from raft.hf.histogram import count_inputs
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of

@@ -1,13 +1,12 @@
-"""Make every ``transformers`` model class honour the ``raf`` block, when built and when loaded.
+"""Patch ``transformers`` so that every model class honours the ``raf`` block, when built, saved and loaded.
 
-Four methods of ``PreTrainedModel`` are wrapped. ``post_init`` ends every constructor, before any weight is
-loaded: the activations are replaced there. ``_initialize_weights`` gives values to whatever a checkpoint
-lacks; it knows nothing of a ``Rational``, whose coefficients would stay uninitialised memory.
-``from_pretrained`` refuses to read RAFs as other functions than those that were saved, and
-``save_pretrained`` makes the configuration build the RAFs that the model has.
+Four methods of ``PreTrainedModel`` are wrapped. ``post_init`` ends every constructor, before weights are
+loaded: it replaces the activations. ``_initialize_weights`` initialises what a checkpoint lacks; without the
+wrapper, coefficients would stay uninitialised memory. ``from_pretrained`` refuses to load RAFs as other
+functions than those that were saved, and ``save_pretrained`` updates the configuration.
 
-Three of ``PreTrainedConfig``: ``to_json_file`` and ``from_dict`` write and read a file that needs raft, see
-``saved_config.py``; ``to_dict`` writes a ``RafConfig`` as what it holds.
+Three methods of ``PreTrainedConfig`` are wrapped: ``to_json_file`` and ``from_dict`` write and read a file
+that needs raft, see ``saved_config.py``; ``to_dict`` converts a ``RafConfig``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -26,23 +25,31 @@ from transformers import initialization as init
 from raft.files import atomic_write
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
-from raft.hf.saving.blocks import LAYOUT, layout, sync_raf_config
+from raft.hf.saving.blocks import SITE_NAMES, site_names, sync_raf_config
 from raft.hf.saving.saved_config import mark, unmark
-from raft.hf.saving.saved_rafs import load
+from raft.hf.saving.saved_rafs import load_rafs
 from raft.hf.sites.find import find_sites
 from raft.modules import Rational
 
-INSTALLED = "_raft_is_installed"
-"""Set on ``PreTrainedModel``; that a method is wrapped says nothing, as others wrap it too."""
+PATCHES = "_raft_patches"
+"""Attribute of ``PreTrainedModel`` while raft is installed. Wrapped methods may be those of others."""
 COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
 
 
+class Patch(NamedTuple):
+    """An attribute of a class of ``transformers`` before and after; None where it had none."""
+
+    owner: type
+    name: str
+    original: Any
+    replacement: Any
+
+
 def install() -> None:
-    """Wrap the methods; a second call does nothing."""
-    if hasattr(PreTrainedModel, INSTALLED):
+    """Patch ``transformers`` to honour the ``raf`` block, as ``import raft`` does; once is enough."""
+    if hasattr(PreTrainedModel, PATCHES):
         return
-    setattr(PreTrainedModel, INSTALLED, True)
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
     from_pretrained = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
     save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
@@ -57,7 +64,7 @@ def install() -> None:
                 raise ValueError(
                     f"{type(self).__name__} has a raf block, but no activation that can be replaced"
                 )
-            setattr(self, LAYOUT, layout(find_sites(self)))
+            setattr(self, SITE_NAMES, site_names(find_sites(self)))
         if any(isinstance(module, Rational) for module in self.modules()):
             keep_float32(self)
         post_init(self)
@@ -68,17 +75,17 @@ def install() -> None:
             if not getattr(module, "_is_hf_initialized", False):
                 for name, value in module.initial_state().items():
                     init.copy_(getattr(module, name), value)
-            if _is_read(module.raf_form):
+            if _is_loaded(module.raf_form):
                 scales = (module.numerator_scale, module.denominator_scale)
-                has_scales = all(scale is not None and _is_read(scale) for scale in scales)
-                module.check_form(module.raf_form, _name(self, module), has_scales)
+                has_scales = all(scale is not None and _is_loaded(scale) for scale in scales)
+                module.check_form(module.raf_form, _find_name(self, module), has_scales)
             if not module.trainable:
                 module.requires_grad_(False)  # loading makes parameters anew
         initialize(self, module, *args, **kwargs)
 
     @functools.wraps(from_pretrained)
     def from_pretrained_with_raf(cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
-        return load(functools.partial(from_pretrained, cls), cls, *args, **kwargs)
+        return load_rafs(functools.partial(from_pretrained, cls), cls, *args, **kwargs)
 
     @functools.wraps(save_pretrained)
     def save_pretrained_with_raf(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
@@ -108,27 +115,57 @@ def install() -> None:
         unmark(own)
         return from_dict(cls, own, **kwargs)
 
-    PreTrainedModel.post_init = post_init_with_raf  # type: ignore[method-assign]
-    PreTrainedModel._initialize_weights = initialize_with_raf  # type: ignore[method-assign]
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained_with_raf)  # type: ignore[assignment]
-    PreTrainedModel.save_pretrained = save_pretrained_with_raf  # type: ignore[method-assign]
-    PreTrainedConfig.raf = None  # type: ignore[attr-defined] # a field that from_pretrained takes as an argument
-    PreTrainedConfig.to_dict = to_plain_dict  # type: ignore[method-assign]
-    PreTrainedConfig.to_json_file = to_marked_json_file  # type: ignore[method-assign]
-    PreTrainedConfig.from_dict = classmethod(from_marked_dict)  # type: ignore[assignment, arg-type]
+    replacements: tuple[tuple[type, str, Any], ...] = (
+        (PreTrainedModel, "post_init", post_init_with_raf),
+        (PreTrainedModel, "_initialize_weights", initialize_with_raf),
+        (PreTrainedModel, "from_pretrained", classmethod(from_pretrained_with_raf)),
+        (PreTrainedModel, "save_pretrained", save_pretrained_with_raf),
+        (PreTrainedConfig, "raf", None),  # a field that from_pretrained takes as an argument
+        (PreTrainedConfig, "to_dict", to_plain_dict),
+        (PreTrainedConfig, "to_json_file", to_marked_json_file),
+        (PreTrainedConfig, "from_dict", classmethod(from_marked_dict)),  # type: ignore[arg-type]
+    )
+    patches = [Patch(owner, name, vars(owner).get(name), value) for owner, name, value in replacements]
+    setattr(PreTrainedModel, PATCHES, patches)
+    for patch in patches:
+        setattr(patch.owner, patch.name, patch.replacement)
 
 
-def _name(model: PreTrainedModel, act: Rational) -> str:
+def uninstall() -> None:
+    """Restore the classes of ``transformers`` that :func:`install` patched; a second call does nothing.
+
+    Models keep their RAFs, but ``transformers`` no longer saves and loads these. The Auto classes still know
+    ``raft_bert``.
+
+    Raises:
+        RuntimeError: where other code has patched the same method since; nothing is restored then.
+    """
+    patches: list[Patch] = getattr(PreTrainedModel, PATCHES, [])
+    for patch in patches:
+        if vars(patch.owner).get(patch.name) is not patch.replacement:
+            raise RuntimeError(
+                f"{patch.owner.__name__}.{patch.name} was patched by other code after raft; undo that first"
+            )
+    for patch in patches:
+        if patch.original is None:
+            delattr(patch.owner, patch.name)
+        else:
+            setattr(patch.owner, patch.name, patch.original)
+    if patches:
+        delattr(PreTrainedModel, PATCHES)
+
+
+def _find_name(model: PreTrainedModel, act: Rational) -> str:
     return next((name for name, module in model.named_modules() if module is act), "a RAF")
 
 
-def _is_read(tensor: Tensor) -> bool:
-    """From a checkpoint: ``transformers`` says so while it gives values to what is missing."""
+def _is_loaded(tensor: Tensor) -> bool:
+    """Whether a tensor is from a checkpoint; ``transformers`` knows while it initialises missing ones."""
     return getattr(tensor, "_is_hf_initialized", False)
 
 
 def keep_float32(model: PreTrainedModel) -> None:
-    """A checkpoint loaded in half precision must not round the coefficients, and older ones tell no form."""
+    """Keep coefficients in float32 when loading in half precision; older checkpoints may lack the form."""
     strict = set(model._keep_in_fp32_modules_strict or ())
     model._keep_in_fp32_modules_strict = strict | {COEFFICIENTS}
     ignored = set(model._keys_to_ignore_on_load_missing or ())

@@ -1,9 +1,8 @@
-"""What ``config.json`` says of a RAFT: enough that no ``transformers`` without raft takes it for a FAFT.
+"""Mark the ``config.json`` of a RAFT, so that ``transformers`` without raft does not load it as a FAFT.
 
 In the file, the fields that name activations (or the dtype, where none does) say that raft is needed, and the
-originals stand in the ``raf`` block. Building such a model without raft ends in an error that shows this
-text; with raft the originals are put back when the file is read. In memory a configuration always holds the
-originals.
+``raf`` block holds the originals. Without raft, building the model ends in an error that shows this text;
+with raft, reading the file restores the originals. In memory a configuration always holds the originals.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ ORIGINALS = "activations"
 
 
 def mark(config: dict[str, Any]) -> bool:
-    """Change the dictionary of a configuration to what is written; whether there was anything to change."""
+    """Mark the dictionary of a configuration in place; return whether it holds a ``raf`` block."""
     is_marked = False
-    for holder in _with_raf(config):
+    for holder in _iter_raf_holders(config):
         # where no field names an activation, as in BLOOM, the dtype is what every loader has to understand
         fields: dict[str, Any] = dict(activation_fields(holder))
-        if not fields and not any(any(_with_raf(part)) for part in _parts(holder)):
+        if not fields and not any(any(_iter_raf_holders(part)) for part in _parts(holder)):
             fields = {"dtype": holder.get("dtype")}
         holder["raf"] = {**holder["raf"], ORIGINALS: fields}
         for path in fields:
@@ -34,8 +33,8 @@ def mark(config: dict[str, Any]) -> bool:
 
 
 def unmark(config: dict[str, Any]) -> None:
-    """Change a dictionary back to what it was before ``mark``; others stay as they are."""
-    for holder in _with_raf(config):
+    """Undo :func:`mark` in place; other dictionaries are left unchanged."""
+    for holder in _iter_raf_holders(config):
         raf = dict(holder["raf"])
         originals = raf.pop(ORIGINALS, {})
         for path, value in originals.items() if isinstance(originals, dict) else ():
@@ -48,12 +47,12 @@ def unmark(config: dict[str, Any]) -> None:
         holder["raf"] = raf
 
 
-def _with_raf(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _iter_raf_holders(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The dictionaries that hold a ``raf`` block: a model's, or those of its parts."""
     if isinstance(config.get("raf"), dict):
         yield config
     for part in _parts(config):
-        yield from _with_raf(part)
+        yield from _iter_raf_holders(part)
 
 
 def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reading a model: its RAFs come back as the functions that were saved, or not at all."""
+"""Load a model with its RAFs as the functions that were saved, or not at all."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from raft.modules import Rational
 HUB_ARGUMENTS = (
     "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies",
 )  # fmt: skip
-PARTS = ("raf_form", "numerator_scale", "denominator_scale")
-"""Tensors that only RAFs have."""
-FREE = ("trainable", "scaled")
-"""Keys of the block that change no function: they may be given beside a saved one."""
+RAF_TENSORS = ("raf_form", "numerator_scale", "denominator_scale")
+"""Names of tensors that only RAFs have."""
+OVERRIDABLE = ("trainable", "scaled")
+"""Keys of the block that change no function, so that arguments may override the saved values."""
 
 
-def load(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
-    """``from_pretrained``, which gives RAFs as they were saved.
+def load_rafs(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
+    """Call ``from_pretrained``, and check that RAFs are loaded as they were saved.
 
     Args:
         original: ``from_pretrained`` of ``transformers``, bound to the class.
@@ -40,18 +40,18 @@ def load(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, *
         kwargs: of ``from_pretrained``.
 
     Raises:
-        ValueError: where the RAFs of the checkpoint are not those that the arguments ask for, where it lacks
-            some of their coefficients, has them in other shapes, or as complex numbers.
+        ValueError: where the RAFs of the checkpoint are not those of the arguments, or where it lacks some
+            of their coefficients, or has them in other shapes or as complex numbers.
     """
     source, *others = args or [kwargs.pop("pretrained_model_name_or_path", None)]
-    kwargs = with_saved_raf(cls, source, kwargs)
-    asked = kwargs.pop("output_loading_info", False)
+    kwargs = merge_saved_raf(cls, source, kwargs)
+    returns_info = kwargs.pop("output_loading_info", False)
     try:
         model, info = original(source, *others, output_loading_info=True, **kwargs)
     except RuntimeError as error:
         message = None
         if "ignore_mismatched_sizes" in str(error):  # its report goes to a log that may be silent
-            message = _mismatch(original, source, *others, **kwargs)
+            message = _explain_mismatch(original, source, *others, **kwargs)
         if message is None:
             raise
         raise ValueError(message) from error
@@ -60,16 +60,16 @@ def load(original: Callable[..., Any], cls: type[PreTrainedModel], *args: Any, *
         _check_missing(model, source, info)
         _check_real(model, source, kwargs)
         _check_scales(model, source)
-    return (model, info) if asked else model
+    return (model, info) if returns_info else model
 
 
-def with_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``from_pretrained``, whose ``raf`` block, if any, builds what was saved.
+def merge_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Set the ``raf`` block in the arguments of ``from_pretrained``, if any, to the saved one.
 
     Args:
         cls: that is loaded.
         source: folder or hub name.
-        arguments: by name, with ``raf=…`` or a whole ``config=…`` perhaps.
+        arguments: by name, perhaps with ``raf=…`` or ``config=…``.
 
     Raises:
         ValueError: where the checkpoint was saved with a block that makes other functions than the one given.
@@ -78,7 +78,7 @@ def with_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[s
     is_given = "raf" in arguments or isinstance(config, PreTrainedConfig)
     if source is None or not is_given:
         return dict(arguments)
-    saved = _saved_block(source, arguments, getattr(cls.config_class, "model_type", None))
+    saved = _read_saved_block(source, arguments, getattr(cls.config_class, "model_type", None))
     if saved is None:
         return dict(arguments)
     block = arguments["raf"] if "raf" in arguments else getattr(config, "raf", None)
@@ -88,12 +88,12 @@ def with_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[s
             f"{source} was saved with RAFs, and raf=None reads it without: load it as it is, and put the "
             "fixed functions back with raft.revert(model)"
         )
-    names = [each.name for each in fields(RafConfig) if each.init and each.name not in FREE]
-    other = [name for name in names if getattr(given, name) != getattr(saved, name)]
-    if other:
-        was, is_ = (", ".join(f"{name}={getattr(each, name)!r}" for name in other) for each in (saved, given))
+    names = [key.name for key in fields(RafConfig) if key.init and key.name not in OVERRIDABLE]
+    changed = [name for name in names if getattr(given, name) != getattr(saved, name)]
+    if changed:
+        old, new = (", ".join(f"{name}={getattr(raf, name)!r}" for name in changed) for raf in (saved, given))
         raise ValueError(
-            f"{source} was saved with RAFs of {was}, and raf=… asks for {is_}, which makes other functions: "
+            f"{source} was saved with RAFs of {old}, and raf=… asks for {new}, which makes other functions: "
             "leave raf out, or convert the model anew"
         )
     merged = replace(saved, trainable=given.trainable)
@@ -104,11 +104,11 @@ def with_saved_raf(cls: type[PreTrainedModel], source: Any, arguments: Mapping[s
     return {**arguments, "config": config}
 
 
-def _saved_block(source: Any, arguments: Mapping[str, Any], model_type: str | None) -> RafConfig | None:
-    """Of a checkpoint's configuration, or of the part of it that is of this type."""
+def _read_saved_block(source: Any, arguments: Mapping[str, Any], model_type: str | None) -> RafConfig | None:
+    """The block in a checkpoint's configuration, or in the part of it that has this type."""
     try:
-        whole, _ = PreTrainedConfig.get_config_dict(source, **_of_hub(arguments))
-    except OSError:  # loading it says what is wrong
+        whole, _ = PreTrainedConfig.get_config_dict(source, **_select_hub_arguments(arguments))
+    except OSError:  # loading reports it
         return None
     parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
     own = next((part for part in parts if part.get("model_type") == model_type), whole)
@@ -118,31 +118,30 @@ def _saved_block(source: Any, arguments: Mapping[str, Any], model_type: str | No
     return None if block is None else RafConfig.from_dict(block)
 
 
-def _mismatch(original: Callable[..., Any], source: Any, *args: Any, **kwargs: Any) -> str | None:
-    """One line on coefficients of other shapes than the model's, where ``transformers`` refused shapes; None
-    where they are of other weights."""
-    before = transformers_logging.get_verbosity()
+def _explain_mismatch(original: Callable[..., Any], source: Any, *args: Any, **kwargs: Any) -> str | None:
+    """One line on coefficients whose shapes ``transformers`` refused; None where it refused other weights."""
+    verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
         kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
         model, info = original(source, *args, **kwargs)
     finally:
-        transformers_logging.set_verbosity(before)
+        transformers_logging.set_verbosity(verbosity)
     acts = rationals(model)
-    for name, found, expected in sorted(info["mismatched_keys"]):
+    for name, saved, expected in sorted(info["mismatched_keys"]):
         if name.rpartition(".")[0] in acts:
             return (
-                f"{name} has the shape {list(found)} in {source}, and {list(expected)} in the model that its "
+                f"{name} has the shape {list(saved)} in {source}, and {list(expected)} in the model that its "
                 "configuration builds: degrees and groups of the raf block must be those of the checkpoint"
             )
     return None
 
 
 def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any]) -> None:
-    """Look for RAFs that a checkpoint lacks, or a part of them, though it has the weights around them.
+    """Check for RAFs that a checkpoint lacks, wholly or in part, though it has the weights around them.
 
     Raises:
-        ValueError: where it has others, and so should have these.
+        ValueError: where it has coefficients of other RAFs.
     """
     missing = set(info["missing_keys"])
     coefficients = {f"{name}.{part}" for name in rationals(model) for part in ("numerator", "denominator")}
@@ -150,8 +149,9 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
         act = site.activation
         lacking = [f"{site.name}.{part}" for part in ("numerator", "denominator")]
         lacking = [name for name in lacking if name in missing]
-        around = [name for name in _parameters(model, site.parent) if name.rpartition(".")[0] != site.name]
-        if not isinstance(act, Rational) or not lacking or missing.issuperset(around):
+        parameters = _parameter_names(model, site.parent)
+        nearby = [name for name in parameters if name.rpartition(".")[0] != site.name]
+        if not isinstance(act, Rational) or not lacking or missing.issuperset(nearby):
             continue  # a new pooler's RAF is as new as its weights
         if coefficients - missing:
             raise ValueError(
@@ -169,7 +169,7 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
 
 
 def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint with RAFs, or scales of them, where the model has a place and none of these.
+    """Refuse a checkpoint with RAFs, or their scales, for modules where the model has none.
 
     Raises:
         ValueError: naming the tensor.
@@ -177,9 +177,9 @@ def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, An
     modules = {name for name, _ in model.named_modules()}
     for name in sorted(info["unexpected_keys"]):
         site, _, part = name.removeprefix(f"{model.base_model_prefix}.").rpartition(".")
-        places = {site, f"{model.base_model_prefix}.{site}"}
-        holders = {place.rpartition(".")[0] for place in places}
-        if part in PARTS and (places | holders) & modules:  # not of a layer or head that the model lacks
+        paths = {site, f"{model.base_model_prefix}.{site}"}
+        parents = {path.rpartition(".")[0] for path in paths}
+        if part in RAF_TENSORS and (paths | parents) & modules:  # not of a layer or head that the model lacks
             if getattr(model, "_hf_peft_config_loaded", False):
                 raise ValueError(
                     f"{source} holds RAFs for a model that has none: its adapter was trained on a converted "
@@ -191,17 +191,17 @@ def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, An
             )
 
 
-def _parameters(model: PreTrainedModel, part: nn.Module) -> list[str]:
-    """The names in the model of the parameters of a part of it."""
+def _parameter_names(model: PreTrainedModel, part: nn.Module) -> list[str]:
+    """The names of a part's parameters in the model."""
     inside = {id(parameter) for parameter in part.parameters()}
     return [name for name, parameter in model.named_parameters() if id(parameter) in inside]
 
 
 def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse coefficients that a checkpoint keeps as complex numbers: reading drops their imaginary parts.
+    """Refuse complex coefficients in a checkpoint, whose imaginary parts are lost in loading.
 
     Args:
-        model: that was read.
+        model: loaded from it.
         source: folder or hub name.
         arguments: of ``from_pretrained``, by name.
 
@@ -224,12 +224,12 @@ def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any
 
 
 def _check_scales(model: PreTrainedModel, source: Any) -> None:
-    """Raise ``ValueError`` for a scale that no coefficient can be in units of."""
+    """Raise ``ValueError`` for a scale that is not finite and positive."""
     for site, act in rationals(model).items():
         for scale in (act.numerator_scale, act.denominator_scale):
             if scale is not None and not scale.is_meta and not bool(((scale > 0) & scale.isfinite()).all()):
                 raise ValueError(f"{source} has scales of {site} that are not above zero: it is damaged")
 
 
-def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _select_hub_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: arguments[key] for key in HUB_ARGUMENTS if key in arguments}

@@ -1,8 +1,8 @@
-"""The feed-forward blocks of a ``transformers`` model, told by their projections.
+"""Recognise the feed-forward blocks of a ``transformers`` model by their projections.
 
-A block holds, beside its activation, a projection from d to f channels (or to 2 f, where it is gated) and
-one from f back to d; the experts of a mixture hold them as tensors of their own. Two convolutions are such a
-block where they widen, with no depthwise convolution between them.
+Besides its activation, a block holds a projection from d to f channels (or to 2 f, where it is gated) and one
+from f back to d; the experts of a mixture hold them as tensors. Two convolutions are such a block where they
+widen, with no depthwise convolution between them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Projection(NamedTuple):
-    """A linear map or convolution, or those of all experts, whose weights ``module`` holds."""
+    """A linear map or convolution, or those of all experts, with weights in ``module``."""
 
     inputs: int
     outputs: int
@@ -26,9 +26,9 @@ class Projection(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What a feed-forward block is made of: from ``channels`` to ``width`` and back.
+    """A feed-forward block: from ``channels`` to ``width`` and back.
 
-    In a mixture whose experts have no gates, which is which cannot be told.
+    In a mixture of experts without gates, the two may be swapped.
     """
 
     channels: int
@@ -42,72 +42,76 @@ class Block(NamedTuple):
         return self.projections[0].is_stack
 
 
-def block_of(parent: nn.Module, above: nn.Module | None) -> Block | None:
-    """The feed-forward block whose activation a module holds.
+def find_block(parent: nn.Module, above: nn.Module | None) -> Block | None:
+    """The feed-forward block of the activation that a module holds.
 
     Args:
         parent: holds the activation, in a layer of a stack.
-        above: holds the parent, where it too lies in a layer: the block may be cut in two modules.
+        above: holds the parent, where it too lies in a layer: the block may be split over two modules.
     """
-    beside = _projections(parent)
-    block = _pair(beside)
+    siblings = _child_projections(parent)
+    block = _match_projections(siblings)
     if block is not None:
-        return None if _reads_more(beside, block) or _is_separable(parent, block) else block
-    if above is None or len({projection[:2] for projection in beside}) != 1:
+        return None if _has_other_readers(siblings, block) or _is_separable(parent, block) else block
+    if above is None or len({projection[:2] for projection in siblings}) != 1:
         return None
-    # as BERT's, where the way back stands beside the parent
-    aunts = [child for child in above.children() if child is not parent]
-    back = [projection for aunt in aunts for projection in wrapped_projections(aunt) or _projections(aunt)]
-    block = _pair(beside + back, len(beside))
+    # as in BERT, whose second projection lies in a sibling of the parent
+    others = [child for child in above.children() if child is not parent]
+    back = [
+        projection
+        for other in others
+        for projection in wrapped_projections(other) or _child_projections(other)
+    ]
+    block = _match_projections(siblings + back, len(siblings))
     return None if block is None or _is_separable(above, block) else block
 
 
-def _pair(projections: list[Projection], first: int | None = None) -> Block | None:
-    """A block that leads by one of the ``first`` from d to f or 2 f channels, and by another from f to d."""
+def _match_projections(projections: list[Projection], first: int | None = None) -> Block | None:
+    """A block of one of the ``first`` projections, from d to f or 2 f channels, and another from f to d."""
     for i, up in enumerate(projections[:first]):
         for width in (up.outputs, up.outputs / 2):
             for j, down in enumerate(projections):
                 if i != j and (down.inputs, down.outputs) == (width, up.inputs) and _widens(i, up, j, down):
                     shapes = [(up.inputs, up.outputs), (width, up.inputs)]
-                    ours = [each for each in projections if each[:2] in shapes]
-                    return Block(up.inputs, int(width), ours)
+                    matching = [projection for projection in projections if projection[:2] in shapes]
+                    return Block(up.inputs, int(width), matching)
     return None
 
 
 def _widens(i: int, up: Projection, j: int, down: Projection) -> bool:
-    """Convolutions often narrow and widen again, for instance to weigh channels."""
+    """Whether convolutions widen: they often narrow and widen again, to weigh channels."""
     is_convolution = isinstance(up.module, CONVOLUTIONS) or isinstance(down.module, CONVOLUTIONS)
     return not is_convolution or (i < j and down.inputs > up.inputs)
 
 
-def _reads_more(beside: list[Projection], block: Block) -> bool:
-    """Whether other projections read the block's input too, as an LSTM's gates do."""
+def _has_other_readers(siblings: list[Projection], block: Block) -> bool:
+    """Whether other projections read the block's input too, as the gates of an LSTM do."""
     known = (block.channels, block.width, 2 * block.width)
     return not block.is_mixture and any(
-        each.inputs == block.channels and each.outputs not in known for each in beside
+        sibling.inputs == block.channels and sibling.outputs not in known for sibling in siblings
     )
 
 
 def _is_separable(module: nn.Module, block: Block) -> bool:
-    """Whether a depthwise convolution stands between the two projections, which makes it a convolution."""
-    convolutions = [each for each in module.modules() if isinstance(each, CONVOLUTIONS)]
-    is_among_them = any(each in module.children() for each in convolutions) or any(
-        isinstance(each.module, CONVOLUTIONS) for each in block.projections
+    """Whether there is a depthwise convolution between the projections: a separable convolution."""
+    convolutions = [inner for inner in module.modules() if isinstance(inner, CONVOLUTIONS)]
+    is_among_them = any(conv in module.children() for conv in convolutions) or any(
+        isinstance(projection.module, CONVOLUTIONS) for projection in block.projections
     )
-    return is_among_them and any(each.groups == each.in_channels == block.width > 1 for each in convolutions)
+    return is_among_them and any(conv.groups == conv.in_channels == block.width > 1 for conv in convolutions)
 
 
-def _projections(module: nn.Module) -> list[Projection]:
-    """Of the children, of the children of lists among them, and the module's own stacks of experts.
+def _child_projections(module: nn.Module) -> list[Projection]:
+    """Projections of the children, of lists among them, and the module's own stacks of experts.
 
     A stack is ``[experts, outputs, inputs]`` or ``[experts, inputs, outputs]``.
     """
     children = [
-        each
+        inner
         for child in module.children()
-        for each in (child.children() if isinstance(child, nn.ModuleList) else [child])
+        for inner in (child.children() if isinstance(child, nn.ModuleList) else [child])
     ]
-    found = [projection for child in children for projection in wrapped_projections(child)]
+    wrapped = [projection for child in children for projection in wrapped_projections(child)]
     stacks: list[tuple[torch.Tensor, nn.Module]] = [
         (weight, module) for weight in module.parameters(recurse=False) if weight.dim() == 3
     ]
@@ -118,19 +122,19 @@ def _projections(module: nn.Module) -> list[Projection]:
             stacks.append((weight, child))
     forward = [Projection(weight.shape[1], weight.shape[2], of, True) for weight, of in stacks]
     backward = [Projection(weight.shape[2], weight.shape[1], of, True) for weight, of in stacks]
-    return (forward if _pair(forward) else backward) + found
+    return (forward if _match_projections(forward) else backward) + wrapped
 
 
 def wrapped_projections(module: nn.Module) -> list[Projection]:
-    """The projection that a module is, or the only one that it holds, with a norm around it for instance."""
-    found = inner_projections(module)
-    is_own = bool(found) and found[0].module is module
-    has_more = not is_own and any(weight.dim() > 1 for weight in module.parameters(recurse=False))
-    return found if len(found) == 1 and not has_more else []
+    """The projection that a module is, or the only one that it holds, with a norm for instance."""
+    inner = inner_projections(module)
+    is_own = bool(inner) and inner[0].module is module
+    has_weights = not is_own and any(weight.dim() > 1 for weight in module.parameters(recurse=False))
+    return inner if len(inner) == 1 and not has_weights else []
 
 
 def inner_projections(module: nn.Module) -> list[Projection]:
-    """All in a module; what a projection is made of, such as an adapter's, is not looked into."""
+    """All projections in a module, without the parts of a projection, such as an adapter's."""
     own = own_projection(module)
     if own is not None:
         return [own]
@@ -138,7 +142,7 @@ def inner_projections(module: nn.Module) -> list[Projection]:
 
 
 def own_projection(module: object) -> Projection | None:
-    """Of a linear module, whatever its weight looks like: quantised ones have other shapes and names."""
+    """The projection that a module is, by its attributes: quantised weights have other shapes and names."""
     if isinstance(module, Conv1D):
         return Projection(module.weight.shape[0], module.weight.shape[1], module)
     if isinstance(module, CONVOLUTIONS):
@@ -149,16 +153,16 @@ def own_projection(module: object) -> Projection | None:
     return None
 
 
-def has_more(module: nn.Module, block: Block) -> bool:
-    """Whether a module holds projections beside the block's."""
-    ours = {id(projection.module) for projection in block.projections}
-    return any(id(projection.module) not in ours for projection in inner_projections(module))
+def holds_more(module: nn.Module, block: Block) -> bool:
+    """Whether a module holds projections besides the block's."""
+    own = {id(projection.module) for projection in block.projections}
+    return any(id(projection.module) not in own for projection in inner_projections(module))
 
 
-def is_beside(block: Block, others: list[Block]) -> bool:
-    """Whether a block is an adapter, a gate or a router beside the layer's feed-forward blocks.
+def is_auxiliary(block: Block, others: list[Block]) -> bool:
+    """Whether a block is an adapter, a gate or a router of a layer with other feed-forward blocks.
 
-    An expert that all tokens share may be as narrow as the mixture that it stands beside.
+    An expert that all tokens share may be as narrow as those of the mixture.
     """
     if block.is_mixture:
         return False

@@ -1,11 +1,11 @@
-"""Where the activations of a ``transformers`` model sit, found by structure.
+"""Find the activations of a ``transformers`` model by its structure.
 
-A feed-forward block lies in a layer of a stack, and is told by its projections
-(`raft.hf.sites.feed_forward`). A block that does not widen, in a layer with one that does, is not the
-layer's own: it is an adapter (a bottleneck added for a language or task), a gate, or a router.
+A feed-forward block lies in a layer of a stack and is recognised by its projections
+(`raft.hf.sites.feed_forward`). A block that does not widen, in a layer with one that does, is auxiliary: an
+adapter (a bottleneck added for a language or task), a gate, or a router.
 
-What is left is told by what stands around it: a convolution, a pooler, or the head of the nearest model that
-encloses it. Projectors between the towers of a composite model, and whatever else fits none, are no sites.
+Other activations are classified by their surroundings: a convolution, a pooler, or the head of the nearest
+enclosing model. Projectors between the towers of a composite model, and whatever fits none, are no sites.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from raft.hf.sites.feed_forward import (
     CONVOLUTIONS,
     Block,
     Projection,
-    block_of,
-    has_more,
+    find_block,
+    holds_more,
     inner_projections,
-    is_beside,
+    is_auxiliary,
     own_projection,
     wrapped_projections,
 )
@@ -38,13 +38,13 @@ MODULES = (nn.GELU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.ELU, n
 FUNCTIONS = (F.gelu, F.relu, F.silu, F.mish, F.elu, F.leaky_relu, F.softplus, F.tanh, F.sigmoid, F.hardswish,
              torch.relu, torch.tanh, torch.sigmoid)  # fmt: skip
 NAMES = re.compile(r"gelu|relu|silu|swish|mish|activation", re.IGNORECASE)
-"""An activation of a model's own is a module without children whose class is called so."""
+"""Class names of custom activations: modules without children."""
 
 ATTENTION = re.compile(r"attention", re.IGNORECASE)
-"""Modules whose activations are gates between projections that look like a feed-forward block's."""
+"""Classes whose activations are gates, between projections like those of a feed-forward block."""
 
 LAYER = re.compile(r"(Layer|Block|MLP|FFN)$")
-"""A whole layer may be named after its kind of attention."""
+"""Classes of whole layers, which may be named after their kind of attention."""
 
 LANGUAGE_MODEL = re.compile(r"(ForMaskedLM|ForPreTraining|LMHeadModel|ForCausalLM)$")
 CLASSIFIER = re.compile(r"For\w*(Classification|QuestionAnswering|MultipleChoice|Prediction|PreTraining)\w*$")
@@ -75,149 +75,149 @@ class Site:
 
     @property
     def activation(self) -> Callable[..., Any]:
-        """What the model applies there now."""
-        found: Callable[..., Any] = getattr(self.parent, self.attribute)
-        return found
+        """The current activation."""
+        activation: Callable[..., Any] = getattr(self.parent, self.attribute)
+        return activation
 
-    def put(self, activation: Callable[..., Any]) -> None:
-        """Let the model apply another function there."""
+    def set_activation(self, activation: Callable[..., Any]) -> None:
+        """Replace the activation by a module or a function."""
         if isinstance(activation, nn.Module) or self.attribute not in self.parent._modules:
             setattr(self.parent, self.attribute, activation)
-        else:  # a function where a module was
+        else:  # a function in place of a module
             delattr(self.parent, self.attribute)
             setattr(self.parent, self.attribute, activation)
 
 
 Place = tuple[str, tuple[int, ...]]
-"""A stack, and the number of a layer in it: one for each stack inside a stack."""
+"""A stack and the number of a layer in it; several numbers for nested stacks."""
 
 
 def find_sites(model: nn.Module) -> list[Site]:
-    """The activations of a model that can be replaced, fixed or rational, in the model's order."""
-    return [site for site in _found(model) if is_activation(site.activation)]
+    """Find the activations of a model that can be replaced, fixed or rational, in the model's order."""
+    return [site for site in _find_candidates(model) if is_activation(site.activation)]
 
 
-def learned_sites(model: nn.Module) -> list[Site]:
-    """The feed-forward blocks' activations that have parameters of their own, which a RAF cannot replace."""
-    return [site for site in _found(model) if site.kind == "ffn" and _is_learned(site.activation)]
+def find_learned_sites(model: nn.Module) -> list[Site]:
+    """Find activations of feed-forward blocks that have parameters, which a RAF cannot replace."""
+    return [site for site in _find_candidates(model) if site.kind == "ffn" and _is_learned(site.activation)]
 
 
-def _found(model: nn.Module) -> list[Site]:
+def _find_candidates(model: nn.Module) -> list[Site]:
     modules = dict(model.named_modules())
-    hidden = [path for path, module in modules.items() if is_activation(module)]
-    found: list[Site] = []
+    activations = [path for path, module in modules.items() if is_activation(module)]
+    sites: list[Site] = []
     blocks: dict[str, tuple[Place, Block]] = {}
     for path, parent in modules.items():
-        if any(path == inner or path.startswith(inner + ".") for inner in hidden if inner):
-            continue  # what an activation is made of
-        attributes = list(_attributes(parent))
-        block = _block(modules, path) if attributes else None
+        if any(path == outer or path.startswith(outer + ".") for outer in activations if outer):
+            continue  # a part of an activation
+        attributes = list(_activation_attributes(parent))
+        block = _find_block(modules, path) if attributes else None
         experts = re.match(r"(.*\bexperts)\.[^.]+", path)
         for attribute in attributes:
             name = f"{path}.{attribute}".lstrip(".")
-            kind = "ffn" if block else _kind(modules, path, attribute)
+            kind = "ffn" if block else _classify(modules, path, attribute)
             if block:
-                blocks[name] = _place(modules, path, block), block._replace(path=path)
+                blocks[name] = _locate(modules, path, block), block._replace(path=path)
             if kind is not None:
-                found.append(Site(name, kind, None, None, experts and experts[1], parent, attribute))
-    layers = _layers(blocks)
+                sites.append(Site(name, kind, None, None, experts and experts[1], parent, attribute))
+    layers = _number_layers(blocks)
     return [
         replace(site, stack=layers[site.name][0], layer=layers[site.name][1]) if site.name in layers else site
-        for site in found
+        for site in sites
         if site.kind != "ffn" or site.name in layers
     ]
 
 
-def _layers(blocks: dict[str, tuple[Place, Block]]) -> dict[str, tuple[str, int]]:
-    """Stack and number of the layer of the activations, by name, that belong to a feed-forward block."""
+def _number_layers(blocks: dict[str, tuple[Place, Block]]) -> dict[str, tuple[str, int]]:
+    """By name of an activation: stack and number of the layer whose feed-forward block it belongs to."""
     places: dict[Place, list[Block]] = {}
     for place, block in blocks.values():
         places.setdefault(place, []).append(block)
-    kept = {name: place for name, (place, block) in blocks.items() if not is_beside(block, places[place])}
-    found = {}
+    kept = {name: place for name, (place, block) in blocks.items() if not is_auxiliary(block, places[place])}
+    layers = {}
     for name, (stack, numbers) in kept.items():
         all_numbers = sorted({other for of, other in kept.values() if of == stack})
         has_stages = any(len(other) > 1 for other in all_numbers)
-        found[name] = stack, all_numbers.index(numbers) if has_stages else numbers[0]
-    return found
+        layers[name] = stack, all_numbers.index(numbers) if has_stages else numbers[0]
+    return layers
 
 
 def is_activation(value: object) -> bool:
-    """Whether a module, or a function that a module holds, is an activation.
+    """Whether a module, or a function held by a module, is a fixed or rational activation.
 
-    One with parameters of its own is not fixed, and is left to the model.
+    Other activations with parameters are left to the model.
     """
     if not isinstance(value, nn.Module):
         return any(value is function for function in FUNCTIONS)
     if isinstance(value, (Rational, SharedRational)):
         return True
-    return _looks_like_one(value) and next(value.parameters(), None) is None
+    return _looks_like_activation(value) and next(value.parameters(), None) is None
 
 
 def _is_learned(value: object) -> bool:
     if not isinstance(value, nn.Module) or isinstance(value, (Rational, SharedRational)):
         return False
-    return _looks_like_one(value) and next(value.parameters(), None) is not None
+    return _looks_like_activation(value) and next(value.parameters(), None) is not None
 
 
-def _looks_like_one(module: nn.Module) -> bool:
+def _looks_like_activation(module: nn.Module) -> bool:
     if isinstance(module, (*MODULES, nn.PReLU)) or type(module).__module__ == activations.__name__:
         return True
     return next(module.children(), None) is None and NAMES.search(type(module).__name__) is not None
 
 
-def _attributes(module: nn.Module) -> Iterator[str]:
+def _activation_attributes(module: nn.Module) -> Iterator[str]:
     for values in (module._modules, vars(module)):
         yield from [key for key, value in values.items() if is_activation(value) or _is_learned(value)]
 
 
-def _kind(modules: dict[str, nn.Module], path: str, attribute: str) -> str | None:
-    """Of an activation outside of feed-forward blocks."""
+def _classify(modules: dict[str, nn.Module], path: str, attribute: str) -> str | None:
+    """The kind of an activation outside of feed-forward blocks."""
     parent = modules[path]
     if any(isinstance(child, CONVOLUTIONS) for child in parent.children()):
         return "conv"
-    if _stacks(modules, path):
+    if _find_stacks(modules, path):
         return None
     has_pooler = isinstance(parent, PreTrainedModel) and own_projection(getattr(parent, "pooler", None))
     if "pool" in type(parent).__name__.lower() or "pool" in attribute or has_pooler:
         return "pooler"
     if not any(isinstance(child, nn.Module) and wrapped_projections(child) for child in parent.children()):
         return None
-    return _head(modules, path)
+    return _classify_head(modules, path)
 
 
-def _block(modules: dict[str, nn.Module], path: str) -> Block | None:
+def _find_block(modules: dict[str, nn.Module], path: str) -> Block | None:
     """The feed-forward block whose activation the module at ``path`` holds."""
     name = type(modules[path]).__name__
-    if not _stacks(modules, path) or (ATTENTION.search(name) and not LAYER.search(name)):
+    if not _find_stacks(modules, path) or (ATTENTION.search(name) and not LAYER.search(name)):
         return None
     above = path.rpartition(".")[0]
-    return block_of(modules[path], modules[above] if _stacks(modules, above) else None)
+    return find_block(modules[path], modules[above] if _find_stacks(modules, above) else None)
 
 
-def _head(modules: dict[str, nn.Module], path: str) -> str | None:
-    """The kind of head that belongs to the nearest model around ``path``; a model without heads has none."""
+def _classify_head(modules: dict[str, nn.Module], path: str) -> str | None:
+    """The kind of head of the nearest model around ``path``; None for a model without heads."""
     parts = path.split(".") if path else []
     around = [modules[".".join(parts[:i])] for i in range(len(parts), -1, -1)]
     nearest = next((i for i, module in enumerate(around) if isinstance(module, PreTrainedModel)), -1)
     model = around[nearest]
     name = type(model).__name__
     inside = next(
-        found for module in around if _leads_out(found := inner_projections(module)) or module is model
+        inner for module in around if _is_head(inner := inner_projections(module)) or module is model
     )
-    sizes = _vocabularies(getattr(model, "config", None))
+    sizes = _vocab_sizes(getattr(model, "config", None))
     if LANGUAGE_MODEL.search(name) and any(projection.outputs in sizes for projection in inside):
         return "mlm_head"
     return "classifier" if CLASSIFIER.search(name) else None
 
 
-def _leads_out(projections: list[Projection]) -> bool:
-    """Whether they are a whole head: from the hidden channels to others, and not only back to them."""
+def _is_head(projections: list[Projection]) -> bool:
+    """Whether they are a whole head: not only from the hidden channels back to them."""
     return len(projections) > 1 and projections[-1].outputs != projections[0].inputs
 
 
-def _vocabularies(config: Any) -> set[int]:
-    """Sizes of the vocabularies that a configuration names, for instance of words and of entities."""
+def _vocab_sizes(config: Any) -> set[int]:
+    """Sizes of all vocabularies of a configuration, of words and of entities for instance."""
     parts = [config, *(getattr(config, part, None) for part in getattr(config, "sub_configs", {}))]
     return {
         size
@@ -227,40 +227,42 @@ def _vocabularies(config: Any) -> set[int]:
     }
 
 
-def _place(modules: dict[str, nn.Module], path: str, block: Block) -> Place:
-    """The outermost stack, and the layer's number in it and in the stacks that its stages are.
+def _locate(modules: dict[str, nn.Module], path: str, block: Block) -> Place:
+    """The outermost stack, and the layer's number in it and in nested stacks (stages).
 
-    A stack inside a stack holds layers where each is more than a feed-forward block, as an expert is.
+    A nested stack holds layers where each is more than a feed-forward block, which experts are not.
     """
-    (outermost, number), *inner = _stacks(modules, path)
+    (outermost, number), *inner = _find_stacks(modules, path)
     numbers = [number]
     element = f"{outermost}.{number}"
     for stack, number in inner:
         is_list_of_lists = stack == element
         element = f"{stack}.{number}"
-        if not _are_alike(modules[stack]) or not (is_list_of_lists or has_more(modules[element], block)):
+        if not _is_homogeneous(modules[stack]) or not (
+            is_list_of_lists or holds_more(modules[element], block)
+        ):
             break
         numbers.append(number)
     return outermost, tuple(numbers)
 
 
-def _stacks(modules: dict[str, nn.Module], path: str) -> list[tuple[str, int]]:
-    """The stacks that ``path`` lies in, from outside inwards, and the number of its layer in each."""
+def _find_stacks(modules: dict[str, nn.Module], path: str) -> list[tuple[str, int]]:
+    """The stacks around ``path``, outermost first, and the number of its layer in each."""
     parts = path.split(".")
     stacks = [(".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if part.isdecimal()]
     return [(stack, number) for stack, number in stacks if _is_stack(modules[stack])]
 
 
 def _is_stack(module: nn.Module) -> bool:
-    if isinstance(module, nn.Sequential):  # of layers, not of a layer's parts
-        return _are_alike(module) and all(next(each.children(), None) is not None for each in module)
+    if isinstance(module, nn.Sequential):  # of layers, not of the parts of one
+        return _is_homogeneous(module) and all(next(layer.children(), None) is not None for layer in module)
     return isinstance(module, nn.ModuleList)
 
 
-def _are_alike(stack: nn.Module) -> bool:
-    return len({type(each) for each in stack.children()}) == 1
+def _is_homogeneous(stack: nn.Module) -> bool:
+    return len({type(layer) for layer in stack.children()}) == 1
 
 
 def rationals(model: nn.Module) -> dict[str, Rational]:
-    """The rational activations of a model by their dotted names, in the model's order."""
+    """The rational activations of a model by dotted name, in the model's order."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Rational)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raft.analysis.curves import most_inputs
 from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
-from raft.hf.inputs import InputHistogram
+from raft.hf.histogram import InputHistogram
 from raft.report.page.blocks import Block
 from raft.report.page.page import Section, asset
 

@@ -14,7 +14,7 @@ from transformers import BartConfig, BartModel, BertConfig, BertModel
 
 import raft
 from raft.files import validate
-from raft.hf.inputs import HistogramRecord, InputHistogram, recorded_inputs
+from raft.hf.histogram import HistogramRecord, InputHistogram, record_histograms
 
 
 def histogram(*parts: torch.Tensor) -> InputHistogram:
@@ -90,10 +90,10 @@ def test_an_encoder_of_two_stacks_alone_leaves_its_padding_out() -> None:
     whole = raft.convert(BartModel(config)).eval()
     ids, mask = torch.full((2, 8), 7), torch.ones(2, 8, dtype=torch.long)
     mask[0, 2:] = 0
-    with recorded_inputs(whole.encoder) as found, torch.no_grad():
+    with record_histograms(whole.encoder) as found, torch.no_grad():
         whole.encoder(input_ids=ids, attention_mask=mask)
     assert [each.total for each in found.values()] == [10 * 16]
-    with recorded_inputs(whole) as found, torch.no_grad():
+    with record_histograms(whole) as found, torch.no_grad():
         whole(input_ids=ids, attention_mask=mask, decoder_input_ids=ids, decoder_attention_mask=1 - mask)
     assert [each.total for each in found.values()] == [10 * 16, 6 * 16]
 
@@ -123,7 +123,7 @@ def test_counts_what_raf_layers_get_without_padding() -> None:
     seen: list[torch.Tensor] = []
     act = model.encoder.layer[1].intermediate.intermediate_act_fn
     handle = act.register_forward_pre_hook(lambda module, args: seen.append(args[0][mask.bool()]))
-    with recorded_inputs(model) as found, torch.no_grad():
+    with record_histograms(model) as found, torch.no_grad():
         model(input_ids=ids, attention_mask=mask)
     handle.remove()
     site = "encoder.layer.1.intermediate.intermediate_act_fn"

@@ -1,4 +1,4 @@
-"""The inputs that RAFs get, counted as they stream by: quantiles and densities of any number of them."""
+"""Histograms of the inputs of RAFs: quantiles and densities of any number of inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.hf.calibration import Calibration, mask_name, run_over, without_padding
+from raft.hf.calibration import Calibration, run_over
+from raft.hf.recording import record_inputs
 from raft.hf.sites.find import rationals
 
 Array = NDArray[np.float64]
@@ -21,10 +22,9 @@ Array = NDArray[np.float64]
 BINS = 2048
 FARTHEST = float(np.arcsinh(1e6))
 EDGES: Array = np.sinh(np.linspace(-FARTHEST, FARTHEST, BINS + 1))
-"""Evenly spaced in arsinh(x): 0.014 wide around zero, 1.4 % of x far from it. Inputs that lie within a few
-hundredths of zero, or within a few per cent of another number, are told apart no better than that."""
+"""Evenly spaced in arsinh(x): bins are 0.014 wide around zero, and 1.4 % of x far from it."""
 SMOOTHING = 50
-"""A density is read over windows of this part of the range of most inputs."""
+"""A density is a mean over windows of this fraction of the central range."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class HistogramRecord:
     Attributes:
         low: the smallest input.
         high: the largest.
-        first: the first bin that holds any.
-        counts: of it and those after it.
+        first: the first bin that is not empty.
+        counts: of the bins from the first on.
     """
 
     low: float
@@ -46,10 +46,10 @@ class HistogramRecord:
 
 @dataclass
 class InputHistogram:
-    """How often which inputs were seen, by bins that are the same for all RAFs, so that counts can be added.
+    """A histogram of inputs, with the same bins for all RAFs, so that counts can be added.
 
     Attributes:
-        counts: ``[BINS]``, of the bins between ``EDGES``; those beyond ±1e6 are in the outermost.
+        counts: ``[BINS]``, of the bins between ``EDGES``; the outermost include inputs beyond ±1e6.
         low: the smallest input.
         high: the largest.
     """
@@ -60,40 +60,40 @@ class InputHistogram:
 
     @property
     def total(self) -> int:
-        """Inputs that were seen."""
+        """The number of inputs."""
         return int(self.counts.sum())
 
     def include(self, other: InputHistogram) -> None:
-        """Count all that another counted, too."""
+        """Add the counts of another histogram."""
         self.counts += other.counts
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     @torch.no_grad()
     def add(self, values: Tensor) -> None:
-        """Count values of any shape, wherever they lie; those that are not finite are left out."""
+        """Count values of any shape, on any device; those that are not finite are left out."""
         values = values.detach().flatten().float()
         values = values[torch.isfinite(values)]
         if not values.numel():
             return
-        # whole numbers: exact however many there are, and allowed where runs have to repeat themselves
+        # integer counts are exact, and allowed with deterministic algorithms
         places = (values.asinh() + FARTHEST) * (BINS / (2 * FARTHEST))
         bins = places.long().clamp(0, BINS - 1)
         self.counts += torch.bincount(bins, minlength=BINS).cpu().numpy()
         self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
 
     def share(self, x: Any) -> Array:
-        """The share of inputs below ``x``, of any shape; linear in arsinh(x) within a bin."""
+        """The fraction of inputs below ``x``, of any shape; linear in arsinh(x) within a bin."""
         cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / max(self.total, 1)
         places = np.arcsinh(np.clip(np.asarray(x, np.float64), self.low, self.high))
         shares = np.interp(places, self._edges(), cumulative)
         return np.where(np.asarray(x) >= self.high, 1.0, np.where(np.asarray(x) <= self.low, 0.0, shares))
 
     def quantile(self, share: float) -> float:
-        """The input below which a share of them lies, to within a bin."""
+        """The input below which a fraction of the inputs lies, to within a bin."""
         if not self.total:
             raise ValueError("no inputs were seen")
         cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / self.total
-        # of the places with the same share the last one: empty bins hold no quantile
+        # the last edge with this fraction: empty bins hold no quantile
         first = int(np.searchsorted(cumulative, share, side="right")) - 1
         if first >= BINS:
             return self.high
@@ -102,24 +102,24 @@ class InputHistogram:
         return float(np.clip(np.sinh(edges[0] + fraction * (edges[1] - edges[0])), self.low, self.high))
 
     def _edges(self) -> Array:
-        """Of the bins in arsinh(x); the first and the last that hold any end at the extremes."""
-        found: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
-        return found
+        """Edges of the bins in arsinh(x), clipped to the range of the inputs."""
+        edges: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
+        return edges
 
     def density(self, x: Array) -> Array:
-        """Of the inputs at ``x``, smoothed over a window."""
+        """The smoothed density of the inputs at ``x``."""
         half = max((self.quantile(0.999) - self.quantile(0.001)) / SMOOTHING, 1e-9) / 2
         return (self.share(x + half) - self.share(x - half)) / (2 * half)
 
     def record(self) -> HistogramRecord:
-        """For a JSON file: the counts between the first bin and the last that hold any."""
+        """For a JSON file: the counts from the first to the last bin that is not empty."""
         filled = np.flatnonzero(self.counts)
         first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
         return HistogramRecord(self.low, self.high, first, self.counts[first:end].tolist())
 
     @classmethod
     def of_record(cls, record: HistogramRecord) -> InputHistogram:
-        """What :meth:`record` gave.
+        """Read what :meth:`record` returned.
 
         Raises:
             ValueError: where its bins are not those of a histogram.
@@ -128,48 +128,30 @@ class InputHistogram:
         if record.first < 0 or end > BINS or min(record.counts, default=0) < 0 or record.low > record.high:
             inputs = f"inputs from {record.low:g} to {record.high:g}"
             raise ValueError(f"it counts {inputs} in bins {record.first} to {end} of {BINS}")
-        found = cls(low=record.low, high=record.high)
-        found.counts[record.first : end] = record.counts
-        return found
+        histogram = cls(low=record.low, high=record.high)
+        histogram.counts[record.first : end] = record.counts
+        return histogram
 
 
 @contextmanager
-def recorded_inputs(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
-    """Count the inputs of a model's RAFs while the block runs it, padding left out.
+def record_histograms(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
+    """Count the inputs of a model's RAFs, without padding, while the block runs the model.
 
-    Padding is told by the ``attention_mask`` (in a decoder the ``decoder_attention_mask``) with which the
-    model is called by name. A RAF that stands at several places counts the inputs of all.
+    A RAF that stands at several places counts the inputs of all.
 
     Yields:
         Histograms by name of the RAF, in the order of the model.
     """
-    found = {site: InputHistogram() for site in rationals(model)}
-    masks: dict[str, Any] = {}
-
-    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        masks.clear()
-        masks.update(kwargs)
-
-    def count(site: str, mask: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found[site].add(without_padding(args[0], masks.get(mask)))
-
-        return hook
-
-    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
-    for site, act in rationals(model).items():
-        handles.append(act.register_forward_pre_hook(count(site, mask_name(model, act))))
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    acts = rationals(model)
+    histograms = {site: InputHistogram() for site in acts}
+    with record_inputs(model, {act: histograms[site] for site, act in acts.items()}):
+        yield histograms
 
 
 def count_inputs(
     model: PreTrainedModel, texts: Calibration, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> dict[str, InputHistogram]:
-    """Run a model over texts or batches, and count what its RAFs get.
+    """Run a model over texts or batches, and count the inputs of its RAFs.
 
     Args:
         model: in any mode; it runs in evaluation mode on the device it is on.
@@ -182,6 +164,6 @@ def count_inputs(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    with recorded_inputs(model) as found:
+    with record_histograms(model) as histograms:
         run_over(model, texts, tokenizer)
-    return found
+    return histograms

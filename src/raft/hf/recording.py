@@ -1,0 +1,60 @@
+"""Record the inputs of a model's modules by forward hooks, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class InputSink(Protocol):
+    """Takes inputs in as they come, such as a sample or a histogram of them."""
+
+    def add(self, values: Tensor) -> None:
+        """Take in values of any shape."""
+
+
+@contextmanager
+def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, InputSink]) -> Iterator[None]:
+    """Add the inputs of modules to their sinks while the block runs the model.
+
+    Padding is left out: positions that are zero in the ``attention_mask`` (in a decoder the
+    ``decoder_attention_mask``) with which the model is called by name.
+    """
+    arguments: dict[str, Any] = {}
+
+    def keep_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments.clear()
+        arguments.update(kwargs)
+
+    def record(mask: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        sinks[module].add(_without_padding(args[0], arguments.get(mask)))
+
+    handles = [model.register_forward_pre_hook(keep_arguments, with_kwargs=True)]
+    for module in sinks:
+        handles.append(module.register_forward_pre_hook(partial(record, _mask_argument(model, module))))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _without_padding(x: Tensor, mask: Any) -> Tensor:
+    """The unmasked part of ``[batch, length, channels]``; all of it where the mask has another shape."""
+    is_padded = isinstance(mask, Tensor) and x.dim() == 3 and mask.shape == x.shape[:2]
+    return x[mask.bool()] if is_padded else x
+
+
+def _mask_argument(model: Any, part: nn.Module) -> str:
+    """The argument of a model that masks the padding in the inputs of one of its modules."""
+    config = getattr(model, "config", None)
+    if getattr(config, "is_encoder_decoder", False):
+        decoder = model.get_decoder()
+        # the get_decoder of an encoder alone returns the encoder
+        if decoder is not model and any(module is part for module in decoder.modules()):
+            return "decoder_attention_mask"
+    return "attention_mask"
