@@ -17,10 +17,10 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
+from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
 from raft.hf.calibration import Calibration, InputSample, collect_inputs
 from raft.hf.config import RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
-from raft.hf.saving.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
 from raft.modules import Rational, ResidualRational, SharedRational

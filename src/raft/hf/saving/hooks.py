@@ -23,9 +23,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from raft.files import atomic_write
+from raft.hf.blocks import SITE_NAMES, site_names, sync_raf_config
 from raft.hf.config import RafConfig
 from raft.hf.conversion import replace_activations
-from raft.hf.saving.blocks import SITE_NAMES, site_names, sync_raf_config
 from raft.hf.saving.saved_config import mark, unmark
 from raft.hf.saving.saved_rafs import load_rafs
 from raft.hf.sites.find import find_sites
