@@ -1,4 +1,4 @@
-"""Put the tables of ``results/`` into README and docs, where a reader of the repository sees them.
+"""Copy the tables of ``results/`` into README and docs, for readers of the repository.
 
 Between ``<!-- from: convert-low-data/tables.md, table 2 -->`` and ``<!-- end -->`` stands the second table of
 that file; without a number, all of the file.
@@ -17,10 +17,10 @@ TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 
 
 def main() -> None:
-    """Rewrite the pages that have such places."""
+    """Rewrite the pages that have such marks."""
     for page in pages():
         text = page.read_text(encoding="utf-8")
-        copied = with_tables(text)
+        copied = insert_tables(text)
         if copied != text:
             page.write_text(copied, encoding="utf-8")
             print(f"{page.relative_to(ROOT)}: new tables")
@@ -31,20 +31,20 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def with_tables(text: str) -> str:
-    """A page with the tables as the files have them now.
+def insert_tables(text: str) -> str:
+    """Insert the current tables into a page.
 
     Raises:
         KeyError: where a file has no such table.
     """
 
-    def copied(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         start, name, number, end = match.groups()
         content = (ROOT / "results" / name).read_text(encoding="utf-8").strip() + "\n"
         table = dict(enumerate(TABLE.findall(content), 1))[int(number)] if number else content
         return f"{start}\n{table}\n{end}"
 
-    return COPY.sub(copied, text)
+    return COPY.sub(replacement, text)
 
 
 if __name__ == "__main__":

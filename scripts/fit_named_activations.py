@@ -1,4 +1,4 @@
-"""Make src/raft/coefficients/named.json, the table of ready fits, and print each fit's error (a minute)."""
+"""Make src/raft/coefficients/named.json, the table of stored fits, and print each fit's error (a minute)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def main() -> None:
     for name in named.NAMED_FUNCTIONS:
         for version in named.TABLE_VERSIONS:
             for degrees in named.TABLE_DEGREES:
-                found = fit(name, degrees, version, interval=named.TABLE_INTERVAL)
-                print(f"{name:12s} {version} {degrees!s:8s} max error {found.max_error:.2e}")
+                fitted = fit(name, degrees, version, interval=named.TABLE_INTERVAL)
+                print(f"{name:12s} {version} {degrees!s:8s} max error {fitted.max_error:.2e}")
                 values = {
-                    "numerator": found.numerator,
-                    "denominator": found.denominator,
-                    "max_error": found.max_error,
-                    "rms_error": found.rms_error,
+                    "numerator": fitted.numerator,
+                    "denominator": fitted.denominator,
+                    "max_error": fitted.max_error,
+                    "rms_error": fitted.rms_error,
                 }
                 rows.append(f"{json.dumps(named.table_key(name, degrees, version))}: {json.dumps(values)}")
     Path(named.__file__).with_name("named.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")

@@ -1,4 +1,4 @@
-"""Copy what is worth keeping of a grid: results, tables, recipe, and the RAFs of some seeds' cells.
+"""Keep a grid: copy its results, tables, recipe, and the RAFs of some seeds' cells.
 
 python scripts/keep_grid.py runs/convert-low-data results/convert-low-data
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from keep_run import clear
+from keep_run import remove_kept
 from raft.experiments.grid import CELL
 from raft.report.tables.grid import RESULTS, SEARCH, cell_key, read_results
 from raft.training.monitoring import SNAPSHOTS
@@ -24,7 +24,7 @@ RECIPE = "recipe.yaml"
 
 
 def main() -> None:
-    """Copy; a folder that is there is replaced."""
+    """Copy; an existing folder is replaced."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", type=Path)
     parser.add_argument("kept", type=Path)
@@ -38,15 +38,15 @@ def main() -> None:
     for name in (*FILES, RECIPE):
         if not (arguments.grid / name).is_file():
             raise SystemExit(f"there is no {arguments.grid / name}")
-    clear(arguments.kept, arguments.grid)
+    remove_kept(arguments.kept, arguments.grid)
     arguments.kept.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(arguments.grid / name, arguments.kept / name)
     if (arguments.grid / SEARCH).is_file():
         shutil.copyfile(arguments.grid / SEARCH, arguments.kept / SEARCH)
     recipe = yaml.safe_load((arguments.grid / RECIPE).read_text(encoding="utf-8"))
-    for place in ("data_dir", "transfer_data_dir"):  # where the data lay says nothing to others
-        recipe.pop(place, None)
+    for key in ("data_dir", "transfer_data_dir"):  # local paths
+        recipe.pop(key, None)
     recipe["models"] = arguments.models or recipe["models"]
     text = yaml.safe_dump(recipe, sort_keys=False)
     (arguments.kept / RECIPE).write_text(text, encoding="utf-8")
@@ -61,10 +61,10 @@ def main() -> None:
         if cell is None or kept[setting] == arguments.seeds:
             continue
         kept[setting] += 1
-        place = arguments.kept / cell.name
-        place.mkdir()
-        shutil.copyfile(cell / CELL, place / CELL)
-        shutil.copytree(cell / SNAPSHOTS, place / SNAPSHOTS)
+        target = arguments.kept / cell.name
+        target.mkdir()
+        shutil.copyfile(cell / CELL, target / CELL)
+        shutil.copytree(cell / SNAPSHOTS, target / SNAPSHOTS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Copy what is worth keeping of a demo or a pretraining: not its checkpoints, nor where the data lay.
+"""Keep a demo or a pretraining: copy it without its checkpoints and the paths of its data.
 
 python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
 python scripts/keep_run.py runs/cpu-pretraining-1hour results/cpu-pretraining-1hour --bf16 --places WIKIPEDIA
@@ -14,24 +14,24 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-LEFT = ("checkpoint-*", "report.html", "*.svg", ".*")
-"""Not kept: what a resumed run needs, pages that `raft report` makes again, what is there as png."""
+IGNORED = ("checkpoint-*", "report.html", "*.svg", ".*")
+"""Not kept: checkpoints, pages that `raft report` makes again, figures that exist as png."""
 TEXT = {".json", ".jsonl", ".md", ".yaml", ".csv"}
 
 
 def main() -> None:
-    """Copy; a folder that is there is replaced."""
+    """Copy; an existing folder is replaced."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("kept", type=Path)
     parser.add_argument(
-        "--places", nargs="*", default=[], help="Where the data lay: files say its last part alone."
+        "--places", nargs="*", default=[], help="Paths of the data: of each, files keep the last part alone."
     )
     parser.add_argument(
         "--without",
         nargs="*",
         default=[],
-        help="Names of files and folders that are left as well, or paths in the run's folder; with * and ?.",
+        help="Names of further files and folders to ignore, or paths in the run's folder; with * and ?.",
     )
     parser.add_argument(
         "--bf16",
@@ -45,26 +45,26 @@ def main() -> None:
             round_matrices(file)
 
 
-def keep(run: Path, kept: Path, places: list[str], left: list[str]) -> None:
-    """Copy one folder but for the files and folders that are ``left``."""
+def keep(run: Path, kept: Path, places: list[str], ignored: list[str]) -> None:
+    """Copy one folder except for ``ignored`` files and folders."""
     if not run.is_dir():
         raise SystemExit(f"there is no folder {run}")
-    clear(kept, run)
-    shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*LEFT, *left))
-    for file in [file for path in left if "/" in path for file in kept.glob(path)]:
+    remove_kept(kept, run)
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns(*IGNORED, *ignored))
+    for file in [file for path in ignored if "/" in path for file in kept.glob(path)]:
         file.unlink()
     places = sorted((str(Path(place)) for place in places if Path(place).name), key=len, reverse=True)
     for file in kept.rglob("*"):
         if file.suffix in TEXT and file.is_file():
             text = file.read_text(encoding="utf-8")
             for place in places:
-                whole = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
-                text = re.sub(whole, Path(place).name, text)
+                pattern = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
+                text = re.sub(pattern, Path(place).name, text)
             file.write_text(text, encoding="utf-8")
 
 
-def clear(kept: Path, run: Path) -> None:
-    """Remove what was kept before, unless it is what is to be kept, or holds what only a run has."""
+def remove_kept(kept: Path, run: Path) -> None:
+    """Remove an earlier copy, unless the folder is, holds or lies in the run, or is a run itself."""
     if kept.resolve() in (run.resolve(), *run.resolve().parents) or run.resolve() in kept.resolve().parents:
         raise SystemExit(f"{kept} and {run} hold each other")
     if next(kept.rglob("checkpoint-*"), None) or (kept / ".locks").is_dir():
@@ -73,7 +73,7 @@ def clear(kept: Path, run: Path) -> None:
 
 
 def round_matrices(file: Path) -> None:
-    """Store the matrices of a model as bfloat16, as a product under its autocast reads them.
+    """Store the matrices of a model as bfloat16, as autocast casts them.
 
     Biases, norms and coefficients of RAFs stay as they are.
     """

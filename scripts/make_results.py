@@ -1,10 +1,10 @@
-"""Make what lies in ``results/`` again by the commands of ``recipes/results``.
+"""Reproduce ``results/`` by the commands of ``recipes/results``.
 
 python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squad DIR --minilm DIR
 
-Without a place the hub's GLUE, SQuAD or model is taken. Grids and pretrainings go on where they were left in
-``runs/``, and what is finished there is not run again: without that folder everything begins from nothing.
-Without a GPU what needs one is left out.
+By default GLUE, SQuAD and the model come from the hub. Grids and pretrainings resume in ``runs/``, where
+finished ones are not run again; remove that folder to start over. Without a GPU, recipes that need one are
+skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PLACES = {
 
 
 def main() -> None:
-    """Run the recipes, each after what it needs."""
+    """Run the recipes, each after those that it depends on."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,12 +60,12 @@ def main() -> None:
         return
     places = {name: getattr(arguments, name) for name in PLACES}
     if not torch.cuda.is_available():
-        left = [name for name in chosen if recipes[name].get("gpu")]
-        if arguments.only and left:
-            parser.error(f"{left[0]} needs a GPU, and torch finds none")
-        if left:
-            print(f"left out, as they need a GPU: {', '.join(left)}", flush=True)
-        chosen = [name for name in chosen if name not in left]
+        skipped = [name for name in chosen if recipes[name].get("gpu")]
+        if arguments.only and skipped:
+            parser.error(f"{skipped[0]} needs a GPU, and torch finds none")
+        if skipped:
+            print(f"left out, as they need a GPU: {', '.join(skipped)}", flush=True)
+        chosen = [name for name in chosen if name not in skipped]
     for name in chosen:
         for place in recipes[name].get("needs", []):
             if places[place] is None:
@@ -85,37 +85,37 @@ def main() -> None:
 
 
 def read_recipes() -> dict[str, dict[str, Any]]:
-    """By the folder of ``results/`` that each makes."""
+    """All recipes, by the folder of ``results/`` that each makes."""
     return {
         file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RECIPES.glob("*.yaml"))
     }
 
 
 def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:
-    """Its commands with the places of data and models put in, run by this Python."""
-    here = {
+    """A recipe's commands with the paths of data and models filled in, run by this Python."""
+    paths = {
         name: str(Path(place).resolve()) if place and Path(place).exists() else place  # a hub name stays
         for name, place in places.items()
     }
     values = {
-        "wikipedia": shlex.quote(here["wikipedia"] or ""),
-        "minilm": shlex.quote(here["minilm"] or MINILM),
+        "wikipedia": shlex.quote(paths["wikipedia"] or ""),
+        "minilm": shlex.quote(paths["minilm"] or MINILM),
     }
     for name in ("glue", "squad"):
-        place = here[name]
+        place = paths[name]
         values[name] = f"--data_dir {shlex.quote(place)}" if place else ""
         values[f"{name}_dir"] = f"--{name}_dir {shlex.quote(place)}" if place else ""
-    values["snli"] = f"--transfer_data_dir {shlex.quote(here['snli'])}" if here["snli"] else ""
-    values["places"] = " ".join(shlex.quote(place) for place in here.values() if place)
-    found = []
+    values["snli"] = f"--transfer_data_dir {shlex.quote(paths['snli'])}" if paths["snli"] else ""
+    values["places"] = " ".join(shlex.quote(place) for place in paths.values() if place)
+    filled = []
     for command in recipe["commands"]:
         program, *words = shlex.split(command.format(**values))
-        found.append([sys.executable, *(["-m", "raft.cli.main"] if program == "raft" else []), *words])
-    return found
+        filled.append([sys.executable, *(["-m", "raft.cli.main"] if program == "raft" else []), *words])
+    return filled
 
 
 def environment(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Of a recipe's commands: results can depend on the number of threads."""
+    """The environment of a recipe's commands: results can depend on the number of threads."""
     threads = {"OMP_NUM_THREADS": str(recipe["threads"])} if "threads" in recipe else {}
     return {**os.environ, **threads}
 

@@ -1,4 +1,4 @@
-"""Fine-tune some cells of a kept grid again, drawn by chance, and hold their scores against the published.
+"""Repeat a random sample of a kept grid's fine-tunings, and compare their scores with the published ones.
 
 python scripts/rerun_cells.py results/cpu-1hour --count 3 --model MINILM --data_dir GLUE
 """
@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=0, help="Seed of the draw.")
     parser.add_argument("--model", help="The grid's by default.")
     parser.add_argument("--data_dir", help="The hub by default.")
-    parser.add_argument(
-        "--transfer_data_dir", help="What was judged untrained is judged again, on data there."
-    )
+    parser.add_argument("--transfer_data_dir", help="Data of zero-shot tests, which are repeated as well.")
     parser.add_argument("--threads", type=int, default=1, help="As many as the grid's processes had.")
     arguments = parser.parse_args()
     if not (arguments.grid / RESULTS).is_file():
@@ -52,44 +50,44 @@ def main() -> None:
         cell = {key: row[key] for key in CELL if not pd.isna(row[key])}  # a FAFT has no rate of RAFs
         cell |= {"model": arguments.model or model_of(recipe, row["model"]), "data_dir": arguments.data_dir}
         cell["transfer_data_dir"] = arguments.transfer_data_dir
-        again = scores(recipe, cell, arguments.threads)
-        differ += again != published
+        repeated = scores(recipe, cell, arguments.threads)
+        differ += repeated != published
         what = " ".join(str(row[key]) for key in CELL)
-        print(f"{what}: {_said(published)} published, {_said(again)} again", flush=True)
+        print(f"{what}: {_format(published)} published, {_format(repeated)} again", flush=True)
     sys.exit(int(differ > 0))
 
 
 def model_of(recipe: dict[str, Any], name: str) -> str:
-    """The grid's model of this short name; the only one, whatever it is called, where it has one."""
+    """The grid's model of this short name; its only one, whatever its name."""
     models: list[str] = recipe["models"]
     if len(models) == 1:
         return models[0]
-    found = {short: model for model, short in short_names(models).items()}
-    if name not in found:
-        raise SystemExit(f"the recipe has no model {name}: {', '.join(found)}; name it by --model")
-    return found[name]
+    by_name = {short: model for model, short in short_names(models).items()}
+    if name not in by_name:
+        raise SystemExit(f"the recipe has no model {name}: {', '.join(by_name)}; name it by --model")
+    return by_name[name]
 
 
 def points_of(results: pd.DataFrame, cell: dict[Any, Any]) -> list[float]:
-    """Published points of a cell: of its test set, then of the tasks that it was judged on untrained."""
+    """Published points of a cell: of its test set, then of its zero-shot tests."""
     same = results.model == cell["model"]
     for key in CELL[1:]:
         same &= results[key].isna() if pd.isna(cell[key]) else results[key] == cell[key]
-    mine = results[same & results.task.str.split(UNTRAINED).str[0].eq(cell["task"])]
-    return [float(points) for points in mine.points]
+    rows = results[same & results.task.str.split(UNTRAINED).str[0].eq(cell["task"])]
+    return [float(points) for points in rows.points]
 
 
-def _said(points: list[float]) -> str:
-    return " and ".join(str(each) for each in points)
+def _format(points: list[float]) -> str:
+    return " and ".join(str(point) for point in points)
 
 
 def scores(recipe: dict[str, object], cell: dict[str, object], threads: int) -> list[float]:
-    """Points of the test sets of one fine-tuning: of its task's first, then, where asked for, the others'."""
-    of_grids = {each.name for each in fields(GridRecipe)} - {each.name for each in fields(FinetuningRecipe)}
-    left = {*of_grids, "output_dir"}
+    """Points of one fine-tuning: of its test set, then, with transfer data, of its zero-shot tests."""
+    of_grids = {f.name for f in fields(GridRecipe)} - {f.name for f in fields(FinetuningRecipe)}
+    dropped = {*of_grids, "output_dir"}
     if cell["transfer_data_dir"] is None:
-        left |= {"transfer"}  # what is judged untrained does not change the score
-    kept = {key: value for key, value in recipe.items() if key not in left}
+        dropped |= {"transfer"}  # zero-shot tests do not change the score
+    kept = {key: value for key, value in recipe.items() if key not in dropped}
     with tempfile.TemporaryDirectory() as place:
         options = {**kept, **cell, "output_dir": f"{place}/run"}
         file = Path(place) / "recipe.yaml"
@@ -98,8 +96,8 @@ def scores(recipe: dict[str, object], cell: dict[str, object], threads: int) -> 
         words = [sys.executable, "-m", "raft.cli.main", "finetune", "--config", str(file)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
-        found = json.loads((Path(place) / "run" / "finetuning.json").read_text(encoding="utf-8"))
-    points = [float(each) for each in found["tests"].values()]
+        result = json.loads((Path(place) / "run" / "finetuning.json").read_text(encoding="utf-8"))
+    points = [float(value) for value in result["tests"].values()]
     return points if cell["transfer_data_dir"] else points[:1]
 
 

@@ -22,28 +22,28 @@ SOURCE = re.compile(r"^Source: ", re.MULTILINE)
 
 
 class TorchDocstrings(griffe.Extension):
-    """Rewrites each docstring of a package once it is loaded."""
+    """Rewrites the docstrings of a package when it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Go through the package."""
+        """Rewrite all docstrings of a package."""
         _rewrite(pkg)
 
 
-def _rewrite(found: griffe.Object) -> None:
-    if found.docstring is not None:
-        found.docstring.value = as_markdown(found.docstring.value, found.module.path)
-    for member in found.members.values():
+def _rewrite(documented: griffe.Object) -> None:
+    if documented.docstring is not None:
+        documented.docstring.value = as_markdown(documented.docstring.value, documented.module.path)
+    for member in documented.members.values():
         if not member.is_alias:
             _rewrite(member)  # type: ignore[arg-type, unused-ignore]
 
 
 def as_markdown(text: str, module: str) -> str:
-    """A docstring as Markdown; short names of roles are looked for in the module."""
-    text = MATH.sub(lambda found: f"$$\n{' '.join(found[1].split())}\n$$", text)
+    """Convert a docstring to Markdown; short names of roles are resolved in the module."""
+    text = MATH.sub(lambda match: f"$$\n{' '.join(match[1].split())}\n$$", text)
     text = INLINE_MATH.sub(r"$\1$", text)
-    text = ROLE.sub(lambda found: _reference(found[1], module), text)
+    text = ROLE.sub(lambda match: _reference(match[1], module), text)
     text = LITERAL.sub(_code, text)
-    text = SHAPE.sub(lambda found: f"**Shape:**\n\n{textwrap.dedent(found[1])}", text)
+    text = SHAPE.sub(lambda match: f"**Shape:**\n\n{textwrap.dedent(match[1])}", text)
     return SOURCE.sub("**Source:** ", text)
 
 
@@ -52,9 +52,9 @@ def _reference(name: str, module: str) -> str:
     return f'<autoref identifier="{target}" optional><code>{name}</code></autoref>'
 
 
-def _code(found: re.Match[str]) -> str:
-    code = textwrap.dedent(found[2])
-    title = f"**{found[1]}:**" if found[1].startswith("Example") else f"{found[1]}:"
+def _code(match: re.Match[str]) -> str:
+    code = textwrap.dedent(match[2])
+    title = f"**{match[1]}:**" if match[1].startswith("Example") else f"{match[1]}:"
     return f"{title}\n\n```{_language(code)}\n{code}\n```"
 
 

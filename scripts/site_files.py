@@ -1,15 +1,15 @@
-"""Hook of mkdocs: what the pages show or link to outside of ``docs/`` becomes part of the site.
+"""Hook of mkdocs: files outside of ``docs/`` that the pages show or link to become part of the site.
 
-Pages link to ``../results/…`` as files lie in the repository. In the site, files of ``results/`` lie under
-the same name beside the pages, and a folder is its section of the page of measurements. No number is typed
-twice:
+Pages link to ``../results/…`` by paths in the repository. In the site, files of ``results/`` have the same
+names next to the pages, and links to folders lead to sections of the page of measurements. Numbers are
+included, not typed:
 
 ``<!-- include: wiki-demo/table.md -->``
     the text of a file of ``results/``;
 ``<!-- table: cpu-step/results.csv: model, milliseconds, ratio -->``
     columns of a file there; ``ratio`` is a value with its interval;
 ``<!-- options: raft.cli.commands.convert.ConvertSettings -->``
-    the options of a command, out of the dataclass that they are.
+    the options of a command, from its dataclass.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Put in what is included, and lead links to ``results/`` to where its files lie in the site.
+    """Insert included files, and redirect links to ``results/`` to its files in the site.
 
     Raises:
         PluginError: for a file or column that is not there.
@@ -72,7 +72,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
 
 
 def table(file: Path, columns: list[str]) -> str:
-    """Columns of a CSV file as a Markdown table; numbers to the right, with four digits that count."""
+    """Columns of a CSV file as a Markdown table; numbers right-aligned, with four significant digits."""
     try:
         rows = pd.read_csv(file)
         if "ratio" in columns:
@@ -91,14 +91,14 @@ def options(module: str, name: str) -> str:
     """The options of a settings class as a Markdown table, without those of ``transformers``."""
     from transformers import TrainingArguments  # slow to import, and few pages need it
 
-    inherited = {each.name for each in fields(TrainingArguments)}
-    own = [each for each in fields(getattr(import_module(module), name)) if each.name not in inherited]
+    inherited = {field.name for field in fields(TrainingArguments)}
+    own = [field for field in fields(getattr(import_module(module), name)) if field.name not in inherited]
     lines = ["| option | default | |", "| --- | --- | --- |"]
-    for each in own:
-        is_flag = not each.metadata.get("positional")
-        shown = f"--{each.name}" if is_flag else each.metadata.get("metavar", each.name)
-        text = each.metadata.get("help", "").replace("%%", "%").replace("|", "\\|")
-        lines.append(f"| `{shown}` | {_default(each)} | {text} |")
+    for field in own:
+        is_flag = not field.metadata.get("positional")
+        shown = f"--{field.name}" if is_flag else field.metadata.get("metavar", field.name)
+        text = field.metadata.get("help", "").replace("%%", "%").replace("|", "\\|")
+        lines.append(f"| `{shown}` | {_default(field)} | {text} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Validation losses of kept pretrainings beside each other, against the tokens that were read.
+"""Validation losses of kept pretrainings, side by side, by number of training tokens.
 
 python scripts/tabulate_losses.py results/attention-init random neighbours --every 1000
 """

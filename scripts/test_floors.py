@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
 OPTIONAL = ("peft",)
-"""What only tests and some users need, and still has a floor."""
+"""Optional dependencies with a floor."""
 TOOLS = ("pytest", "hypothesis", "psutil", "tensorboard", "onnx", "onnxscript", "onnxruntime")
 FLOOR = re.compile(r'^\s*"([A-Za-z0-9_.-]+)>=([0-9.]+)"', re.MULTILINE)
 CORE = (
@@ -38,12 +38,12 @@ CORE = (
     "tests/data/text/test_readers.py",
     "tests/data/text/test_corpora.py",
     "tests/data/tasks/test_table_dataset.py",
-    "tests/data/test_hub.py",
+    "tests/data/text/test_hub_texts.py",
 )
 
 
 def main() -> None:
-    """Print the versions and an outcome for each file of tests; end with status 1 where one fails."""
+    """Print the versions and the outcome of each test file; exit with status 1 where one fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="Of the virtual environment; a temporary one by default.")
     parser.add_argument("--pin", action="append", default=[], help="NAME==VERSION instead of the floor.")
@@ -71,7 +71,7 @@ def floors(project: str) -> dict[str, str]:
 
 
 def install(folder: Path, pins: dict[str, str]) -> Path:
-    """The interpreter of an environment with the project, the pinned packages and what the tests need."""
+    """Create an environment with the project, the pinned packages and test tools; returns its interpreter."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pinned = [f"{name}=={version}" for name, version in pins.items()]
@@ -80,7 +80,7 @@ def install(folder: Path, pins: dict[str, str]) -> Path:
 
 
 def print_versions(python: Path, pins: dict[str, str]) -> None:
-    """A line a package: what was asked for, and what was installed."""
+    """Print a line a package: its pin and its installed version."""
     listed = subprocess.run(
         [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
     )
@@ -92,17 +92,17 @@ def print_versions(python: Path, pins: dict[str, str]) -> None:
 
 
 def passes(python: Path, file: str) -> bool:
-    """Whether the tests of a file pass; prints what failed, and pytest's last line."""
+    """Whether the tests of a file pass; prints failures and pytest's last line."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)  # the installed project is tested
     command = [str(python), "-m", "pytest", "-q", "-r", "fE", "--tb", "no", "-p", "no:cacheprovider", file]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["no output"]
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    lines = process.stdout.strip().splitlines() or process.stderr.strip().splitlines() or ["no output"]
     for line in lines:
         if line.startswith(("FAILED", "ERROR")):
             print(f"    {line}")
     print(f"{file:45} {lines[-1]}", flush=True)
-    return done.returncode == 0
+    return process.returncode == 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def test_pages_hold_the_tables_of_the_results(script: ModuleType) -> None:
     texts = {page: page.read_text(encoding="utf-8") for page in script.pages()}
     assert sum(len(script.COPY.findall(text)) for text in texts.values()) > 2
     for page, text in texts.items():
-        assert script.with_tables(text) == text, f"{page.name}: run scripts/copy_tables.py"
+        assert script.insert_tables(text) == text, f"{page.name}: run scripts/copy_tables.py"
         assert text.count("<!-- from:") == len(script.COPY.findall(text)), f"{page.name}: an end is missing"
 
 
@@ -35,11 +35,11 @@ def test_a_table_is_found_by_its_number(
     (tmp_path / "results" / "tables.md").write_text("First\n\n| a |\n| --- |\n\nSecond\n\n| b |\n| --- |\n")
     monkeypatch.setattr(script, "ROOT", tmp_path)
     text = "x\n<!-- from: tables.md, table 2 -->\nold\n<!-- end -->\ny"
-    assert script.with_tables(text) == (
+    assert script.insert_tables(text) == (
         "x\n<!-- from: tables.md, table 2 -->\n\n| b |\n| --- |\n\n<!-- end -->\ny"
     )
     with pytest.raises(KeyError):
-        script.with_tables(text.replace("table 2", "table 3"))
+        script.insert_tables(text.replace("table 2", "table 3"))
 
 
 def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None:

@@ -24,7 +24,6 @@ from transformers import (
 
 import raft
 from raft.cli.main import main
-from raft.data.squad.answers import read_predictions
 from raft.data.squad.questions import load_squad
 from raft.data.squad.scores import score
 from raft.hf import rationals
@@ -115,7 +114,7 @@ def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Pat
     result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
     assert result["tests"]["SQuAD"] == result["parts"]["SQuAD"]["f1"] > 90
     questions = load_squad(glue / "squad", "validation").questions
-    answers = read_predictions(tmp_path / "out" / "predictions" / "squad.json")
+    answers = json.loads((tmp_path / "out" / "predictions" / "squad.json").read_text(encoding="utf-8"))
     assert score(answers, questions, "1.1").f1 == pytest.approx(result["tests"]["SQuAD"])
 
 

@@ -17,7 +17,7 @@ from torch._dynamo.utils import counters
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback, default_data_collator
 
 import raft
-from raft.data.tasks.sampling import sample_train
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import Example, Task
 from raft.data.text.masking import IGNORED, MaskedSequences, collate
 from raft.data.text.tokens import pack, train_tokenizer
@@ -572,7 +572,7 @@ def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:
         folder = tmp_path / str(raf)
         save(build_model(config(raf), 1), TOKENIZER, folder)
         values = {"num_train_epochs": 12, "max_steps": -1, "remove_unused_columns": True}
-        data = sentence_data(task, sample_train(task.train, 100, 5), None, TOKENIZER)
+        data = sentence_data(task, sample_split(task, 5, 100).train, None, TOKENIZER)
         found = [finetune(folder, TOKENIZER, data, arguments(tmp_path, **values)) for _ in range(2)]
         assert found[0].tests == found[1].tests
         assert found[0].tests["easy"].points > 90

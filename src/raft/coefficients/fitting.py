@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog, nnls
 
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
+from raft.errors import first_line
 from raft.kernels.reference import CONSTANT_TERM, VERSIONS, forward
 
 GRID_POINTS = 801
@@ -144,8 +145,9 @@ def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Func
             try:
                 values = function(points)
             except (RuntimeError, TypeError) as error:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                raise ValueError(f"the function cannot be called with a float64 tensor: {reason}") from error
+                raise ValueError(
+                    f"the function cannot be called with a float64 tensor: {first_line(error)}"
+                ) from error
         if not isinstance(values, torch.Tensor) or values.shape != points.shape:
             raise ValueError(f"the function must give a tensor of its input's shape, not {values!r:.60}")
         return values.to(torch.float64).numpy()

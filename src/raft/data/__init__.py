@@ -1,1 +1,1 @@
-"""Text and tasks: corpora, tokens, masks, GLUE, low-data draws."""
+"""Data: text corpora and their tokens, labelled tasks, SQuAD."""

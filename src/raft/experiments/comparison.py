@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from raft.bounds import check_numbers
 from raft.coefficients.functions import canonical_name
 from raft.data.tasks.glue import load_glue
-from raft.data.tasks.sampling import sample_train
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.sentence_tasks import sentence_tasks
 from raft.data.tasks.task import Task
 from raft.data.text.corpora import load_corpus
@@ -291,7 +291,7 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             for seed in SEEDS[: settings.seeds]:
                 for twin in TWINS:
                     arguments = finetuning_arguments(settings, seed, folder)
-                    examples = sample_train(task.train, settings.train_examples, seed)
+                    examples = sample_split(task, seed, settings.train_examples).train
                     data = sentence_data(task, examples, None, tokenizer)
                     found = finetune(folder / twin, tokenizer, data, arguments)
                     scores[task.name][twin].append(found.tests[task.name].points)

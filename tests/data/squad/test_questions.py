@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from raft.data.squad.questions import Answer, Question, load_squad, read_squad
-from raft.data.tasks.sampling import sample_rows, sample_train
-from raft.data.tasks.task import Example
+from raft.data.tasks.sampling import sample_rows, sample_split
+from raft.data.tasks.task import Example, Task
 from raft.errors import InputError
 from tests.data.squad.squad_form import CONTEXT, qa, write_squad
 
@@ -268,7 +268,7 @@ def test_the_real_files(shared_data: Path) -> None:
 def test_draws_for_training_are_those_of_other_tasks_and_leave_the_rest_for_choosing() -> None:
     pool = [Example(str(i), None, 0) for i in range(829)]
     train, chosen = sample_rows(829, 100, 2022)
-    assert [pool[i] for i in train] == sample_train(pool, 100, 2022)
+    assert [pool[i] for i in train] == sample_split(Task("some", "accuracy", pool, pool[:1]), 2022, 100).train
     assert len(set(train.tolist())) == len(set(chosen.tolist())) == 100
     whole = sample_rows(829, None, 0)
     assert [len(part) for part in whole] == [621, 208]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import string
 from collections import Counter
-from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
 from raft.data.squad.questions import Question, Version
-from raft.data.squad.scores import SquadScore, choose_null_threshold, normalize, score
+from raft.data.squad.scores import SquadScore, normalize, score
 from raft.errors import InputError
 from tests.data.squad.squad_form import asked
 
@@ -74,13 +73,12 @@ def test_questions_without_an_answer() -> None:
     questions = [asked("a"), asked("b"), asked("c", "Paris"), asked("d", "Paris"), asked("e", "Paris")]
     given = {"a": "", "b": "Rome", "c": "", "d": "Paris", "e": "in Paris"}
     found = score(given, questions, "2.0")
-    assert found.has_answer is not None
-    assert astuple(found.has_answer)[:3] == pytest.approx((100 / 3, 100 * (1 + 2 / 3) / 3, 3))
-    assert found.no_answer == SquadScore(50, 50, 2)
     assert [found.exact, found.f1] == pytest.approx([40, 100 * (2 + 2 / 3) / 5])
-    assert found.best_f1 is None
-    assert score(given, questions[:2], "2.0").has_answer is None
-    assert score(given, questions[2:], "2.0").no_answer is None
+    answered, unanswered = score(given, questions[2:], "2.0"), score(given, questions[:2], "2.0")
+    assert [answered.exact, answered.f1] == pytest.approx([100 / 3, 100 * (1 + 2 / 3) / 3])
+    assert unanswered == SquadScore(50, 50, 2)
+    with pytest.raises(InputError, match="there are no questions to score answers to"):
+        score({}, [], "1.1")
     with pytest.raises(InputError, match=r"question a has no answer; score it as version 2.0"):
         score(given, questions, "1.1")
 
@@ -94,66 +92,21 @@ def test_a_missing_prediction_counts_zero(version: Version, caplog: pytest.LogCa
     assert caplog.messages == ["1 of 2 questions have no prediction and count 0, the first is b"]
 
 
-def test_null_odds_by_hand() -> None:
-    """Sorted by odds: a right, an impossible one answered, a right one, an impossible one left open."""
-    questions = [asked("a", "x"), asked("b"), asked("c", "x y"), asked("d"), asked("e", "x")]
-    given = {"a": "x", "b": "x", "c": "x", "d": "", "e": "z"}
-    odds = {"a": -4.0, "b": -3.0, "c": -2.0, "d": 1.5, "e": 2.0}
-    # without answers 2 are right; with a: 3, with b: 2, with c: 2 exact and 2.67 of F1
-    found = score(given, questions, "2.0", odds)
-    assert [found.best_exact, found.best_exact_threshold] == pytest.approx([60, -4])
-    assert [found.best_f1, found.best_f1_threshold] == pytest.approx([60, -4])
-    assert found.exact == pytest.approx(40)  # those above 1 count as no answer
-    assert score(given, questions, "2.0", odds, null_threshold=-4.0).exact == pytest.approx(60)
-    with pytest.raises(InputError, match="question a has a prediction, but no null odds"):
-        score(given, questions, "2.0", {"b": 1.0})
-
-
-def test_an_answer_of_which_nothing_is_left_is_one_to_the_search_for_a_threshold() -> None:
-    questions = [asked("a"), asked("b", "x"), asked("c", "x")]
-    given, odds = {"a": "the", "b": "x", "c": "x"}, {"a": -3.0, "b": -2.0, "c": -1.0}
-    found = score(given, questions, "2.0", odds)
-    assert found.exact == pytest.approx(100)
-    assert [found.best_exact, found.best_exact_threshold] == pytest.approx([200 / 3, -1])
-
-
-def test_the_chosen_threshold_gives_what_it_stands_for() -> None:
-    questions = [asked("a", "x"), asked("b"), asked("c")]
-    given = {"a": "x", "b": "x", "c": "x"}
-    # officially, -1 gives all three; but b has the same odds, and 0 is said to be best where nothing is
-    tie, low = {"a": -1.0, "b": -1.0, "c": 1.0}, {"a": -1.0, "b": -3.0, "c": -2.0}
-    assert score(given, questions, "2.0", tie).best_exact == pytest.approx(100)
-    assert score(given, questions, "2.0", low).best_exact_threshold == 0
-    for odds, reached in ((tie, 200 / 3), (low, 200 / 3)):
-        threshold = choose_null_threshold(given, questions, odds, "exact")
-        assert threshold < -1
-        kept = {id: "" if odds[id] > threshold else text for id, text in given.items()}
-        assert score(kept, questions, "2.0").exact == pytest.approx(reached)
-    assert choose_null_threshold(given, questions, {"a": 3.0, "b": 1.0, "c": 2.0}) == 0
-    assert choose_null_threshold(given, questions, {"a": 1.0, "b": 3.0, "c": 2.0}) == 1
-    with pytest.raises(InputError, match="there are no answers to choose a threshold on"):
-        choose_null_threshold({}, questions, tie)
-    with pytest.raises(InputError, match="there are no questions to score answers to"):
-        score({}, [], "1.1")
-
-
 WORDS = ["a", "The", "an", "Paris", "paris,", "of", "“an”", "!", "N.Y.", "–", "\u00a0", "anthem", "7"]
 texts = st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join)
 
 
-Case = tuple[list[Question], dict[str, str], dict[str, float]]
+Case = tuple[list[Question], dict[str, str]]
 
 
 @st.composite
 def scored(draw: st.DrawFn, least: int) -> Case:
-    """Questions with at least so many answers, what is answered to them, and null odds, often equal ones."""
+    """Questions with at least so many answers, and predictions."""
     count = draw(st.integers(1, 8))
     answers = [draw(st.lists(texts, min_size=least, max_size=3)) for _ in range(count)]
     questions = [asked(str(i), *right) for i, right in enumerate(answers)]
     rights = [st.sampled_from([answer.text for answer in q.answers] or [""]) for q in questions]
-    given = {q.id: draw(st.one_of(texts, right)) for q, right in zip(questions, rights, strict=True)}
-    values = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 1.0, 1.5, 3.0])
-    return questions, given, {id: draw(values) for id in draw(st.permutations(list(given)))}
+    return questions, {q.id: draw(st.one_of(texts, r)) for q, r in zip(questions, rights, strict=True)}
 
 
 def official_words(text: str) -> list[str]:
@@ -172,7 +125,7 @@ def official_f1(found: list[str], right: list[str], empty: float) -> float:
 @settings(deadline=None)
 @given(scored(least=1))
 def test_1_1_is_the_official_procedure(case: Case) -> None:
-    questions, given, _ = case
+    questions, given = case
     exact, f1 = [], []
     for question in questions:
         found = official_words(given[question.id])
@@ -187,56 +140,16 @@ def test_1_1_is_the_official_procedure(case: Case) -> None:
 @settings(deadline=None)
 @given(scored(least=0))
 def test_2_0_is_the_official_procedure(case: Case) -> None:
-    questions, given, odds = case
-    result = score(given, questions, "2.0", odds, null_threshold=0.5)
-    raw: dict[str, dict[str, float]] = {"exact": {}, "f1": {}}
+    questions, given = case
+    exact, f1 = [], []
     for question in questions:
         found = official_words(given[question.id])
         right = [w for w in (official_words(answer.text) for answer in question.answers) if w] or [[]]
-        raw["exact"][question.id] = max(float(found == one) for one in right)
-        raw["f1"][question.id] = max(official_f1(found, one, empty=1.0) for one in right)
-    answerable = {q.id: bool(q.answers) for q in questions}
-    for name, values in raw.items():
-        final = {id: float(not answerable[id]) if odds[id] > 0.5 else values[id] for id in values}
-        assert getattr(result, name) == pytest.approx(100 * np.mean(list(final.values())))
-        for part, kind in ((result.has_answer, True), (result.no_answer, False)):
-            chosen = [final[id] for id in final if answerable[id] == kind]
-            assert (part is not None) == bool(chosen)
-            if part is not None:
-                assert getattr(part, name) == pytest.approx(100 * np.mean(chosen))
-                assert part.total == len(chosen)
-        current = best = float(sum(not has for has in answerable.values()))
-        threshold = 0.0
-        for id in sorted(odds, key=lambda id: odds[id]):
-            current += values[id] if answerable[id] else -1 if given[id] else 0
-            if current > best:
-                best, threshold = current, odds[id]
-        assert getattr(result, f"best_{name}") == pytest.approx(100 * best / len(questions))
-        assert getattr(result, f"best_{name}_threshold") == threshold
-
-
-@settings(deadline=None)
-@given(scored(least=0))
-def test_no_threshold_is_better_than_the_chosen_one(
-    case: Case,
-) -> None:
-    questions, given, odds = case
-
-    def reached(threshold: float) -> float:
-        kept = {id: "" if odds[id] > threshold else text for id, text in given.items()}
-        # an answer that is not given scores as the official rule has it, whatever the right ones look like
-        values = [
-            float(not q.answers)
-            if odds[q.id] > threshold
-            else score(kept, [q], "2.0").f1 / 100
-            if q.answers
-            else float(not kept[q.id])
-            for q in questions
-        ]
-        return sum(values)
-
-    chosen = reached(choose_null_threshold(given, questions, odds))
-    assert chosen == pytest.approx(max(reached(value) for value in (-9.0, *odds.values())))
+        exact.append(max(float(found == one) for one in right))
+        f1.append(max(official_f1(found, one, empty=1.0) for one in right))
+    result = score(given, questions, "2.0")
+    assert result.exact == pytest.approx(100 * np.mean(exact))
+    assert result.f1 == pytest.approx(100 * np.mean(f1))
 
 
 @settings(deadline=None)
@@ -244,7 +157,7 @@ def test_no_threshold_is_better_than_the_chosen_one(
 def test_torchmetrics_agrees_but_where_nothing_is_left(
     case: Case,
 ) -> None:
-    questions, given, _ = case
+    questions, given = case
     targets: list[Any] = [
         {"id": q.id, "answers": {"text": [a.text for a in q.answers], "answer_start": [0] * len(q.answers)}}
         for q in questions

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
-from raft.data.tasks.sampling import sample_train
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.sentence_tasks import sentence_tasks
 from raft.data.tasks.task import Example, Task, evaluate, score
 from raft.errors import InputError, TrainingError
@@ -89,13 +89,14 @@ def test_too_little_text_is_refused() -> None:
 
 def test_draws_depend_on_the_seed_and_leave_a_quarter_alone() -> None:
     pool = [Example(str(i), None, i % 2) for i in range(400)]
-    one, again, other = (sample_train(pool, 100, seed) for seed in (1, 1, 2))
+    task = Task("some", "accuracy", pool, pool[:1])
+    one, again, other = (sample_split(task, seed, 100).train for seed in (1, 1, 2))
     assert one == again != other
     assert len(set(one)) == 100
-    reachable = {e for seed in range(200) for e in sample_train(pool, 100, seed)}
+    reachable = {e for seed in range(200) for e in sample_split(task, seed, 100).train}
     assert len(reachable) == 300
     with pytest.raises(InputError, match="301 training examples are asked for, but the task has 300"):
-        sample_train(pool, 301, 0)
+        sample_split(task, 0, 301)
 
 
 def test_scores_by_hand() -> None:

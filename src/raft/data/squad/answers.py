@@ -188,21 +188,3 @@ def write_predictions(path: Path, predictions: Mapping[str, str]) -> None:
 def write_null_odds(path: Path, null_odds: Mapping[str, float]) -> None:
     """Write null odds for the official script of 2.0 (``--na-prob-file``)."""
     write_text(path, json.dumps(null_odds, indent=2) + "\n")
-
-
-def read_predictions(path: Path) -> dict[str, str]:
-    """Read a file of answers, as ``write_predictions`` writes it.
-
-    Raises:
-        InputError: where the file is missing, or is not one JSON object of texts.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"no predictions can be read from {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold one JSON object of question ids and answers")
-    for id, text in content.items():
-        if not isinstance(text, str):
-            raise InputError(f"{path}: the answer to question {id} is {type(text).__name__}, not a text")
-    return content

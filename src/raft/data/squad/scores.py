@@ -11,11 +11,9 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raft.data.squad.questions import Question, Version
 from raft.errors import InputError
@@ -32,23 +30,11 @@ class SquadScore:
         exact: share of questions whose answer is, normalised, one of the right ones.
         f1: mean over the questions of the F1 between the words of the answer and those of a right one.
         total: number of questions.
-        has_answer: score of the questions that have an answer (2.0; None where there are none).
-        no_answer: score of the questions that have none (2.0; None where there are none).
-        best_exact: highest that any threshold on the null odds could give (2.0, where they are given).
-        best_exact_threshold: that threshold, as the official script finds it.
-        best_f1: the same of F1.
-        best_f1_threshold: the same of F1.
     """
 
     exact: float
     f1: float
     total: int
-    has_answer: SquadScore | None = None
-    no_answer: SquadScore | None = None
-    best_exact: float | None = None
-    best_exact_threshold: float | None = None
-    best_f1: float | None = None
-    best_f1_threshold: float | None = None
 
 
 def normalize(text: str) -> str:
@@ -56,13 +42,7 @@ def normalize(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(WITHOUT_PUNCTUATION)).split())
 
 
-def score(
-    predictions: Mapping[str, str],
-    questions: Sequence[Question],
-    version: Version,
-    null_odds: Mapping[str, float] | None = None,
-    null_threshold: float = 1.0,
-) -> SquadScore:
+def score(predictions: Mapping[str, str], questions: Sequence[Question], version: Version) -> SquadScore:
     """Score answers by the official definitions.
 
     Each answer gets the best score that it reaches against any right one. Where nothing is left of an answer
@@ -71,104 +51,18 @@ def score(
 
     Args:
         predictions: answer of each question's id; the empty text says that the context has none. A question
-            without one counts 0, which is said in the log; the official script of 2.0 has no score then.
+            without one counts 0, with a warning; the official script of 2.0 has no score then.
         questions: with the right answers.
         version: whose rules hold.
-        null_odds: of each answered question's id, how much more likely no answer is than the given one (2.0).
-        null_threshold: an answer whose null odds are above it counts as no answer; the official default is 1.
 
     Raises:
-        InputError: where there are no questions, one has no answer in 1.1, or null odds are missing.
+        InputError: where there are no questions, or one has no answer in 1.1.
 
     Source: ``evaluate-v1.1.py`` and ``evaluate-v2.0.py`` of the SQuAD explorer.
     """
     if not questions:
         raise InputError("there are no questions to score answers to")
     _warn_if_missing(predictions, questions)
-    exact, f1 = _raw_scores(predictions, questions, version)
-    if version == "1.1":
-        return _mean(exact, f1)
-    has_answer = _has_answer(questions)
-    if null_odds is None:
-        return _by_kind(exact, f1, has_answer)
-    answered, odds, gains = _by_odds(predictions, questions, null_odds, (exact, f1))
-    is_null = np.zeros(len(questions), dtype=bool)
-    is_null[answered] = odds > null_threshold
-    scored = _by_kind(np.where(is_null, ~has_answer, exact), np.where(is_null, ~has_answer, f1), has_answer)
-    (best_exact, at_exact), (best_f1, at_f1) = (
-        _best_threshold(gain, odds, int((~has_answer).sum()), ties_apart=True) for gain in gains
-    )
-    return replace(
-        scored,
-        best_exact=100.0 * best_exact / len(questions),
-        best_exact_threshold=at_exact or 0.0,
-        best_f1=100.0 * best_f1 / len(questions),
-        best_f1_threshold=at_f1 or 0.0,
-    )
-
-
-def _by_kind(
-    exact: NDArray[np.float64], f1: NDArray[np.float64], has_answer: NDArray[np.bool_]
-) -> SquadScore:
-    kinds = [_mean(exact[kind], f1[kind]) if kind.any() else None for kind in (has_answer, ~has_answer)]
-    return replace(_mean(exact, f1), has_answer=kinds[0], no_answer=kinds[1])
-
-
-def _mean(exact: NDArray[np.float64], f1: NDArray[np.float64]) -> SquadScore:
-    return SquadScore(100.0 * float(exact.mean()), 100.0 * float(f1.mean()), len(exact))
-
-
-def choose_null_threshold(
-    predictions: Mapping[str, str],
-    questions: Sequence[Question],
-    null_odds: Mapping[str, float],
-    by: Literal["exact", "f1"] = "f1",
-) -> float:
-    """The threshold on null odds that gives the highest score on these questions (SQuAD 2.0).
-
-    It is the official ``best_exact_thresh`` or ``best_f1_thresh``, except where that one does not give its
-    own score: the official script separates questions of equal odds, which a threshold cannot, and returns 0
-    where no answer at all is best, which not all odds have to exceed.
-
-    Args:
-        predictions: best answer of each question's id that is not the empty text.
-        questions: of a validation set, with the right answers.
-        null_odds: of each answered question's id.
-        by: score to maximise.
-
-    Raises:
-        InputError: where null odds are missing, or there are no answers.
-    """
-    scores = _raw_scores(predictions, questions, "2.0")
-    _, odds, gains = _by_odds(predictions, questions, null_odds, scores)
-    if not len(odds):
-        raise InputError("there are no answers to choose a threshold on")
-    start = int((~_has_answer(questions)).sum())
-    _, threshold = _best_threshold(gains[("exact", "f1").index(by)], odds, start, ties_apart=False)
-    if threshold is not None:
-        return threshold
-    return 0.0 if odds[0] > 0 else float(np.nextafter(odds[0], -np.inf))
-
-
-def _warn_if_missing(predictions: Mapping[str, str], questions: Sequence[Question]) -> None:
-    missing = [question.id for question in questions if question.id not in predictions]
-    if missing:
-        logging.getLogger("raft").warning(
-            "%d of %d questions have no prediction and count 0, the first is %s",
-            len(missing),
-            len(questions),
-            missing[0],
-        )
-
-
-def _has_answer(questions: Sequence[Question]) -> NDArray[np.bool_]:
-    return np.array([bool(question.answers) for question in questions])
-
-
-def _raw_scores(
-    predictions: Mapping[str, str], questions: Sequence[Question], version: Version
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact match and F1 of each question, from 0 to 1, ``[N]``."""
     scores = np.zeros((2, len(questions)))
     for column, question in enumerate(questions):
         prediction = predictions.get(question.id)
@@ -182,7 +76,19 @@ def _raw_scores(
             right = right - {""} or {""}
         scores[0, column] = answer in right
         scores[1, column] = max(_f1(answer, other, version) for other in right)
-    return scores[0], scores[1]
+    exact, f1 = 100.0 * scores.mean(axis=1)
+    return SquadScore(float(exact), float(f1), len(questions))
+
+
+def _warn_if_missing(predictions: Mapping[str, str], questions: Sequence[Question]) -> None:
+    missing = [question.id for question in questions if question.id not in predictions]
+    if missing:
+        logging.getLogger("raft").warning(
+            "%d of %d questions have no prediction and count 0, the first is %s",
+            len(missing),
+            len(questions),
+            missing[0],
+        )
 
 
 def _f1(answer: str, right: str, version: Version) -> float:
@@ -194,47 +100,3 @@ def _f1(answer: str, right: str, version: Version) -> float:
         return 0.0
     precision, recall = shared / len(words), shared / len(right_words)
     return 2 * precision * recall / (precision + recall)
-
-
-def _by_odds(
-    predictions: Mapping[str, str],
-    questions: Sequence[Question],
-    null_odds: Mapping[str, float],
-    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Answered questions from the lowest null odds to the highest, equal ones in the order of ``null_odds``.
-
-    Returns:
-        Their indices among the questions, their odds, and for each kind of score the gain of giving the
-        answer over giving none.
-    """
-    answered = {q.id: index for index, q in enumerate(questions) if q.id in predictions}
-    missing = next((id for id in answered if id not in null_odds), None)
-    if missing is not None:
-        raise InputError(f"question {missing} has a prediction, but no null odds")
-    ids = sorted((id for id in null_odds if id in answered), key=lambda id: null_odds[id])
-    indices = np.array([answered[id] for id in ids], dtype=np.int64)
-    odds = np.array([null_odds[id] for id in ids], dtype=np.float64)
-    has_answer = _has_answer(questions)[indices]
-    lost = np.array([-1.0 if predictions[id] else 0.0 for id in ids])
-    return indices, odds, [np.where(has_answer, values[indices], lost) for values in scores]
-
-
-def _best_threshold(
-    gains: NDArray[np.float64], odds: NDArray[np.float64], start: int, ties_apart: bool
-) -> tuple[float, float | None]:
-    """Highest sum of scores, and the lowest threshold that gives it; None where no answer at all does.
-
-    Args:
-        gains: of each answer, from the lowest null odds to the highest.
-        odds: of the same.
-        start: sum of scores without any answer.
-        ties_apart: as if a threshold could lie between equal odds.
-    """
-    reached = np.cumsum([start, *gains])[1:]  # in this order, to round as the official sum does
-    if not ties_apart and len(odds):
-        reached[:-1][odds[:-1] == odds[1:]] = -np.inf
-    if not len(reached) or reached.max() <= start:
-        return float(start), None
-    best = int(reached.argmax())
-    return float(reached[best]), float(odds[best])

@@ -105,22 +105,6 @@ def sample_split(
     )
 
 
-def sample_train(pool: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """Sample the training examples of ``sample_split`` by the paper's split, from a pool alone.
-
-    Args:
-        pool: a task's training set.
-        count: examples to draw, without replacement.
-        seed: of the draw.
-
-    Raises:
-        InputError: where three quarters of the pool are fewer than ``count``.
-    """
-    usable, _ = _paper_split(len(pool))
-    _check_count(count, len(usable))
-    return [pool[i] for i in _uniform(pool, usable, count, np.random.default_rng(seed))]
-
-
 def sample_rows(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
     """Sample the rows of ``sample_split`` by the paper's split, of data without classes.
 
