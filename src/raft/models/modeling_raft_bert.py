@@ -219,7 +219,7 @@ class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
             position_ids: int64 ``[B, L]``.
             inputs_embeds: embeddings in place of ``input_ids``.
             labels: int64 ``[B, L]``, −100 at positions that are not predicted.
-            num_items_in_batch: divisor of the summed loss: the predicted tokens of all accumulated batches, as
+            num_items_in_batch: divisor of the summed loss: the predicted tokens of accumulated batches, as
                 ``transformers.Trainer`` counts them; None for those of this batch.
 
         Returns:
