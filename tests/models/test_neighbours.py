@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from raft.models import RaftBertConfig, RaftBertForMaskedLM, RaftBertForSequenceClassification
-from raft.models.neighbours import frequencies, offset, position_waves
+from raft.models.neighbours import frequencies, head_offset, position_waves
 
 SIZE: dict[str, Any] = {
     "vocab_size": 200, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -40,11 +40,11 @@ def test_each_head_looks_at_one_neighbour_at_any_length(length: int, deviation: 
     config = RaftBertConfig(**SIZE, attention_init="neighbours", initializer_range=deviation)
     for of_layer in attentions(config, length):
         for head in range(4):
-            at = offset(head)
+            at = head_offset(head)
             looked_at = of_layer[:, head].diagonal(at, -2, -1).mean()
             assert looked_at > 0.5
             assert looked_at > 10 * of_layer[:, head].diagonal(0, -2, -1).mean()
-    assert [offset(head) for head in range(4)] == [-1, 1, -2, 2]
+    assert [head_offset(head) for head in range(4)] == [-1, 1, -2, 2]
 
 
 def test_attention_that_begins_at_random_looks_everywhere() -> None:

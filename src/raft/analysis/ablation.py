@@ -16,6 +16,7 @@ from raft.analysis.measured import twin_of
 from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
 from raft.coefficients.functions import canonical_name
 from raft.hf.histogram import InputHistogram
+from raft.hf.recording import record_inputs
 from raft.hf.sites.find import rationals
 from raft.modules import TORCH_FUNCTIONS, Rational
 
@@ -94,7 +95,12 @@ def ablation(
         raise ValueError(f"{type(model).__name__} has no rational activation")
     named = None if fixed is None else canonical_name(fixed)
     twins = {site: named or twin_of(act) for site, act in acts.items()}
-    with torch.no_grad(), _reached(model) as reached:
+    reached: set[str] = set()
+
+    def note(site: str) -> Callable[[Tensor], None]:
+        return lambda inputs: reached.add(site)
+
+    with torch.no_grad(), record_inputs(model, {act: note(site) for site, act in acts.items()}):
         rows = [{"replaced": AS_IT_IS, "by": "", "loss": loss()}]
     sites = [site for site in acts if site in reached]
     functions = {site: TORCH_FUNCTIONS[twins[site]] for site in sites}
@@ -139,19 +145,3 @@ def _matches(
 
 def _value(match: AffineMatch, x: Tensor) -> Tensor:
     return match.factor * TORCH_FUNCTIONS[match.name](match.scale * x + match.shift) + match.offset
-
-
-@contextmanager
-def _reached(model: nn.Module) -> Iterator[set[str]]:
-    """The RAFs that are called while the block runs."""
-    found: set[str] = set()
-
-    def note(site: str) -> Any:
-        return lambda module, args: found.add(site)
-
-    handles = [act.register_forward_pre_hook(note(site)) for site, act in rationals(model).items()]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()

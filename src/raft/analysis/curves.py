@@ -78,8 +78,8 @@ def most_inputs(inputs: InputHistogram) -> tuple[float, float]:
 
 @torch.no_grad()
 def _inputs(model: PreTrainedModel, dataset: MaskedSequences, sequences: int) -> dict[str, InputHistogram]:
-    with record_histograms(model) as found:
+    with record_histograms(model) as histograms:
         for start in range(0, min(sequences, len(dataset)), 64):
             input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))
             model.base_model(input_ids=input_ids.to(model.device))
-    return found
+    return histograms

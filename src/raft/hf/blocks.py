@@ -67,12 +67,11 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     _sync_scales(model)
     config = RafConfig.of(model.config)
     has_moved = getattr(model, SITE_NAMES, None) not in (None, site_names(sites))
-    if config is not None and (
-        has_moved or _find_mismatch(model, sites) or not _is_sharing_as_configured(config, sites)
-    ):
+    is_stale = has_moved or _find_mismatch(model, sites) is not None
+    if config is not None and (is_stale or not _matches_sharing(config, sites)):
         config = _describe_rafs(config, sites)
         _set_blocks(model, sites, config)
-    if config is not None and not _is_sharing_as_configured(config, sites):
+    if config is not None and not _matches_sharing(config, sites):
         raise ValueError(
             f"{type(model).__name__} cannot be saved: its stacks share RAFs in different ways, which no raf "
             "block describes"
@@ -129,7 +128,7 @@ def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
     all_layers = {site.layer for site in sites if site.kind == "ffn"}
     layers = "all" if set(owners) == all_layers else tuple(sorted(owners))
     shared = config.shared
-    if not _is_sharing_as_configured(config, sites) or isinstance(shared, Mapping):
+    if not _matches_sharing(config, sites) or isinstance(shared, Mapping):
         groups: dict[int, list[int]] = {}
         for layer, owner in owners.items():
             groups.setdefault(owner, []).append(layer)
@@ -146,10 +145,7 @@ def _set_blocks(model: PreTrainedModel, sites: Sequence[Site], config: RafConfig
 
 
 def _move_owners_first(model: PreTrainedModel) -> None:
-    """Move each shared RAF to the first of its sites, where a new model has it.
-
-    Its owner may have been moved back or removed from the model.
-    """
+    """Move each shared RAF to the first of its sites, as in a new model; layers may have moved or be gone."""
     sites = find_sites(model)
     holders = {id(site.activation): site for site in sites}
     visited: set[int] = set()
@@ -182,7 +178,7 @@ def _sync_scales(model: PreTrainedModel) -> None:
                 part.config.raf = replace(block, scaled=has_scales).to_dict()
 
 
-def _is_sharing_as_configured(config: RafConfig, sites: Sequence[Site]) -> bool:
+def _matches_sharing(config: RafConfig, sites: Sequence[Site]) -> bool:
     """Whether the layers of each stack share RAFs as the block says."""
     owners: dict[tuple[str | None, str], set[int]] = {}
     names: dict[int, set[str]] = {}

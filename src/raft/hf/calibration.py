@@ -98,16 +98,15 @@ def collect_inputs(
         TypeError: for a batch of another kind.
     """
     samples = {site.name: InputSample() for site in sites}
-    activations = [site.activation for site in sites]
-    calls = [_Call(activation) for activation in activations]
-    for site, call in zip(sites, calls, strict=True):
+    calls = {site: _Call(site.activation) for site in sites}
+    for site, call in calls.items():
         site.set_activation(call)
     try:
-        with record_inputs(model, dict(zip(calls, samples.values(), strict=True))):
+        with record_inputs(model, {call: samples[site.name].add for site, call in calls.items()}):
             run_over(model, calibration, tokenizer, "calibration")
     finally:
-        for site, activation in zip(sites, activations, strict=True):
-            site.set_activation(activation)
+        for site, call in calls.items():
+            site.set_activation(*call.activation)
     return samples
 
 
@@ -146,10 +145,7 @@ def run_over(
 def iter_batches(
     model: PreTrainedModel, calibration: Calibration, tokenizer: PreTrainedTokenizerBase | None
 ) -> Iterator[dict[str, Any]]:
-    """Turn texts or batches into arguments of a model, on its device and without labels.
-
-    The key of a first argument that has no name is ``""``.
-    """
+    """Arguments of a model from texts or batches, on its device, without labels; ``""`` is the first one."""
     if isinstance(calibration, (str, Mapping, Tensor)):  # one text or batch
         calibration = [calibration]
     parts = iter(calibration)
@@ -205,14 +201,12 @@ def _load_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
         f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
     )
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            model.name_or_path, **NO_REMOTE_CODE
-        )
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path, **NO_REMOTE_CODE)
     except (OSError, ValueError) as error:
         raise ValueError(missing) from error
-    if not knows_words(tokenizer):
+    if not knows_words(loaded):
         raise ValueError(missing)
-    return tokenizer
+    return loaded
 
 
 def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -89,9 +89,7 @@ class RafConfig:
         if isinstance(self.shared, Mapping):
             shared = {name: _to_plain_layers(layers) for name, layers in self.shared.items()}
             object.__setattr__(self, "shared", shared)
-            object.__setattr__(
-                self, "_shared", {key: _parse_layers(layers) for key, layers in shared.items()}
-            )
+            object.__setattr__(self, "_shared", {name: _parse_layers(shared[name]) for name in shared})
             for first, second in combinations(self._shared, 2):
                 both = self._shared[first] & self._shared[second]
                 if both:

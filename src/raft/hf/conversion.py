@@ -100,22 +100,18 @@ def convert(
     _check_learned(model, config)
     install_adapters(model, config.sites)
     sites = [site for site in find_sites(model) if is_chosen(site, config)]
+    fixed = [site for site in sites if not is_rational(site)]
+    samples = None
     try:
         _check_groups(model, config, sites)
         _check_kinds(model, config, sites)
         _check_layers(model, config)
-    except ValueError:
+        if calibration is not None and fixed:
+            samples = collect_inputs(model, fixed, calibration, tokenizer)
+    except Exception:
         remove_adapters(model)
         raise
-    fixed = [site for site in sites if not is_rational(site)]
-    samples = None
-    if calibration is not None and fixed:
-        try:
-            samples = collect_inputs(model, fixed, calibration, tokenizer)
-        except Exception:
-            remove_adapters(model)
-            raise
-    elif calibration is not None:
+    if calibration is not None and not fixed:
         logging.getLogger("raft").warning(
             "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
             type(model).__name__,

@@ -144,7 +144,7 @@ def record_histograms(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
     """
     acts = rationals(model)
     histograms = {site: InputHistogram() for site in acts}
-    with record_inputs(model, {act: histograms[site] for site, act in acts.items()}):
+    with record_inputs(model, {act: histograms[site].add for site, act in acts.items()}):
         yield histograms
 
 

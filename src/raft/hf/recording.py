@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
 
-class InputSink(Protocol):
-    """Takes inputs in as they come, such as a sample or a histogram of them."""
-
-    def add(self, values: Tensor) -> None:
-        """Take in values of any shape."""
-
-
 @contextmanager
-def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, InputSink]) -> Iterator[None]:
-    """Add the inputs of modules to their sinks while the block runs the model.
+def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, Callable[[Tensor], None]]) -> Iterator[None]:
+    """Call the sinks of modules with their inputs while the block runs the model.
 
     Padding is left out: positions that are zero in the ``attention_mask`` (in a decoder the
     ``decoder_attention_mask``) with which the model is called by name.
@@ -31,7 +24,7 @@ def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, InputSink]) -> Ite
         arguments.update(kwargs)
 
     def record(mask: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        sinks[module].add(_without_padding(args[0], arguments.get(mask)))
+        sinks[module](_without_padding(args[0], arguments.get(mask)))
 
     handles = [model.register_forward_pre_hook(keep_arguments, with_kwargs=True)]
     for module in sinks:
@@ -51,10 +44,7 @@ def _without_padding(x: Tensor, mask: Any) -> Tensor:
 
 def _mask_argument(model: Any, part: nn.Module) -> str:
     """The argument of a model that masks the padding in the inputs of one of its modules."""
-    config = getattr(model, "config", None)
-    if getattr(config, "is_encoder_decoder", False):
-        decoder = model.get_decoder()
-        # the get_decoder of an encoder alone returns the encoder
-        if decoder is not model and any(module is part for module in decoder.modules()):
-            return "decoder_attention_mask"
-    return "attention_mask"
+    has_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    decoder = model.get_decoder() if has_decoder else model  # an encoder alone returns itself
+    is_in_decoder = decoder is not model and any(module is part for module in decoder.modules())
+    return "decoder_attention_mask" if is_in_decoder else "attention_mask"

@@ -14,30 +14,29 @@ from raft.hf.saving.saved_config import unmark
 
 RANDOM, NEIGHBOURS = "random", "neighbours"
 ATTENTION_INITS = (RANDOM, NEIGHBOURS)
-NARROWEST_HEAD = 16
-"""That begins with a neighbour: of fewer waves no position stands out."""
+MIN_HEAD_WIDTH = 16
+"""For attention to neighbours: with fewer waves no position stands out."""
 
 
 @strict
 class RaftBertConfig(BertConfig):
-    """The recipe of Fang et al.: BERT's sizes, DeepNorm, RAFs in every feed-forward layer and in the pooler.
+    """The model of Fang et al.: BERT's sizes, DeepNorm, RAFs in every feed-forward layer and in the pooler.
 
-    A BERT checkpoint's ``config.json`` is read as what it describes: residuals without DeepNorm, and fixed
-    activations unless it has a ``raf`` block of its own.
+    From the ``config.json`` of a BERT checkpoint it has no DeepNorm, and fixed activations unless there is a
+    ``raf`` block.
 
     Attributes:
-        deepnorm: scale residuals and initial weights by the number of layers; False is BERT's own post-LN.
-        attention_init: what attention begins with: ``"random"`` as in BERT and the paper, or
-            ``"neighbours"``: each head looks at one neighbour (see ``raft.models.neighbours``), which spares
-            small models the plateau at the start of masked language modelling.
+        deepnorm: scale residuals and initial weights by the number of layers; False is BERT's post-LN.
+        attention_init: initial weights of the attention: ``"random"`` as in BERT and the paper, or
+            ``"neighbours"``: each head attends to one neighbour (see ``raft.models.neighbours``), so that
+            small models avoid the initial plateau of masked language modelling.
         embedding_layer_norm: normalise the sum of the embeddings, as BERT does; the official code does not.
-        raf: the block of :class:`raft.RafConfig`. One without ``init`` starts every RAF from GELU, the
-            pooler's too, as the paper does. None is the FAFT: ``hidden_act`` in the layers, tanh in the
-            pooler.
+        raf: the block of :class:`raft.RafConfig`. Without ``init``, every RAF starts from GELU, the pooler's
+            too, as in the paper. None is the FAFT: ``hidden_act`` in the layers, tanh in the pooler.
 
     Raises:
-        ValueError: for a decoder; only encoders are supported. For an unknown ``attention_init``, and for
-            neighbours without normalised embeddings or with heads of odd width or narrower than 16.
+        ValueError: for a decoder; for an unknown ``attention_init``; and for neighbours without normalised
+            embeddings, or with heads of odd width or narrower than 16.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
     Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2.
@@ -53,7 +52,7 @@ class RaftBertConfig(BertConfig):
 
     model_type = "raft_bert"
 
-    use_cache: bool = False  # an encoder has none; True only makes gradient checkpointing warn
+    use_cache: bool = False  # an encoder has no cache; True only makes gradient checkpointing warn
     deepnorm: bool = True
     embedding_layer_norm: bool = True
     attention_init: str = "random"
@@ -71,9 +70,9 @@ class RaftBertConfig(BertConfig):
             if not self.embedding_layer_norm:
                 raise ValueError("attention_init 'neighbours' needs embedding_layer_norm")
             width = self.hidden_size // self.num_attention_heads
-            if width % 2 or width < NARROWEST_HEAD:
+            if width % 2 or width < MIN_HEAD_WIDTH:
                 raise ValueError(
-                    f"attention_init 'neighbours' needs heads of an even width from {NARROWEST_HEAD} on, "
+                    f"attention_init 'neighbours' needs heads of an even width from {MIN_HEAD_WIDTH} on, "
                     f"not {width}"
                 )
         if isinstance(self.raf, RafConfig):
@@ -93,7 +92,7 @@ class RaftBertConfig(BertConfig):
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Contents of a ``config.json`` and the unused arguments; a BERT's is made a RaftBert's."""
+        """Read a ``config.json``, that of a BERT as a RaftBert's; return it and the unused arguments."""
         values, unused = super().get_config_dict(*args, **kwargs)
         if values.get("model_type") == "bert":
             values = {"deepnorm": False, "raf": None, **values, "model_type": cls.model_type}
@@ -103,8 +102,8 @@ class RaftBertConfig(BertConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Build from the contents of a ``config.json``; ``kwargs`` take precedence."""
         # the base class sets these on the finished configuration, past __post_init__
-        names = {each.name for each in fields(cls)}
+        names = {key.name for key in fields(cls)}
         given: dict[str, Any] = {key: kwargs.pop(key) for key in [*kwargs] if key in names}
         config_dict = copy.deepcopy(config_dict)
-        unmark(config_dict)  # the block that is given does not know what the file's fields were
+        unmark(config_dict)  # a given block would lack the originals of the file's fields
         return super().from_dict({**config_dict, **given}, **kwargs)

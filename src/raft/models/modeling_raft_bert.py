@@ -1,7 +1,7 @@
-"""The paper's encoder: BERT whose residuals are DeepNorm's, and whose MLM head sees masked positions only.
+"""The paper's encoder: BERT with DeepNorm's residuals, and an MLM head for the masked positions only.
 
-Everything else is BERT's, and so are the names of the parameters: a BERT checkpoint loads. The rational
-activations are put in place of the fixed ones by ``raft.hf``, as in every other model.
+Everything else is BERT's, and so are the names of the parameters: a BERT checkpoint loads. ``raft.hf``
+replaces the fixed activations by rational ones, as in every other model.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from transformers.utils.generic import can_return_tuple
 from raft.models.configuration_raft_bert import NEIGHBOURS, RaftBertConfig
 from raft.models.neighbours import key_weight, position_waves, query_weight
 
-IGNORED = -100
-"""Label of a position where nothing is predicted."""
+IGNORE_INDEX = -100
+"""Label of positions that do not enter the loss."""
 
 
 class ScaledResidual(nn.Module):
@@ -57,10 +57,10 @@ class ScaledResidual(nn.Module):
         self.residual_scale = config.residual_scale
 
     def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
-        """Close a sublayer.
+        """Apply the last projection of a sublayer and the residual.
 
         Args:
-            hidden_states: ``[B, L, f]``, what the sublayer has before its last projection.
+            hidden_states: ``[B, L, f]``, the input of the last projection.
             input_tensor: ``[B, L, d]``, the sublayer's input x.
 
         Returns:
@@ -116,15 +116,14 @@ class RaftBertEncoder(BertEncoder):
 
 
 class RaftBertPreTrainedModel(BertPreTrainedModel):
-    """What all RaftBert models share: configuration and initial weights."""
+    """Base class of RaftBert models, with their configuration and initial weights."""
 
     config: RaftBertConfig
     config_class = RaftBertConfig  # transformers cannot read it from an annotation that is a string
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # told by a mark on the projection itself: a checkpoint that lacks only some of a layer's weights has
-        # just those initialised, module by module
+        # marks on the projections: transformers initialises single modules that a checkpoint lacks
         gain = getattr(module, "xavier_gain", None)
         make = getattr(module, "make_weight", None)
         if isinstance(module, nn.Linear | nn.Embedding) and make is not None:
@@ -183,11 +182,11 @@ class RaftBertModel(RaftBertPreTrainedModel, BertModel):
 
 
 class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
-    """Masked language modelling, with the vocabulary's logits computed at the masked positions only.
+    """Masked language modelling, with logits at the masked positions only.
 
     Without labels the logits are those of all positions, ``[B, L, V]``. With labels they are those of the M
     positions whose label is not −100, ``[M, V]``, in the order of ``labels[labels != -100]``: at 15 % masking
-    the other 85 % of the head's work would not enter the loss.
+    the other 85 % of the logits do not enter the loss.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023; the
     official pretraining script does the same.
@@ -211,7 +210,7 @@ class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """Logits, and the loss where there are labels.
+        """Compute the logits, and the loss if there are labels.
 
         Args:
             input_ids: int64 ``[B, L]``; or ``inputs_embeds`` ``[B, L, d]``.
@@ -219,14 +218,13 @@ class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
             token_type_ids: int64 ``[B, L]``, segments.
             position_ids: int64 ``[B, L]``.
             inputs_embeds: embeddings in place of ``input_ids``.
-            labels: int64 ``[B, L]``, −100 where nothing is predicted.
-            num_items_in_batch: what the summed loss is divided by: the predicted tokens of all the batches
-                whose gradients are accumulated, as ``transformers.Trainer`` counts them. The batch's own
-                where it is None.
+            labels: int64 ``[B, L]``, −100 at positions that are not predicted.
+            num_items_in_batch: divisor of the summed loss: the predicted tokens of accumulated batches, as
+                ``transformers.Trainer`` counts them; None for those of this batch.
 
         Returns:
-            ``loss``: float32 scalar in nats, 0 (with gradients of 0) where nothing is predicted; ``logits``:
-            ``[B, L, V]`` without labels, ``[M, V]`` with.
+            ``loss``: float32 scalar in nats, 0 (with gradients of 0) if no position is predicted; ``logits``:
+            ``[B, L, V]`` without labels, ``[M, V]`` with labels.
         """
         outputs = self.bert(
             input_ids,
@@ -242,7 +240,7 @@ class RaftBertForMaskedLM(RaftBertPreTrainedModel, BertForMaskedLM):
             logits = self.cls(hidden_states)
         else:
             labels = labels.to(hidden_states.device)
-            masked = labels != IGNORED
+            masked = labels != IGNORE_INDEX
             logits = self.cls(hidden_states[masked])
             total = F.cross_entropy(logits.float(), labels[masked], reduction="sum")
             count = masked.sum() if num_items_in_batch is None else num_items_in_batch
@@ -260,8 +258,8 @@ class RaftBertForSequenceClassification(RaftBertPreTrainedModel, BertForSequence
         ``logits`` ``[B, num_labels]``.
     """
 
-    # the loss is the batch's mean: told otherwise by **kwargs, Trainer would not divide it by the number of
-    # accumulated batches
+    # the loss is the batch's mean, so Trainer has to divide it by the number of accumulated batches, which it
+    # does not where forward has **kwargs
     accepts_loss_kwargs = False
 
     def __init__(self, config: RaftBertConfig) -> None:

@@ -1,11 +1,11 @@
-"""Initial weights with which attention looks at the neighbours of each position.
+"""Initial weights with which attention heads attend to neighbouring positions.
 
-Attention that begins at random is the mean over a whole sequence, in which no single token shows: a small
-model reads tens of millions of tokens before its attention finds the neighbours, and knows no more than token
-frequencies until then (the plateau of masked language modelling). Here positions begin as waves, for which a
-shift by o positions is a rotation R(o); with keys K = s·I and queries Q = s·R(o), position i looks at i + o.
-In a sequence of 128 a head of width 32 gives it 0.7 of its attention, one of 16 about half; the rest lies on
-positions at which the waves of the head happen to be alike. All of it is trained.
+With random weights, attention is nearly a mean over the sequence: a small model reads tens of millions of
+tokens before its attention finds the neighbours, and predicts token frequencies until then (the plateau of
+masked language modelling). Here position embeddings are waves, for which a shift by o positions is a rotation
+R(o); with keys K = s·I and queries Q = s·R(o), position i attends to i + o. In a sequence of 128, a head of
+width 32 gives it 0.7 of its attention, and one of width 16 about half; the rest goes to positions where the
+head's waves are similar. All weights are trained.
 
 Sinusoidal positions: Vaswani et al., "Attention Is All You Need", 2017, section 3.5. Initial queries and keys
 with the structure of trained ones: Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers",
@@ -22,24 +22,24 @@ from torch import Tensor
 POSITION_SCALE = 2.0
 """Standard deviation of the position embeddings over that of the tokens'."""
 SCORE = 10.0
-"""Attention score of the position that is looked at; those of others lie around zero."""
+"""Attention score of the attended position; the others are around zero."""
 
-# of the variance of the normalised embeddings, in which tokens and segments have 1 each
-_SHARE = POSITION_SCALE**2 / (POSITION_SCALE**2 + 2)
-_GOLDEN = (math.sqrt(5) - 1) / 2
+# fraction of the variance of the normalised embeddings, to which tokens and segments add 1 each
+_POSITION_VARIANCE = POSITION_SCALE**2 / (POSITION_SCALE**2 + 2)
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def frequencies(width: int) -> Tensor:
-    """Of ``width / 2`` waves, in radians a position: evenly over (0, π), and so are those of each head.
+    """Frequencies of ``width / 2`` waves, in radians a position: evenly over (0, π), also within a head.
 
     Returns:
         float64 ``[width / 2]``.
     """
-    return torch.pi * ((torch.arange(width // 2, dtype=torch.float64) + 0.5) * _GOLDEN % 1)
+    return torch.pi * ((torch.arange(width // 2, dtype=torch.float64) + 0.5) * _GOLDEN_RATIO % 1)
 
 
 def position_waves(positions: int, width: int, deviation: float) -> Tensor:
-    """Position embeddings: a cosine and a sine of each frequency, side by side.
+    """Position embeddings: a cosine and a sine of each frequency, adjacent.
 
     Args:
         positions: how many.
@@ -54,27 +54,26 @@ def position_waves(positions: int, width: int, deviation: float) -> Tensor:
     return (math.sqrt(2) * POSITION_SCALE * deviation * waves).float()
 
 
-def offset(head: int) -> int:
-    """Which neighbour a head looks at: −1, 1, −2, 2, …"""
+def head_offset(head: int) -> int:
+    """The offset of the neighbour that a head attends to: −1, 1, −2, 2, …"""
     return (head // 2 + 1) * (1 if head % 2 else -1)
 
 
 def key_weight(width: int, heads: int) -> Tensor:
-    """s·I, float32 ``[width, width]``."""
-    return _scale(width // heads) * torch.eye(width)
+    """Initial key weight s·I, float32 ``[width, width]``."""
+    return _weight_scale(width // heads) * torch.eye(width)
 
 
 def query_weight(width: int, heads: int) -> Tensor:
-    """s·R, each head's waves turned by its offset; float32 ``[width, width]``."""
+    """Initial query weight s·R, which rotates waves by the heads' offsets; float32 ``[width, width]``."""
     pairs = width // heads // 2
-    turns = frequencies(width) * torch.tensor([offset(head) for head in range(heads)]).repeat_interleave(
-        pairs
-    )
-    blocks = torch.stack([turns.cos(), -turns.sin(), turns.sin(), turns.cos()], dim=-1).view(-1, 2, 2)
-    weight: Tensor = _scale(width // heads) * torch.block_diag(*blocks)
+    offsets = torch.tensor([head_offset(head) for head in range(heads)])
+    angles = frequencies(width) * offsets.repeat_interleave(pairs)
+    blocks = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], dim=-1).view(-1, 2, 2)
+    weight: Tensor = _weight_scale(width // heads) * torch.block_diag(*blocks)
     return weight.float()
 
 
-def _scale(head_width: int) -> float:
-    """s: the score is s² times the waves' squared norm within a head, over the root of its width."""
-    return math.sqrt(SCORE / (_SHARE * math.sqrt(head_width)))
+def _weight_scale(head_width: int) -> float:
+    """s: the score is s² times the squared norm of a head's waves, over the root of its width."""
+    return math.sqrt(SCORE / (_POSITION_VARIANCE * math.sqrt(head_width)))

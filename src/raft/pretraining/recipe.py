@@ -16,7 +16,7 @@ from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
-from raft.models.configuration_raft_bert import ATTENTION_INITS, NARROWEST_HEAD, NEIGHBOURS
+from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
 from raft.pretraining.variants import RAF, split_variants, variant_recipe
 
 
@@ -135,9 +135,9 @@ class PretrainingRecipe:
                 f"--attention_init must be one of {', '.join(ATTENTION_INITS)}, not {self.attention_init!r}"
             )
         width = self.hidden_size // self.num_attention_heads
-        if self.attention_init == NEIGHBOURS and (width % 2 or width < NARROWEST_HEAD):
+        if self.attention_init == NEIGHBOURS and (width % 2 or width < MIN_HEAD_WIDTH):
             raise InputError(
-                f"--attention_init neighbours needs heads of an even width from {NARROWEST_HEAD} on, "
+                f"--attention_init neighbours needs heads of an even width from {MIN_HEAD_WIDTH} on, "
                 f"not {width}"
             )
         if self.sequence_length > self.max_position_embeddings:

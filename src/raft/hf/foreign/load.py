@@ -1,8 +1,8 @@
-"""Checkpoints of others: modules of ``rational_activations``, and models in the layout of the paper's code.
+"""Load checkpoints of others: modules of ``rational_activations``, and models of the paper's code.
 
-Both keep a RAF as ``numerator`` ``[m + 1]`` and ``denominator`` ``[n]``, lowest power first, as here; the
-denominator of version C alone differs. Nothing is guessed: a name that has no place here is an error, and
-what is left out is listed with the reason.
+Both keep a RAF as ``numerator`` ``[m + 1]`` and ``denominator`` ``[n]``, lowest power first, as here; only
+the denominator of version C differs. Nothing is guessed: an unknown name is an error, and tensors that are
+left out are listed with the reason.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from raft.modules import Rational
 
 LAYOUTS = ("official", "rational_activations")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""What a checkpoint's folder holds its weights in, in order of preference."""
+"""Files of weights in a checkpoint's folder, in order of preference."""
 
 UNUSED = ((r"(?:.*\.)?embeddings\.(position|token_type)_ids", "a buffer that the model makes itself"),)
 
 
 @dataclass(frozen=True)
 class ConvertedCheckpoint:
-    """A checkpoint under the names that ``transformers``' BERT and this package use.
+    """A checkpoint with the names of ``transformers``' BERT and this package.
 
     Attributes:
         state: the tensors. Coefficients are float32; the others are those of the source, not copies.
-        config: values for ``BertConfig``, as far as the source tells: the ``raf`` block (None for fixed
-            activations), sizes, dropout; in the official layout also ``deepnorm`` (where its configuration
-            is known) and ``embedding_layer_norm``. A plain BERT has no DeepNorm and always normalises its
-            embeddings, so it computes what the official model does only where these are False and True.
-            Empty for a ``rational_activations`` model whose RAFs do not sit where BERT's activations do.
-        left_out: source names that have no counterpart in ``state``, each with the reason.
+        config: values for ``BertConfig``, as far as they are known: the ``raf`` block (None for fixed
+            activations), sizes, dropout; in the official layout also ``deepnorm`` (if its configuration is
+            known) and ``embedding_layer_norm``. A plain BERT has no DeepNorm and always normalises its
+            embeddings, so it is equal to the official model only where these are False and True. Empty for a
+            ``rational_activations`` model whose RAFs are not where BERT's activations are.
+        left_out: names of the source without a counterpart in ``state``, with the reason.
     """
 
     state: dict[str, Tensor]
@@ -57,23 +57,23 @@ class ConvertedCheckpoint:
 
 
 def rational_from_state(state: Mapping[str, Tensor], prefix: str = "", version: str = "A") -> Rational:
-    """Build a module out of the entries of one ``rational_activations`` module.
+    """Build a module from the state of one ``rational_activations`` module.
 
     Args:
         state: a state dict, of the module or of a model around it.
         prefix: path of the module in the model, such as ``"encoder.act"``.
-        version: the letter that the module was made with; a state dict does not tell it. ``"N"`` for a
-            ``RationalNonSafe`` too.
+        version: the letter that the module was made with, which a state dict does not hold. ``"N"`` also for
+            a ``RationalNonSafe``.
 
     Returns:
-        A :class:`raft.Rational` with these coefficients, numerator ``[m + 1]`` and denominator ``[n]``. Its
-        ``start`` is these coefficients, with nan for the errors of a fit that is not known.
+        A :class:`raft.Rational` with these coefficients, numerator ``[m + 1]`` and denominator ``[n]``. They
+        are its ``start`` too, whose errors are nan.
 
     Raises:
-        ValueError: where the prefix does not lead to one such module (an ``AugmentedRational`` and an
+        ValueError: where the prefix is not that of one such module (an ``AugmentedRational`` and an
             ``EmbeddedRational`` are not one rational function of their input); for coefficients that are not
-            finite vectors of possible degrees; or for a version C whose denominator has a constant, for here
-            version C has none.
+            finite vectors of possible degrees; or for a version C with a constant in its denominator, which
+            version C does not have here.
 
     Source: github.com/ml-research/rational_activations, ``rational/torch``.
 
@@ -88,13 +88,13 @@ def rational_from_state(state: Mapping[str, Tensor], prefix: str = "", version: 
     check_version(version)
     prefix = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
     entries = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    plain = {_plain_name(name, version): _tensor(value, prefix + name) for name, value in entries.items()}
+    plain = {_plain_name(name, version): _as_tensor(value, prefix + name) for name, value in entries.items()}
     has_doubles = len(plain) < len(entries)
-    _undo_own_form(plain, "", version, prefix)
+    _undo_raf_form(plain, "", version, prefix)
     if sorted(plain) != ["denominator", "numerator"] or has_doubles:
-        found = ", ".join(sorted(entries)[:6]) or "nothing"
-        raise InputError(f"{prefix or 'the state'} must hold numerator and denominator alone, not {found}")
-    numerator, denominator = _coefficients(plain["numerator"], plain["denominator"], version, prefix)
+        names = ", ".join(sorted(entries)[:6]) or "nothing"
+        raise InputError(f"{prefix or 'the state'} must hold numerator and denominator alone, not {names}")
+    numerator, denominator = _convert_pair(plain["numerator"], plain["denominator"], version, prefix)
     start = Fit(
         numerator=tuple(numerator.tolist()),
         denominator=tuple(denominator.tolist()),
@@ -113,18 +113,18 @@ def convert_checkpoint(
     prefix: str = "",
     config: Mapping[str, Any] | None = None,
 ) -> ConvertedCheckpoint:
-    """Rename a state dict to the names of ``transformers``' BERT with RAFs.
+    """Rename the tensors of a state dict to the names of ``transformers``' BERT with RAFs.
 
-    In the layout ``"rational_activations"``, any model whose activations are modules of that package, names
-    stay as they are, and the coefficients are brought into this package's form. (The official repository has
-    such models too, beside its own: Hugging Face's BERT and RoBERTa with RAFs.)
+    The layout ``"rational_activations"`` is that of any model whose activations are modules of that package:
+    names are kept, and coefficients are converted to the form of this package. (The official repository has
+    such models too: Hugging Face's BERT and RoBERTa with RAFs.)
 
     Args:
         state: whole state dict of a model.
         layout: ``"official"`` or ``"rational_activations"``.
         version: the RAFs' version; the official models' is A.
-        prefix: what stands before every name and is taken away, such as ``"module."``.
-        config: the model's ``config.json``; of use in the official layout.
+        prefix: of every name, which is removed, such as ``"module."``.
+        config: the model's ``config.json``, for the official layout.
 
     Raises:
         ValueError: for an unknown layout; for names, listed, that do not belong to the layout; for
@@ -137,9 +137,9 @@ def convert_checkpoint(
     Example::
 
         from transformers import BertForSequenceClassification, BertConfig
-        found = convert_checkpoint(torch.load("pytorch_model.bin", weights_only=True), config=values)
+        converted = convert_checkpoint(torch.load("pytorch_model.bin", weights_only=True), config=values)
         model = BertForSequenceClassification.from_pretrained(
-            None, config=BertConfig(**found.config), state_dict=found.state
+            None, config=BertConfig(**converted.config), state_dict=converted.state
         )
     """
     check_version(version)
@@ -151,21 +151,21 @@ def convert_checkpoint(
     named = {}
     for name, value in state.items():
         if name.startswith(prefix):
-            named[name.removeprefix(prefix)] = _tensor(value, name)
+            named[name.removeprefix(prefix)] = _as_tensor(value, name)
         else:
             left_out[name] = f"outside of the prefix {prefix!r}"
     if not named:
         raise InputError(f"no entry begins with {prefix!r}" if state else "the state dict is empty")
 
     unused = UNUSED + official.UNUSED if layout == "official" else UNUSED
-    reasons = {name: _reason(name, unused) for name in named}
+    reasons = {name: _find_reason(name, unused) for name in named}
     left_out |= {prefix + name: reason for name, reason in reasons.items() if reason is not None}
     kept = {name: value for name, value in named.items() if reasons[name] is None}
     if layout == "official":
-        converted = _renamed(kept, {name: official.bert_name(name) for name in kept})
+        converted = _rename(kept, {name: official.bert_name(name) for name in kept})
         official.complete_head(converted)
     else:
-        converted = _renamed(kept, {name: _plain_name(name, version) for name in kept})
+        converted = _rename(kept, {name: _plain_name(name, version) for name in kept})
     has_rationals = _convert_rationals(converted, version)
     if layout == "rational_activations" and not has_rationals:
         raise InputError("the state dict holds no numerator and denominator")
@@ -181,8 +181,8 @@ def read_checkpoint(
 ) -> ConvertedCheckpoint:
     """Read a checkpoint from disk and convert it, see :func:`convert_checkpoint`.
 
-    A ``config.json`` beside the weights is read. No code in a file is run: ``.safetensors``, or whatever
-    ``torch.load`` reads with ``weights_only=True``.
+    A ``config.json`` in the same folder is read. No code in a file is run: files are ``.safetensors``, or are
+    read by ``torch.load`` with ``weights_only=True``.
 
     Args:
         path: a file of weights, or a folder with ``model.safetensors`` or ``pytorch_model.bin``.
@@ -191,7 +191,7 @@ def read_checkpoint(
         prefix: see :func:`convert_checkpoint`.
 
     Raises:
-        ValueError: where no weights are found or a file cannot be read; or as :func:`convert_checkpoint`.
+        ValueError: where there are no weights or a file cannot be read; or as :func:`convert_checkpoint`.
     """
     path = Path(path)
     file = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
@@ -221,7 +221,7 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _tensor(value: Any, name: str) -> Tensor:
+def _as_tensor(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise InputError(
             f"{name} is a {type(value).__name__}, not a tensor; is the state dict one level deeper?"
@@ -229,12 +229,12 @@ def _tensor(value: Any, name: str) -> Tensor:
     return value.detach()
 
 
-def _reason(name: str, unused: tuple[tuple[str, str], ...]) -> str | None:
+def _find_reason(name: str, unused: tuple[tuple[str, str], ...]) -> str | None:
     return next((reason for pattern, reason in unused if re.fullmatch(pattern, name)), None)
 
 
 def _plain_name(name: str, version: str) -> str:
-    """The first releases wrote ``weight_numerator``; their B and C were \\|1 + Σ\\| and \\|0.1 + Σ\\|."""
+    """Rename ``weight_numerator`` of the first releases, whose B and C were \\|1 + Σ\\| and \\|0.1 + Σ\\|."""
     plain = re.sub(r"(^|\.)weight_(numerator|denominator)$", r"\1\2", name)
     if plain != name and version != "A":
         raise InputError(
@@ -244,7 +244,7 @@ def _plain_name(name: str, version: str) -> str:
     return plain
 
 
-def _renamed(state: dict[str, Tensor], names: Mapping[str, str | None]) -> dict[str, Tensor]:
+def _rename(state: dict[str, Tensor], names: Mapping[str, str | None]) -> dict[str, Tensor]:
     unknown = [name for name in state if names[name] is None]
     if unknown:
         more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
@@ -259,7 +259,7 @@ def _renamed(state: dict[str, Tensor], names: Mapping[str, str | None]) -> dict[
 
 
 def _convert_rationals(state: dict[str, Tensor], version: str) -> bool:
-    """Bring all coefficients into this package's form, in place; whether there are any."""
+    """Convert all coefficients to the form of this package, in place; return whether there are any."""
     matches = [re.fullmatch(r"(|.*\.)(numerator|denominator)", name) for name in state]
     prefixes = list(dict.fromkeys(match[1] for match in matches if match))
     for prefix in prefixes:
@@ -267,15 +267,15 @@ def _convert_rationals(state: dict[str, Tensor], version: str) -> bool:
         for name in (numerator, denominator):
             if name not in state:
                 raise InputError(f"{prefix or 'the state'} has no {name.removeprefix(prefix)}")
-        _undo_own_form(state, prefix, version, prefix)
-        state[numerator], state[denominator] = _coefficients(
+        _undo_raf_form(state, prefix, version, prefix)
+        state[numerator], state[denominator] = _convert_pair(
             state[numerator], state[denominator], version, prefix
         )
     return bool(prefixes)
 
 
-def _undo_own_form(state: dict[str, Tensor], prefix: str, version: str, name: str) -> None:
-    """Plain coefficients in place of those that this package saved, which tell their form and units."""
+def _undo_raf_form(state: dict[str, Tensor], prefix: str, version: str, name: str) -> None:
+    """Replace coefficients that this package saved, with their form and units, by plain ones."""
     form = state.pop(f"{prefix}raf_form", None)
     if form is not None:
         try:
@@ -289,8 +289,8 @@ def _undo_own_form(state: dict[str, Tensor], prefix: str, version: str, name: st
             state[part] = state[part] * scale
 
 
-def _coefficients(numerator: Tensor, denominator: Tensor, version: str, prefix: str) -> tuple[Tensor, Tensor]:
-    """Theirs as ours: float32 vectors. Only version C differs: 0.1 + \\|b_0 + b_1 x + …\\|, from b_0 on."""
+def _convert_pair(numerator: Tensor, denominator: Tensor, version: str, prefix: str) -> tuple[Tensor, Tensor]:
+    """Convert to float32 vectors of this package; version C of others is 0.1 + \\|b_0 + b_1 x + …\\|."""
     for name, values in (("numerator", numerator), ("denominator", denominator)):
         if values.dim() != 1 or not values.is_floating_point() or not torch.isfinite(values).all():
             raise InputError(
@@ -312,7 +312,7 @@ def _coefficients(numerator: Tensor, denominator: Tensor, version: str, prefix: 
             f"{prefix}numerator and denominator have {numerator.shape[0]} and {denominator.shape[0]} "
             f"numbers; degrees must be from 0 to {MAX_DEGREE}"
         )
-    # clones: the caller's tensors must not change with the model that takes these
+    # clones, so that training the model does not change the caller's tensors
     return (
         numerator.detach().to(torch.float32).clone(),
         denominator.detach().to(torch.float32).clone(),
@@ -320,7 +320,7 @@ def _coefficients(numerator: Tensor, denominator: Tensor, version: str, prefix: 
 
 
 def _raf_block(state: Mapping[str, Tensor], version: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The block that builds these RAFs; None where none sits at BERT's sites."""
+    """The block that builds these RAFs; None where none is at one of BERT's sites."""
     ffn = r"(?:.*\.|)encoder\.layer\.(\d+)\.intermediate\.intermediate_act_fn"
     pooler = r"(?:.*\.|)pooler\.activation"
     paths = [name.removesuffix(".numerator") for name in state if name.endswith(".numerator")]
@@ -339,10 +339,10 @@ def _raf_block(state: Mapping[str, Tensor], version: str, config: Mapping[str, A
         raise InputError(
             f"all RAFs of a model have the same degrees, not {', '.join(map(str, sorted(degrees)))}"
         )
-    # what the RAFs started from is of no consequence now, save for a pooler that is added later
+    # what the RAFs started from only matters for a pooler that is added later
     init = config.get("approx_func")
     return RafConfig(
-        sites=[site for site, is_there in (("ffn", rational), ("pooler", poolers)) if is_there],
+        sites=[site for site, layers in (("ffn", rational), ("pooler", poolers)) if layers],
         degrees=degrees.pop(),
         version=version,
         init=init if init in (*FUNCTIONS, *ALIASES) else "auto",

@@ -1,8 +1,8 @@
-"""The layout of the paper's own models: what its names mean, and what they do not tell.
+"""The layout of the paper's own models.
 
 The official BERT descends from the "academic budget BERT" (Izsak, Berchansky and Levy, EMNLP 2021): a linear
-layer and its activation are one module, ``dense_act``, the RAF in it is ``rf``. "PreAttentionLayerNorm" is
-applied after the attention, and "PostAttentionLayerNorm" after the feed-forward layer, in a post-LN model.
+layer and its activation are one module, ``dense_act``, whose RAF is ``rf``. A post-LN model applies
+"PreAttentionLayerNorm" after the attention, and "PostAttentionLayerNorm" after the feed-forward layer.
 
 Source: github.com/UKPLab/2022-RAFT, ``transformers_modified/modeling.py``, ``configs/``.
 """
@@ -19,10 +19,10 @@ from torch import Tensor
 from raft.errors import InputError
 
 DEEPNORM_LAYERS = 12
-"""The official code takes DeepNorm's α of 12 layers, however many there are."""
+"""The official code uses DeepNorm's α of 12 layers for any number of layers."""
 
 LAYER_NORM_EPS = 1e-12
-"""Written into the official code; the ``layer_norm_eps`` of its configuration is not read."""
+"""A constant of the official code, which ignores the ``layer_norm_eps`` of its configuration."""
 
 SAME_CONFIG = (
     "num_attention_heads",
@@ -31,8 +31,8 @@ SAME_CONFIG = (
     "attention_probs_dropout_prob",
     "initializer_range",
 )
-"""What means the same in both configurations. The official ``pad_token_id`` is not read by its code, and is
-not that of its tokenizer."""
+"""Keys with the same meaning in both configurations. The official code does not read ``pad_token_id``, which
+differs from that of its tokenizer."""
 
 _AFFINE = r"\.(weight|bias)"
 _COEFFICIENT = r"\.(numerator|denominator)"
@@ -60,7 +60,7 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"cls\.predictions\.decoder\.weight", r"\g<0>"),
     (r"(cls\.seq_relationship|classifier|qa_outputs)" + _AFFINE, r"\g<0>"),
 )
-"""The official model's names after LayerNorm, and BERT's names for the same tensors."""
+"""Names of the official model, and BERT's names of the same tensors."""
 
 UNUSED = (
     (r"(bert\.|)encoder\.FinalLayerNorm" + _AFFINE, "not applied by a post-LN encoder"),
@@ -75,7 +75,7 @@ EMBEDDING_SIZES = (
 
 
 def bert_name(name: str) -> str | None:
-    """BERT's name for a tensor of the official model; None for one that is not the model's."""
+    """BERT's name of a tensor of the official model; None for a name that the model does not have."""
     for pattern, replacement in NAMES:
         match = re.fullmatch(pattern, name)
         if match:
@@ -84,10 +84,10 @@ def bert_name(name: str) -> str | None:
 
 
 def complete_head(state: dict[str, Tensor]) -> None:
-    """Give a masked-language-model head, in place, the tensors that BERT has there: bias and tied decoder.
+    """Add the tensors that BERT has in a masked-language-model head, in place: bias and tied decoder.
 
     Args:
-        state: under BERT's names; the bias becomes zeros ``[vocabulary]``.
+        state: with BERT's names; the bias becomes zeros ``[vocabulary]``.
 
     Raises:
         ValueError: where the decoder is not the word embeddings, or there are none.
@@ -109,18 +109,18 @@ def complete_head(state: dict[str, Tensor]) -> None:
 
 
 def bert_config(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for a ``BertConfig``: sizes as the tensors have them, the rest as the official code uses it.
+    """Values for a ``BertConfig``: sizes of the tensors, the rest as the official code uses it.
 
     Args:
-        state: under BERT's names.
-        config: the official ``config.json``, empty where it is not known.
+        state: with BERT's names.
+        config: the official ``config.json``, empty if unknown.
 
     Raises:
         ValueError: for a model that is not post-LN, lacks a layer, or has DeepNorm and not 12 layers.
     """
-    for key, wanted in (("encoder_ln_mode", "post-ln"), ("useLN", True)):
-        if config.get(key, wanted) != wanted:
-            raise InputError(f"only a model with {key} {wanted!r} can be converted, not {config[key]!r}")
+    for key, required in (("encoder_ln_mode", "post-ln"), ("useLN", True)):
+        if config.get(key, required) != required:
+            raise InputError(f"only a model with {key} {required!r} can be converted, not {config[key]!r}")
     values: dict[str, Any] = {key: config[key] for key in SAME_CONFIG if key in config}
     values["layer_norm_eps"] = LAYER_NORM_EPS
     values["embedding_layer_norm"] = any(name.endswith("embeddings.LayerNorm.weight") for name in state)
@@ -148,6 +148,6 @@ def bert_config(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[
 
 
 def encoder_layers(state: Mapping[str, Tensor]) -> set[int]:
-    """Numbers of the encoder layers that a state dict has tensors of."""
-    found = (re.search(r"(?:^|\.)encoder\.layer\.(\d+)\.", name) for name in state)
-    return {int(match[1]) for match in found if match}
+    """Numbers of the encoder layers in a state dict."""
+    matches = (re.search(r"(?:^|\.)encoder\.layer\.(\d+)\.", name) for name in state)
+    return {int(match[1]) for match in matches if match}

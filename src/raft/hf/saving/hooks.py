@@ -16,7 +16,7 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -32,18 +32,9 @@ from raft.hf.sites.find import find_sites
 from raft.modules import Rational
 
 PATCHES = "_raft_patches"
-"""Attribute of ``PreTrainedModel`` while raft is installed. Wrapped methods may be those of others."""
+"""Attribute of ``PreTrainedModel`` while raft is installed: classes, names, replacements, originals."""
 COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
-
-
-class Patch(NamedTuple):
-    """An attribute of a class of ``transformers`` before and after; None where it had none."""
-
-    owner: type
-    name: str
-    original: Any
-    replacement: Any
 
 
 def install() -> None:
@@ -115,7 +106,7 @@ def install() -> None:
         unmark(own)
         return from_dict(cls, own, **kwargs)
 
-    replacements: tuple[tuple[type, str, Any], ...] = (
+    replacements: list[tuple[type, str, Any]] = [
         (PreTrainedModel, "post_init", post_init_with_raf),
         (PreTrainedModel, "_initialize_weights", initialize_with_raf),
         (PreTrainedModel, "from_pretrained", classmethod(from_pretrained_with_raf)),
@@ -124,11 +115,10 @@ def install() -> None:
         (PreTrainedConfig, "to_dict", to_plain_dict),
         (PreTrainedConfig, "to_json_file", to_marked_json_file),
         (PreTrainedConfig, "from_dict", classmethod(from_marked_dict)),  # type: ignore[arg-type]
-    )
-    patches = [Patch(owner, name, vars(owner).get(name), value) for owner, name, value in replacements]
-    setattr(PreTrainedModel, PATCHES, patches)
-    for patch in patches:
-        setattr(patch.owner, patch.name, patch.replacement)
+    ]
+    setattr(PreTrainedModel, PATCHES, [(*patch, vars(patch[0]).get(patch[1])) for patch in replacements])
+    for owner, name, replacement in replacements:
+        setattr(owner, name, replacement)
 
 
 def uninstall() -> None:
@@ -140,17 +130,17 @@ def uninstall() -> None:
     Raises:
         RuntimeError: where other code has patched the same method since; nothing is restored then.
     """
-    patches: list[Patch] = getattr(PreTrainedModel, PATCHES, [])
-    for patch in patches:
-        if vars(patch.owner).get(patch.name) is not patch.replacement:
+    patches: list[tuple[type, str, Any, Any]] = getattr(PreTrainedModel, PATCHES, [])
+    for owner, name, replacement, _ in patches:
+        if vars(owner).get(name) is not replacement:
             raise RuntimeError(
-                f"{patch.owner.__name__}.{patch.name} was patched by other code after raft; undo that first"
+                f"{owner.__name__}.{name} was patched by other code after raft; undo that first"
             )
-    for patch in patches:
-        if patch.original is None:
-            delattr(patch.owner, patch.name)
+    for owner, name, _, original in patches:
+        if original is None:
+            delattr(owner, name)
         else:
-            setattr(patch.owner, patch.name, patch.original)
+            setattr(owner, name, original)
     if patches:
         delattr(PreTrainedModel, PATCHES)
 

@@ -57,11 +57,7 @@ def find_block(parent: nn.Module, above: nn.Module | None) -> Block | None:
         return None
     # as in BERT, whose second projection lies in a sibling of the parent
     others = [child for child in above.children() if child is not parent]
-    back = [
-        projection
-        for other in others
-        for projection in wrapped_projections(other) or _child_projections(other)
-    ]
+    back = [inner for other in others for inner in wrapped_projections(other) or _child_projections(other)]
     block = _match_projections(siblings + back, len(siblings))
     return None if block is None or _is_separable(above, block) else block
 

@@ -238,9 +238,8 @@ def _locate(modules: dict[str, nn.Module], path: str, block: Block) -> Place:
     for stack, number in inner:
         is_list_of_lists = stack == element
         element = f"{stack}.{number}"
-        if not _is_homogeneous(modules[stack]) or not (
-            is_list_of_lists or holds_more(modules[element], block)
-        ):
+        is_layer = is_list_of_lists or holds_more(modules[element], block)
+        if not _is_homogeneous(modules[stack]) or not is_layer:
             break
         numbers.append(number)
     return outermost, tuple(numbers)
