@@ -101,11 +101,11 @@ class Results:
         """
         file = folder / RESULTS
         what = "comparison of 'raft demo'"
-        found = read_json(file, cls, what)
-        missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
-        if missing or not found.rows:
+        results = read_json(file, cls, what)
+        missing = {"steps", "validation_sequences", "train_examples"} - {*results.setup, *results.settings}
+        if missing or not results.rows:
             raise InputError(f"{file} holds no {what}: it has no {min(missing, default='rows')}")
-        return found
+        return results
 
     def write(self, folder: Path) -> None:
         """Write ``results.json`` and ``results.csv``."""

@@ -25,7 +25,7 @@ from raft.files import read_json, read_yaml, write_text
 from raft.pretraining.pretrain import Pretrained, pretrain, save
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
-from raft.training.distributed import first_decides
+from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
 
 RECIPE = "recipe.yaml"
@@ -33,7 +33,7 @@ RESULT = "pretraining.json"
 TEXT = "text.json"
 TRAIN_TOKENIZER = "train"
 
-HOW_IT_IS_WATCHED = {
+RESUME_IGNORED_KEYS = {
     "output_dir", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "logging_dir",
     "save_total_limit", "push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "local_rank",
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
@@ -142,14 +142,14 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
         InputError: where the folder holds a run of another recipe, or anything else.
     """
     # a hidden file may be a recipe whose writing was cut off
-    if not folder.exists() or all(each.name.startswith(".") for each in folder.iterdir()):
+    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return "new"
     file = folder / RECIPE
     if not file.is_file():
         raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
     before = read_yaml(file, "recipe")
     now = described(recipe, arguments)
-    changed = difference(before, now, HOW_IT_IS_WATCHED)
+    changed = difference(before, now, RESUME_IGNORED_KEYS)
     if changed is not None:
         raise InputError(
             f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
@@ -201,7 +201,7 @@ def run(
     )
     config = recipe.model_config(recipe.activation, text.tokenizer)
     check_vocabulary(text.tokenizer, config)
-    state = first_decides(partial(_claim, folder, recipe, arguments, text.fingerprint))
+    state = run_on_main_and_broadcast(partial(_claim, folder, recipe, arguments, text.fingerprint))
     if state == "finished":
         return PretrainingResult.read(folder)
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]

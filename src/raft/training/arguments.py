@@ -110,7 +110,7 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
     given = arguments.to_dict()
     made = ("do_eval", "ddp_find_unused_parameters")  # from the others
-    names = [each.name for each in fields(RaftTrainingArguments) if each.init and each.name not in made]
+    names = [f.name for f in fields(RaftTrainingArguments) if f.init and f.name not in made]
     changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
     if arguments.use_cpu and torch.accelerator.is_available():
         changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
@@ -121,6 +121,6 @@ def difference(before: dict[str, Any], now: dict[str, Any], ignored: Collection[
     """The first option that differs, in words; None where all that count are the same."""
     for key in [*before, *(key for key in now if key not in before)]:
         if key not in ignored and before.get(key) != now.get(key):
-            was, is_ = (repr(each[key]) if key in each else "the default" for each in (before, now))
+            was, is_ = (repr(options[key]) if key in options else "the default" for options in (before, now))
             return f"--{key} was {was} and is {is_}"
     return None

@@ -170,9 +170,9 @@ def schedule(
         >>> rates
         [0.5, 1.0, 0.75, 0.5, 0.25]
     """
-    for each in (kind, raf_kind):
-        if each not in SHAPES:
-            raise InputError(f"unknown schedule {each!r}; known are {', '.join(SHAPES)}")
+    for name in (kind, raf_kind):
+        if name not in SHAPES:
+            raise InputError(f"unknown schedule {name!r}; known are {', '.join(SHAPES)}")
     at = _steps_done(warmup, steps) if spent is None else _time_spent(warmup, spent)
 
     def factor(shape: Callable[[float], float]) -> Callable[[int], float]:
@@ -183,7 +183,7 @@ def schedule(
         return of
 
     kinds = [raf_kind if group.get("name") == RAF_GROUP else kind for group in optimizer.param_groups]
-    return LambdaLR(optimizer, [factor(SHAPES[each]) for each in kinds])
+    return LambdaLR(optimizer, [factor(SHAPES[name]) for name in kinds])
 
 
 def _steps_done(warmup: float, steps: int) -> Callable[[int], tuple[float, float]]:

@@ -30,7 +30,7 @@ from raft.errors import InputError, TrainingError, TrainingStopped, first_line
 from raft.files import write_text
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.distributed import first_decides, largest
+from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.monitoring import ProgressWithLoss, scalars
 from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
@@ -212,11 +212,11 @@ class RaftTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         if not self.is_masked_lm:
-            found = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
+            result = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         else:
-            found = self._masked_lm_loss(model, inputs, num_items_in_batch)
-        self._watch(found[0] if isinstance(found, tuple) else found)
-        return found
+            result = self._masked_lm_loss(model, inputs, num_items_in_batch)
+        self._watch(result[0] if isinstance(result, tuple) else result)
+        return result
 
     def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
         wrapper = getattr(model, "_orig_mod", model)  # what torch.compile made stands outermost
@@ -258,7 +258,8 @@ class RaftTrainer(Trainer):
             finite = [torch.isfinite(_local(p)).all() for p in self.model.parameters()]
             spoiled = bool(finite) and not bool(torch.stack(finite).all())
             last = self.state.global_step
-            first, spoiled = _first_of(first, self.args.device), largest([spoiled], self.args.device)[0] > 0
+            first = _first_of(first, self.args.device)
+            spoiled = all_reduce_max([spoiled], self.args.device)[0] > 0
             if spoiled and first == FINITE:
                 raise TrainingError(self._divergence(f"the weights are not finite after step {last}"))
         if first != FINITE:
@@ -324,7 +325,7 @@ class RaftTrainer(Trainer):
             action()
         except (OSError, RuntimeError, SafetensorError) as caught:
             error = caught
-        if largest([error is not None], self.args.device)[0]:
+        if all_reduce_max([error is not None], self.args.device)[0]:
             if self.args.should_save:
                 shutil.rmtree(final.parent / checkpoints.STAGING, ignore_errors=True)
             reason = error or RuntimeError("another process could not write its part")
@@ -337,29 +338,29 @@ class RaftTrainer(Trainer):
         """The checkpoint to resume from, found and verified by one process for all."""
         if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
             checkpoints.remove_stale(self._folder)
-        return first_decides(lambda: self._verified(asked) if asked else None)
+        return run_on_main_and_broadcast(lambda: self._verified(asked) if asked else None)
 
     def _verified(self, asked: str | bool) -> Path | None:
         if asked is True:
-            found = checkpoints.newest_valid(self._folder)
-            if found is None:
+            checkpoint = checkpoints.newest_valid(self._folder)
+            if checkpoint is None:
                 logging.getLogger("raft").warning(
                     "no whole checkpoint in %s: starting from the beginning", self._folder
                 )
                 return None
         else:
-            found = Path(str(asked))
-            reason = checkpoints.problem(found)
+            checkpoint = Path(str(asked))
+            reason = checkpoints.find_corruption(checkpoint)
             if reason is not None:
-                raise InputError(f"cannot resume from {found}: {reason}; name another checkpoint")
-        before = checkpoints.read_state(found).sequences_a_step
+                raise InputError(f"cannot resume from {checkpoint}: {reason}; name another checkpoint")
+        before = checkpoints.read_state(checkpoint).sequences_a_step
         now = self.get_total_train_batch_size(self.args)
         if before != now:
             raise InputError(
-                f"{found} was trained with {before} sequences a step, and now they are {now}: batch size × "
-                "accumulation × processes must stay the same"
+                f"{checkpoint} was trained with {before} sequences a step, and now they are {now}: batch "
+                "size × accumulation × processes must stay the same"
             )
-        return found
+        return checkpoint
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with _one_line_where_unfit(resume_from_checkpoint):
@@ -378,8 +379,8 @@ class RaftTrainer(Trainer):
             for parameter, state in getattr(self.optimizer, "state", {}).items():
                 for name in ("exp_avg", "exp_avg_sq"):
                     if name in state and state[name].shape != parameter.shape:
-                        found, needed = tuple(state[name].shape), tuple(parameter.shape)
-                        raise ValueError(f"its optimizer has {name} of shape {found} instead of {needed}")
+                        stored, needed = tuple(state[name].shape), tuple(parameter.shape)
+                        raise ValueError(f"its optimizer has {name} of shape {stored} instead of {needed}")
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with _one_line_where_unfit(checkpoint):
@@ -469,5 +470,5 @@ def _local(parameter: Tensor) -> Tensor:
 
 def _first_of(step: int, device: torch.device) -> int:
     """The smallest step over all processes; exact, also for ``FINITE``."""
-    found = -largest([-float(step)], device)[0]
-    return FINITE if found >= float(FINITE) else int(found)
+    smallest = -all_reduce_max([-float(step)], device)[0]
+    return FINITE if smallest >= float(FINITE) else int(smallest)

@@ -38,7 +38,7 @@ with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any tim
 finetune holds for all cells, but for those that a grid varies."""
 
 SHARED, RECIPE = "shared.json", "recipe.yaml"
-WATCHED = {
+RESUME_IGNORED_KEYS = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
 }  # fmt: skip
@@ -235,7 +235,7 @@ def _check_holds_a_grid(folder: Path) -> None:
 
 def _check_shared(grid: Grid, cells: CellFolder) -> None:
     """Refuse a folder in which cells were run, or are, with other options than these."""
-    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
+    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *RESUME_IGNORED_KEYS}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
     now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
     folder = cells.folder
