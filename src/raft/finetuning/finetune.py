@@ -236,6 +236,7 @@ def finetune(
         eval_strategy="no" if data.validation is None else "epoch",
         save_strategy="no",
         load_best_model_at_end=False,  # KeepBest does
+        metric_for_best_model=None,
         remove_unused_columns=False,
     )
     if arguments.n_gpu > 1:

@@ -104,11 +104,12 @@ def publish(staged: Path, final: Path) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def find_corruption(checkpoint: Path) -> str | None:
+def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
     """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged, and says
     how far the training came.
 
-    Files that the manifest does not list are not looked at.
+    Files that the manifest does not list are not looked at. With ``must_resume``, one saved with
+    ``save_only_model`` is wrong, too.
     """
     try:
         listed: dict[str, dict[str, Any]] = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
@@ -117,7 +118,7 @@ def find_corruption(checkpoint: Path) -> str | None:
         return f"it has no {MANIFEST}: cut short, or not written by raft"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be read ({error})"
-    missing = _missing_for_resuming(expected)
+    missing = _missing_for_resuming(expected) if must_resume else None
     mismatches = (_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
     return missing or next(filter(None, mismatches), None) or _impossible_state(checkpoint)
 

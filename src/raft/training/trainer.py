@@ -19,7 +19,7 @@ from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
@@ -33,7 +33,7 @@ from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.monitoring import ProgressWithLoss, scalars
-from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
+from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 
 STEP_SECONDS = "step_seconds"
@@ -44,9 +44,25 @@ LOOK_EVERY = 100
 
 FINITE = torch.iinfo(torch.int64).max
 
+PRIVATE_OVERRIDES: dict[str, tuple[str, ...]] = {
+    "_clip_grad_norm": ("model",),
+    "_get_output_dir": ("trial",),
+    "_get_train_sampler": ("train_dataset",),
+    "_issue_warnings_after_load": ("load_result",),
+    "_load_best_model": (),
+    "_load_from_checkpoint": ("resume_from_checkpoint", "model"),
+    "_load_optimizer_and_scheduler": ("checkpoint",),
+    "_load_rng_state": ("checkpoint",),
+    "_push_from_checkpoint": ("checkpoint_folder",),
+    "_run_epoch": (),
+    "_save_checkpoint": ("model", "trial"),
+}
+"""Private methods of ``Trainer`` that are overridden, with their parameters: transformers 5.18 to 5.23. The
+parameters of ``_run_epoch`` are only passed on."""
+
 
 class RaftTrainer(Trainer):
-    """``transformers.Trainer`` with AdamW over the groups of ``raft.param_groups``, and safe checkpoints.
+    """``transformers.Trainer`` with the groups of ``raft.param_groups``, and safe checkpoints.
 
     ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
     positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
@@ -112,7 +128,7 @@ class RaftTrainer(Trainer):
 
         Args:
             resume_from_checkpoint: a checkpoint, or True for the newest one in ``output_dir`` that is whole;
-                the training starts from the beginning where there is none.
+                the training starts from the beginning where there is none. By default that of ``args``.
             trial: as in ``Trainer``.
             ignore_keys_for_eval: as in ``Trainer``.
 
@@ -121,6 +137,8 @@ class RaftTrainer(Trainer):
             TrainingError: see the class.
             TrainingStopped: after a signal, where there is a ``StopOnSignal`` callback.
         """
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = self.args.resume_from_checkpoint
         chosen = self._choose_checkpoint(resume_from_checkpoint)
         self.clock.restore({} if chosen is None else checkpoints.read_state(chosen).clock)
         self._losses, self._first_bad_step, self._saved_step = None, None, -1
@@ -154,17 +172,22 @@ class RaftTrainer(Trainer):
             gc.collect()
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
+        model = self.model if model is None else model
         if self.optimizer is None:
             a = self.args
             groups = param_groups(
-                self.model if model is None else model,
+                model,
                 a.learning_rate,
                 a.raf_learning_rate,
                 a.weight_decay,
                 a.raf_weight_decay,
             )
-            self.optimizer = adamw(groups, betas=(a.adam_beta1, a.adam_beta2), eps=a.adam_epsilon)
-        return self.optimizer
+            given = self.optimizer_cls_and_kwargs
+            kind, options = given or self.get_optimizer_cls_and_kwargs(a, model)
+            if given is None and kind is AdamW:
+                options["fused"] = can_fuse(groups) or None
+            self.optimizer_cls_and_kwargs = kind, {"params": groups, **options}  # not Trainer's own groups
+        return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         if self.lr_scheduler is None:
@@ -381,6 +404,13 @@ class RaftTrainer(Trainer):
                     if name in state and state[name].shape != parameter.shape:
                         stored, needed = tuple(state[name].shape), tuple(parameter.shape)
                         raise ValueError(f"its optimizer has {name} of shape {stored} instead of {needed}")
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        reason = run_on_main_and_broadcast(lambda: checkpoints.find_corruption(best, must_resume=False))
+        if reason is not None:
+            raise TrainingError(f"cannot load the best model from {best}: {reason}")
+        super()._load_best_model()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with _one_line_where_unfit(checkpoint):

@@ -22,7 +22,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
-from raft.training.arguments import RaftTrainingArguments
+from raft.training.arguments import CommandArguments
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
 of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the
@@ -40,7 +40,7 @@ class FolderOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft finetune`` with the given words of the command line."""
-    kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
+    kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.activation = kept_activation(recipe.activation, recipe.model)
     recipe.check()

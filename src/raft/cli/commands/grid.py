@@ -29,7 +29,7 @@ from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activat
 from raft.finetuning.task_source import name_of
 from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
 from raft.report.tables.text_table import TextTable, latex_escaped
-from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+from raft.training.arguments import CommandArguments, changed_arguments, difference
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
 chosen on validation where some are given to search. Cells that are done are left, those that died or failed
@@ -129,7 +129,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     Raises:
         InputError: for an option or a value that cannot work.
     """
-    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions, SlurmOptions)
+    kinds = (GridRecipe, FinetuningRecipe, CommandArguments, GridOptions, SlurmOptions)
     recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
     if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
         recipe.tasks = [name_of(cell.dataset)]

@@ -28,7 +28,7 @@ from raft.pretraining.run import RECIPE, PretrainingResult, read_text, run, run_
 from raft.pretraining.variants import folder_name
 from raft.report.model_card import CARD, write_card
 from raft.report.tables.pretraining import curves_figure, differences_figure, loss_table, note
-from raft.training.arguments import RaftTrainingArguments
+from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
 from raft.training.stopping import StopOnSignal
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
-    kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
+    kinds = (PretrainingRecipe, CommandArguments, SlurmOptions)
     recipe, training, slurm = parse_recipe(
         kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
     )
