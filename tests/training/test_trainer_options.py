@@ -73,7 +73,7 @@ def test_optimizers_with_groups_of_their_own_are_refused(optim: str, tmp_path: P
 
 
 def test_arguments_say_what_is_resumed(tmp_path: Path) -> None:
-    saving = {"save_strategy": "steps", "save_steps": 2}
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
     trainer(tmp_path, max_steps=4, **saving).train()
     resumed = trainer(tmp_path, max_steps=6, resume_from_checkpoint=str(tmp_path / "checkpoint-2"), **saving)
     steps: list[int] = []

@@ -144,7 +144,7 @@ def clip_before_step(optimizer: AnyOptimizer, max_norm: float = 1.0) -> AnyOptim
     Example::
 
         >>> import torch, raft
-        >>> from raft.training.optimizer import clip_before_step
+        >>> from raft.training import clip_before_step
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), raft.Rational())
         >>> optimizer = clip_before_step(torch.optim.AdamW(raft.param_groups(model, lr=2e-5)))
     """
@@ -200,7 +200,7 @@ def schedule(
     Example::
 
         >>> import torch
-        >>> from raft.training.optimizer import schedule
+        >>> from raft.training import schedule
         >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         >>> scheduler = schedule(optimizer, warmup=1, steps=5)
         >>> rates = []
