@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
@@ -28,10 +27,10 @@ from raft.hf import RafConfig
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.pretrain import save
-from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
 
-RECIPE, DRAWN = "recipe.yaml", "drawn.json"
+DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
 ALL = "all"
 UNTRAINED = "→"
@@ -354,10 +353,3 @@ def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[s
         for name, score in scores.items():
             untrained[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score
     return untrained
-
-
-def described(recipe: FinetuningRecipe, arguments: RaftTrainingArguments) -> str:
-    """Recipe and arguments as a file that repeats the run."""
-    options = {**asdict(recipe), **changed_arguments(arguments)}
-    given = {key: value for key, value in options.items() if value is not None}
-    return yaml.safe_dump(given, sort_keys=False)

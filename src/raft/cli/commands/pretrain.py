@@ -24,12 +24,13 @@ from raft.experiments.pretraining import (
 )
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.run import RECIPE, PretrainingResult, read_text, run, run_folder_state
+from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state
 from raft.pretraining.variants import folder_name
 from raft.report.model_card import CARD, write_card
 from raft.report.tables.pretraining import curves_figure, differences_figure, loss_table, note
 from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
+from raft.training.run_folder import RECIPE, check_holds
 from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
@@ -142,9 +143,8 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
 
 def _check_holds_runs(folder: Path) -> None:
     """Refuse a folder with other things in it, over which a comparison would write."""
-    is_empty = not folder.is_dir() or all(each.name.startswith(".") for each in folder.iterdir())
-    if not is_empty and not (folder / COMPARISON).is_file() and not any(folder.glob(f"*/{RECIPE}")):
-        raise InputError(f"{folder} is not empty and holds no comparison; choose another --output_dir")
+    is_one = (folder / COMPARISON).is_file() or any(folder.glob(f"*/{RECIPE}"))
+    check_holds(folder, "comparison", is_one)
 
 
 def _check_writable(folder: Path) -> None:
