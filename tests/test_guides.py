@@ -174,6 +174,12 @@ def check_trainer(found: Namespace) -> None:
     assert all(site.inputs > 0 for site in found["model"].conversion_report)
 
 
+def check_clipped(found: Namespace) -> None:
+    assert_trained(found["model"])
+    assert {group["name"] for group in found["optimizer"].param_groups} == {"decay", "no_decay", "raf"}
+    assert len(found["optimizer"]._optimizer_step_pre_hooks) == 1
+
+
 def check_peft(found: Namespace) -> None:
     assert_trained(found["model"])
     saved = load_file("sst2-lora/adapter_model.safetensors")
@@ -271,6 +277,7 @@ CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {
         "Half precision": check_half,
         "Others' checkpoints": check_foreign,
     },
+    "docs/finetuning.md": {"In another trainer": check_clipped},
     "docs/index.md": {
         "An activation": check_activation,
         "A new RAFT": check_new,

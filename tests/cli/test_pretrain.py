@@ -301,7 +301,7 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--lr_scheduler_type", "polynomial"], "must be one of constant, linear, cosine"),
         (["--no_such_option", "1"], "unknown option '--no_such_option'"),
         (["--output_dir", "/proc/nowhere"], "cannot write to /proc/nowhere"),
-        (["--optim", "adafactor"], "optim is 'adafactor'; RAFTs and FAFTs are trained with AdamW alone"),
+        (["--optim", "galore_adamw"], "optim is 'galore_adamw', which makes its own groups"),
         (["--resume_from_checkpoint", "x"], "the same command goes on by itself"),
         (["--raf_init", "auto"], "unknown activation 'auto'"),
         (["--raf_groups", "7"], "--raf_groups 7 must divide --hidden_size"),

@@ -104,10 +104,10 @@ def test_a_failed_cell_spoils_no_other_and_is_tried_again(tmp_path: Path) -> Non
         if cell.name == "cell-1":
             raise TrainingError("the loss is\nnot finite")
 
-    told: list[tuple[str, str]] = []
-    failed = grid.work_through(CELLS[:3], run, lambda cell, state: told.append((cell.name, state)))
+    changes: list[tuple[str, str]] = []
+    failed = grid.work_through(CELLS[:3], run, lambda cell, state: changes.append((cell.name, state)))
     assert [cell.name for cell in failed] == ["cell-1"]
-    assert told == [
+    assert changes == [
         ("cell-0", "running"), ("cell-0", "done"), ("cell-1", "running"), ("cell-1", "failed"),
         ("cell-2", "running"), ("cell-2", "done"),
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def test_an_error_of_the_program_is_not_hidden(tmp_path: Path) -> None:
     assert grid.states(CELLS) == {"waiting": 6}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
         CellFolder(tmp_path / "file" / "grid")

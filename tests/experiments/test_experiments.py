@@ -16,10 +16,11 @@ from raft.data.tasks.task import Task
 from raft.errors import InputError
 from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
-from raft.experiments.results import Results, Row, run_folder
+from raft.experiments.results import Results, Row
 from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
 from raft.pretraining.pretrain import Pretrained
 from raft.pretraining.run import PretrainingResult
+from raft.training.run_folder import run_folder
 
 
 def results() -> Results:

@@ -24,8 +24,8 @@ from raft.data.tasks.task import Example, Score, Task
 from raft.data.text.tokens import train_tokenizer
 from raft.finetuning.data import sentence_data
 from raft.finetuning.finetune import (
+    EvalSplit,
     FinetuningTrainer,
-    Judged,
     KeepBest,
     finetune,
     load,
@@ -123,7 +123,7 @@ def padded(items: list[dict[str, Any]]) -> dict[str, Tensor]:
 def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> None:
     torch.manual_seed(0)
     inputs = [{"input_ids": torch.randint(1, 100, (length,)).tolist()} for length in LENGTHS]
-    judged = Judged(inputs, np.array(LENGTHS), None)
+    judged = EvalSplit(inputs, np.array(LENGTHS), None)
     for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
         model.train()
         found = outputs_of(model, judged, padded, batch_size=3)

@@ -10,11 +10,10 @@ import pytest
 from raft.errors import InputError
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.variants import (
+    parse_variants,
     settings_of,
-    split_variants,
     twin_among,
     variant_arguments,
-    variant_recipe,
 )
 from raft.training.arguments import RaftTrainingArguments
 
@@ -54,14 +53,14 @@ def test_a_rate_of_zero_freezes() -> None:
 )
 def test_variants_are_different_and_have_names(names: str) -> None:
     with pytest.raises(InputError, match="--compare needs"):
-        split_variants(names)
-    assert split_variants("raf, raf : version = B") == ["raf", "raf:version=B"]
+        parse_variants(names)
+    assert parse_variants("raf, raf : version = B") == ["raf", "raf:version=B"]
 
 
 def test_a_variant_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     name = "raf:version=B:degrees=3/2:raf_learning_rate=0:learning_rate=2e-3"
     recipe = PretrainingRecipe(compare=f"gelu,{name}", seeds=3, raf_init="silu")
-    changed = variant_recipe(recipe, name)
+    changed = recipe.variant(name)
     assert (changed.activation, changed.compare, changed.seeds) == ("raf", None, 1)
     assert (changed.version, changed.degrees, changed.raf_init) == ("B", [3, 2], "silu")
     quiet: dict[str, Any] = {"report_to": "none", "max_steps": 3, "weight_decay": 0.3}

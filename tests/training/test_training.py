@@ -27,7 +27,7 @@ from raft.finetuning.finetune import finetune
 from raft.pretraining.pretrain import build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
-from raft.training.optimizer import adamw, param_groups, schedule
+from raft.training.optimizer import param_groups, schedule
 from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
 
@@ -162,7 +162,7 @@ def test_fused_adamw_takes_adamws_steps() -> None:
     model = BertForMaskedLM(config({}))
     plain = copy.deepcopy(model)
     optimizers = [
-        adamw(param_groups(model, 1e-3), betas=(0.9, 0.98), eps=1e-6),
+        torch.optim.AdamW(param_groups(model, 1e-3), betas=(0.9, 0.98), eps=1e-6, fused=True),
         torch.optim.AdamW(param_groups(plain, 1e-3), betas=(0.9, 0.98), eps=1e-6, foreach=False),
     ]
     assert optimizers[0].defaults["fused"]

@@ -21,7 +21,7 @@ from raft.data.text.tokens import pack, train_tokenizer
 from raft.pretraining.pretrain import build_model
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.distributed import leave
+from raft.training.distributed import destroy_process_group
 from raft.training.stopping import StopOnSignal
 from raft.training.trainer import RaftTrainer
 
@@ -91,7 +91,7 @@ def train(folder: Path, die_at: str | None = None, **values: Any) -> None:
     each = trainer(folder, **values)
     each.train(resume_from_checkpoint=True)
     torch.save(each.model.state_dict(), folder / f"weights-{each.args.process_index}.pt")
-    leave()
+    destroy_process_group()
 
 
 def _die_in(name: str) -> None:

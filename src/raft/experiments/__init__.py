@@ -1,1 +1,39 @@
-"""Experiments: what is compared, on which seeds, and what came out."""
+"""Comparisons of a RAFT with its FAFT, in one process or in many; statistics over seeds."""
+
+from typing import TYPE_CHECKING
+
+from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
+from raft.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from raft.experiments.cells import CellFolder
+    from raft.experiments.comparison import ComparisonSettings, compare
+    from raft.experiments.grid import Grid, GridRecipe
+    from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
+
+__all__ = [
+    "CellFolder",
+    "ComparisonSettings",
+    "Difference",
+    "Grid",
+    "GridRecipe",
+    "Paired",
+    "PretrainingComparison",
+    "compare",
+    "compare_pretraining",
+    "over_seeds",
+    "over_sequences",
+    "paired",
+]
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "CellFolder": "raft.experiments.cells",
+        "ComparisonSettings": "raft.experiments.comparison",
+        "Grid": "raft.experiments.grid",
+        "GridRecipe": "raft.experiments.grid",
+        "PretrainingComparison": "raft.experiments.pretraining",
+        "compare": "raft.experiments.comparison",
+        "compare_pretraining": "raft.experiments.pretraining",
+    },
+)

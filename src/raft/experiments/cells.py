@@ -73,9 +73,9 @@ class CellFolder:
     @property
     def has_any(self) -> bool:
         """Whether any cell is done or running, whatever its options."""
-        done = (each for each in self.folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        done = (path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         locks = (self.folder / LOCKS).glob("*.lock")
-        return any(each.name != FAILURES for each in done) or any(map(_is_held, locks))
+        return any(path.name != FAILURES for path in done) or any(map(_is_held, locks))
 
     def failure(self, cell: Cell) -> str | None:
         """What went wrong when the cell was last tried."""
@@ -105,7 +105,7 @@ class CellFolder:
         self,
         cells: Sequence[Cell],
         run: Callable[[Cell, Path], None],
-        told: Callable[[Cell, State], None] = lambda cell, state: None,
+        on_state_change: Callable[[Cell, State], None] = lambda cell, state: None,
     ) -> list[Cell]:
         """Run all cells that are not done, beside other processes that do the same, until all are tried.
 
@@ -115,7 +115,7 @@ class CellFolder:
         Args:
             cells: of the grid, in the order in which they are begun.
             run: fills the folder that it is given.
-            told: of each cell that this process begins and ends.
+            on_state_change: of each cell that this process begins and ends.
 
         Returns:
             The cells that are not done: all attempts at them failed.
@@ -126,8 +126,8 @@ class CellFolder:
                 try:
                     with FileLock(self._lock_file(cell)).acquire(timeout=0):
                         if not self._is_over(cell):
-                            told(cell, "running")
-                            told(cell, self._attempt(cell, run))
+                            on_state_change(cell, "running")
+                            on_state_change(cell, self._attempt(cell, run))
                 except Timeout:
                     held += 1
             if held == len(left):

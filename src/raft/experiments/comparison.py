@@ -293,8 +293,8 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
                     arguments = finetuning_arguments(settings, seed, folder)
                     examples = sample_split(task, seed, settings.train_examples).train
                     data = sentence_data(task, examples, None, tokenizer)
-                    found = finetune(folder / twin, tokenizer, data, arguments)
-                    scores[task.name][twin].append(found.tests[task.name].points)
+                    tuned = finetune(folder / twin, tokenizer, data, arguments)
+                    scores[task.name][twin].append(tuned.tests[task.name].points)
                     done += 1
                     progress(done, runs)
     finished = time.perf_counter()
@@ -367,17 +367,17 @@ def _rows(
     ]
     units = {"accuracy": "accuracy", "matthews": "Matthews", "accuracy_and_f1": "accuracy, F1"}
     for task in tasks:
-        found = scores[task.name]
+        points = scores[task.name]
         rows.append(
             Row(
                 task.name,
                 units[task.metric],
-                float(np.mean(found["faft"])),
-                float(np.mean(found["raft"])),
-                float(np.std(found["faft"], ddof=1)),
-                float(np.std(found["raft"], ddof=1)),
-                over_seeds(found["raft"], found["faft"]),
-                seeds=len(found["raft"]),
+                float(np.mean(points["faft"])),
+                float(np.mean(points["raft"])),
+                float(np.std(points["faft"], ddof=1)),
+                float(np.std(points["raft"], ddof=1)),
+                over_seeds(points["raft"], points["faft"]),
+                seeds=len(points["raft"]),
             )
         )
     return rows

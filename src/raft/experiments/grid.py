@@ -144,18 +144,18 @@ class Grid:
         sources, count = Sources(), 0
         problems: dict[str, TransferError] = {}
         for task in self.recipe.tasks:
-            for judged in replace(self.cell, task=task).transferred():
+            for other in replace(self.cell, task=task).transferred():
                 count += 1
-                problem = self._transfer_problem(task, judged, sources)
+                problem = self._transfer_problem(task, other, sources)
                 if problem is not None:
-                    problems[f"{task}{UNTRAINED}{judged.task}"] = problem
+                    problems[f"{task}{UNTRAINED}{other.task}"] = problem
         if problems and len(problems) == count:
             raise next(iter(problems.values()))
         return [f"{tasks} is left out: {problem}" for tasks, problem in problems.items()]
 
-    def _transfer_problem(self, task: str, judged: TransferOptions, sources: Sources) -> TransferError | None:
+    def _transfer_problem(self, task: str, other: TransferOptions, sources: Sources) -> TransferError | None:
         try:
-            check_transfer(replace(self.cell, task=task), judged, sources)
+            check_transfer(replace(self.cell, task=task), other, sources)
         except TransferError as problem:
             return problem
         return None
@@ -185,11 +185,11 @@ class Grid:
     def choices(self, folder: CellFolder) -> dict[Group, tuple[float, float]]:
         """Learning rate, and that of the RAFs, of each setting: the best mean validation score of those whose
         seeds are all done; of equal ones the first."""
-        found = {}
+        chosen = {}
         for group in self.recipe.groups():
             options = self._rates(group)
             if not self._is_searched:
-                found[group] = options[0]
+                chosen[group] = options[0]
                 continue
             scores = {}
             for rates in options:
@@ -197,30 +197,30 @@ class Grid:
                 if all(folder.state(cell) == "done" for cell in cells):
                     scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
             if scores:
-                found[group] = max(scores, key=scores.__getitem__)
-        return found
+                chosen[group] = max(scores, key=scores.__getitem__)
+        return chosen
 
     def run(
-        self, folder: CellFolder, told: Callable[[Cell, State], None] = lambda cell, state: None
+        self, folder: CellFolder, on_state_change: Callable[[Cell, State], None] = lambda cell, state: None
     ) -> list[Cell]:
         """Search, choose, run; see ``CellFolder.work_through``. Returns the cells that are not done."""
         sources = Sources()
 
-        def one(cell: Cell, place: Path) -> None:
+        def run_cell(cell: Cell, place: Path) -> None:
             recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
-            judged = [
-                each.task
-                for each in recipe.transferred()
-                if self._transfer_problem(recipe.task, each, sources) is None
+            transferred = [
+                other.task
+                for other in recipe.transferred()
+                if self._transfer_problem(recipe.task, other, sources) is None
             ]
-            recipe = replace(recipe, transfer=judged or None)
+            recipe = replace(recipe, transfer=transferred or None)
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
             options = {**cell.options, **pretrained(str(cell.options["model"]))}
             write_text(place / CELL, json.dumps(options) + "\n")
             run_finetuning(recipe, arguments, place, sources)
 
-        failed = folder.work_through(self.search_cells(), one, told)
-        return [*failed, *folder.work_through(distinct(self.final_cells(folder)), one, told)]
+        failed = folder.work_through(self.search_cells(), run_cell, on_state_change)
+        return [*failed, *folder.work_through(distinct(self.final_cells(folder)), run_cell, on_state_change)]
 
     @property
     def _is_searched(self) -> bool:
@@ -267,10 +267,10 @@ def _validation(cell: Path) -> float:
 
 def distinct(cells: Iterable[Cell]) -> list[Cell]:
     """The first of each folder."""
-    found: dict[str, Cell] = {}
+    first: dict[str, Cell] = {}
     for cell in cells:
-        found.setdefault(cell.name, cell)
-    return list(found.values())
+        first.setdefault(cell.name, cell)
+    return list(first.values())
 
 
 def pretrained(model: str) -> dict[str, Any]:
@@ -278,13 +278,13 @@ def pretrained(model: str) -> dict[str, Any]:
     folder = Path(model)
     if not (folder / RESULT).is_file():  # another's model
         return {}
-    found = PretrainingResult.read(folder)
+    result = PretrainingResult.read(folder)
     name = folder.resolve().name
     # a comparison's folder tells variants of one activation apart
-    variant = name.removesuffix(f"-{found.seed}")
+    variant = name.removesuffix(f"-{result.seed}")
     return {
-        PRETRAINED: found.activation if variant == name else variant,
-        PRETRAINING_SEED: found.seed,
+        PRETRAINED: result.activation if variant == name else variant,
+        PRETRAINING_SEED: result.seed,
     }
 
 
@@ -304,23 +304,23 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     for cell in cells:
         if folder.state(cell) != "done":
             continue
-        found = FinetuningResult.read(folder.path(cell))
-        raf_rate = cell.options["raf_learning_rate"] if found.trained.get("RAFs") else None
+        result = FinetuningResult.read(folder.path(cell))
+        raf_rate = cell.options["raf_learning_rate"] if result.trained.get("RAFs") else None
         # the file may be of another setting that is the same training
         options = {**read_options(folder.path(cell)), **cell.options}
         row = {
             **options,
             **({} if PRETRAINED in options else pretrained(str(options["model"]))),  # older cells
             "raf_learning_rate": raf_rate,
-            "validation": found.validation,
-            "epoch": found.epoch,
-            "seconds": found.seconds["all"],
+            "validation": result.validation,
+            "epoch": result.epoch,
+            "seconds": result.seconds["all"],
         }
-        for number, (test, points) in enumerate(found.tests.items()):
+        for number, (test, points) in enumerate(result.tests.items()):
             if number == 0 or test.startswith(UNTRAINED):
                 task = options["task"] + (test if number else "")
-                parts = {f"test_{name}": value for name, value in found.parts[test].items()}
-                constant = test in found.constant
-                told = {"constant": constant, SINGLE_CLASS: found.single_class.get(test)}
-                rows.append({**row, "task": task, "points": points, **told, **parts})
+                parts = {f"test_{name}": value for name, value in result.parts[test].items()}
+                constant = test in result.constant
+                majority = {"constant": constant, SINGLE_CLASS: result.single_class.get(test)}
+                rows.append({**row, "task": task, "points": points, **majority, **parts})
     return rows

@@ -19,7 +19,7 @@ from raft.experiments.statistics import Difference, over_seeds
 from raft.files import read_json, write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
-from raft.pretraining.variants import folder_name, twin_among, variant_arguments, variant_recipe
+from raft.pretraining.variants import folder_name, twin_among, variant_arguments
 from raft.training.arguments import RaftTrainingArguments
 
 COMPARISON = "comparison.json"
@@ -63,7 +63,7 @@ class PretrainingComparison:
     @property
     def twin(self) -> str | None:
         """The variant that the others are compared with."""
-        return twin_among([each.activation for each in self.variants])
+        return twin_among([variant.activation for variant in self.variants])
 
     def rows(self) -> list[dict[str, Any]]:
         """The table: one row a variant, means and standard deviations over seeds."""
@@ -95,14 +95,14 @@ class PretrainingComparison:
 
     def _steps_to_twin(self, variant: Variant) -> list[float]:
         """Steps after which a variant's run had its twin's final loss, for each seed that came so far."""
-        twin = next((each for each in self.variants if each.activation == self.twin), None)
+        twin = next((other for other in self.variants if other.activation == self.twin), None)
         if twin is None or twin is variant:
             return []
-        found = [
+        reached = [
             steps_to_loss(result, of_twin.loss)
             for result, of_twin in zip(variant.results, twin.results, strict=True)
         ]
-        return [steps for steps in found if steps is not None]
+        return [steps for steps in reached if steps is not None]
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingComparison:
@@ -112,10 +112,10 @@ class PretrainingComparison:
             InputError: where ``comparison.json`` is none.
         """
         file, what = folder / COMPARISON, "comparison of 'raft pretrain'"
-        found = read_json(file, cls, what)
-        if not found.variants or not all(variant.results for variant in found.variants):
+        comparison = read_json(file, cls, what)
+        if not comparison.variants or not all(variant.results for variant in comparison.variants):
             raise InputError(f"{file} holds no {what}: a variant has no results")
-        return found
+        return comparison
 
     def write(self, folder: Path) -> None:
         """Write ``comparison.json`` and ``comparison.csv``."""
@@ -145,8 +145,8 @@ def planned_runs(
     for seed in range(arguments.seed, arguments.seed + recipe.seeds):
         for name in recipe.variants():
             folder = str(arguments.folder / folder_name(name, seed))
-            one = variant_arguments(arguments, name, output_dir=folder, seed=seed, data_seed=None)
-            yield name, variant_recipe(recipe, name), one
+            of_run = variant_arguments(arguments, name, output_dir=folder, seed=seed, data_seed=None)
+            yield name, recipe.variant(name), of_run
 
 
 def compare_pretraining(

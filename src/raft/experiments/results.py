@@ -1,13 +1,9 @@
-"""Run folders: claimed before the work, filled beside their place, and moved there when whole."""
+"""Results of a comparison, and the machine that they were made on."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,27 +14,9 @@ import torch
 
 from raft.errors import InputError
 from raft.experiments.statistics import Difference
-from raft.files import find_write_error, publish, read_json, staging_folder, write_text
+from raft.files import read_json, write_text
 
 RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class Content:
-    """What an output folder holds.
-
-    Attributes:
-        name: of such a thing, for messages.
-        marker: the file that tells it; a folder without it is never overwritten.
-        option: by which the user names the folder.
-    """
-
-    name: str = "run"
-    marker: str = RESULTS
-    option: str = "--out"
-
-
-RUN = Content()
 
 
 @dataclass(frozen=True)
@@ -101,11 +79,11 @@ class Results:
         """
         file = folder / RESULTS
         what = "comparison of 'raft demo'"
-        found = read_json(file, cls, what)
-        missing = {"steps", "validation_sequences", "train_examples"} - {*found.setup, *found.settings}
-        if missing or not found.rows:
+        results = read_json(file, cls, what)
+        missing = {"steps", "validation_sequences", "train_examples"} - {*results.setup, *results.settings}
+        if missing or not results.rows:
             raise InputError(f"{file} holds no {what}: it has no {min(missing, default='rows')}")
-        return found
+        return results
 
     def write(self, folder: Path) -> None:
         """Write ``results.json`` and ``results.csv``."""
@@ -115,59 +93,6 @@ class Results:
             interval = row.pop("difference") or {"mean": None, "low": None, "high": None}
             row |= {f"difference_{key}": value for key, value in interval.items()}
         write_text(folder / "results.csv", pd.DataFrame(rows).to_csv(index=False))
-
-
-def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
-    """Refuse an output folder that holds another run (or other ``content``), or anything else.
-
-    Raises:
-        InputError: unless the folder is missing or empty, or holds a run that may be overwritten.
-    """
-    if not out.exists():
-        return
-    other = f"choose another {content.option}"
-    if not out.is_dir():
-        raise InputError(f"{out} is a file; {other}")
-    if not any(out.iterdir()):
-        return
-    if not (out / content.marker).exists():
-        raise InputError(f"{out} is not empty and holds no {content.name}; {other}")
-    if not overwrite:
-        raise InputError(f"{out} holds another {content.name}; {other}, or give --overwrite")
-
-
-@contextmanager
-def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[Path]:
-    """A folder to fill, which takes its place only when the block ends well; else it is removed.
-
-    Raises:
-        InputError: as ``check_free``, and where the folder cannot be made.
-        WriteError: where a file in it cannot be written.
-    """
-    out = out.resolve()  # "." has no name
-    check_free(out, overwrite, content)
-    reason = find_write_error(out.parent)
-    if reason:
-        raise InputError(f"cannot write to {out.parent}: {reason}")
-    with staging_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
-        yield unfinished
-        check_free(out, overwrite, content)
-        if out.exists():
-            _replace_content(out, unfinished, content.marker)
-        else:
-            publish(unfinished, out)
-
-
-def _replace_content(out: Path, new: Path, marker: str) -> None:
-    """The folder itself stays, in which a shell may stand; what tells that it is whole comes last."""
-    old = sorted(out.iterdir(), key=lambda path: path.name != marker)
-    for path in old:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    for path in sorted(new.iterdir(), key=lambda path: path.name == marker):
-        path.rename(out / path.name)
 
 
 def machine() -> dict[str, Any]:

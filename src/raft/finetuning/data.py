@@ -21,7 +21,7 @@ from raft.data.squad.scores import score as squad_score
 from raft.data.squad.windows import make_windows
 from raft.data.tasks.submission import FILES, write_lines, write_submission
 from raft.data.tasks.task import Example, Score, Sentences, Task, evaluate
-from raft.finetuning.finetune import FinetuningData, Judged, Outputs
+from raft.finetuning.finetune import EvalSplit, FinetuningData, Outputs
 
 NULL_THRESHOLD = 0.0
 """Null odds above which a question of SQuAD 2.0 has no answer: the model's own opinion."""
@@ -46,26 +46,26 @@ def sentence_data(
 
     names = task.labels or ("score",)
 
-    def judged(examples: Sequence[Example]) -> Judged:
+    def labelled(examples: Sequence[Example]) -> EvalSplit:
         rows = _encoded(examples, tokenizer, max_length)
         labels = np.array([example.label for example in examples])
 
         def score(outputs: Outputs) -> Score:
             return evaluate(task.metric, predictions(task, outputs), labels)
 
-        return Judged(rows, _lengths(rows), score)
+        return EvalSplit(rows, _lengths(rows), score)
 
-    def unlabelled(file: str, sentences: Sequence[Sentences]) -> Judged:
+    def unlabelled(file: str, sentences: Sequence[Sentences]) -> EvalSplit:
         rows = _encoded(sentences, tokenizer, max_length)
 
         def write(outputs: Outputs, folder: Path) -> object:
-            found = predictions(task, outputs)
+            predicted = predictions(task, outputs)
             if file in FILES:
-                return write_submission(folder, file, found)
-            texts = [f"{score:.5f}" for score in found] if task.labels is None else [names[n] for n in found]
+                return write_submission(folder, file, predicted)
+            texts = [f"{value:.5f}" if task.labels is None else names[value] for value in predicted]
             return write_lines(folder, file, texts)
 
-        return Judged(rows, _lengths(rows), None, write)
+        return EvalSplit(rows, _lengths(rows), None, write)
 
     config: dict[str, Any] = {
         "num_labels": len(names),
@@ -77,9 +77,9 @@ def sentence_data(
         head=AutoModelForSequenceClassification,
         config=config,
         train=_encoded(train, tokenizer, max_length),
-        validation=None if validation is None else judged(validation),
+        validation=None if validation is None else labelled(validation),
         tests={
-            **{name: judged(examples) for name, examples in task.tests.items()},
+            **{name: labelled(examples) for name, examples in task.tests.items()},
             **{f"{file} (hidden)": unlabelled(file, rows) for file, rows in task.hidden.items()},
         },
         collate=DataCollatorWithPadding(tokenizer),
@@ -115,7 +115,7 @@ def question_data(
     stride = longest // 3
     threshold = NULL_THRESHOLD if version == "2.0" else None
 
-    def judged(questions: Sequence[Question]) -> Judged:
+    def eval_split(questions: Sequence[Question]) -> EvalSplit:
         windows = make_windows(questions, tokenizer, longest, stride)
 
         def answers(outputs: Outputs) -> Answers:
@@ -128,21 +128,21 @@ def question_data(
             return Score(found.f1, {"exact": found.exact, "f1": found.f1}, len(set(texts.values())) == 1)
 
         def write(outputs: Outputs, folder: Path) -> None:
-            found = answers(outputs)
+            predicted = answers(outputs)
             folder.mkdir(parents=True, exist_ok=True)
-            write_predictions(folder / "squad.json", found.texts(threshold))
+            write_predictions(folder / "squad.json", predicted.texts(threshold))
             if version == "2.0":
-                write_null_odds(folder / "squad-null-odds.json", found.null_odds)
+                write_null_odds(folder / "squad-null-odds.json", predicted.null_odds)
 
-        return Judged(windows, windows.lengths, score, write)
+        return EvalSplit(windows, windows.lengths, score, write)
 
     inputs = make_windows(train, tokenizer, longest, stride).without_offsets()
     return FinetuningData(
         head=AutoModelForQuestionAnswering,
         config={"num_labels": 2},  # start and end, whatever the checkpoint was tuned on before
         train=inputs,
-        validation=None if validation is None else judged(validation),
-        tests={name: judged(questions) for name, questions in tests.items()},
+        validation=None if validation is None else eval_split(validation),
+        tests={name: eval_split(questions) for name, questions in tests.items()},
         collate=inputs.collate,
         texts=[f"{question.question} {question.context}" for question in train],
     )

@@ -57,7 +57,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvalSplit:
     """Inputs of a model, and how its outputs are scored.
 
     Attributes:
@@ -91,8 +91,8 @@ class FinetuningData:
     head: Any
     config: Mapping[str, Any]
     train: Inputs
-    validation: Judged | None
-    tests: Mapping[str, Judged]
+    validation: EvalSplit | None
+    tests: Mapping[str, EvalSplit]
     collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
     texts: Sequence[str] = ()
 
@@ -238,6 +238,7 @@ def finetune(
         eval_strategy="no" if data.validation is None else "epoch",
         save_strategy="no",
         load_best_model_at_end=False,  # KeepBest does
+        metric_for_best_model=None,
         remove_unused_columns=False,
     )
     if arguments.n_gpu > 1:
@@ -260,11 +261,11 @@ def finetune(
         rafs[best.step] = coefficients(model)
         inputs = _inputs(model, data, arguments.per_device_eval_batch_size)
     outputs = {
-        name: outputs_of(model, judged, data.collate, arguments.per_device_eval_batch_size)
-        for name, judged in data.tests.items()
+        name: outputs_of(model, split, data.collate, arguments.per_device_eval_batch_size)
+        for name, split in data.tests.items()
     }
     tests = {
-        name: judged.score(outputs[name]) for name, judged in data.tests.items() if judged.score is not None
+        name: split.score(outputs[name]) for name, split in data.tests.items() if split.score is not None
     }
     return Finetuned(
         model=model,
@@ -300,11 +301,11 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
     model.eval()
     rows = range(min(len(data.train), CALIBRATION_TEXTS))
     first: Any = Subset(data.train, rows)  # type: ignore[arg-type]  # lists will do
-    with record_histograms(model) as found:
+    with record_histograms(model) as histograms:
         for batch in DataLoader(first, batch_size=batch_size, collate_fn=data.collate):
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
     model.train(was_training)
-    return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
+    return {plain: histograms[site] for site, plain in names_without_adapter(model, histograms).items()}
 
 
 def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:
@@ -337,7 +338,7 @@ def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[st
 @torch.no_grad()
 def outputs_of(
     model: Any,
-    judged: Judged,
+    split: EvalSplit,
     collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]],
     batch_size: int,
 ) -> Outputs:
@@ -347,15 +348,15 @@ def outputs_of(
         Each kind of logits that the model gives: ``[N, classes]``, or ``[N, longest]`` with −inf beyond an
         input's own tokens.
     """
-    order = np.argsort(judged.lengths, kind="stable")[::-1]
+    order = np.argsort(split.lengths, kind="stable")[::-1]
     loader: DataLoader = DataLoader(
-        Subset(judged.inputs, order.tolist()),  # type: ignore[arg-type]  # lists will do
+        Subset(split.inputs, order.tolist()),  # type: ignore[arg-type]  # lists will do
         batch_size=batch_size,
         collate_fn=collate,
     )
     was_training = model.training
     model.eval()
-    found: list[NDArray[np.float32]] = []
+    outputs: list[NDArray[np.float32]] = []
     start = 0
     for batch in loader:
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -363,13 +364,13 @@ def outputs_of(
         answer = model(**{name: tensor for name, tensor in batch.items() if name not in names})
         size = len(batch["input_ids"])
         kinds = [value for name, value in answer.items() if name.endswith("logits")]
-        if not found:
-            found = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
-        for kind, whole in zip(kinds, found, strict=True):
+        if not outputs:
+            outputs = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
+        for kind, whole in zip(kinds, outputs, strict=True):
             whole[order[start : start + size], : kind.shape[1]] = kind.float().cpu().numpy()
         start += size
     model.train(was_training)
-    return tuple(found)
+    return tuple(outputs)
 
 
 class KeepBest(TrainerCallback):
@@ -446,14 +447,14 @@ class FinetuningTrainer(RaftTrainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Score the validation part; see the base class for what else happens."""
-        judged = self.data.validation
-        if judged is None or judged.score is None:
+        split = self.data.validation
+        if split is None or split.score is None:
             return {}
         with self.accelerator.autocast():
-            outputs = outputs_of(self.model, judged, self.data.collate, self.args.per_device_eval_batch_size)
-        found = judged.score(outputs)
-        self.log({"eval_points": found.points})
+            outputs = outputs_of(self.model, split, self.data.collate, self.args.per_device_eval_batch_size)
+        score = split.score(outputs)
+        self.log({"eval_points": score.points})
         self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, {"score": found, "eval_points": found.points}
+            self.args, self.state, self.control, {"score": score, "eval_points": score.points}
         )
-        return {"eval_points": found.points}
+        return {"eval_points": score.points}

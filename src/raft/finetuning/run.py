@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
@@ -22,16 +21,16 @@ from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
-from raft.finetuning.transfer import check_transfer, judge_model
+from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
 from raft.hf.config import RafConfig
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.pretrain import save
-from raft.training.arguments import RaftTrainingArguments, changed_arguments
+from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
 
-RECIPE, DRAWN = "recipe.yaml", "drawn.json"
+DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
 ALL = "all"
 UNTRAINED = "→"
@@ -297,7 +296,7 @@ def run_finetuning(
 
     Raises:
         InputError: for a task or model that cannot be used, or a task that the tuned model cannot be
-            judged on.
+            split on.
         TrainingError: where the loss is not finite.
     """
     for other in recipe.transferred():
@@ -305,39 +304,39 @@ def run_finetuning(
     data, drawn = read_data(recipe, arguments.seed, sources)
     write_text(folder / DRAWN, json.dumps(drawn) + "\n")
     arguments = replace(arguments, output_dir=str(folder / "training"))
-    found = finetune(
+    tuned = finetune(
         recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
         recipe.raf_config(), recipe.patience, [MetricsLog(folder), *callbacks],
     )  # fmt: skip
-    tests = {**found.tests, **_untrained(recipe, found.model, sources)}
+    tests = {**tuned.tests, **_untrained(recipe, tuned.model, sources)}
     result = FinetuningResult(
         task=recipe.task,
         seed=arguments.seed,
-        validation=None if found.validation is None else found.validation.points,
+        validation=None if tuned.validation is None else tuned.validation.points,
         tests={name: score.points for name, score in tests.items()},
         parts={name: dict(score.parts) for name, score in tests.items()},
         constant=[name for name, score in tests.items() if score.constant],
-        epoch=found.epoch,
-        history=found.history,
-        trained={part.name: part.trained for part in found.parts},
+        epoch=tuned.epoch,
+        history=tuned.history,
+        trained={part.name: part.trained for part in tuned.parts},
         examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
-        seconds=found.seconds,
+        seconds=tuned.seconds,
         single_class={
             name: score.single_class for name, score in tests.items() if score.single_class is not None
         },
     )
-    for step, rafs in found.rafs.items():
-        write_snapshot(folder / SNAPSHOTS, step, rafs, forms(found.model))
-    if found.inputs:
-        write_inputs(folder / SNAPSHOTS, found.inputs)
-    for name, judged in data.tests.items():
-        if judged.write is not None:
-            judged.write(found.outputs[name], folder / PREDICTIONS)
+    for step, rafs in tuned.rafs.items():
+        write_snapshot(folder / SNAPSHOTS, step, rafs, forms(tuned.model))
+    if tuned.inputs:
+        write_inputs(folder / SNAPSHOTS, tuned.inputs)
+    for name, split in data.tests.items():
+        if split.write is not None:
+            split.write(tuned.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
-        found = replace(found, model=_without_adapter(found.model))
-        save(found.model, sources.tokenizer(recipe.model), folder)
+        tuned = replace(tuned, model=_without_adapter(tuned.model))
+        save(tuned.model, sources.tokenizer(recipe.model), folder)
     write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
-    return result, found
+    return result, tuned
 
 
 def _without_adapter(model: Any) -> Any:
@@ -348,15 +347,9 @@ def _without_adapter(model: Any) -> Any:
 
 def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:
     tokenizer = sources.tokenizer(recipe.model)
-    found = {}
+    untrained = {}
     for task in recipe.transferred():
-        scores = judge_model(model, tokenizer, task, sources)
+        scores = score_transfer(model, tokenizer, task, sources)
         for name, score in scores.items():
-            found[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score
-    return found
-
-
-def described(recipe: FinetuningRecipe, arguments: RaftTrainingArguments) -> str:
-    """Recipe and arguments as a file that repeats the run."""
-    found = {**asdict(recipe), **changed_arguments(arguments)}
-    return yaml.safe_dump({key: value for key, value in found.items() if value is not None}, sort_keys=False)
+            untrained[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score
+    return untrained

@@ -22,14 +22,14 @@ from raft.hf.saving.hooks import COEFFICIENTS
 BATCH = 64
 
 
-def judge(
+def evaluate_transfer(
     model: str,
     options: TaskOptions,
     sources: Sources,
     labels: Mapping[str, str] | None = None,
     device: str = "cpu",
 ) -> dict[str, Score]:
-    """Load a tuned model, and score it as ``judge_model`` does.
+    """Load a tuned model, and score it as ``score_transfer`` does.
 
     Args:
         model: folder or hub name of a tuned model.
@@ -46,10 +46,10 @@ def judge(
     """
     head = AutoModelForQuestionAnswering if _is_squad(options) else AutoModelForSequenceClassification
     tokenizer = sources.tokenizer(model)
-    return judge_model(_tuned(head, model).to(device), tokenizer, options, sources, labels)
+    return score_transfer(_tuned(head, model).to(device), tokenizer, options, sources, labels)
 
 
-def judge_model(
+def score_transfer(
     tuned: Any,
     tokenizer: Any,
     options: TaskOptions,
@@ -81,9 +81,9 @@ def judge_model(
             options.max_length or 384,
         )  # fmt: skip
         return {
-            name: judged.score(outputs_of(tuned, judged, data.collate, BATCH))
-            for name, judged in data.tests.items()
-            if judged.score is not None
+            name: split.score(outputs_of(tuned, split, data.collate, BATCH))
+            for name, split in data.tests.items()
+            if split.score is not None
         }
     task = sources.task(options)
     names = [str(tuned.config.id2label[number]) for number in range(tuned.config.num_labels)]
@@ -91,31 +91,31 @@ def judge_model(
     is_same = len(mapped.labels) == len(task.labels or ())
     task = replace(task, metric=task.metric if is_same else "accuracy", hidden={})
     data = sentence_data(task, task.test[:1], None, tokenizer, options.max_length or 128)
-    found = {}
-    for name, judged in data.tests.items():
-        said = predictions(task, outputs_of(tuned, judged, data.collate, BATCH))
+    scores = {}
+    for name, split in data.tests.items():
+        predicted = predictions(task, outputs_of(tuned, split, data.collate, BATCH))
         wanted = np.array([example.label for example in task.tests[name]])
-        found[name] = evaluate(task.metric, mapped.map_predictions(said), mapped.map_targets(wanted))
-    return found
+        scores[name] = evaluate(task.metric, mapped.map_predictions(predicted), mapped.map_targets(wanted))
+    return scores
 
 
 class TransferError(InputError):
     """Two tasks of which the model of one cannot be judged on the other."""
 
 
-def check_transfer(tuned: TaskOptions, judged: TaskOptions, sources: Sources) -> None:
+def check_transfer(tuned: TaskOptions, other: TaskOptions, sources: Sources) -> None:
     """Raise ``TransferError`` where a model that is tuned on one task could not be judged on another, and
     ``InputError`` where one of them cannot be read."""
-    kinds = ["questions" if _is_squad(each) else "sentences" for each in (tuned, judged)]
+    kinds = ["questions" if _is_squad(options) else "sentences" for options in (tuned, other)]
     if kinds[0] != kinds[1]:
         raise TransferError(
-            f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {judged.task}"
+            f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {other.task}"
         )
     if not _is_squad(tuned):
         labels = sources.task(tuned).labels
         if labels is None:
-            raise TransferError(f"{tuned.task} is a regression: its model cannot be judged on {judged.task}")
-        _mapped(labels, sources.task(judged))
+            raise TransferError(f"{tuned.task} is a regression: its model cannot be judged on {other.task}")
+        _mapped(labels, sources.task(other))
 
 
 def _is_squad(options: TaskOptions) -> bool:
@@ -132,7 +132,7 @@ def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] |
 
 
 def _tuned(head: Any, model: str) -> Any:
-    found, info = load_pretrained(head, model)
+    tuned, info = load_pretrained(head, model)
     if info["missing_keys"]:
         raise InputError(
             f"{model} has no tuned head for such a task: {sorted(info['missing_keys'])[0]} is missing; tune "
@@ -143,4 +143,4 @@ def _tuned(head: Any, model: str) -> Any:
             f"{model} holds RAFs for a model that has none: its adapter was trained on a converted model; "
             "merge it (merge_and_unload) and save that"
         )
-    return found.eval()
+    return tuned.eval()

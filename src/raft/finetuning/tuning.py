@@ -115,13 +115,13 @@ def _with_adapter(
         modules_to_save=saved,
     )  # fmt: skip
     wrapped = get_peft_model(model, config)
-    found: dict[str, str] = {}
+    wrapped_kinds: dict[str, str] = {}
     for name, _ in wrapped.named_parameters():
         plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
         for part in (".modules_to_save.default", ".original_module"):
             plain = plain.replace(part, "")
-        found[name] = "adapter" if ".lora_" in name else kinds[plain]
-    return wrapped, _parts(wrapped, found, without="original_module")
+        wrapped_kinds[name] = "adapter" if ".lora_" in name else kinds[plain]
+    return wrapped, _parts(wrapped, wrapped_kinds, without="original_module")
 
 
 def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> list[Part]:
@@ -129,8 +129,8 @@ def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> lis
     for name, parameter in model.named_parameters():
         if without is not None and without in name:
             continue  # PEFT keeps the modules that copies of its own replace
-        found = counts.setdefault(kinds[name], [0, 0])
-        found[0] += parameter.numel() * parameter.requires_grad
-        found[1] += parameter.numel()
+        numbers = counts.setdefault(kinds[name], [0, 0])
+        numbers[0] += parameter.numel() * parameter.requires_grad
+        numbers[1] += parameter.numel()
     order = ("RAFs", "head", "adapter", "biases", "weights")
     return [Part(name, *counts[name]) for name in order if name in counts]

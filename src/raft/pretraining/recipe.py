@@ -1,11 +1,11 @@
 """What is pretrained, and on which text: one dataclass behind the recipe's file, the flags and the docs.
 
-How it is trained (rates, steps, precision) is told by ``RaftTrainingArguments`` beside it, in the same file.
+``RaftTrainingArguments``, in the same file, say how it is trained: rates, steps, precision.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
@@ -17,7 +17,7 @@ from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
-from raft.pretraining.variants import RAF, split_variants, variant_recipe
+from raft.pretraining.variants import MODEL_SETTINGS, RAF, activation_of, parse_variants, settings_of
 
 
 @dataclass
@@ -111,7 +111,7 @@ class PretrainingRecipe:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         check_numbers(self)
         compared = [] if self.compare is None else self.variants()
-        for recipe in [variant_recipe(self, name) for name in compared] or [self]:
+        for recipe in [self.variant(name) for name in compared] or [self]:
             try:
                 if recipe.activation == RAF:
                     RafConfig.from_dict(recipe.raf_block())
@@ -148,7 +148,12 @@ class PretrainingRecipe:
 
     def variants(self) -> list[str]:
         """Names of what is trained: activations, with settings of their own after a colon."""
-        return [self.activation] if self.compare is None else split_variants(self.compare)
+        return [self.activation] if self.compare is None else parse_variants(self.compare)
+
+    def variant(self, name: str) -> PretrainingRecipe:
+        """The recipe of one variant's run."""
+        changed = {key: value for key, value in settings_of(name).items() if key in MODEL_SETTINGS}
+        return replace(self, activation=activation_of(name), compare=None, seeds=1, **changed)
 
     def raf_block(self) -> dict[str, Any]:
         """The ``raf`` block of a RAFT."""

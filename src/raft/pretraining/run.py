@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
@@ -21,19 +17,19 @@ from raft.data.text.masking import MaskedSequences, unigram_loss
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
-from raft.files import read_json, read_yaml, write_text
+from raft.files import read_json, write_text
 from raft.pretraining.pretrain import Pretrained, pretrain, save
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
-from raft.training.distributed import first_decides
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
+from raft.training.run_folder import RunState, recipe_options, removed_if_refused, run_state, write_recipe
 
-RECIPE = "recipe.yaml"
 RESULT = "pretraining.json"
 TEXT = "text.json"
 TRAIN_TOKENIZER = "train"
 
-HOW_IT_IS_WATCHED = {
+RESUME_IGNORED_KEYS = {
     "output_dir", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "logging_dir",
     "save_total_limit", "push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "local_rank",
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
@@ -135,37 +131,13 @@ class PretrainingResult:
         return read_json(folder / RESULT, cls, "result of 'raft pretrain'")
 
 
-def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> str:
+def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> RunState:
     """``"new"``, ``"begun"`` or ``"finished"``, for a run of this recipe.
 
     Raises:
         InputError: where the folder holds a run of another recipe, or anything else.
     """
-    # a hidden file may be a recipe whose writing was cut off
-    if not folder.exists() or all(each.name.startswith(".") for each in folder.iterdir()):
-        return "new"
-    file = folder / RECIPE
-    if not file.is_file():
-        raise InputError(f"{folder} is not empty and holds no run; choose another --output_dir")
-    before = read_yaml(file, "recipe")
-    now = described(recipe, arguments)
-    changed = difference(before, now, HOW_IT_IS_WATCHED)
-    if changed is not None:
-        raise InputError(
-            f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
-            "another --output_dir"
-        )
-    return "finished" if (folder / RESULT).is_file() else "begun"
-
-
-def described(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> dict[str, Any]:
-    """Recipe and arguments as a file holds them: a recipe that repeats the run."""
-    found = {
-        key: value
-        for key, value in {**asdict(recipe), **changed_arguments(arguments)}.items()
-        if value is not None
-    }
-    return yaml.safe_load(yaml.safe_dump(found))  # type: ignore[no-any-return]
+    return run_state(folder, recipe_options(recipe, arguments), RESULT, RESUME_IGNORED_KEYS)
 
 
 def run(
@@ -201,11 +173,11 @@ def run(
     )
     config = recipe.model_config(recipe.activation, text.tokenizer)
     check_vocabulary(text.tokenizer, config)
-    state = first_decides(partial(_claim, folder, recipe, arguments, text.fingerprint))
+    state = run_on_main_and_broadcast(partial(_claim, folder, recipe, arguments, text.fingerprint))
     if state == "finished":
         return PretrainingResult.read(folder)
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
-    with _removed_where_refused(folder if state == "new" and arguments.process_index == 0 else None):
+    with removed_if_refused(folder if state == "new" and arguments.process_index == 0 else None):
         train = text.draws(recipe, arguments.seed, arguments.max_steps)
         pretrained = pretrain(
             config, train, text.validation, arguments, [*watching, *callbacks], resume=state == "begun"
@@ -219,7 +191,7 @@ def run(
 
 def _claim(
     folder: Path, recipe: PretrainingRecipe, arguments: RaftTrainingArguments, fingerprint: str
-) -> str:
+) -> RunState:
     """The folder's state; where it is new, it belongs to this recipe and this text from now on."""
     state = run_folder_state(folder, recipe, arguments)
     file = folder / TEXT  # runs of older versions have none
@@ -230,20 +202,9 @@ def _claim(
             "since; choose another --output_dir"
         )
     if state == "new":
-        write_text(folder / RECIPE, yaml.safe_dump(described(recipe, arguments), sort_keys=False))
+        write_recipe(folder, recipe_options(recipe, arguments))
         write_text(file, json.dumps(text) + "\n")
     return state
-
-
-@contextmanager
-def _removed_where_refused(new: Path | None) -> Iterator[None]:
-    """Nothing stays of a new run whose options are refused, so that corrected ones are no other recipe's."""
-    try:
-        yield
-    except InputError:
-        if new is not None:
-            shutil.rmtree(new, ignore_errors=True)  # it was empty, but for what a kill cut off
-        raise
 
 
 def _result(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raft.bounds import BOUNDS, check_number
 from raft.errors import InputError, suggest
-
-if TYPE_CHECKING:
-    from raft.pretraining.recipe import PretrainingRecipe
-    from raft.training.arguments import RaftTrainingArguments
+from raft.training.arguments import RaftTrainingArguments
 
 RAF = "raf"
 """The activation that makes a model a RAFT; every other name is a fixed function's."""
@@ -23,14 +20,14 @@ def _degrees(text: str) -> list[int]:
     return [int(numerator), int(denominator)]
 
 
-OF_THE_MODEL: dict[str, Callable[[str], Any]] = {
+MODEL_SETTINGS: dict[str, Callable[[str], Any]] = {
     "raf_init": str,
     "degrees": _degrees,
     "version": str,
     "raf_groups": int,
     "raf_shared": str,
 }
-OF_THE_TRAINING: dict[str, Callable[[str], Any]] = {
+TRAINING_SETTINGS: dict[str, Callable[[str], Any]] = {
     "learning_rate": float,
     "raf_learning_rate": float,
     "raf_weight_decay": float,
@@ -39,7 +36,7 @@ OF_THE_TRAINING: dict[str, Callable[[str], Any]] = {
 """What may differ between variants, and how it is read; text, batches and sizes may not."""
 
 
-def split_variants(compared: str) -> list[str]:
+def parse_variants(compared: str) -> list[str]:
     """Names with commas between them.
 
     Raises:
@@ -84,33 +81,27 @@ def settings_of(name: str) -> dict[str, Any]:
     Raises:
         InputError: for a setting that variants cannot differ in, or a value of another type.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for setting in name.split(":")[1:]:
         key, equals, value = setting.partition("=")
-        kind = {**OF_THE_MODEL, **OF_THE_TRAINING}.get(key)
-        if key in found:
+        kind = {**MODEL_SETTINGS, **TRAINING_SETTINGS}.get(key)
+        if key in settings:
             raise InputError(f"--compare {name}: {key} is given twice")
         if kind is None or not equals or not value:
-            known = ", ".join([*OF_THE_MODEL, *OF_THE_TRAINING])
+            known = ", ".join([*MODEL_SETTINGS, *TRAINING_SETTINGS])
             raise InputError(
                 f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
-                f"{'' if kind else suggest(key, [*OF_THE_MODEL, *OF_THE_TRAINING])}"
+                f"{'' if kind else suggest(key, [*MODEL_SETTINGS, *TRAINING_SETTINGS])}"
             )
         try:
-            found[key] = kind(value)
+            settings[key] = kind(value)
             if key in BOUNDS:
-                check_number(key, found[key])
+                check_number(key, settings[key])
         except ValueError as error:
             raise InputError(f"--compare {name}: {key} cannot be {value!r}") from error
-    if not is_raft(name) and set(found) - {"learning_rate"}:
+    if not is_raft(name) and set(settings) - {"learning_rate"}:
         raise InputError(f"--compare {name}: only learning_rate can be set of a fixed activation")
-    return found
-
-
-def variant_recipe(recipe: PretrainingRecipe, name: str) -> PretrainingRecipe:
-    """The recipe of one variant's run."""
-    changed = {key: value for key, value in settings_of(name).items() if key in OF_THE_MODEL}
-    return replace(recipe, activation=activation_of(name), compare=None, seeds=1, **changed)
+    return settings
 
 
 def variant_arguments(arguments: RaftTrainingArguments, name: str, **others: Any) -> RaftTrainingArguments:
@@ -119,5 +110,5 @@ def variant_arguments(arguments: RaftTrainingArguments, name: str, **others: Any
     Raises:
         InputError: for a value that they do not take.
     """
-    changed = {key: value for key, value in settings_of(name).items() if key in OF_THE_TRAINING}
+    changed = {key: value for key, value in settings_of(name).items() if key in TRAINING_SETTINGS}
     return replace(arguments, **others, **changed)

@@ -13,10 +13,11 @@ from raft.analysis.curves import curves
 from raft.analysis.figures import activations_figure, write_figure
 from raft.files import atomic_write, read_text
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.run import RECIPE, PretrainingResult, PretrainingText
+from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF
 from raft.report.tables.pretraining import curves_figure
 from raft.training.monitoring import SNAPSHOTS, write_inputs
+from raft.training.run_folder import RECIPE
 
 CARD = "README.md"
 PACKAGES = ("raft-transformers", "torch", "transformers")

@@ -15,6 +15,7 @@ from raft.errors import InputError
 from raft.training.optimizer import SHAPES
 
 ATTN_IMPLEMENTATIONS = ("sdpa", "eager")
+GROUPING_OPTIMIZERS = ("galore", "apollo", "lomo", "adalomo")
 
 
 @dataclass
@@ -25,10 +26,14 @@ class RaftTrainingArguments(TrainingArguments):
     steps are an upper bound. Such a training can be resumed, and the hours before count, but it does not
     repeat bit for bit.
 
+    ``resume_from_checkpoint`` is what ``RaftTrainer.train`` resumes from, unless it is called with another;
+    ``load_best_model_at_end`` verifies the checkpoint first; ``optim`` gets the groups of
+    ``raft.param_groups``.
+
     Raises:
         InputError: for a number out of its bounds (see ``raft.bounds``), a schedule other than constant,
-            linear or cosine, another optimizer than AdamW, an unknown attention, a checkpoint to resume from,
-            or another choice of the model that is kept.
+            linear or cosine, an unknown attention, or an ``optim`` that makes its own parameter groups, in
+            which RAFs would be updated as other weights (GaLore, Apollo, LOMO).
     """
 
     raf_learning_rate: float = field(
@@ -65,19 +70,13 @@ class RaftTrainingArguments(TrainingArguments):
                 raise InputError(
                     f"{name} is {getattr(kind, 'value', kind)!r}; it must be one of {', '.join(SHAPES)}"
                 )
-        if not str(getattr(self.optim, "value", self.optim)).startswith("adamw_torch"):
-            raise InputError(f"optim is {self.optim!r}; RAFTs and FAFTs are trained with AdamW alone")
+        optim = str(getattr(self.optim, "value", self.optim))
+        if optim.startswith(GROUPING_OPTIMIZERS):
+            raise InputError(f"optim is {optim!r}, which makes its own groups, without RAFs; take another")
         if self.attn_implementation not in (None, *ATTN_IMPLEMENTATIONS):
             raise InputError(
                 f"attn_implementation is {self.attn_implementation!r}; it must be one of "
                 f"{', '.join(ATTN_IMPLEMENTATIONS)}"
-            )
-        if self.resume_from_checkpoint is not None:
-            raise InputError("--resume_from_checkpoint is not needed: the same command goes on by itself")
-        if self.load_best_model_at_end or self.metric_for_best_model is not None:
-            raise InputError(
-                "--load_best_model_at_end and --metric_for_best_model are not needed: a fine-tuning keeps "
-                "the epoch that its task's metric says, and a pretraining its last step"
             )
         if not torch.accelerator.is_available():
             self.use_cpu = True  # without this, several processes would not know of each other
@@ -95,6 +94,25 @@ class RaftTrainingArguments(TrainingArguments):
         return Path(str(self.output_dir))
 
 
+@dataclass
+class CommandArguments(RaftTrainingArguments):
+    """Those of ``raft pretrain``, ``finetune`` and ``grid``, which resume and choose a model by themselves.
+
+    Raises:
+        InputError: for options of either, too.
+    """
+
+    def __post_init__(self) -> None:
+        if self.resume_from_checkpoint is not None:
+            raise InputError("--resume_from_checkpoint is not needed: the same command goes on by itself")
+        if self.load_best_model_at_end or self.metric_for_best_model is not None:
+            raise InputError(
+                "--load_best_model_at_end and --metric_for_best_model are not needed: a fine-tuning keeps "
+                "the epoch that its task's metric says, and a pretraining its last step"
+            )
+        super().__post_init__()
+
+
 def is_slow_bfloat16(arguments: TrainingArguments) -> bool:
     """Whether a training in bfloat16 is to run on a CPU that is known to have no instructions for it."""
     if not arguments.bf16 or arguments.device.type != "cpu":
@@ -110,7 +128,7 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
     given = arguments.to_dict()
     made = ("do_eval", "ddp_find_unused_parameters")  # from the others
-    names = [each.name for each in fields(RaftTrainingArguments) if each.init and each.name not in made]
+    names = [f.name for f in fields(RaftTrainingArguments) if f.init and f.name not in made]
     changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
     if arguments.use_cpu and torch.accelerator.is_available():
         changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere
@@ -121,6 +139,6 @@ def difference(before: dict[str, Any], now: dict[str, Any], ignored: Collection[
     """The first option that differs, in words; None where all that count are the same."""
     for key in [*before, *(key for key in now if key not in before)]:
         if key not in ignored and before.get(key) != now.get(key):
-            was, is_ = (repr(each[key]) if key in each else "the default" for each in (before, now))
+            was, is_ = (repr(options[key]) if key in options else "the default" for options in (before, now))
             return f"--{key} was {was} and is {is_}"
     return None

@@ -59,8 +59,8 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """Folders named ``checkpoint-N``, the one with the highest step first; they may be broken."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=step_of, reverse=True)
+    checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(checkpoints, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -104,11 +104,12 @@ def publish(staged: Path, final: Path) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def problem(checkpoint: Path) -> str | None:
+def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
     """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged, and says
     how far the training came.
 
-    Files that the manifest does not list are not looked at.
+    Files that the manifest does not list are not looked at. With ``must_resume``, one saved with
+    ``save_only_model`` is wrong, too.
     """
     try:
         listed: dict[str, dict[str, Any]] = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
@@ -117,7 +118,7 @@ def problem(checkpoint: Path) -> str | None:
         return f"it has no {MANIFEST}: cut short, or not written by raft"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be read ({error})"
-    missing = _missing_for_resuming(expected)
+    missing = _missing_for_resuming(expected) if must_resume else None
     mismatches = (_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
     return missing or next(filter(None, mismatches), None) or _impossible_state(checkpoint)
 
@@ -134,7 +135,7 @@ def read_state(checkpoint: Path) -> TrainingState:
 def newest_valid(folder: Path) -> Path | None:
     """The newest checkpoint that can be resumed from; the log says why newer ones are refused."""
     for checkpoint in checkpoints_in(folder):
-        reason = problem(checkpoint)
+        reason = find_corruption(checkpoint)
         if reason is None:
             return checkpoint
         logging.getLogger("raft").warning("%s is refused: %s; looking for an older one", checkpoint, reason)
@@ -171,7 +172,7 @@ def remove_stale(folder: Path) -> None:
 def failure(error: BaseException, checkpoint: Path) -> str:
     """One line on why a checkpoint could not be written."""
     reason = write_error_reason(error)
-    last = next((path for path in checkpoints_in(checkpoint.parent) if problem(path) is None), None)
+    last = next((path for path in checkpoints_in(checkpoint.parent) if find_corruption(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
     space = "free some space, " if reason == DISK_FULL else ""
     return f"{checkpoint} could not be written: {reason}; {rest}: {space}then give the same command again"
@@ -222,9 +223,9 @@ def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None
     if not is_inside or not path.is_file():  # nor is a device one, which could be read for ever
         return f"{name} is missing"
     try:
-        found = path.stat().st_size
-        if found != size:
-            return f"{name} has {found} bytes instead of {size}"
+        actual = path.stat().st_size
+        if actual != size:
+            return f"{name} has {actual} bytes instead of {size}"
         with path.open("rb") as file:
             return None if _digest(file)[1] == digest else f"the content of {name} has changed"
     except OSError as error:

@@ -14,17 +14,17 @@ from raft.errors import InputError
 Decided = TypeVar("Decided")
 
 
-def largest(values: Sequence[float], device: torch.device) -> list[float]:
+def all_reduce_max(values: Sequence[float], device: torch.device) -> list[float]:
     """Each value's maximum over all processes; a collective operation where there are several."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return list(values)
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
-    found: list[float] = tensor.tolist()
-    return found
+    maxima: list[float] = tensor.tolist()
+    return maxima
 
 
-def first_decides(decide: Callable[[], Decided]) -> Decided:
+def run_on_main_and_broadcast(decide: Callable[[], Decided]) -> Decided:
     """What the first process decides, in all of them; a collective operation where there are several.
 
     What lies on disk is looked at so: by the time that another process looks, the first may have changed it.
@@ -46,7 +46,7 @@ def first_decides(decide: Callable[[], Decided]) -> Decided:
     return answer[0]  # type: ignore[return-value]  # the None that it began as is gone
 
 
-def leave() -> None:
+def destroy_process_group() -> None:
     """End the group of processes, when all have come to here; to be called last."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # gloo's own threads may still be in a reduction

@@ -59,7 +59,7 @@ def validation_losses(
     model.eval()
     state = PartialState()
     starts = range(0, len(dataset), batch_size)
-    found = torch.zeros(2, len(dataset), dtype=torch.float64)
+    totals = torch.zeros(2, len(dataset), dtype=torch.float64)
     for number in range(
         state.process_index, _round_up(len(starts), state.num_processes), state.num_processes
     ):
@@ -72,15 +72,15 @@ def validation_losses(
         losses = masked_lm_loss(model, *batch).double().cpu()
         if number < len(starts):
             rows = predicted // labels.shape[1]
-            here = found[:, places.start : places.stop]
-            here[0].index_add_(0, rows, losses)
-            here[1] += torch.bincount(rows, minlength=len(places))
+            rows_of_batch = totals[:, places.start : places.stop]
+            rows_of_batch[0].index_add_(0, rows, losses)
+            rows_of_batch[1] += torch.bincount(rows, minlength=len(places))
     model.train(training)
     if state.num_processes > 1:
-        shared = found.to(state.device)
+        shared = totals.to(state.device)
         torch.distributed.all_reduce(shared)
-        found = shared.cpu()
-    return found[0].numpy(), found[1].long().numpy()
+        totals = shared.cpu()
+    return totals[0].numpy(), totals[1].long().numpy()
 
 
 def _round_up(number: int, step: int) -> int:

@@ -68,10 +68,10 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     """
     *whole, _ = read_text(file).split("\n")  # a line that was cut short has no end
     what = "records of a training, a line each"
-    found = [parse(file, line, json.loads, dict[str, Any], what) for line in whole]
-    if any(not isinstance(record.get("step"), int) for record in found):
+    records = [parse(file, line, json.loads, dict[str, Any], what) for line in whole]
+    if any(not isinstance(record.get("step"), int) for record in records):
         raise InputError(f"{file} holds no {what}: one has no step")
-    return found
+    return records
 
 
 class RafSnapshots(TrainerCallback):
@@ -110,59 +110,59 @@ class RafSnapshots(TrainerCallback):
             self._keep(state, kwargs["model"])
 
     def _keep(self, state: TrainerState, model: PreTrainedModel) -> None:
-        found = coefficients(model)
+        values = coefficients(model)
         self._kept = state.global_step
-        if found and state.is_world_process_zero:
-            write_snapshot(self.folder, state.global_step, found, forms(model))
+        if values and state.is_world_process_zero:
+            write_snapshot(self.folder, state.global_step, values, forms(model))
 
 
-def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict[str, str]) -> None:
+def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], forms: dict[str, str]) -> None:
     """Write ``step-00000250.safetensors``.
 
     Args:
         folder: made where it does not exist.
         step: after which the coefficients were these.
-        found: of :func:`coefficients`.
-        form: of :func:`forms`.
+        values: of :func:`coefficients`.
+        forms: of :func:`forms`.
     """
     with atomic_write(folder / f"step-{step:08d}.safetensors") as file:
-        save_file(found, file, metadata=form | {"step": str(step)})
+        save_file(values, file, metadata=forms | {"step": str(step)})
 
 
-def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
+def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
     """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
-    records = {site: asdict(histogram.record()) for site, histogram in found.items() if histogram.total}
+    records = {site: asdict(histogram.record()) for site, histogram in histograms.items() if histogram.total}
     write_text(folder / INPUTS, json.dumps(records) + "\n")
 
 
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     """All RAF coefficients by name, ``<site>.numerator`` and ``<site>.denominator``, on the CPU."""
-    found = {}
+    values = {}
     for site, act in _rationals(model).items():
         for name, parameter in act.named_parameters():
             scale = getattr(act, f"{name}_scale")
-            values = _whole(parameter).detach().cpu()
-            found[f"{site}.{name}"] = values.clone() if scale is None else values * scale.cpu()
-    return found
+            whole = _whole(parameter).detach().cpu()
+            values[f"{site}.{name}"] = whole.clone() if scale is None else whole * scale.cpu()
+    return values
 
 
 def forms(model: PreTrainedModel) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
     function that stood there, and ``<site>.beside``, that which a residual one is added to."""
-    found = {}
+    metadata = {}
     for site, act in _rationals(model).items():
-        found[f"{site}.version"] = act.version
+        metadata[f"{site}.version"] = act.version
         if act.replaced:
-            found[f"{site}.replaced"] = activation_name(act)
+            metadata[f"{site}.replaced"] = activation_name(act)
         if isinstance(act, ResidualRational):
-            found[f"{site}.beside"] = activation_name(act)
-    return found
+            metadata[f"{site}.beside"] = activation_name(act)
+    return metadata
 
 
 def _rationals(model: nn.Module) -> dict[str, Rational]:
     """By the names that they have without an adapter around the model."""
-    found = rationals(model)
-    return {plain: found[site] for site, plain in names_without_adapter(model, found).items()}
+    acts = rationals(model)
+    return {plain: acts[site] for site, plain in names_without_adapter(model, acts).items()}
 
 
 def _whole(parameter: Tensor) -> Tensor:
@@ -199,10 +199,10 @@ class ProgressWithLoss(ProgressCallback):
 
 def scalars(model: PreTrainedModel) -> dict[str, float]:
     """Each coefficient as a number for a tracker: ``raf/<site>/a0`` …, ``raf/<site>/b1`` …; group means."""
-    found: dict[str, float] = {}
+    scalars: dict[str, float] = {}
     for name, values in coefficients(model).items():
         site, _, kind = name.rpartition(".")
         letter, first = ("a", 0) if kind == "numerator" else ("b", 1)
         means = torch.atleast_2d(values).mean(0).tolist()
-        found |= {f"raf/{site}/{letter}{first + i}": value for i, value in enumerate(means)}
-    return found
+        scalars |= {f"raf/{site}/{letter}{first + i}": value for i, value in enumerate(means)}
+    return scalars

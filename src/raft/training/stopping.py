@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from raft.training.distributed import largest
+from raft.training.distributed import all_reduce_max
 
 
 class Meetings:
@@ -41,9 +41,9 @@ class Meetings:
         self.last = now
         wanted = min(100, max(1, int(self.PERIOD / max(seconds_a_step, 1e-9))))
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        stride, *found = largest([wanted if several else 1, *values], device)
+        stride, *maxima = all_reduce_max([wanted if several else 1, *values], device)
         self.stride = self.left = int(stride)
-        return found
+        return maxima
 
 
 class Clock(TrainerCallback):
@@ -111,9 +111,9 @@ class TimeBudget(TrainerCallback):
 
     def look(self, device: torch.device) -> None:
         """Bring the share up to date; to be called by all processes at the same step."""
-        found = self.meetings.exchange([self.clock.seconds / self.budget], device)
-        if found is not None:
-            self.share = min(1.0, found[0])
+        maxima = self.meetings.exchange([self.clock.seconds / self.budget], device)
+        if maxima is not None:
+            self.share = min(1.0, maxima[0])
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.look(args.device)  # the learning rates' scheduler comes next
@@ -157,9 +157,9 @@ class StopOnSignal(TrainerCallback):
                 self._previous.setdefault(number, signal.signal(number, self._receive))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        found = self.meetings.exchange([self.received], args.device)
-        if found is not None and found[0]:
-            self.agreed = int(found[0])
+        maxima = self.meetings.exchange([self.received], args.device)
+        if maxima is not None and maxima[0]:
+            self.agreed = int(maxima[0])
             control.should_training_stop = control.should_save = True
 
     def message(self, step: int) -> str:

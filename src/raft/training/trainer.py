@@ -19,7 +19,7 @@ from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
@@ -30,10 +30,10 @@ from raft.errors import InputError, TrainingError, TrainingStopped, first_line
 from raft.files import write_text
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.distributed import first_decides, largest
+from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.monitoring import ProgressWithLoss, scalars
-from raft.training.optimizer import adamw, clip_grad_norm_, param_groups, schedule
+from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 
 STEP_SECONDS = "step_seconds"
@@ -44,9 +44,25 @@ LOOK_EVERY = 100
 
 FINITE = torch.iinfo(torch.int64).max
 
+PRIVATE_OVERRIDES: dict[str, tuple[str, ...]] = {
+    "_clip_grad_norm": ("model",),
+    "_get_output_dir": ("trial",),
+    "_get_train_sampler": ("train_dataset",),
+    "_issue_warnings_after_load": ("load_result",),
+    "_load_best_model": (),
+    "_load_from_checkpoint": ("resume_from_checkpoint", "model"),
+    "_load_optimizer_and_scheduler": ("checkpoint",),
+    "_load_rng_state": ("checkpoint",),
+    "_push_from_checkpoint": ("checkpoint_folder",),
+    "_run_epoch": (),
+    "_save_checkpoint": ("model", "trial"),
+}
+"""Private methods of ``Trainer`` that are overridden, with their parameters: transformers 5.18 to 5.23. The
+parameters of ``_run_epoch`` are only passed on."""
+
 
 class RaftTrainer(Trainer):
-    """``transformers.Trainer`` with AdamW over the groups of ``raft.param_groups``, and safe checkpoints.
+    """``transformers.Trainer`` with the groups of ``raft.param_groups``, and safe checkpoints.
 
     ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
     positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
@@ -112,7 +128,7 @@ class RaftTrainer(Trainer):
 
         Args:
             resume_from_checkpoint: a checkpoint, or True for the newest one in ``output_dir`` that is whole;
-                the training starts from the beginning where there is none.
+                the training starts from the beginning where there is none. By default that of ``args``.
             trial: as in ``Trainer``.
             ignore_keys_for_eval: as in ``Trainer``.
 
@@ -121,6 +137,8 @@ class RaftTrainer(Trainer):
             TrainingError: see the class.
             TrainingStopped: after a signal, where there is a ``StopOnSignal`` callback.
         """
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = self.args.resume_from_checkpoint
         chosen = self._choose_checkpoint(resume_from_checkpoint)
         self.clock.restore({} if chosen is None else checkpoints.read_state(chosen).clock)
         self._losses, self._first_bad_step, self._saved_step = None, None, -1
@@ -154,17 +172,22 @@ class RaftTrainer(Trainer):
             gc.collect()
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
+        model = self.model if model is None else model
         if self.optimizer is None:
             a = self.args
             groups = param_groups(
-                self.model if model is None else model,
+                model,
                 a.learning_rate,
                 a.raf_learning_rate,
                 a.weight_decay,
                 a.raf_weight_decay,
             )
-            self.optimizer = adamw(groups, betas=(a.adam_beta1, a.adam_beta2), eps=a.adam_epsilon)
-        return self.optimizer
+            given = self.optimizer_cls_and_kwargs
+            kind, options = given or self.get_optimizer_cls_and_kwargs(a, model)
+            if given is None and kind is AdamW:
+                options["fused"] = can_fuse(groups) or None
+            self.optimizer_cls_and_kwargs = kind, {"params": groups, **options}  # not Trainer's own groups
+        return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         if self.lr_scheduler is None:
@@ -212,11 +235,11 @@ class RaftTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         if not self.is_masked_lm:
-            found = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
+            result = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         else:
-            found = self._masked_lm_loss(model, inputs, num_items_in_batch)
-        self._watch(found[0] if isinstance(found, tuple) else found)
-        return found
+            result = self._masked_lm_loss(model, inputs, num_items_in_batch)
+        self._watch(result[0] if isinstance(result, tuple) else result)
+        return result
 
     def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
         wrapper = getattr(model, "_orig_mod", model)  # what torch.compile made stands outermost
@@ -258,7 +281,8 @@ class RaftTrainer(Trainer):
             finite = [torch.isfinite(_local(p)).all() for p in self.model.parameters()]
             spoiled = bool(finite) and not bool(torch.stack(finite).all())
             last = self.state.global_step
-            first, spoiled = _first_of(first, self.args.device), largest([spoiled], self.args.device)[0] > 0
+            first = _first_of(first, self.args.device)
+            spoiled = all_reduce_max([spoiled], self.args.device)[0] > 0
             if spoiled and first == FINITE:
                 raise TrainingError(self._divergence(f"the weights are not finite after step {last}"))
         if first != FINITE:
@@ -324,7 +348,7 @@ class RaftTrainer(Trainer):
             action()
         except (OSError, RuntimeError, SafetensorError) as caught:
             error = caught
-        if largest([error is not None], self.args.device)[0]:
+        if all_reduce_max([error is not None], self.args.device)[0]:
             if self.args.should_save:
                 shutil.rmtree(final.parent / checkpoints.STAGING, ignore_errors=True)
             reason = error or RuntimeError("another process could not write its part")
@@ -337,29 +361,29 @@ class RaftTrainer(Trainer):
         """The checkpoint to resume from, found and verified by one process for all."""
         if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
             checkpoints.remove_stale(self._folder)
-        return first_decides(lambda: self._verified(asked) if asked else None)
+        return run_on_main_and_broadcast(lambda: self._verified(asked) if asked else None)
 
     def _verified(self, asked: str | bool) -> Path | None:
         if asked is True:
-            found = checkpoints.newest_valid(self._folder)
-            if found is None:
+            checkpoint = checkpoints.newest_valid(self._folder)
+            if checkpoint is None:
                 logging.getLogger("raft").warning(
                     "no whole checkpoint in %s: starting from the beginning", self._folder
                 )
                 return None
         else:
-            found = Path(str(asked))
-            reason = checkpoints.problem(found)
+            checkpoint = Path(str(asked))
+            reason = checkpoints.find_corruption(checkpoint)
             if reason is not None:
-                raise InputError(f"cannot resume from {found}: {reason}; name another checkpoint")
-        before = checkpoints.read_state(found).sequences_a_step
+                raise InputError(f"cannot resume from {checkpoint}: {reason}; name another checkpoint")
+        before = checkpoints.read_state(checkpoint).sequences_a_step
         now = self.get_total_train_batch_size(self.args)
         if before != now:
             raise InputError(
-                f"{found} was trained with {before} sequences a step, and now they are {now}: batch size × "
-                "accumulation × processes must stay the same"
+                f"{checkpoint} was trained with {before} sequences a step, and now they are {now}: batch "
+                "size × accumulation × processes must stay the same"
             )
-        return found
+        return checkpoint
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with _one_line_where_unfit(resume_from_checkpoint):
@@ -378,8 +402,15 @@ class RaftTrainer(Trainer):
             for parameter, state in getattr(self.optimizer, "state", {}).items():
                 for name in ("exp_avg", "exp_avg_sq"):
                     if name in state and state[name].shape != parameter.shape:
-                        found, needed = tuple(state[name].shape), tuple(parameter.shape)
-                        raise ValueError(f"its optimizer has {name} of shape {found} instead of {needed}")
+                        stored, needed = tuple(state[name].shape), tuple(parameter.shape)
+                        raise ValueError(f"its optimizer has {name} of shape {stored} instead of {needed}")
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        reason = run_on_main_and_broadcast(lambda: checkpoints.find_corruption(best, must_resume=False))
+        if reason is not None:
+            raise TrainingError(f"cannot load the best model from {best}: {reason}")
+        super()._load_best_model()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with _one_line_where_unfit(checkpoint):
@@ -469,5 +500,5 @@ def _local(parameter: Tensor) -> Tensor:
 
 def _first_of(step: int, device: torch.device) -> int:
     """The smallest step over all processes; exact, also for ``FINITE``."""
-    found = -largest([-float(step)], device)[0]
-    return FINITE if found >= float(FINITE) else int(found)
+    smallest = -all_reduce_max([-float(step)], device)[0]
+    return FINITE if smallest >= float(FINITE) else int(smallest)

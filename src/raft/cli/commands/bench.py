@@ -25,10 +25,11 @@ from raft.cli.quiet import Console, print_plain, quieten
 from raft.data.text.corpora import open_corpus
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
-from raft.experiments.results import RESULTS, check_free, machine, run_folder
+from raft.experiments.results import RESULTS, machine
 from raft.files import write_text
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import SQUADS
+from raft.training.run_folder import check_free, run_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

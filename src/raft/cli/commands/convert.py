@@ -15,12 +15,12 @@ from raft.cli.quiet import Console
 from raft.cli.tables import folded, name_width, sites_table
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
-from raft.experiments.results import Content, check_free, run_folder
 from raft.files import save_pretrained
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
 from raft.hf.conversion_report import ConversionReport
 from raft.hf.sites.find import rationals
+from raft.training.run_folder import Content, check_free, run_folder
 
 DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and
 save the RAFT with its tokenizer. With --calibration each RAF is fitted where the inputs of its place lie."""

@@ -16,13 +16,13 @@ from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
-from raft.experiments.results import check_free, run_folder
 from raft.files import atomic_write, write_text
 from raft.pretraining.pretrain import save
 from raft.report.page.demo_section import RAFS, demo_section
 from raft.report.page.page import REPORT, page
 from raft.report.tables.demo import console_table, markdown_table, summary
 from raft.training.monitoring import coefficients, forms, write_inputs
+from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
 activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and

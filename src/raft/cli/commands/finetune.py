@@ -10,19 +10,16 @@ from rich.table import Table
 
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
-from raft.experiments.results import Content, check_free, run_folder
-from raft.files import write_text
 from raft.finetuning.finetune import Finetuned
 from raft.finetuning.run import (
-    RECIPE,
     FinetuningRecipe,
     FinetuningResult,
-    described,
     kept_activation,
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
-from raft.training.arguments import RaftTrainingArguments
+from raft.training.arguments import CommandArguments
+from raft.training.run_folder import Content, check_free, recipe_options, run_folder, write_recipe
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
 of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the
@@ -40,7 +37,7 @@ class FolderOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft finetune`` with the given words of the command line."""
-    kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
+    kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.activation = kept_activation(recipe.activation, recipe.model)
     recipe.check()
@@ -51,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
         result, found = run_finetuning(recipe, training, folder, Sources())
-        write_text(folder / RECIPE, described(recipe, training))
+        write_recipe(folder, recipe_options(recipe, training))
     if found.report is not None:
         print_plain(str(found.report))
     console.print(parts_table(found))

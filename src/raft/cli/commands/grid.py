@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
@@ -29,7 +28,8 @@ from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activat
 from raft.finetuning.task_source import name_of
 from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
 from raft.report.tables.text_table import TextTable, latex_escaped
-from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+from raft.training.arguments import CommandArguments, changed_arguments, difference
+from raft.training.run_folder import check_holds, recipe_options, write_recipe
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
 chosen on validation where some are given to search. Cells that are done are left, those that died or failed
@@ -37,8 +37,8 @@ are repeated; the same command in another process, or on another machine that se
 with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
 finetune holds for all cells, but for those that a grid varies."""
 
-SHARED, RECIPE = "shared.json", "recipe.yaml"
-WATCHED = {
+SHARED = "shared.json"
+RESUME_IGNORED_KEYS = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
 }  # fmt: skip
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str]) -> None:
     grid, options, slurm = parsed(arguments)
     training = grid.arguments
     if not options.worker:
-        _check_holds_a_grid(training.folder)
+        # a pretraining's recipe has the name that a grid's has
+        check_holds(training.folder, "grid", (training.folder / SHARED).is_file())
         check_machine(training)
         for line in grid.check_sources():
             print_plain(line)
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.worker:
         work(arguments)
         return
-    write_text(training.folder / RECIPE, described(grid))
+    varied = {*RECIPE_KEYS, "seed", "output_dir"}
+    write_recipe(training.folder, {**asdict(grid.recipe), **recipe_options(grid.cell, training, varied)})
     folder.forget_failures()
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
@@ -129,7 +131,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     Raises:
         InputError: for an option or a value that cannot work.
     """
-    kinds = (GridRecipe, FinetuningRecipe, RaftTrainingArguments, GridOptions, SlurmOptions)
+    kinds = (GridRecipe, FinetuningRecipe, CommandArguments, GridOptions, SlurmOptions)
     recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
     if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
         recipe.tasks = [name_of(cell.dataset)]
@@ -166,14 +168,6 @@ def work(arguments: Sequence[str]) -> None:
     grid, _, _ = parsed(arguments)
     quieten(tokenizer_threads=False)
     grid.run(CellFolder(grid.arguments.folder))
-
-
-def described(grid: Grid) -> str:
-    """What a grid is, as a recipe that repeats it."""
-    varied = {*RECIPE_KEYS, "seed", "output_dir"}
-    options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
-    shared = {key: value for key, value in options.items() if key not in varied and value is not None}
-    return yaml.safe_dump({**asdict(grid.recipe), **shared}, sort_keys=False)
 
 
 def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
@@ -225,17 +219,9 @@ def seconds_of(folder: CellFolder, cell: Cell) -> float | None:
     return _seconds(place) if place.is_dir() else None
 
 
-def _check_holds_a_grid(folder: Path) -> None:
-    """Refuse a folder that holds anything else: a grid's recipe has the name that a pretraining's has."""
-    if folder.is_dir() and not (folder / SHARED).is_file():
-        others = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
-        if others:
-            raise InputError(f"{folder} is not empty and holds no grid; choose another --output_dir")
-
-
 def _check_shared(grid: Grid, cells: CellFolder) -> None:
     """Refuse a folder in which cells were run, or are, with other options than these."""
-    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
+    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *RESUME_IGNORED_KEYS}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
     now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
     folder = cells.folder

@@ -24,12 +24,13 @@ from raft.experiments.pretraining import (
 )
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.run import RECIPE, PretrainingResult, read_text, run, run_folder_state
-from raft.pretraining.variants import folder_name, variant_recipe
+from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state
+from raft.pretraining.variants import folder_name
 from raft.report.model_card import CARD, write_card
 from raft.report.tables.pretraining import curves_figure, differences_figure, loss_table, note
-from raft.training.arguments import RaftTrainingArguments
-from raft.training.distributed import leave
+from raft.training.arguments import CommandArguments, RaftTrainingArguments
+from raft.training.distributed import destroy_process_group
+from raft.training.run_folder import RECIPE, check_holds
 from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
-    kinds = (PretrainingRecipe, RaftTrainingArguments, SlurmOptions)
+    kinds = (PretrainingRecipe, CommandArguments, SlurmOptions)
     recipe, training, slurm = parse_recipe(
         kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
     )
@@ -90,7 +91,7 @@ def run_here(words: Sequence[str]) -> None:
 
     def finished(result: PretrainingResult, folder: Path) -> None:
         if training.process_index == 0 and not (folder / CARD).exists():
-            write_card(folder, variant_recipe(recipe, result.activation), text, result)
+            write_card(folder, recipe.variant(result.activation), text, result)
         say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
 
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
@@ -102,7 +103,7 @@ def run_here(words: Sequence[str]) -> None:
         say(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
             say(f"Pushed to {_push(training)}")
-        leave()
+        destroy_process_group()
         return
     comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
     if training.process_index == 0:
@@ -110,7 +111,7 @@ def run_here(words: Sequence[str]) -> None:
     console.print(loss_table(comparison).console(), crop=False)
     console.print(note(comparison), highlight=False)
     say(f"To look into it: raft report {training.folder}")
-    leave()
+    destroy_process_group()
 
 
 def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
@@ -142,9 +143,8 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
 
 def _check_holds_runs(folder: Path) -> None:
     """Refuse a folder with other things in it, over which a comparison would write."""
-    is_empty = not folder.is_dir() or all(each.name.startswith(".") for each in folder.iterdir())
-    if not is_empty and not (folder / COMPARISON).is_file() and not any(folder.glob(f"*/{RECIPE}")):
-        raise InputError(f"{folder} is not empty and holds no comparison; choose another --output_dir")
+    is_one = (folder / COMPARISON).is_file() or any(folder.glob(f"*/{RECIPE}"))
+    check_holds(folder, "comparison", is_one)
 
 
 def _check_writable(folder: Path) -> None:

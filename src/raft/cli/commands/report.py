@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raft.cli.commands.grid import RECIPE, SHARED, parsed, write_results, write_tables
+from raft.cli.commands.grid import SHARED, parsed, write_results, write_tables
 from raft.cli.options import parse
 from raft.cli.quiet import Console
 from raft.errors import InputError
@@ -25,6 +25,7 @@ from raft.report.tables import demo as comparison
 from raft.report.tables import pretraining
 from raft.report.tables.grid import RESULTS, frame, read_results
 from raft.report.tables.text_table import TextTable
+from raft.training.run_folder import RECIPE
 
 DESCRIPTION = """Show what runs found out: folders of raft demo, pretrain, finetune and grid, the last also
 while it is at work. Prints their tables, and writes one HTML page (--out) with tables, figures and the

@@ -15,7 +15,7 @@ from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.files import write_text
 from raft.finetuning.task_source import Sources, TaskOptions
-from raft.finetuning.transfer import judge
+from raft.finetuning.transfer import evaluate_transfer
 
 DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI
 after MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, or by
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--labels takes name=name, not {' '.join(settings.labels)!r}")
     quieten(tokenizer_threads=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = judge(settings.model, settings, Sources(), names, device)
+    found = evaluate_transfer(settings.model, settings, Sources(), names, device)
     if settings.out is not None:
         content = {
             "settings": asdict(settings),

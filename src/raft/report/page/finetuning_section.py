@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.finetuning.run import RECIPE, FinetuningResult
+from raft.finetuning.run import FinetuningResult
 from raft.report.page.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import learned_blocks, read_recipe, repeat_blocks, twins
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables.text_table import TextTable
 from raft.training.monitoring import SNAPSHOTS
+from raft.training.run_folder import RECIPE
 
 
 def finetuning_section(folder: Path) -> Section:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.experiments.grid import CELL, read_options
-from raft.pretraining.run import RECIPE
 from raft.report.page.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import learned_blocks, read_recipe, repeat_blocks, twins
@@ -19,6 +18,7 @@ from raft.report.score_figures import scores_figure
 from raft.report.tables.grid import RESULTS, cell_key, grid_tables, of_tuned_tasks, read_results
 from raft.report.tables.twins import as_twins, has_pretrainings
 from raft.training.monitoring import SNAPSHOTS
+from raft.training.run_folder import RECIPE
 
 SETTINGS = {
     "task": "task", "model": "model", "activation": "activation", "tuning": "tuning",

@@ -12,12 +12,12 @@ import yaml
 from raft.analysis.snapshots import Raf, Snapshot, known_name
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
-from raft.pretraining.run import RECIPE
 from raft.report.page.blocks import Block, Fact, Folded, Heading, Listing, Tabular
 from raft.report.page.distance_blocks import distance_blocks
 from raft.report.page.shapes import MOST_LINES, shapes
 from raft.report.page.viewer import Viewer, ViewerRun
 from raft.report.tables.text_table import TextTable
+from raft.training.run_folder import RECIPE
 
 
 def learned_blocks(

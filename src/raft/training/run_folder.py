@@ -1,0 +1,152 @@
+"""Folders of runs: filled in another place and moved when whole, or claimed by a recipe and resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from raft.errors import InputError
+from raft.files import find_write_error, publish, read_yaml, staging_folder, write_text
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+
+RECIPE = "recipe.yaml"
+RunState = Literal["new", "begun", "finished"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an output folder holds.
+
+    Attributes:
+        name: of such a thing, for messages.
+        marker: the file that tells it; a folder without it is never overwritten.
+        option: by which the user names the folder.
+    """
+
+    name: str = "run"
+    marker: str = "results.json"
+    option: str = "--out"
+
+
+RUN = Content()
+
+
+# ---- filled once ----
+
+
+def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
+    """Refuse an output folder that holds another run (or other ``content``), or anything else.
+
+    Raises:
+        InputError: unless the folder is missing or empty, or holds a run that may be overwritten.
+    """
+    if not out.exists():
+        return
+    other = f"choose another {content.option}"
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; {other}")
+    if not any(out.iterdir()):
+        return
+    if not (out / content.marker).exists():
+        raise InputError(f"{out} is not empty and holds no {content.name}; {other}")
+    if not overwrite:
+        raise InputError(f"{out} holds another {content.name}; {other}, or give --overwrite")
+
+
+@contextmanager
+def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[Path]:
+    """A folder to fill, which takes its place only when the block ends well; else it is removed.
+
+    Raises:
+        InputError: as ``check_free``, and where the folder cannot be made.
+        WriteError: where a file in it cannot be written.
+    """
+    out = out.resolve()  # "." has no name
+    check_free(out, overwrite, content)
+    reason = find_write_error(out.parent)
+    if reason:
+        raise InputError(f"cannot write to {out.parent}: {reason}")
+    with staging_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
+        yield unfinished
+        check_free(out, overwrite, content)
+        if out.exists():
+            _replace_content(out, unfinished, content.marker)
+        else:
+            publish(unfinished, out)
+
+
+def _replace_content(out: Path, new: Path, marker: str) -> None:
+    """The folder itself stays, in which a shell may stand; what tells that it is whole comes last."""
+    old = sorted(out.iterdir(), key=lambda path: path.name != marker)
+    for path in old:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in sorted(new.iterdir(), key=lambda path: path.name == marker):
+        path.rename(out / path.name)
+
+
+# ---- claimed and resumed ----
+
+
+def recipe_options(
+    recipe: Any, arguments: RaftTrainingArguments, left_out: Collection[str] = ()
+) -> dict[str, Any]:
+    """Recipe and arguments as a file holds them: a recipe that repeats the run."""
+    options = {**asdict(recipe), **changed_arguments(arguments)}
+    return {key: value for key, value in options.items() if value is not None and key not in left_out}
+
+
+def write_recipe(folder: Path, options: dict[str, Any]) -> None:
+    """Write ``recipe.yaml``."""
+    write_text(folder / RECIPE, yaml.safe_dump(options, sort_keys=False))
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is missing, or holds no more than hidden files: recipes whose writing was cut off."""
+    return not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir())
+
+
+def check_holds(folder: Path, name: str, is_one: bool) -> None:
+    """Raise ``InputError`` for a folder with anything but a run of this name in it."""
+    if not is_one and not is_unused(folder):
+        raise InputError(f"{folder} is not empty and holds no {name}; choose another --output_dir")
+
+
+def run_state(folder: Path, options: dict[str, Any], result: str, ignored: Collection[str]) -> RunState:
+    """How far a folder is with a run of these options; ``result`` is the file that a finished run has.
+
+    Raises:
+        InputError: where the folder holds a run of another recipe, or anything else.
+    """
+    file = folder / RECIPE
+    check_holds(folder, "run", file.is_file())
+    if is_unused(folder):
+        return "new"
+    now = yaml.safe_load(yaml.safe_dump(options))
+    changed = difference(read_yaml(file, "recipe"), now, ignored)
+    if changed is not None:
+        raise InputError(
+            f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
+            "another --output_dir"
+        )
+    return "finished" if (folder / result).is_file() else "begun"
+
+
+@contextmanager
+def removed_if_refused(folder: Path | None) -> Iterator[None]:
+    """Leave nothing of a new run whose options are refused, so that corrected ones are no other recipe's."""
+    try:
+        yield
+    except InputError:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # it was empty, but for what a kill cut off
+        raise

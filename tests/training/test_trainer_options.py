@@ -1,0 +1,227 @@
+"""What users of ``Trainer`` know: ``optim``, resuming, the best model, and RAFs in other trainers."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
+
+import raft
+from raft.data.text.masking import MaskedSequences
+from raft.errors import InputError, TrainingError
+from raft.finetuning.finetune import FinetuningTrainer
+from raft.pretraining.pretrain import build_model
+from raft.training.checkpoints import checkpoints_in, step_of
+from raft.training.optimizer import clip_before_step, param_groups
+from raft.training.trainer import PRIVATE_OVERRIDES, RaftTrainer
+from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
+
+
+def trainer(folder: Path, callbacks: list[TrainerCallback] | None = None, **values: Any) -> RaftTrainer:
+    return RaftTrainer(
+        model=build_model(config({}), 5),
+        args=arguments(folder, use_cpu=True, **values),
+        train_dataset=MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=6 * 8),
+        eval_dataset=MaskedSequences(SEQUENCES[:8], TOKENIZER, 0),
+        callbacks=callbacks,
+    )
+
+
+@pytest.mark.parametrize(
+    ("optim", "name"),
+    [
+        ("adamw_torch", "AdamW"),
+        ("adamw_torch_fused", "AdamW"),
+        ("adafactor", "Adafactor"),
+        ("sgd", "SGD"),
+        ("rmsprop", "RMSprop"),
+    ],
+)
+def test_every_optimizer_gets_the_group_of_rafs(optim: str, name: str, tmp_path: Path) -> None:
+    training = trainer(tmp_path, optim=optim, max_steps=2, raf_learning_rate=0.03, raf_weight_decay=0.2)
+    optimizer = training.create_optimizer()
+    assert type(optimizer).__name__ == name
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    rafs = [p for act in raft.hf.rationals(training.model).values() for p in act.parameters()]
+    assert [id(p) for p in groups["raf"]["params"]] == [id(p) for p in rafs]
+    assert (groups["raf"]["lr"], groups["raf"]["weight_decay"]) == (0.03, 0.2)
+    assert groups["decay"]["lr"] == groups["no_decay"]["lr"] == training.args.learning_rate
+    assert name != "AdamW" or optimizer.defaults["fused"]
+    before = [p.detach().clone() for p in rafs]
+    training.train()
+    assert not any(torch.equal(p, old) for p, old in zip(rafs, before, strict=True))
+
+
+def test_an_optimizer_that_is_given_gets_the_groups_too(tmp_path: Path) -> None:
+    training = trainer(tmp_path)
+    training.optimizer_cls_and_kwargs = (torch.optim.NAdam, {"lr": 1e-3})
+    optimizer = training.create_optimizer()
+    assert isinstance(optimizer, torch.optim.NAdam)
+    assert [group["name"] for group in optimizer.param_groups] == ["decay", "no_decay", "raf"]
+
+
+@pytest.mark.parametrize("optim", ["galore_adamw", "apollo_adamw", "lomo", "adalomo"])
+def test_optimizers_with_groups_of_their_own_are_refused(optim: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"optim is '{optim}', which makes its own groups"):
+        arguments(tmp_path, optim=optim)
+
+
+def test_arguments_say_what_is_resumed(tmp_path: Path) -> None:
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
+    trainer(tmp_path, max_steps=4, **saving).train()
+    resumed = trainer(tmp_path, max_steps=6, resume_from_checkpoint=str(tmp_path / "checkpoint-2"), **saving)
+    steps: list[int] = []
+    seen = resumed.compute_loss
+    resumed.compute_loss = lambda *args, **kwargs: (  # type: ignore[method-assign]
+        steps.append(resumed.state.global_step) or seen(*args, **kwargs)  # type: ignore[func-returns-value]
+    )
+    resumed.train()
+    assert steps == [2, 3, 4, 5]
+
+
+BEST: dict[str, Any] = {
+    "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2,
+    "save_total_limit": 2, "load_best_model_at_end": True,
+    "metric_for_best_model": "loss", "greater_is_better": True,  # the first is the best
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("only_model", [False, True])
+def test_the_best_model_is_kept_and_comes_back(only_model: bool, tmp_path: Path) -> None:
+    training = trainer(tmp_path, save_only_model=only_model, **BEST)
+    training.train()
+    assert sorted(map(step_of, checkpoints_in(tmp_path))) == [2, 6]
+    assert training.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
+    weights = training.model.state_dict()
+    best, last = (load_file(tmp_path / f"checkpoint-{step}" / "model.safetensors") for step in (2, 6))
+    assert all(torch.equal(weights[name], value) for name, value in best.items())
+    assert not all(torch.equal(weights[name], value) for name, value in last.items())
+
+
+class Spoil(TrainerCallback):
+    """Changes a byte of the best checkpoint before the training ends."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 6:
+            file = Path(state.best_model_checkpoint) / "model.safetensors"
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+
+
+def test_a_best_model_that_has_changed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"best model from .*-2: the content of model.safetensors has ch"):
+        trainer(tmp_path, [Spoil()], **BEST).train()
+
+
+def test_private_methods_are_those_of_the_installed_trainer() -> None:
+    private = {name for name in dir(Trainer) if name.startswith("_") and not name.startswith("__")}
+    own = {name for kind in (RaftTrainer, FinetuningTrainer) for name in vars(kind) if name in private}
+    assert own == set(PRIVATE_OVERRIDES)
+    for name, parameters in PRIVATE_OVERRIDES.items():
+        if name == "_run_epoch":
+            continue
+        for kind in (Trainer, RaftTrainer):
+            signature = inspect.signature(getattr(kind, name))
+            assert tuple(signature.parameters)[1:] == parameters, f"{kind.__name__}.{name}"
+
+
+# ---- other trainers ----
+
+
+def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def norms(model: nn.Module) -> tuple[float, float]:
+    """Of the RAFs' gradients, and of all others."""
+    rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
+    parts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    for p in model.parameters():
+        if p.grad is not None:
+            parts[id(p) not in rafs].append(p.grad.flatten())
+    return float(torch.cat(parts[0]).norm()), float(torch.cat(parts[1]).norm())
+
+
+def with_gradients(scale: float) -> tuple[nn.Module, nn.Module]:
+    """Two equal models with equal gradients, those of RAFs larger by far."""
+    torch.manual_seed(0)
+    model, twin = (BertForMaskedLM(config({})) for _ in range(2))
+    twin.load_state_dict(model.state_dict())
+    rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
+    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+        p.grad = torch.randn_like(p) * (100.0 * scale if id(p) in rafs else scale)
+        other.grad = p.grad.clone()
+    return model, twin
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_a_step_clips_as_the_trainer_does(scale: float) -> None:
+    model, twin = with_gradients(scale)
+    optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
+    plain = torch.optim.SGD(param_groups(twin, 0.1), lr=0.1)
+    raft.clip_grad_norm_(twin, 0.5)
+    optimizer.step()
+    plain.step()
+    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
+    if scale == 1.0:
+        assert norms(model) == pytest.approx((0.5, 0.5), rel=1e-4)
+
+
+def test_gradients_of_a_closure_are_clipped() -> None:
+    model, twin = with_gradients(1.0)
+    later = gradients(model)
+    model.zero_grad()
+    calls: list[float] = []
+
+    def closure() -> float:
+        for name, p in model.named_parameters():
+            p.grad = later[name]
+        calls.append(3.0)
+        return 3.0
+
+    optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
+    assert optimizer.step(closure) == 3.0
+    assert calls == [3.0]
+    raft.clip_grad_norm_(twin, 0.5)
+    torch.optim.SGD(param_groups(twin, 0.1), lr=0.1).step()
+    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
+
+
+def test_a_fused_step_of_scaled_gradients_clips_what_it_divides() -> None:
+    model, _ = with_gradients(1.0)
+    optimizer: Any = clip_before_step(torch.optim.AdamW(param_groups(model, 0.1)), 0.5)
+    optimizer.grad_scale = torch.tensor(8.0)
+    (hook,) = optimizer._optimizer_step_pre_hooks.values()
+    hook(optimizer, (optimizer,), {})
+    assert norms(model) == pytest.approx((4.0, 4.0), rel=1e-4)
+
+
+def test_a_plain_trainer_clips_rafs_by_themselves(tmp_path: Path) -> None:
+    rows = [{"input_ids": torch.tensor(row), "labels": torch.tensor(row)} for row in SEQUENCES[:64].tolist()]
+    model = BertForMaskedLM(config({}))
+    seen: list[tuple[float, float]] = []
+
+    class Norms(TrainerCallback):
+        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            seen.append(norms(kwargs["model"]))
+
+    args = TrainingArguments(
+        str(tmp_path), max_steps=3, max_grad_norm=0.0, per_device_train_batch_size=8, report_to="none",
+        save_strategy="no", disable_tqdm=True, use_cpu=True, gradient_accumulation_steps=2,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    optimizer = clip_before_step(torch.optim.AdamW(param_groups(model, 1e-3)), 1e-3)
+    data: Any = rows
+    Trainer(model, args, train_dataset=data, callbacks=[Norms()], optimizers=(optimizer, None)).train()
+    assert len(seen) == 3
+    for raf, rest in seen:
+        assert (raf, rest) == pytest.approx((1e-3, 1e-3), rel=2e-2)
