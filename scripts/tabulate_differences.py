@@ -42,7 +42,8 @@ def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
         each = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
         cells = [f"{step:,}", *each, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
         rows.append([cell.replace("-", "−") for cell in cells])
-    return TextTable("Differences", ["step", *map(str, ours), "mean [95 %]"], rows, labels=0)
+    frame = pd.DataFrame(rows, columns=["step", *map(str, ours), "mean [95 %]"])
+    return TextTable("Differences", frame, labels=0)
 
 
 if __name__ == "__main__":

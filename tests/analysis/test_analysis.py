@@ -15,7 +15,7 @@ from raft.analysis.curves import curves
 from raft.data.text.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.report.tables.demo import console_table, markdown_table, summary
+from raft.report.tables.demo import comparison_table, summary
 from raft.report.tables.pretraining import FEW, curves_figure, differences_figure
 from tests.experiments.test_experiments import results
 from tests.training.test_training import SEQUENCES, TOKENIZER, config
@@ -57,9 +57,9 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
 def test_tables_agree_and_the_summary_takes_no_side() -> None:
     console = Console(width=140)
     with console.capture() as captured:
-        console.print(console_table(results()))
+        console.print(comparison_table(results()).console())
     printed = captured.get()
-    for line in markdown_table(results()).splitlines()[2:]:
+    for line in comparison_table(results()).markdown().splitlines()[2:]:
         assert all(cell.strip() in printed for cell in line.strip("|").split("|"))
     text = summary(results())
     assert "the RAFT has the lower validation loss: 5.000 against the FAFT's 5.250" in text

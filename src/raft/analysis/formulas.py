@@ -9,7 +9,7 @@ from keyword import iskeyword
 
 from raft.analysis.learned import short_names
 from raft.coefficients.closed_form import RationalFunction
-from raft.report.tables.text_table import latex_escaped
+from raft.report.tables.text_table import escape_latex
 
 KINDS = (".json", ".tex", ".py")
 
@@ -29,7 +29,7 @@ def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
     """
     lines = []
     for name, function in zip(short_names(list(functions)).values(), functions.values(), strict=True):
-        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{latex_escaped(name)}}}}}(x) &=", 1)
+        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{escape_latex(name)}}}}}(x) &=", 1)
         lines.append(formula)
     return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}\n"
 

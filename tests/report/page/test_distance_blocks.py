@@ -48,7 +48,7 @@ def test_distances_are_means_of_each_kind() -> None:
         [run("cola", 1.5, 3, 1), run("rte", 1, 1, 1), run("cola", 2.5, 3, 1)], "task"
     )
     assert isinstance(table, Tabular)
-    assert table.table.headers == ["RAF", "cola", "rte"]
+    assert [*table.table.cells] == ["RAF", "cola", "rte"]
     # to GELU the constant itself; from the start, where it was 1, what it moved
     assert table.table.rows[0] == ["layer 0", "2.000 / 1.000", "1.000 / 0.000"]
     assert table.table.rows[1] == ["layer 1", "3.000 / 2.000", "1.000 / 0.000"]

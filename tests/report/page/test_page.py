@@ -113,7 +113,7 @@ def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> N
     assert "var(--twin)" in adapted
     assert RAFT_COLOUR.lower() not in adapted
     assert "#ffffff" not in adapted
-    assert 'aria-label="losses of &quot;both&quot;"' in adapted
+    assert 'aria-label="losses of &#34;both&#34;"' in adapted
     kept = Drawing(figure, "losses", on_card=True).html("second")
     assert RAFT_COLOUR.lower() in kept
     assert "var(--" not in kept

@@ -17,7 +17,9 @@ CELL = "−10.0 [−16.8, −4.7] p=0.008 1/0/9"
 @pytest.mark.parametrize("rows", [["raf"], ["raf", "raf-residual"], [f"setting-{n}" for n in range(9)]])
 def test_no_cell_is_cut(rows: list[str]) -> None:
     tasks = ["sst2", "stsb", "cola", "average"]
-    table = TextTable("Title", ["activation", *tasks], [[name, *[CELL] * 4] for name in rows], 1)
+    table = TextTable(
+        "Title", pd.DataFrame([[name, *[CELL] * 4] for name in rows], columns=["activation", *tasks]), 1
+    )
     console = Console(width=80)
     with console.capture() as captured:
         console.print(table.console(), crop=False)
@@ -56,11 +58,11 @@ def test_pretrained_models_are_twins_by_what_they_were_pretrained_with() -> None
     scores, over, paired, *rest = grid_tables(pretrained_results())
     assert rest == []
     assert scores.title.endswith("over 2 seeds of each of 2 pretrainings")
-    assert scores.headers == ["activation", "cola", "rte", "average"]
+    assert [*scores.cells] == ["activation", "cola", "rte", "average"]
     # pooled over both kinds of seeds: 10, 20, 30, 40
     assert scores.rows[0] == ["gelu", "25.0 ± 12.9", "55.0 ± 5.8", "40.0 ± 9.1"]
     # cola: +2 and +4, whose Student's interval with one degree of freedom is 3 ± 12.7; rte: −1 and −2
-    assert over.headers == ["activation", "cola", "rte", "average"]
+    assert [*over.cells] == ["activation", "cola", "rte", "average"]
     assert over.rows == [
         ["raf", "+3.0 [−9.7, +15.7] 2/0/0", "−1.5 [−7.9, +4.9] 0/0/2", "+0.8 [−2.4, +3.9] 2/0/0"]
     ]

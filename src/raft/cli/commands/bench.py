@@ -12,8 +12,6 @@ from typing import Any
 import pandas as pd
 import torch
 import transformers
-from rich import box
-from rich.table import Table
 from transformers import BertConfig
 
 from raft.benchmarks.finetuning import measure_finetuning
@@ -29,6 +27,7 @@ from raft.experiments.results import RESULTS, check_free, machine, run_folder
 from raft.files import write_text
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import SQUADS
+from raft.report.tables.text_table import TextTable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -302,9 +301,6 @@ class _Results:
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     used = [column for column in columns if any(row[column] is not None for row in rows)]
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
-    )
     cells = [
         [
             *(_cell(row[column]) for column in used),
@@ -312,13 +308,8 @@ def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) ->
         ]
         for row in rows
     ]
-    for i, column in enumerate((*used, "ratio")):
-        widest = max(len(row[i]) for row in cells)
-        is_text = isinstance(rows[0].get(column), str)
-        table.add_column(UNITS.get(column, column), justify="left" if is_text else "right", min_width=widest)
-    for values in cells:
-        table.add_row(*values)
-    Console().print(table, crop=False)
+    headers = [UNITS.get(column, column) for column in (*used, "ratio")]
+    Console().print(TextTable(title, pd.DataFrame(cells, columns=headers), labels=1).console(), crop=False)
 
 
 def _cell(value: str | float | None) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import folded, name_width, sites_table
+from raft.cli.tables import fold_name, name_width
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.experiments.results import Content, check_free, run_folder
@@ -21,6 +21,7 @@ from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
 from raft.hf.conversion_report import ConversionReport
 from raft.hf.sites.find import rationals
+from raft.report.tables.text_table import empty_table
 
 DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and
 save the RAFT with its tokenizer. With --calibration each RAF is fitted where the inputs of its place lie."""
@@ -160,14 +161,14 @@ def show(console: Console, name: str, report: ConversionReport, is_calibrated: b
     names = [each.site for each in report] + [f"= {each.shares}" for each in report if each.shares]
     width = name_width(console, names, widths)
     kinds = Counter(each.kind for each in report)
-    table = sites_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    table = empty_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     table.add_column("site", min_width=width, no_wrap=True)
     for head, least in zip(heads, widths, strict=True):
         table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
     for each, row in zip(report, rows, strict=True):
-        place = folded(each.site, width)
+        place = fold_name(each.site, width)
         if each.shares:
-            place += "\n" + folded(f"= {each.shares}", width)
+            place += "\n" + fold_name(f"= {each.shares}", width)
         table.add_row(Text(place), *map(Text, row))
     console.print(table, crop=False)
 

@@ -21,7 +21,7 @@ from raft.files import replacing, write_text
 from raft.pretraining.pretrain import save
 from raft.report.page.demo_section import RAFS, demo_section
 from raft.report.page.page import REPORT, page
-from raft.report.tables.demo import console_table, markdown_table, summary
+from raft.report.tables.demo import comparison_table, summary
 from raft.training.monitoring import coefficients, forms, write_inputs
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
 
         comparison = compare(settings, say, advance)
         write(comparison, folder, settings.activation, out.resolve().name)
-    console.print(console_table(comparison.results), crop=False)
+    console.print(comparison_table(comparison.results).console(), crop=False)
     console.print(summary(comparison.results), highlight=False)
     say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
     say(f"To repeat it exactly: {comparison.results.command}")
@@ -89,7 +89,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
-    write_text(folder / "table.md", markdown_table(comparison.results))
+    write_text(folder / "table.md", comparison_table(comparison.results).markdown())
     comparison.results.write(folder)
     report = page([demo_section(folder, name)])
     write_text(folder / REPORT, report)

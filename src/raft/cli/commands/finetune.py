@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich import box
+import pandas as pd
 from rich.table import Table
 
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.experiments.results import Content, check_free, run_folder
 from raft.files import write_text
-from raft.finetuning.finetune import Finetuned
 from raft.finetuning.run import (
     RECIPE,
     FinetuningRecipe,
@@ -22,6 +21,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
+from raft.report.tables.text_table import TextTable, empty_table
 from raft.training.arguments import RaftTrainingArguments
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
@@ -54,22 +54,14 @@ def main(arguments: Sequence[str]) -> None:
         write_text(folder / RECIPE, described(recipe, training))
     if found.report is not None:
         print_plain(str(found.report))
-    console.print(parts_table(found))
+    parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in found.parts]
+    trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
+    console.print(trained.console())
     console.print(scores_table(result))
     folder = training.folder
     console.print(
         f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
     )
-
-
-def parts_table(found: Finetuned) -> Table:
-    """What was trained."""
-    table = Table(title="Trained", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("part", "trained", "of"):
-        table.add_column(name, justify="left" if name == "part" else "right")
-    for part in found.parts:
-        table.add_row(part.name, f"{part.trained:,}", f"{part.total:,}")
-    return table
 
 
 def scores_table(result: FinetuningResult) -> Table:
@@ -86,7 +78,7 @@ def scores_table(result: FinetuningResult) -> Table:
 
 def empty_scores_table(title: str) -> Table:
     """Names, points, the numbers that these are made of, and a remark."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = empty_table(title)
     for header in ("", "points", "parts", ""):
         table.add_column(header, justify="right" if header == "points" else "left")
     return table

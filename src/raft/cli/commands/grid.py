@@ -28,7 +28,7 @@ from raft.files import read_json, write_text
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.finetuning.task_source import name_of
 from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
-from raft.report.tables.text_table import TextTable, latex_escaped
+from raft.report.tables.text_table import TextTable, escape_latex
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
@@ -209,7 +209,7 @@ def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     tables = grid_tables(found)
     write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_text(
-        folder / "tables.tex", "\n".join(f"% {latex_escaped(each.title)}\n{each.latex()}" for each in tables)
+        folder / "tables.tex", "\n".join(f"% {escape_latex(each.title)}\n{each.latex()}" for each in tables)
     )
     return tables
 

@@ -19,12 +19,13 @@ from raft.analysis.sketch import sketch
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import NARROW, folded, name_width, sites_table
+from raft.cli.tables import NARROW, fold_name, name_width
 from raft.coefficients.functions import canonical_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
 from raft.hf.inputs import count_inputs
+from raft.report.tables.text_table import empty_table
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
@@ -150,7 +151,7 @@ def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
     low, high = found[0].x[[0, -1]]
     count = sum(each.numerator.size + each.denominator.size for each in found)
     title = f"{name}: {len(found)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
-    table = sites_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
+    table = empty_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
     cells = [(_form(each), _numbers(each)) for each in found]
     form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
     names = [ranged(each.places) for each in found]
@@ -169,7 +170,7 @@ def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
         curve = sketch(list(each.y), sketched, SKETCH_LINES)
         difference = sketch(list(each.y - each.beginning), sketched, SKETCH_LINES)
         table.add_row(
-            Text(folded(site, width), style="bold"),
+            Text(fold_name(site, width), style="bold"),
             Text(form_cell),
             Text(numbers_cell),
             Text(curve, style="#D55E00"),
@@ -182,7 +183,7 @@ def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
 
 def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
     """Each RAF over the inputs that it gets, in 80 columns where names are short."""
-    table = sites_table(
+    table = empty_table(
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
         "scaled and moved (*: stretched so far that a parabola would do)"
     )

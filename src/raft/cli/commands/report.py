@@ -87,7 +87,7 @@ def show(folder: Path, console: Console) -> None:
         console.print(pretraining.loss_table(compared).console(), crop=False)
         console.print(pretraining.note(compared), highlight=False)
     elif found == "demo":
-        console.print(comparison.console_table(Results.read(folder)), crop=False)
+        console.print(comparison.comparison_table(Results.read(folder)).console(), crop=False)
     elif found == "finetuning":
         console.print(scores(FinetuningResult.read(folder)).console(), crop=False)
     elif found == "grid" or (folder / SHARED).is_file():

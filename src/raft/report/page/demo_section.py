@@ -18,7 +18,6 @@ from raft.report.page.page import Section
 from raft.report.page.sections import corpus_name, difference_fact, learned_blocks, plain, repeat_blocks
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables import demo as comparison
-from raft.report.tables.text_table import TextTable
 
 RAFS = "rafs.safetensors"
 """The coefficients that a demo ends with."""
@@ -43,14 +42,12 @@ def demo_section(folder: Path, name: str | None = None) -> Section:
         difference_fact(loss.raft - loss.faft, loss.difference, "over validation sequences; RAFT − FAFT"),
         Fact("unigram model", f"{results.unigram_loss:.3f} nats"),
     ]
-    table = TextTable(
-        "The RAFT and its FAFT", list(comparison.HEADERS), comparison.table_cells(results), labels=1
-    )
+    table = comparison.comparison_table(results)
     blocks: list[Block] = [
         Prose(_demo_sentence(settings, setup), "lead"),
         Prose(comparison.summary(results)),
         Facts(facts),
-        Tabular(table, comparison.note(results)),
+        Tabular(table, table.note),
     ]
     if (folder / RAFS).is_file():
         blocks += learned_blocks([_demo_run(folder, settings, setup)])

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from raft.analysis.distances import clustered, distance_matrix
 from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
@@ -112,7 +113,7 @@ def _table(
             cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
         rows.append([named[site], *cells])
     heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
-    return TextTable(title, ["RAF", *heads], rows, labels=1)
+    return TextTable(title, pd.DataFrame(rows, columns=["RAF", *heads]), labels=1)
 
 
 def _distances(run: ViewerRun, site: str) -> tuple[float, float]:

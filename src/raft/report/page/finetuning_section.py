@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.finetuning.run import RECIPE, FinetuningResult
 from raft.report.page.blocks import Block, Fact, Facts, Prose, Tabular
@@ -44,7 +46,7 @@ def scores(result: FinetuningResult) -> TextTable:
     rows = [
         [test, name, f"{value:.2f}"] for test, parts in result.parts.items() for name, value in parts.items()
     ]
-    return TextTable("Scores in points", ["test", "metric", "points"], rows, labels=2)
+    return TextTable("Scores in points", pd.DataFrame(rows, columns=["test", "metric", "points"]), labels=2)
 
 
 def _sentence(result: FinetuningResult, model: str, activation: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from raft.analysis.snapshots import Raf, Snapshot, known_name
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
 from raft.pretraining.run import RECIPE
-from raft.report.page.blocks import Block, Fact, Folded, Heading, Listing, Tabular
+from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Tabular
 from raft.report.page.distance_blocks import distance_blocks
 from raft.report.page.shapes import MOST_LINES, shapes
 from raft.report.page.viewer import Viewer, ViewerRun
@@ -59,11 +60,12 @@ def repeat_blocks(
     if recipe:
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         title = f"Recipe {of}".rstrip()
-        blocks.append(Folded(title, [Listing(text, title)]))
+        blocks.append(Details(title, [Listing(text, title)]))
     if setup:
         rows = [[key.replace("_", " "), plain(value)] for key, value in setup.items()]
-        table = TextTable("What it was made with", ["setting", "value"], rows, labels=1)
-        blocks.append(Folded("Versions, sizes and machine", [Tabular(table)]))
+        cells = pd.DataFrame(rows, columns=["setting", "value"])
+        table = TextTable("What it was made with", cells, labels=1)
+        blocks.append(Details("Versions, sizes and machine", [Tabular(table)]))
     return blocks
 
 

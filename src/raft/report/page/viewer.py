@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
-from string import Template
 from typing import Any
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from raft.analysis.curves import most_inputs
 from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
 from raft.hf.inputs import InputHistogram
-from raft.report.page.blocks import Block
-from raft.report.page.page import Section, asset
+from raft.report.page.blocks import TEMPLATES, Block
+from raft.report.page.page import Section
 
 MOST_STEPS = 61
 """Snapshots of a run that are shown; more are thinned out evenly."""
@@ -71,7 +70,7 @@ class ViewerRun:
 
 
 @dataclass(frozen=True)
-class Viewer:
+class Viewer(Block):
     """The block that shows them.
 
     Attributes:
@@ -84,22 +83,18 @@ class Viewer:
     note: str = ""
     budget: int = BUDGET
 
-    def html(self, name: str) -> str:
+    def html(self, name: str) -> Markup:
         """The controls, and the data beside them."""
         texts, left_out = _fitting(self.runs, self.budget)
         shown = self.runs[: len(texts)]
-        choices = _choices([run.settings for run in shown])
-        sites = labels(in_order(site for run in shown for site in run.last.rafs))
-        data = f'{{"choices":{json.dumps(choices)},"labels":{json.dumps(sites)},"runs":[{",".join(texts)}]}}'
+        choices = htmlsafe_json_dumps(_choices([run.settings for run in shown]))
+        sites = htmlsafe_json_dumps(labels(in_order(site for run in shown for site in run.last.rafs)))
+        data = f'{{"choices":{choices},"labels":{sites},"runs":[{",".join(texts)}]}}'
         note = self.note
         if left_out:
             note += f" {left_out} more runs with RAFs are left out of this page to keep it small."
-        return Template(asset("viewer.html")).substitute(
-            name=name,
-            # an end of the script element, or a comment, in a name would end the data
-            data=data.replace("<", "\\u003c"),
-            note=f'<p class="quiet">{escape(note.strip())}</p>' if note.strip() else "",
-        )
+        viewer = TEMPLATES.get_template("viewer.html")
+        return Markup(viewer.render(name=name, data=Markup(data), note=note.strip()))
 
 
 def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
@@ -128,11 +123,11 @@ def sharing(sections: Sequence[Section]) -> list[Section]:
     return [replace(section, blocks=[limited(block) for block in section.blocks]) for section in sections]
 
 
-def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[str], int]:
+def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int]:
     """The data of as many runs as fit, of at least one; and how many do not."""
-    texts: list[str] = []
+    texts: list[Markup] = []
     for run in runs:
-        text = json.dumps(run.record(), separators=(",", ":"))
+        text = htmlsafe_json_dumps(run.record(), separators=(",", ":"))
         budget -= len(text)
         if texts and budget < 0:
             break

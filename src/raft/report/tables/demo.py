@@ -1,14 +1,13 @@
-"""A demo's comparison as a table, for the terminal and as Markdown, and in a sentence."""
+"""A demo's comparison as a table and in a sentence."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.cells import cell_len
-from rich.table import Table
+import pandas as pd
 
 from raft.experiments.results import Results, Row
+from raft.report.tables.text_table import TextTable
 
-HEADERS = ("measure", "FAFT", "RAFT", "difference [95 %]", "seeds")
+HEADERS = ["measure", "FAFT", "RAFT", "difference [95 %]", "seeds"]
 
 
 def _number(value: float, row: Row) -> str:
@@ -31,46 +30,12 @@ def _cells(row: Row) -> list[str]:
     return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]
 
 
-def _unigram_cells(results: Results) -> list[str]:
-    return [
-        "unigram model (nats)",
-        f"{results.unigram_loss:.3f}",
-        f"{results.unigram_loss:.3f}",
-        "",
-        "",
-    ]
-
-
-def table_cells(results: Results) -> list[list[str]]:
-    """The table as text, without its header; the unigram model's loss stands below the twins'."""
-    rows = [_cells(row) for row in results.rows]
-    return [rows[0], _unigram_cells(results), *rows[1:]]
-
-
-def console_table(results: Results) -> Table:
-    """For the terminal; it fits into 80 columns, and is not cut where there are fewer."""
-    table = Table(
-        title="RAFT and its FAFT",
-        title_justify="left",
-        caption=note(results),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        pad_edge=False,
-    )
-    cells = [HEADERS, *table_cells(results)]
-    for number, header in enumerate(HEADERS):
-        widest = max(cell_len(row[number]) for row in cells)
-        table.add_column(header, justify="left" if number == 0 else "right", min_width=widest)
-    for row in cells[1:]:
-        table.add_row(*row)
-    return table
-
-
-def markdown_table(results: Results) -> str:
-    """For a README."""
-    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *table_cells(results)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+def comparison_table(results: Results) -> TextTable:
+    """Both twins' scores; the unigram model's loss stands below theirs."""
+    unigram = ["unigram model (nats)", *[f"{results.unigram_loss:.3f}"] * 2, "", ""]
+    first, *others = map(_cells, results.rows)
+    cells = pd.DataFrame([first, unigram, *others], columns=HEADERS)
+    return TextTable("The RAFT and its FAFT", cells, labels=1, note=note(results))
 
 
 def summary(results: Results) -> str:

@@ -53,9 +53,9 @@ def scores_table(results: pd.DataFrame) -> TextTable:
     floor = _single_classes(results)
     if floor is None:
         return table
-    cells = [f"{floor[task]:.1f}" if task in floor else "" for task in table.headers[table.labels :]]
-    name = ["best single class", *[""] * (table.labels - 1)]
-    return replace(table, rows=[*table.rows, [*name, *cells]])
+    points = [f"{floor[task]:.1f}" if task in floor else "" for task in [*table.cells][table.labels :]]
+    row = ["best single class", *[""] * (table.labels - 1), *points]
+    return replace(table, cells=pd.DataFrame([*table.rows, row], columns=table.cells.columns))
 
 
 def _single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
@@ -261,7 +261,7 @@ def _table(
         cells = [marked(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
         lines.append([*(str(named[name]) for name in labels), *cells])
     headers = [{"train_examples": "examples"}.get(name, name) for name in labels]
-    return TextTable(title, [*headers, *tasks], lines, len(labels))
+    return TextTable(title, pd.DataFrame(lines, columns=[*headers, *tasks]), len(labels))
 
 
 def _tuple(key: Any) -> Sequence[Any]:

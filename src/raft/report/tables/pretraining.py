@@ -53,7 +53,7 @@ def loss_table(comparison: PretrainingComparison) -> TextTable:
         )
     unigram = comparison.variants[0].results[0].unigram_loss
     last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
-    return TextTable("Pretraining", headers, [*cells, last], labels=1)
+    return TextTable("Pretraining", pd.DataFrame([*cells, last], columns=headers), labels=1)
 
 
 def note(comparison: PretrainingComparison) -> str:
