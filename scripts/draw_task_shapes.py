@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raft.analysis.measures import Domain, distance
-from raft.analysis.shape_figures import difference, panels_figure
-from raft.analysis.snapshots import in_order, labels, read_inputs, read_snapshots
+from raft.analysis.comparison_figures import draw_panels, subtract
+from raft.analysis.function_measures import Domain, distance
+from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots, sort_sites
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf.inputs import InputHistogram
 from raft.training.monitoring import SNAPSHOTS
@@ -48,18 +48,18 @@ def main() -> None:
         moved_by_rate(read_cells(arguments.rates)).to_csv(
             ROOT / "results" / "shapes" / "rates.csv", index=False
         )
-    named = labels(list(domains))
+    named = label_sites(list(domains))
     first = min(cell["seed"] for cell in cells)
     panels = {
         named[site]: {
-            cell["task"]: difference(cell["after"][site], cell["before"][site])
+            cell["task"]: subtract(cell["after"][site], cell["before"][site])
             for cell in cells
             if cell["seed"] == first
         }
         for site in domains
     }
     over = {named[site]: domain for site, domain in domains.items()}
-    figure = panels_figure(panels, over, None, "difference", names={name: name for name in panels})
+    figure = draw_panels(panels, over, None, "difference", names={name: name for name in panels})
     figure.savefig(ROOT / "docs" / "figures" / "task-rafs.png", dpi=160)
 
 
@@ -85,7 +85,7 @@ def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
     for cell in cells:
         for site, inputs in cell["inputs"].items():
             counted.setdefault(site, InputHistogram()).include(inputs)
-    return {site: Domain.of(counted[site]) for site in in_order(counted)}
+    return {site: Domain.of(counted[site]) for site in sort_sites(counted)}
 
 
 def measured(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict[str, Any]:

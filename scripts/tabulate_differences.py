@@ -12,7 +12,7 @@ import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.statistics import over_seeds
-from raft.report.tables.pretraining import losses_by_step
+from raft.report.loss_figures import collect_losses
 from raft.report.tables.text_table import TextTable
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     for name in (arguments.ours, arguments.theirs):
         if name not in variants:
             parser.error(f"{arguments.folder} has no variant {name!r}, but {', '.join(variants)}")
-    ours, theirs = (losses_by_step(variants[name]) for name in (arguments.ours, arguments.theirs))
+    ours, theirs = (collect_losses(variants[name]) for name in (arguments.ours, arguments.theirs))
     text = table(ours, theirs, arguments.every).markdown()
     (arguments.folder / "differences.md").write_text(text, encoding="utf-8")
     print((ours - theirs).round(4).to_string())

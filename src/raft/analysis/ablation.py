@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raft.analysis.measured import twin_of
-from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
+from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_affine, fit_output
+from raft.analysis.model_measures import get_twin
 from raft.coefficients.functions import canonical_name
 from raft.hf.inputs import InputHistogram
 from raft.hf.sites.find import rationals
@@ -24,7 +24,9 @@ NEAREST = "nearest, scaled and moved"
 
 
 @contextmanager
-def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+def replace_functions(
+    model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
     """Let RAFs of a model give what other functions do, while the block runs.
 
     Args:
@@ -50,7 +52,7 @@ def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor
             handle.remove()
 
 
-def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
+def average_functions(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
     """The mean of RAFs, as a function."""
     if any(act.groups > 1 for act in acts):
         raise ValueError("RAFs of several groups of channels have no mean that all layers could use")
@@ -62,7 +64,7 @@ def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
     return mean
 
 
-def ablation(
+def ablate(
     model: nn.Module,
     loss: Callable[[], float],
     fixed: str | None = None,
@@ -93,8 +95,8 @@ def ablation(
     if not acts:
         raise ValueError(f"{type(model).__name__} has no rational activation")
     named = None if fixed is None else canonical_name(fixed)
-    twins = {site: named or twin_of(act) for site, act in acts.items()}
-    with torch.no_grad(), _reached(model) as reached:
+    twins = {site: named or get_twin(act) for site, act in acts.items()}
+    with torch.no_grad(), _record_calls(model) as reached:
         rows = [{"replaced": AS_IT_IS, "by": "", "loss": loss()}]
     sites = [site for site in acts if site in reached]
     functions = {site: TORCH_FUNCTIONS[twins[site]] for site in sites}
@@ -104,20 +106,20 @@ def ablation(
     common = Counter(twins[site] for site in sites).most_common(1)[0][0] if sites else ""
     alike = [site for site in sites if twins[site] == common]
     if len(alike) > 1 and all(acts[site].groups == 1 for site in alike):
-        cases.append((MEAN, "mean", dict.fromkeys(alike, mean_of([acts[site] for site in alike]))))
-    for by, matched in _matches(acts, sites, twins, inputs or {}).items():
+        cases.append((MEAN, "mean", dict.fromkeys(alike, average_functions([acts[site] for site in alike]))))
+    for by, matched in _fit_matches(acts, sites, twins, inputs or {}).items():
         cases += [(site, by, {site: function}) for site, function in matched.items()]
         if len(matched) == len(sites):
             cases.append((ALL, by, matched))
     for name, by, instead in cases:
-        with torch.no_grad(), replaced(model, instead):
+        with torch.no_grad(), replace_functions(model, instead):
             rows.append({"replaced": name, "by": by, "loss": loss()})
     table = pd.DataFrame(rows)
     table["change"] = table["loss"] - table["loss"][0]
     return table
 
 
-def _matches(
+def _fit_matches(
     acts: Mapping[str, Rational],
     sites: Sequence[str],
     twins: Mapping[str, str],
@@ -130,19 +132,19 @@ def _matches(
             continue
         domain, (function,) = Domain.of(inputs[site]), acts[site].functions()
         for by, match in (
-            (f"scaled {twins[site]}", output_match(function, twins[site], domain)),
-            (NEAREST, nearest_affine(function, domain)),
+            (f"scaled {twins[site]}", fit_output(function, twins[site], domain)),
+            (NEAREST, find_nearest_affine(function, domain)),
         ):
-            found.setdefault(by, {})[site] = partial(_value, match)
+            found.setdefault(by, {})[site] = partial(_evaluate_match, match)
     return found
 
 
-def _value(match: AffineMatch, x: Tensor) -> Tensor:
+def _evaluate_match(match: AffineMatch, x: Tensor) -> Tensor:
     return match.factor * TORCH_FUNCTIONS[match.name](match.scale * x + match.shift) + match.offset
 
 
 @contextmanager
-def _reached(model: nn.Module) -> Iterator[set[str]]:
+def _record_calls(model: nn.Module) -> Iterator[set[str]]:
     """The RAFs that are called while the block runs."""
     found: set[str] = set()
 

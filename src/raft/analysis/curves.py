@@ -44,7 +44,9 @@ class Curve:
     inputs: InputHistogram
 
 
-def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256) -> list[Curve]:
+def measure_curves(
+    model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256
+) -> list[Curve]:
     """Curves of a RAFT's activations that the dataset's sequences pass through.
 
     Args:
@@ -54,11 +56,11 @@ def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequenc
         sequences: how many to read.
     """
     found = []
-    for site, inputs in _inputs(model, dataset, sequences).items():
+    for site, inputs in _record_inputs(model, dataset, sequences).items():
         if not inputs.total:  # the pooler is not part of a masked language model
             continue
         act = rationals(model)[site]
-        x = np.linspace(*most_inputs(inputs), POINTS)
+        x = np.linspace(*find_input_range(inputs), POINTS)
         with torch.no_grad():
             of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
             y = rational(of_groups, *act.coefficients(), act.version).numpy().T
@@ -69,7 +71,7 @@ def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequenc
     return found
 
 
-def most_inputs(inputs: InputHistogram) -> tuple[float, float]:
+def find_input_range(inputs: InputHistogram) -> tuple[float, float]:
     """From their 0.05 % to their 99.95 % quantile, a little wider."""
     low, high = inputs.quantile(TAIL), inputs.quantile(1 - TAIL)
     margin = 0.05 * (high - low)
@@ -77,7 +79,9 @@ def most_inputs(inputs: InputHistogram) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def _inputs(model: PreTrainedModel, dataset: MaskedSequences, sequences: int) -> dict[str, InputHistogram]:
+def _record_inputs(
+    model: PreTrainedModel, dataset: MaskedSequences, sequences: int
+) -> dict[str, InputHistogram]:
     with recorded_inputs(model) as found:
         for start in range(0, min(sequences, len(dataset)), 64):
             input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))

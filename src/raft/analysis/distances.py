@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from raft.analysis.measures import Domain, distance
+from raft.analysis.function_measures import Domain, distance
 from raft.coefficients.functions import Array, Function
 
 
@@ -46,7 +46,7 @@ class Clustering:
         ]
 
 
-def clustered(matrix: pd.DataFrame) -> Clustering:
+def cluster(matrix: pd.DataFrame) -> Clustering:
     """Order a matrix of distances so that what is alike stands together.
 
     Raises:
@@ -59,7 +59,7 @@ def clustered(matrix: pd.DataFrame) -> Clustering:
     return Clustering([given[int(place)] for place in leaves_list(merges)], merges, given)
 
 
-def moved(
+def measure_changes(
     before: Mapping[str, Function], after: Mapping[str, Function], domains: Mapping[str, Domain]
 ) -> pd.DataFrame:
     """How far a training moved each RAF, over the inputs that it gets.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from raft.analysis.learned import short_name
+from raft.analysis.learned import shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS
 from raft.errors import InputError, first_line
 from raft.files import read_json
@@ -55,7 +55,7 @@ class Raf:
             rational(points, torch.from_numpy(a), torch.from_numpy(b), self.version).numpy()
             for a, b in zip(self.numerator, self.denominator, strict=True)
         ]
-        name = known_name(self.beside)
+        name = find_known_name(self.beside)
         return np.stack(rows) + (FUNCTIONS[name](x) if name else 0.0)
 
     def first(self, x: Array) -> Array:
@@ -117,7 +117,7 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
         raise InputError(f"{file} holds no {what}: {error}") from error
 
 
-def thinned(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
+def thin(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
     """Not more than ``most`` of them, evenly, the first and the last among them."""
     if len(snapshots) <= most:
         return list(snapshots)
@@ -125,30 +125,30 @@ def thinned(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
     return [snapshots[place] for place in places]
 
 
-def known_name(function: str | None) -> str | None:
+def find_known_name(function: str | None) -> str | None:
     """The table's name of a fixed function, None where the table has none."""
     name = ALIASES.get(function or "", function)
     return name if name in FUNCTIONS else None
 
 
-def in_order(sites: Iterable[str]) -> list[str]:
+def sort_sites(sites: Iterable[str]) -> list[str]:
     """Sites by their names, numbers in them by size: layer 10 comes after layer 9."""
     return sorted(
         set(sites), key=lambda site: [part.zfill(9) if part.isdigit() else part for part in site.split(".")]
     )
 
 
-def labels(sites: Sequence[str]) -> dict[str, str]:
+def label_sites(sites: Sequence[str]) -> dict[str, str]:
     """A short name of each site: its layer, or the module that holds it; longer ones where these are not
     enough to tell sites apart."""
-    for name in (_layer, short_name):
+    for name in (_label_layer, shorten_name):
         found = {site: name(site) for site in sites}
         if len(set(found.values())) == len(found):
             return found
     return {site: site for site in sites}
 
 
-def _layer(site: str) -> str:
+def _label_layer(site: str) -> str:
     numbers = re.findall(r"\.(\d+)(?=\.)", site)
     return f"layer {'.'.join(numbers)}" if numbers else site.rpartition(".")[0].rpartition(".")[2] or site
 
@@ -162,7 +162,7 @@ def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
         raise InputError(f"cannot read {file}: {first_line(error)}") from error
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
     rafs = {}
-    for site in in_order(sites):
+    for site in sort_sites(sites):
         version = metadata.get(f"{site}.version", "A")
         if version not in VERSIONS or f"{site}.denominator" not in tensors:
             raise InputError(f"{file} holds no whole RAF {site}")

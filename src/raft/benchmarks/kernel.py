@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raft.benchmarks.memory import give_back_at_once, peak_bytes
-from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.benchmarks.memory import measure_peak_bytes, return_freed_memory
+from raft.benchmarks.timing import Ratio, compute_ratio, time_interleaved
 from raft.errors import first_line
 from raft.functional import rational_glu
 from raft.kernels import formula
@@ -34,7 +34,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class KernelMeasurement:
     """One function at one shape.
 
     Attributes:
@@ -66,13 +66,13 @@ class Measured:
         return {**values, "shape": shape, **{f"ratio_{key}": value for key, value in interval.items()}}
 
 
-def measure(
+def measure_kernels(
     device: torch.device,
     dtypes: Sequence[torch.dtype],
     shapes: Sequence[tuple[int, ...]],
     seconds: float,
     compiled: bool,
-) -> Iterator[list[Measured]]:
+) -> Iterator[list[KernelMeasurement]]:
     """Time every function at every shape and dtype, first the plain ones and then the gated ones.
 
     Args:
@@ -90,11 +90,11 @@ def measure(
             for shape in shapes:
                 for is_gated in (False, True):
                     arguments = (device, dtype, shape, is_gated)
-                    peaks = process.submit(_peaks, *arguments).result()
-                    yield _timed(*arguments, seconds, compiled, peaks)
+                    peaks = process.submit(_measure_peaks, *arguments).result()
+                    yield _time_functions(*arguments, seconds, compiled, peaks)
 
 
-def _timed(
+def _time_functions(
     device: torch.device,
     dtype: torch.dtype,
     shape: tuple[int, ...],
@@ -102,33 +102,33 @@ def _timed(
     seconds: float,
     compiled: bool,
     peaks: Mapping[str, int | None],
-) -> list[Measured]:
-    inputs, grad = _tensors(device, dtype, shape, is_gated)
+) -> list[KernelMeasurement]:
+    inputs, grad = _make_tensors(device, dtype, shape, is_gated)
     calls = {
         name: _forward_and_backward(function, inputs, grad)
-        for name, function in functions(inputs, compiled).items()
+        for name, function in build_functions(inputs, compiled).items()
     }
-    calls[COPY] = _copies(inputs, grad)
-    times = in_turn(calls, device, seconds)
+    calls[COPY] = _make_copy(inputs, grad)
+    times = time_interleaved(calls, device, seconds)
     gigabytes = (8 if is_gated else 5) * grad.numel() * grad.element_size() / 1e9
     medians = {name: float(np.median(found)) for name, found in times.items()}
     megabytes = {name: None if peak is None else peak / 1e6 for name, peak in peaks.items()}
     return [
-        Measured(
+        KernelMeasurement(
             shape,
             str(dtype).removeprefix("torch."),
             name,
             1e3 * medians[name],
             gigabytes / medians[name],
             megabytes.get(name),
-            ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
+            compute_ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
             len(found),
         )
         for name, found in times.items()
     ]
 
 
-def _tensors(
+def _make_tensors(
     device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """One input or two, and the gradient that comes back."""
@@ -139,22 +139,22 @@ def _tensors(
 
 def _memory_process(device: torch.device) -> ProcessPoolExecutor:
     """A process of its own: what makes memory measurable on a CPU makes it slow."""
-    initializer = give_back_at_once if device.type == "cpu" else None
+    initializer = return_freed_memory if device.type == "cpu" else None
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=initializer)
 
 
-def _peaks(
+def _measure_peaks(
     device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
 ) -> dict[str, int | None]:
     logging.getLogger("raft").setLevel(logging.ERROR)  # what is left out is said once, by the timing
-    inputs, grad = _tensors(device, dtype, shape, is_gated)
+    inputs, grad = _make_tensors(device, dtype, shape, is_gated)
     found = {}
-    for name, module in functions(inputs, compiled=False).items():
+    for name, module in build_functions(inputs, compiled=False).items():
         call = _forward_and_backward(module, inputs, grad)
         call()
-        _forget_gradients(module, inputs)
-        found[name] = peak_bytes(call, device)
-        _forget_gradients(module, inputs)
+        _clear_gradients(module, inputs)
+        found[name] = measure_peak_bytes(call, device)
+        _clear_gradients(module, inputs)
     return found
 
 
@@ -211,7 +211,7 @@ class _InRows(nn.Module):
         return found
 
 
-def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
+def build_functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
     """What is compared on inputs like these, by name: the plain form for one input, the gated one for two.
 
     The peer stands there twice, which shows the noise.
@@ -289,19 +289,19 @@ OTHERS: dict[str, Callable[[Tensor], nn.Module]] = {
 
 def _forward_and_backward(module: nn.Module, inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
     def call() -> object:
-        _forget_gradients(module, inputs)
+        _clear_gradients(module, inputs)
         return module(*inputs).backward(grad)
 
     return call
 
 
-def _forget_gradients(module: nn.Module, inputs: Sequence[Tensor]) -> None:
+def _clear_gradients(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     module.zero_grad()
     for x in inputs:
         x.grad = None
 
 
-def _copies(inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
+def _make_copy(inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
     """Reads and writes as many tensors as forward and backward have to."""
     kept = [x.detach() for x in inputs]
 

@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raft.benchmarks.timing import Ratio, ratio
+from raft.benchmarks.timing import Ratio, compute_ratio
 from raft.data.text.masking import MaskedSequences
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
@@ -40,7 +40,7 @@ SETTLING = 3
 
 
 @dataclass(frozen=True)
-class MeasuredPretraining:
+class PretrainingMeasurement:
     """One way to pretrain.
 
     Attributes:
@@ -70,7 +70,7 @@ def measure_pretraining(
     batch_size: int,
     seconds: float,
     options: dict[str, Any],
-) -> list[MeasuredPretraining]:
+) -> list[PretrainingMeasurement]:
     """Train one model in each way, some steps at a time, in turn.
 
     The plain way is ``Trainer`` with ``DataCollatorForLanguageModeling`` and ``BertForMaskedLM``.
@@ -85,7 +85,7 @@ def measure_pretraining(
     """
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            name: _training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
+            name: _build_training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
             for name, (ours, block) in WAYS.items()
         }
         found: dict[str, list[float]] = {name: [] for name in ways}
@@ -96,11 +96,11 @@ def measure_pretraining(
     times = {name: np.array(values) for name, values in found.items()}
     tokens = batch_size * sequences.shape[1]
     return [
-        MeasuredPretraining(
+        PretrainingMeasurement(
             name,
             1e3 * float(np.median(values)),
             tokens / float(np.median(values)),
-            ratio(values, times[PLAIN]),
+            compute_ratio(values, times[PLAIN]),
             len(values),
         )
         for name, values in times.items()
@@ -117,7 +117,7 @@ class _StepEnds(TrainerCallback):
         self.at.append(time.perf_counter())
 
 
-def _training(
+def _build_training(
     config: BertConfig,
     sequences: NDArray[np.integer],
     tokenizer: PreTrainedTokenizerFast,

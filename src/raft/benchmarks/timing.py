@@ -27,7 +27,7 @@ class Ratio:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def in_turn(
+def time_interleaved(
     functions: Mapping[str, Callable[[], object]],
     device: torch.device,
     seconds: float,
@@ -91,7 +91,7 @@ class _GpuRound:
         return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
 
 
-def ratio(times: NDArray[np.float64], of: NDArray[np.float64]) -> Ratio:
+def compute_ratio(times: NDArray[np.float64], of: NDArray[np.float64]) -> Ratio:
     """Ratio of the medians; the interval resamples whole rounds.
 
     Args:

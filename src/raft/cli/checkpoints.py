@@ -45,7 +45,7 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     transformers.logging.disable_progress_bar()
     _check_path(source)
     config = load_config(source)
-    kind = getattr(transformers, TASKS[task]) if task else _architecture(config)
+    kind = getattr(transformers, TASKS[task]) if task else _find_architecture(config)
     model, found = load_pretrained(kind, source, config=config)
     return model, sorted(found["missing_keys"])
 
@@ -65,7 +65,7 @@ def _check_path(source: str) -> None:
         raise InputError(f"{source} holds no model: it has no config.json")
 
 
-def _architecture(config: PreTrainedConfig) -> type:
+def _find_architecture(config: PreTrainedConfig) -> type:
     names = config.architectures or []
     found = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
     return found if isinstance(found, type) else transformers.AutoModel

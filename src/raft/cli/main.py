@@ -29,13 +29,13 @@ COMMANDS = {
 """What each does; a module of this package has its name, and is imported when it is called."""
 
 
-def command(name: str) -> Callable[[Sequence[str]], None]:
+def load_command(name: str) -> Callable[[Sequence[str]], None]:
     """What runs a command, given the rest of the words."""
     found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
     return found
 
 
-def usage() -> str:
+def format_usage() -> str:
     """The help text."""
     lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(usage())
+        print(format_usage())
         return 0 if words else 2
     if words[0] == "--version":
         print(f"raft {raft.__version__}")
@@ -76,7 +76,7 @@ def _run(words: Sequence[str]) -> int:
         known = f"known are {', '.join(COMMANDS)}{nearest(words[0], COMMANDS)}"
         return _fail(f"unknown command {words[0]!r}; {known}", 2)
     try:
-        command(words[0])(words[1:])
+        load_command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)
     except (TrainingError, OSError) as error:

@@ -57,7 +57,7 @@ class ResumableJob:
             self.command(self.words)
         except TrainingStopped:
             # the checkpoint is written, and submitit's own handler is back: it requeues the job
-            os.kill(os.getpid(), requeueing_signal())
+            os.kill(os.getpid(), get_requeue_signal())
 
     def checkpoint(self) -> Any:
         """What runs when the job comes back: the same."""
@@ -66,7 +66,7 @@ class ResumableJob:
         return DelayedSubmission(self)
 
 
-def requeueing_signal() -> int:
+def get_requeue_signal() -> int:
     """The signal that tells a job of submitit that its time is over."""
     return int(getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"))
 

@@ -8,7 +8,7 @@ NARROW = 22
 """Columns for names where the terminal has no room for whole ones."""
 
 
-def name_width(console: Console, names: list[str], others: list[int]) -> int:
+def fit_name_width(console: Console, names: list[str], others: list[int]) -> int:
     """Columns for the names beside columns of these widths."""
     # two between columns, and one at each edge
     room = max(NARROW, console.width - sum(others) - 2 * len(others) - 2)

@@ -15,7 +15,7 @@ import transformers
 from transformers import BertConfig
 
 from raft.benchmarks.finetuning import measure_finetuning
-from raft.benchmarks.kernel import SHAPES, measure
+from raft.benchmarks.kernel import SHAPES, measure_kernels
 from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.options import parse
@@ -178,15 +178,15 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     """``raft bench kernel``."""
     settings = parse(KernelSettings, "raft bench kernel", KERNEL, arguments)
     device = settings.torch_device()
-    dtypes = [_dtype(name) for name in settings.dtypes]
-    shapes = [_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
+    dtypes = [_parse_dtype(name) for name in settings.dtypes]
+    shapes = [_parse_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
     results = _Results(settings, "raft bench kernel")
     columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
-    for together in measure(device, dtypes, shapes, settings.seconds, settings.compile):
+    for together in measure_kernels(device, dtypes, shapes, settings.seconds, settings.compile):
         rows = [each.row() for each in together]
         results.add(rows)
         title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
-        _show(title, rows, columns)
+        _print_table(title, rows, columns)
     results.finish()
 
 
@@ -200,7 +200,7 @@ def bench_step(arguments: Sequence[str]) -> None:
         settings.batch_size,
         settings.sequence_length,
         settings.torch_device(),
-        _dtype(settings.dtype),
+        _parse_dtype(settings.dtype),
         settings.compile,
         settings.seconds,
     )
@@ -208,14 +208,14 @@ def bench_step(arguments: Sequence[str]) -> None:
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
     results.finish(rows)
-    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+    _print_table("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
 
 
 def bench_pretraining(arguments: Sequence[str]) -> None:
     """``raft bench pretraining``."""
     settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
     config = settings.bert_config()
-    device, dtype = settings.torch_device(), _dtype(settings.dtype)
+    device, dtype = settings.torch_device(), _parse_dtype(settings.dtype)
     transformers.logging.set_verbosity_error()
     results = _Results(settings, "raft bench pretraining")
     corpus = open_corpus(settings.corpus)
@@ -235,13 +235,13 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
     rows = [each.row() for each in found]
     columns = ("way", "milliseconds", "tokens_per_second")
     results.finish(rows)
-    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    _print_table("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 def bench_finetuning(arguments: Sequence[str]) -> None:
     """``raft bench finetuning``."""
     settings = parse(FinetuningSettings, "raft bench finetuning", FINETUNING, arguments)
-    recipe, device, dtype = settings.recipe(), settings.torch_device(), _dtype(settings.dtype)
+    recipe, device, dtype = settings.recipe(), settings.torch_device(), _parse_dtype(settings.dtype)
     quieten(tokenizer_threads=False)
     options = {
         "use_cpu": device.type == "cpu",
@@ -260,7 +260,7 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
     rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
     results.finish(rows)
     columns = ("way", "seconds", "points")
-    _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    _print_table("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 class _Results:
@@ -299,11 +299,11 @@ class _Results:
         write_text(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
 
 
-def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+def _print_table(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     used = [column for column in columns if any(row[column] is not None for row in rows)]
     cells = [
         [
-            *(_cell(row[column]) for column in used),
+            *(_format_cell(row[column]) for column in used),
             f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
         ]
         for row in rows
@@ -312,19 +312,19 @@ def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) ->
     Console().print(TextTable(title, pd.DataFrame(cells, columns=headers), labels=1).console(), crop=False)
 
 
-def _cell(value: str | float | None) -> str:
+def _format_cell(value: str | float | None) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _dtype(name: str) -> torch.dtype:
+def _parse_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"dtypes are {', '.join(DTYPES)}, not {name!r}")
     return DTYPES[name]
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
     sizes = text.split("x")
     if not all(size.isdecimal() and len(size) < 10 and int(size) > 0 for size in sizes):
         raise InputError(f"a shape is written as 4096x3072, not {text!r}")

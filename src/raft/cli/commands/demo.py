@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
-from raft.analysis.curves import curves
-from raft.analysis.figures import activations_figure, loss_figure, write_figure
+from raft.analysis.curves import measure_curves
+from raft.analysis.figure_style import write_figure
+from raft.analysis.figures import draw_activations
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
@@ -19,9 +20,10 @@ from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.experiments.results import check_free, run_folder
 from raft.files import replacing, write_text
 from raft.pretraining.pretrain import save
-from raft.report.page.demo_section import RAFS, demo_section
-from raft.report.page.page import REPORT, page
-from raft.report.tables.demo import comparison_table, summary
+from raft.report.loss_figures import draw_losses
+from raft.report.page.demo_section import RAFS, build_demo_section
+from raft.report.page.page import REPORT, render_page
+from raft.report.tables.demo import summarize, tabulate_comparison
 from raft.training.monitoring import coefficients, forms, write_inputs
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
@@ -67,8 +69,8 @@ def main(arguments: Sequence[str]) -> None:
 
         comparison = compare(settings, say, advance)
         write(comparison, folder, settings.activation, out.resolve().name)
-    console.print(comparison_table(comparison.results).console(), crop=False)
-    console.print(summary(comparison.results), highlight=False)
+    console.print(tabulate_comparison(comparison.results).console(), crop=False)
+    console.print(summarize(comparison.results), highlight=False)
     say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
     say(f"To repeat it exactly: {comparison.results.command}")
 
@@ -76,11 +78,11 @@ def main(arguments: Sequence[str]) -> None:
 def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     """Fill a run folder, whose name will be ``name``."""
     raft_model = comparison.pretrained["raft"].model
-    found = curves(raft_model, comparison.validation, fixed)
+    found = measure_curves(raft_model, comparison.validation, fixed)
     if not found:
         raise InputError("the model has no rational activation to show")
-    activations = activations_figure(found, fixed)
-    losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
+    activations = draw_activations(found, fixed)
+    losses = draw_losses(comparison.results.history, comparison.results.unigram_loss)
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
@@ -89,7 +91,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
-    write_text(folder / "table.md", comparison_table(comparison.results).markdown())
+    write_text(folder / "table.md", tabulate_comparison(comparison.results).markdown())
     comparison.results.write(folder)
-    report = page([demo_section(folder, name)])
+    report = render_page([build_demo_section(folder, name)])
     write_text(folder / REPORT, report)

@@ -21,7 +21,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
-from raft.report.tables.text_table import TextTable, empty_table
+from raft.report.tables.text_table import TextTable, make_rich_table
 from raft.training.arguments import RaftTrainingArguments
 
 DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
@@ -57,17 +57,17 @@ def main(arguments: Sequence[str]) -> None:
     parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in found.parts]
     trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
     console.print(trained.console())
-    console.print(scores_table(result))
+    console.print(tabulate_scores(result))
     folder = training.folder
     console.print(
         f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
     )
 
 
-def scores_table(result: FinetuningResult) -> Table:
+def tabulate_scores(result: FinetuningResult) -> Table:
     """Scores in points."""
     epochs = len(result.history) or result.epoch
-    table = empty_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
+    table = make_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
     if result.validation is not None:
         table.add_row("validation", f"{result.validation:.2f}", "", "")
     for name, points in result.tests.items():
@@ -76,9 +76,9 @@ def scores_table(result: FinetuningResult) -> Table:
     return table
 
 
-def empty_scores_table(title: str) -> Table:
+def make_scores_table(title: str) -> Table:
     """Names, points, the numbers that these are made of, and a remark."""
-    table = empty_table(title)
+    table = make_rich_table(title)
     for header in ("", "points", "parts", ""):
         table.add_column(header, justify="right" if header == "points" else "left")
     return table

@@ -27,7 +27,7 @@ from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, 
 from raft.files import read_json, write_text
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.finetuning.task_source import name_of
-from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
+from raft.report.tables.grid import RESULTS, SEARCH, build_frame, make_grid_tables
 from raft.report.tables.text_table import TextTable, escape_latex
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 
@@ -38,7 +38,7 @@ with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any tim
 finetune holds for all cells, but for those that a grid varies."""
 
 SHARED, RECIPE = "shared.json", "recipe.yaml"
-WATCHED = {
+RESUME_IGNORED_KEYS = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
 }  # fmt: skip
@@ -62,7 +62,7 @@ class GridOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``raft grid`` with the given words of the command line."""
-    grid, options, slurm = parsed(arguments)
+    grid, options, slurm = parse_grid(arguments)
     training = grid.arguments
     if not options.worker:
         _check_holds_a_grid(training.folder)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.worker:
         work(arguments)
         return
-    write_text(training.folder / RECIPE, described(grid))
+    write_text(training.folder / RECIPE, dump_recipe(grid))
     folder.forget_failures()
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
-    first, *others = shares(options.processes)
+    first, *others = share_devices(options.processes)
     if "OMP_NUM_THREADS" in first:
         torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
     workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
             def told(cell: Cell, state: State) -> None:
                 if state == "failed":
                     console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
-                status.update(progress(grid, folder, options.processes))
+                status.update(format_progress(grid, folder, options.processes))
 
             failed = grid.run(folder, told)
             for worker in workers:
@@ -111,8 +111,8 @@ def main(arguments: Sequence[str]) -> None:
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
     if searched := results(folder, grid.search_cells()):
-        write_text(training.folder / SEARCH, frame(searched, grid.recipe).to_csv(index=False))
-    for table in write_results(frame(rows, grid.recipe), training.folder):
+        write_text(training.folder / SEARCH, build_frame(searched, grid.recipe).to_csv(index=False))
+    for table in write_results(build_frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
                             f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
 
 
-def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
+def parse_grid(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     """The grid, checked, and who works on it.
 
     Raises:
@@ -143,7 +143,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     return grid, options, slurm
 
 
-def shares(processes: int) -> list[dict[str, str]]:
+def share_devices(processes: int) -> list[dict[str, str]]:
     """What each process's environment says of the machine's cores and GPUs, so that they share them.
 
     Empty where one process has all, and where the user's environment says it.
@@ -163,12 +163,12 @@ def shares(processes: int) -> list[dict[str, str]]:
 
 def work(arguments: Sequence[str]) -> None:
     """Run cells until none is left, and say nothing."""
-    grid, _, _ = parsed(arguments)
+    grid, _, _ = parse_grid(arguments)
     quieten(tokenizer_threads=False)
     grid.run(CellFolder(grid.arguments.folder))
 
 
-def described(grid: Grid) -> str:
+def dump_recipe(grid: Grid) -> str:
     """What a grid is, as a recipe that repeats it."""
     varied = {*RECIPE_KEYS, "seed", "output_dir"}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
@@ -176,7 +176,7 @@ def described(grid: Grid) -> str:
     return yaml.safe_dump({**asdict(grid.recipe), **shared}, sort_keys=False)
 
 
-def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
+def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     """What is done, running, failed and left, and for how long."""
     final = grid.final_cells(folder)
     cells = distinct([*grid.search_cells(), *final])
@@ -185,7 +185,7 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     groups = len(list(grid.recipe.groups()))
     coming = groups * grid.recipe.seeds - len(final)
     left = states["waiting"] + states["running"] + coming
-    times = [seconds for cell in cells if (seconds := seconds_of(folder, cell)) is not None]
+    times = [seconds for cell in cells if (seconds := read_seconds(folder, cell)) is not None]
     hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
     return (
         f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "
@@ -197,7 +197,7 @@ def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write ``results.csv`` and the tables; returns the tables.
 
     Args:
-        found: of ``raft.report.tables.grid.frame``.
+        found: of ``raft.report.tables.grid.build_frame``.
         folder: of the grid.
     """
     write_text(folder / RESULTS, found.to_csv(index=False))
@@ -206,7 +206,7 @@ def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
 
 def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write the tables as Markdown and LaTeX; returns them."""
-    tables = grid_tables(found)
+    tables = make_grid_tables(found)
     write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
     write_text(
         folder / "tables.tex", "\n".join(f"% {escape_latex(each.title)}\n{each.latex()}" for each in tables)
@@ -215,14 +215,14 @@ def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
 
 
 @cache
-def _seconds(cell: Path) -> float:
+def _read_seconds(cell: Path) -> float:
     return FinetuningResult.read(cell).seconds["all"]
 
 
-def seconds_of(folder: CellFolder, cell: Cell) -> float | None:
+def read_seconds(folder: CellFolder, cell: Cell) -> float | None:
     """That a cell took, which are read once; None where it is not done."""
     place = folder.path(cell)
-    return _seconds(place) if place.is_dir() else None
+    return _read_seconds(place) if place.is_dir() else None
 
 
 def _check_holds_a_grid(folder: Path) -> None:
@@ -235,7 +235,7 @@ def _check_holds_a_grid(folder: Path) -> None:
 
 def _check_shared(grid: Grid, cells: CellFolder) -> None:
     """Refuse a folder in which cells were run, or are, with other options than these."""
-    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *WATCHED}
+    varied = {*RECIPE_KEYS, *ARGUMENT_KEYS, *RESUME_IGNORED_KEYS}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
     now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
     folder = cells.folder

@@ -11,21 +11,22 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from raft.analysis.figures import functions_figure, write_figure
-from raft.analysis.formulas import KINDS, written
-from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
-from raft.analysis.measured import ARROWS, Measured, functions_of, measured_functions
+from raft.analysis.figure_style import FAFT_COLOUR, RAFT_COLOUR, write_figure
+from raft.analysis.figures import draw_functions
+from raft.analysis.formulas import KINDS, format_functions
+from raft.analysis.learned import LearnedFunction, join_names, learned_functions, shorten_names
+from raft.analysis.model_measures import ARROWS, FunctionMeasures, measure_functions, rational_functions
 from raft.analysis.sketch import sketch
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import NARROW, fold_name, name_width
+from raft.cli.tables import NARROW, fit_name_width, fold_name
 from raft.coefficients.functions import canonical_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
 from raft.hf.inputs import count_inputs
-from raft.report.tables.text_table import empty_table
+from raft.report.tables.text_table import make_rich_table
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
@@ -115,18 +116,18 @@ def main(arguments: Sequence[str]) -> None:
     tokenizer = load_tokenizer(settings.model) if texts is not None else None
     if texts is not None and tokenizer is None:
         raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
-    show(console, type(model).__name__, found)
+    print_table(console, type(model).__name__, found)
     inputs, measured = None, []
     if texts is not None:
         with console.status("reading and measuring"):
             try:
                 inputs = count_inputs(model, texts, tokenizer)
-                measured = measured_functions(model, inputs, settings.fixed)
+                measured = measure_functions(model, inputs, settings.fixed)
             except ValueError as error:
                 raise InputError(f"{settings.model} cannot be measured: {error}") from error
-        console.print(measures_table(measured, len(texts), settings.fixed or "fixed"), crop=False)
+        console.print(tabulate_measures(measured, len(texts), settings.fixed or "fixed"), crop=False)
     if settings.plot is not None:
-        write_figure(functions_figure(found), Path(settings.plot))
+        write_figure(draw_functions(found), Path(settings.plot))
         console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
     if settings.json is not None:
         whole = {
@@ -139,28 +140,28 @@ def main(arguments: Sequence[str]) -> None:
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
     if settings.formulas is not None:
         try:
-            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+            text = format_functions(rational_functions(model, inputs), Path(settings.formulas).suffix.lower())
         except ValueError as error:
             raise InputError(f"{settings.model} has no formulas: {error}") from error
         write_text(Path(settings.formulas), text)
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
 
 
-def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
+def print_table(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
     """Print the table; it takes 80 columns, and more where there are more."""
     low, high = found[0].x[[0, -1]]
     count = sum(each.numerator.size + each.denominator.size for each in found)
     title = f"{name}: {len(found)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
-    table = empty_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
-    cells = [(_form(each), _numbers(each)) for each in found]
+    table = make_rich_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
+    cells = [(_format_form(each), _format_numbers(each)) for each in found]
     form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
-    names = [ranged(each.places) for each in found]
+    names = [join_names(each.places) for each in found]
     room = console.width - form - numbers - 2 * 4 - 2
     longest = max(map(len, names))
     # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
     sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
     sketched = max(NARROWEST, min(WIDEST, sketched))
-    width = name_width(console, names, [form, numbers, sketched, sketched])
+    width = fit_name_width(console, names, [form, numbers, sketched, sketched])
     table.add_column("RAF", min_width=width, no_wrap=True)
     table.add_column("form", min_width=form, no_wrap=True)
     table.add_column("distance", min_width=numbers, no_wrap=True)
@@ -173,17 +174,17 @@ def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
             Text(fold_name(site, width), style="bold"),
             Text(form_cell),
             Text(numbers_cell),
-            Text(curve, style="#D55E00"),
-            Text(difference, style="#0072B2"),
+            Text(curve, style=RAFT_COLOUR),
+            Text(difference, style=FAFT_COLOUR),
         )
         if each is not found[-1]:
             table.add_row()
     console.print(table, crop=False)
 
 
-def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
+def tabulate_measures(found: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:
     """Each RAF over the inputs that it gets, in 80 columns where names are short."""
-    table = empty_table(
+    table = make_rich_table(
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
         "scaled and moved (*: stretched so far that a parabola would do)"
     )
@@ -192,7 +193,7 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("resembles, L2", no_wrap=True)
     table.add_column("turns")
-    names = short_names([each.function.site for each in found])
+    names = shorten_names([each.function.site for each in found])
     for each in found:
         first, *rest = each.shape.pieces
         shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)
@@ -207,11 +208,11 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
     return table
 
 
-def _form(each: LearnedFunction) -> str:
+def _format_form(each: LearnedFunction) -> str:
     lines = [f"{each.began_as} +" if each.is_residual else each.began_as]
     lines += [f"({each.degrees[0]}, {each.degrees[1]}) {each.version}"]
     return "\n".join(lines + ([f"{each.groups} groups"] if each.groups > 1 else []))
 
 
-def _numbers(each: LearnedFunction) -> str:
+def _format_numbers(each: LearnedFunction) -> str:
     return f"rms {each.rms:.2g}\nmax {each.max:.2g}\ny {each.low:.2f}…{each.high:.2f}"

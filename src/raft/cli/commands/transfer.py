@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from raft.cli.commands.finetune import add_scores, empty_scores_table
+from raft.cli.commands.finetune import add_scores, make_scores_table
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
             "scores": {name: asdict(each) for name, each in found.items()},
         }
         write_text(Path(settings.out), json.dumps(content, indent=1) + "\n")
-    table = empty_scores_table(f"{settings.model} on {settings.task}")
+    table = make_scores_table(f"{settings.model} on {settings.task}")
     for name, score in found.items():
         add_scores(table, name, score.points, score.parts, score.constant, score.single_class)
     Console().print(table, crop=False)

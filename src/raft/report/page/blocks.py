@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.report.tables.text_table import TextTable
 
 TEMPLATES = Environment(
@@ -138,7 +138,7 @@ class Drawing(Block):
 
     def svg(self, name: str) -> Markup:
         """The figure as an element of the page."""
-        return inline_svg(self.figure, self.label, name, self.on_card)
+        return render_svg(self.figure, self.label, name, self.on_card)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ PAGE_COLOURS = {
 }
 
 
-def inline_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> Markup:
+def render_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> Markup:
     """A figure as an element of a page: no metadata, no namespaces, ids that begin with ``name``."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):  # ids that are the same each time

@@ -32,22 +32,22 @@ class Section:
     blocks: Sequence[Block]
 
 
-def page(sections: Sequence[Section]) -> str:
+def render_page(sections: Sequence[Section]) -> str:
     """The page as text.
 
     Its policy lets browsers fetch nothing at all, and run no other script than the page's own: whatever
     names and texts a run's files hold, they stay text.
     """
-    script = "\n".join(map(_asset, SCRIPTS))
+    script = "\n".join(map(_read_asset, SCRIPTS))
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return TEMPLATES.get_template("page.html").render(
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
-        style=Markup(_asset("page.css")),
+        style=Markup(_read_asset("page.css")),
         script=Markup(script),
         sections=sections,
         version=raft.__version__,
     )
 
 
-def _asset(name: str) -> str:
+def _read_asset(name: str) -> str:
     return (files("raft.report.page") / "assets" / name).read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from raft.analysis.curves import most_inputs
-from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
+from raft.analysis.curves import find_input_range
+from raft.analysis.snapshots import Snapshot, find_known_name, label_sites, sort_sites, thin
 from raft.hf.inputs import InputHistogram
 from raft.report.page.blocks import TEMPLATES, Block
 from raft.report.page.page import Section
@@ -47,11 +47,11 @@ class ViewerRun:
 
     def record(self) -> dict[str, Any]:
         """For the page's script."""
-        snapshots = thinned(self.snapshots, MOST_STEPS)
+        snapshots = thin(self.snapshots, MOST_STEPS)
         return {
             "settings": dict(self.settings),
             "steps": [snapshot.step for snapshot in snapshots],
-            "rafs": [self._raf(site, snapshots) for site in in_order(self.last.rafs)],
+            "rafs": [self._raf(site, snapshots) for site in sort_sites(self.last.rafs)],
         }
 
     def _raf(self, site: str, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
@@ -61,11 +61,11 @@ class ViewerRun:
         return {
             "site": site,
             "version": raf.version,
-            "beside": known_name(raf.beside) or raf.beside,
-            "twin": known_name(self.twins.get(site)),
-            "numerator": [_numbers(each.numerator) for each in steps],
-            "denominator": [_numbers(each.denominator) for each in steps],
-            "density": _density(inputs) if inputs is not None and inputs.total else None,
+            "beside": find_known_name(raf.beside) or raf.beside,
+            "twin": find_known_name(self.twins.get(site)),
+            "numerator": [_to_numbers(each.numerator) for each in steps],
+            "denominator": [_to_numbers(each.denominator) for each in steps],
+            "density": _sample_density(inputs) if inputs is not None and inputs.total else None,
         }
 
 
@@ -85,10 +85,10 @@ class Viewer(Block):
 
     def html(self, name: str) -> Markup:
         """The controls, and the data beside them."""
-        texts, left_out = _fitting(self.runs, self.budget)
+        texts, left_out = _fit_runs(self.runs, self.budget)
         shown = self.runs[: len(texts)]
-        choices = htmlsafe_json_dumps(_choices([run.settings for run in shown]))
-        sites = htmlsafe_json_dumps(labels(in_order(site for run in shown for site in run.last.rafs)))
+        choices = htmlsafe_json_dumps(_find_choices([run.settings for run in shown]))
+        sites = htmlsafe_json_dumps(label_sites(sort_sites(site for run in shown for site in run.last.rafs)))
         data = f'{{"choices":{choices},"labels":{sites},"runs":[{",".join(texts)}]}}'
         note = self.note
         if left_out:
@@ -97,7 +97,7 @@ class Viewer(Block):
         return Markup(viewer.render(name=name, data=Markup(data), note=note.strip()))
 
 
-def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
+def _find_choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Names that are enough to tell the settings apart: the last of those that follow from the others are
     left out."""
     names = list(dict.fromkeys(name for each in settings for name in each))
@@ -112,7 +112,7 @@ def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return names
 
 
-def sharing(sections: Sequence[Section]) -> list[Section]:
+def share_budget(sections: Sequence[Section]) -> list[Section]:
     """The sections of one page, whose viewers share its budget."""
     viewers = sum(isinstance(block, Viewer) for section in sections for block in section.blocks)
     budget = BUDGET // max(viewers, 1)
@@ -123,7 +123,7 @@ def sharing(sections: Sequence[Section]) -> list[Section]:
     return [replace(section, blocks=[limited(block) for block in section.blocks]) for section in sections]
 
 
-def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int]:
+def _fit_runs(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int]:
     """The data of as many runs as fit, of at least one; and how many do not."""
     texts: list[Markup] = []
     for run in runs:
@@ -135,12 +135,12 @@ def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int]
     return texts, len(runs) - len(texts)
 
 
-def _numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
+def _to_numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
     """Coefficients with the digits that tell float32 numbers apart; the script rounds them to these."""
-    return [[_number(value) for value in row] for row in rows]
+    return [[_to_number(value) for value in row] for row in rows]
 
 
-def _number(value: np.float32) -> float | str:
+def _to_number(value: np.float32) -> float | str:
     return (
         float(str(value))
         if np.isfinite(value)
@@ -148,8 +148,8 @@ def _number(value: np.float32) -> float | str:
     )
 
 
-def _density(inputs: InputHistogram) -> dict[str, Any]:
-    low, high = most_inputs(inputs)
+def _sample_density(inputs: InputHistogram) -> dict[str, Any]:
+    low, high = find_input_range(inputs)
     values = inputs.density(np.linspace(low, high, DENSITY_POINTS))
     return {
         "low": float(f"{low:.6g}"),

@@ -10,19 +10,20 @@ from raft.report.tables.text_table import TextTable
 HEADERS = ["measure", "FAFT", "RAFT", "difference [95 %]", "seeds"]
 
 
-def _number(value: float, row: Row) -> str:
+def _format_number(value: float, row: Row) -> str:
     return f"{value:.3f}" if row.unit == "nats" else f"{value:.1f}"
 
 
-def _cells(row: Row) -> list[str]:
+def _format_row(row: Row) -> list[str]:
     def mean_and_std(mean: float, std: float | None) -> str:
-        return _number(mean, row) + ("" if std is None else f" ± {_number(std, row)}")
+        return _format_number(mean, row) + ("" if std is None else f" ± {_format_number(std, row)}")
 
     difference = row.raft - row.faft
-    text = f"{'+' if difference >= 0 else '−'}{_number(abs(difference), row)}"
+    text = f"{'+' if difference >= 0 else '−'}{_format_number(abs(difference), row)}"
     if row.difference is not None:
         low, high = (
-            _number(value, row).replace("-", "−") for value in (row.difference.low, row.difference.high)
+            _format_number(value, row).replace("-", "−")
+            for value in (row.difference.low, row.difference.high)
         )
         text += f" [{low}, {high}]"
     name = f"{row.measure} ({row.unit})" if row.unit else row.measure
@@ -30,15 +31,15 @@ def _cells(row: Row) -> list[str]:
     return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]
 
 
-def comparison_table(results: Results) -> TextTable:
+def tabulate_comparison(results: Results) -> TextTable:
     """Both twins' scores; the unigram model's loss stands below theirs."""
     unigram = ["unigram model (nats)", *[f"{results.unigram_loss:.3f}"] * 2, "", ""]
-    first, *others = map(_cells, results.rows)
+    first, *others = map(_format_row, results.rows)
     cells = pd.DataFrame([first, unigram, *others], columns=HEADERS)
-    return TextTable("The RAFT and its FAFT", cells, labels=1, note=note(results))
+    return TextTable("The RAFT and its FAFT", cells, labels=1, note=describe_intervals(results))
 
 
-def summary(results: Results) -> str:
+def summarize(results: Results) -> str:
     """One sentence that says how it came out."""
     faft, raft = results.rows[0].faft, results.rows[0].raft
     lower, higher = ("RAFT", "FAFT") if raft < faft else ("FAFT", "RAFT")
@@ -58,7 +59,7 @@ def summary(results: Results) -> str:
     )
 
 
-def note(results: Results) -> str:
+def describe_intervals(results: Results) -> str:
     """What the intervals are."""
     return (
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "

@@ -49,12 +49,12 @@ class TextTable:
         """For a terminal: never cut, and transposed where that makes a table narrower that is too wide."""
         labels = self.labels
         lines = [[*self.cells], *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
-        is_wide = sum(_widths(lines)) + 2 * len(lines[0]) > TERMINAL_WIDTH
+        is_wide = sum(_measure_columns(lines)) + 2 * len(lines[0]) > TERMINAL_WIDTH
         if is_wide and len(self.rows) < len(lines[0]) - labels:
             named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
             lines, labels = [list(column) for column in zip(*named, strict=True)], 1
-        table = empty_table(self.title, self.note or None)
-        for number, (header, width) in enumerate(zip(lines[0], _widths(lines), strict=True)):
+        table = make_rich_table(self.title, self.note or None)
+        for number, (header, width) in enumerate(zip(lines[0], _measure_columns(lines), strict=True)):
             justify: JustifyMethod = "left" if number < labels else "right"
             table.add_column(Text(header), justify=justify, min_width=width, no_wrap=True)
         for row in lines[1:]:
@@ -65,7 +65,7 @@ class TextTable:
         """For a README."""
         rules = ["---"] * self.labels + ["---:"] * (len(self.cells.columns) - self.labels)
         headers, *lines = (
-            [_in_one_line(cell).translate(MARKDOWN) for cell in row] for row in ([*self.cells], *self.rows)
+            [_join_lines(cell).translate(MARKDOWN) for cell in row] for row in ([*self.cells], *self.rows)
         )
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rules, *lines)) + "\n"
 
@@ -76,7 +76,7 @@ class TextTable:
         return str(escaped.to_latex(index=False, escape=False, column_format=alignment))
 
 
-def empty_table(title: str, note: str | None = None) -> Table:
+def make_rich_table(title: str, note: str | None = None) -> Table:
     """A table without columns, in the style of all commands."""
     return Table(
         title=escape(title), title_justify="left", caption=note, caption_justify="left", box=box.SIMPLE_HEAD,
@@ -86,14 +86,14 @@ def empty_table(title: str, note: str | None = None) -> Table:
 
 def escape_latex(text: str) -> str:
     """Text as LaTeX shows it: none of it is a command."""
-    return _in_one_line(text).translate(LATEX)
+    return _join_lines(text).translate(LATEX)
 
 
-def _in_one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def _widths(lines: list[list[str]]) -> list[int]:
+def _measure_columns(lines: list[list[str]]) -> list[int]:
     return [
         max(cell_len(part) for cell in column for part in cell.split("\n"))
         for column in zip(*lines, strict=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from raft.experiments.grid import PRETRAINED, PRETRAINING_SEED
 
 
-def as_twins(results: pd.DataFrame) -> pd.DataFrame:
+def pair_twins(results: pd.DataFrame) -> pd.DataFrame:
     """Models of ``raft pretrain`` as twins: the activation is that of the pretraining, the model its seed.
 
     Args:
@@ -29,7 +29,7 @@ def has_pretrainings(results: pd.DataFrame) -> bool:
     compared within each.
 
     Args:
-        results: of ``as_twins``.
+        results: of ``pair_twins``.
     """
     if not _are_pretrainings(results) or results.activation.nunique() < 2 or results.model.nunique() < 2:
         return False

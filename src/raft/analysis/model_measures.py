@@ -11,17 +11,17 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.analysis.learned import beginning
-from raft.analysis.measures import (
+from raft.analysis.function_measures import (
     AffineMatch,
     Distance,
     Domain,
     Shape,
+    describe_shape,
     distance,
-    nearest,
-    nearest_affine,
-    shape,
+    find_nearest,
+    find_nearest_affine,
 )
+from raft.analysis.learned import get_start
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS, Function, canonical_name, name_of
 from raft.hf import rationals
@@ -34,7 +34,7 @@ ARROWS = {1: "↗", -1: "↘", 0: "→"}
 
 
 @dataclass(frozen=True)
-class Measured:
+class FunctionMeasures:
     """What is known of one RAF over the inputs that it gets.
 
     Attributes:
@@ -93,9 +93,9 @@ class Measured:
         }
 
 
-def measure(
+def measure_function(
     function: RationalFunction, domain: Domain, fixed: str = "gelu", start: Function | None = None
-) -> Measured:
+) -> FunctionMeasures:
     """All measures of one RAF.
 
     Args:
@@ -105,19 +105,19 @@ def measure(
         start: what it began as.
     """
     known = FUNCTIONS[canonical_name(fixed)]
-    return Measured(
+    return FunctionMeasures(
         function=function,
         domain=domain,
         to_fixed=distance(function, known, domain),
         to_start=None if start is None else distance(function, start, domain),
-        nearest=nearest(function, domain)[0],
-        match=nearest_affine(function, domain),
-        shape=shape(function, domain),
+        nearest=find_nearest(function, domain)[0],
+        match=find_nearest_affine(function, domain),
+        shape=describe_shape(function, domain),
         asymptotes=(function.asymptote(-1).tolist(), function.asymptote(1).tolist()),
     )
 
 
-def functions_of(
+def rational_functions(
     model: PreTrainedModel, inputs: Mapping[str, InputHistogram] | None = None
 ) -> dict[str, RationalFunction]:
     """A model's RAFs as formulas, by site (with ``#0``, ``#1`` … where it has groups).
@@ -144,7 +144,7 @@ def measure_model(
     texts: Calibration,
     tokenizer: PreTrainedTokenizerBase | None = None,
     fixed: str | None = None,
-) -> list[Measured]:
+) -> list[FunctionMeasures]:
     """Measure every RAF of a model over the inputs that it gets from texts.
 
     Args:
@@ -160,7 +160,7 @@ def measure_model(
     Example::
 
         >>> import raft, torch
-        >>> from raft.analysis.measured import measure_model
+        >>> from raft.analysis.model_measures import measure_model
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> found = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
@@ -169,39 +169,39 @@ def measure_model(
     """
     if not rationals(model):
         raise ValueError(f"{type(model).__name__} has no rational activation")
-    return measured_functions(model, count_inputs(model, texts, tokenizer), fixed)
+    return measure_functions(model, count_inputs(model, texts, tokenizer), fixed)
 
 
-def measured_functions(
+def measure_functions(
     model: PreTrainedModel, inputs: Mapping[str, InputHistogram], fixed: str | None = None
-) -> list[Measured]:
+) -> list[FunctionMeasures]:
     """Measure the RAFs of a model that got inputs; arguments as above.
 
     Groups of one RAF are measured over the inputs of all channels. A RAF whose inputs are all the same is
     left out, as one without inputs is.
     """
     acts, found = rationals(model), []
-    for name, function in functions_of(model, inputs).items():
+    for name, function in rational_functions(model, inputs).items():
         act, seen = acts[function.site], inputs[function.site]
         if not seen.total or seen.low == seen.high:
             continue
-        began_as = beginning(model, act, function.site)[1]
-        twin = fixed or twin_of(act)
+        began_as = get_start(model, act, function.site)[1]
+        twin = fixed or get_twin(act)
         named = replace(function, site=name)
-        found.append(measure(named, Domain.of(seen), twin, as_numpy(began_as)))
+        found.append(measure_function(named, Domain.of(seen), twin, to_numpy_function(began_as)))
     return found
 
 
-def twin_of(act: Rational) -> str:
+def get_twin(act: Rational) -> str:
     """The name of the function that a RAF replaced; GELU where it is not known, or has none."""
     return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 
 
-def as_numpy(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+def to_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
     """A function of tensors as one of arrays."""
     return lambda x: function(torch.from_numpy(x)).detach().numpy()
 
 
-def measures_frame(found: list[Measured]) -> pd.DataFrame:
+def tabulate_measures(found: list[FunctionMeasures]) -> pd.DataFrame:
     """One row a RAF."""
     return pd.DataFrame([each.row() for each in found]).replace({np.nan: None})
