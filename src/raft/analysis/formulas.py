@@ -9,9 +9,15 @@ from keyword import iskeyword
 
 from raft.analysis.learned import shorten_names
 from raft.coefficients.closed_form import RationalFunction
-from raft.report.tables.text_table import escape_latex
 
 KINDS = (".json", ".tex", ".py")
+LATEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
+        "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
+        "±": "$\\pm$", "−": "$-$", "→": "$\\to$",
+    }
+)  # fmt: skip
 
 
 def to_json(functions: Mapping[str, RationalFunction]) -> str:
@@ -54,3 +60,8 @@ def format_functions(functions: Mapping[str, RationalFunction], kind: str) -> st
     """The text of a file that ends with ``kind``, one of ``KINDS``."""
     makers = dict(zip(KINDS, (to_json, to_latex, to_python), strict=True))
     return makers[kind](functions)
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX shows it, in one line: none of it is a command."""
+    return " ".join(text.splitlines()).translate(LATEX)

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 import yaml
 
+from raft.analysis.formulas import escape_latex
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
@@ -28,7 +29,7 @@ from raft.files import read_json, write_text
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.finetuning.task_source import name_of
 from raft.report.tables.grid import RESULTS, SEARCH, build_frame, make_grid_tables
-from raft.report.tables.text_table import TextTable, escape_latex
+from raft.report.tables.text_table import TextTable
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates

@@ -12,13 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-LATEX = str.maketrans(
-    {
-        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
-        "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
-        "±": "$\\pm$", "−": "$-$", "→": "$\\to$",
-    }
-)  # fmt: skip
+from raft.analysis.formulas import escape_latex
+
 MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "<": "&lt;"})
 TERMINAL_WIDTH = 80
 
@@ -82,11 +77,6 @@ def make_rich_table(title: str, note: str | None = None) -> Table:
         title=escape(title), title_justify="left", caption=note, caption_justify="left", box=box.SIMPLE_HEAD,
         pad_edge=False, padding=(0, 0, 0, 1),
     )  # fmt: skip
-
-
-def escape_latex(text: str) -> str:
-    """Text as LaTeX shows it: none of it is a command."""
-    return _join_lines(text).translate(LATEX)
 
 
 def _join_lines(text: str) -> str:
