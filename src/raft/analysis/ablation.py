@@ -36,15 +36,15 @@ def replace_functions(
     Raises:
         ValueError: for a name that is no RAF's.
     """
-    found = rationals(model)
-    unknown = sorted(set(functions) - set(found))
+    acts = rationals(model)
+    unknown = sorted(set(functions) - set(acts))
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no RAF of the model; they are {', '.join(found) or 'none'}")
+        raise ValueError(f"{unknown[0]!r} is no RAF of the model; they are {', '.join(acts) or 'none'}")
 
-    def answer(function: Callable[[Tensor], Tensor]) -> Any:
-        return lambda module, args, output: function(args[0])
+    def answer(with_function: Callable[[Tensor], Tensor]) -> Any:
+        return lambda module, args, output: with_function(args[0])
 
-    handles = [found[site].register_forward_hook(answer(each)) for site, each in functions.items()]
+    handles = [acts[site].register_forward_hook(answer(function)) for site, function in functions.items()]
     try:
         yield
     finally:
@@ -126,7 +126,7 @@ def _fit_matches(
     inputs: Mapping[str, InputHistogram],
 ) -> dict[str, dict[str, Callable[[Tensor], Tensor]]]:
     """By what is put in place, and by site: functions that are fitted to the RAFs."""
-    found: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
+    matches: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
     for site in sites:
         if site not in inputs or acts[site].groups > 1:
             continue
@@ -135,8 +135,8 @@ def _fit_matches(
             (f"scaled {twins[site]}", fit_output(function, twins[site], domain)),
             (NEAREST, find_nearest_affine(function, domain)),
         ):
-            found.setdefault(by, {})[site] = partial(_evaluate_match, match)
-    return found
+            matches.setdefault(by, {})[site] = partial(_evaluate_match, match)
+    return matches
 
 
 def _evaluate_match(match: AffineMatch, x: Tensor) -> Tensor:
@@ -146,14 +146,14 @@ def _evaluate_match(match: AffineMatch, x: Tensor) -> Tensor:
 @contextmanager
 def _record_calls(model: nn.Module) -> Iterator[set[str]]:
     """The RAFs that are called while the block runs."""
-    found: set[str] = set()
+    sites: set[str] = set()
 
     def note(site: str) -> Any:
-        return lambda module, args: found.add(site)
+        return lambda module, args: sites.add(site)
 
     handles = [act.register_forward_pre_hook(note(site)) for site, act in rationals(model).items()]
     try:
-        yield found
+        yield sites
     finally:
         for handle in handles:
             handle.remove()

@@ -96,7 +96,7 @@ def draw_panels(
 
 def _fit_limits(axes: Axes, values: Sequence[Array]) -> None:
     """Show all of these, and of what lies outside as much again as half their height."""
-    low, high = min(each.min() for each in values), max(each.max() for each in values)
+    low, high = min(line.min() for line in values), max(line.max() for line in values)
     height = max(float(high - low), 1e-9)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, low - 0.5 * height), min(top, high + 0.5 * height))
@@ -155,8 +155,8 @@ def draw_distances(
                 )
         solids: Any = figure.colorbar(mesh, ax=axes, shrink=0.8, label=title).solids
         solids.set_rasterized(False)
-        for each in (mesh, solids):
-            each.set_edgecolor("face")  # no gaps between the fields
+        for part in (mesh, solids):
+            part.set_edgecolor("face")  # no gaps between the fields
     return figure
 
 

@@ -55,7 +55,7 @@ def measure_curves(
         fixed: name of the function to compare with.
         sequences: how many to read.
     """
-    found = []
+    learned = []
     for site, inputs in _record_inputs(model, dataset, sequences).items():
         if not inputs.total:  # the pooler is not part of a masked language model
             continue
@@ -67,8 +67,8 @@ def measure_curves(
         density = inputs.density(x)
         reference = FUNCTIONS[canonical_name(fixed)](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
-        found.append(Curve(site, x, y, reference, density, distance, inputs))
-    return found
+        learned.append(Curve(site, x, y, reference, density, distance, inputs))
+    return learned
 
 
 def find_input_range(inputs: InputHistogram) -> tuple[float, float]:
@@ -82,8 +82,8 @@ def find_input_range(inputs: InputHistogram) -> tuple[float, float]:
 def _record_inputs(
     model: PreTrainedModel, dataset: MaskedSequences, sequences: int
 ) -> dict[str, InputHistogram]:
-    with recorded_inputs(model) as found:
+    with recorded_inputs(model) as recorded:
         for start in range(0, min(sequences, len(dataset)), 64):
             input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))
             model.base_model(input_ids=input_ids.to(model.device))
-    return found
+    return recorded

@@ -74,6 +74,6 @@ def measure_changes(
     """
     rows = []
     for site, function in after.items():
-        found = distance(function, before[site], domains[site])
-        rows.append({"site": site, "l2": found.l2, "max": found.max, "at": found.at})
+        change = distance(function, before[site], domains[site])
+        rows.append({"site": site, "l2": change.l2, "max": change.max, "at": change.at})
     return pd.DataFrame(rows, columns=["site", "l2", "max", "at"])

@@ -45,30 +45,36 @@ def draw_activations(curves: Sequence[Curve], fixed: str) -> Figure:
     return figure
 
 
-def draw_functions(found: Sequence[LearnedFunction]) -> Figure:
+def draw_functions(functions: Sequence[LearnedFunction]) -> Figure:
     """Small multiples, one a RAF: its curves, one a group, over the function that it began as."""
-    if not found:
+    if not functions:
         raise ValueError("there is no RAF to draw")
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
+    columns = min(4, len(functions))
+    rows = -(-len(functions) // columns)
     with mpl.rc_context(STYLE):
         figure = new_figure(1.0 + 3.1 * columns, 0.5 + 2.5 * rows)
-        for number, each in enumerate(found):
+        for number, raf in enumerate(functions):
             axes = figure.add_subplot(rows, columns, number + 1)
-            axes.plot(each.x, each.y.T, color=RAFT_COLOUR, linewidth=1.8, alpha=max(0.3, 1 / each.groups))
+            axes.plot(
+                raf.x,
+                raf.y.T,
+                color=RAFT_COLOUR,
+                linewidth=1.8,
+                alpha=max(0.3, 1 / raf.groups),
+            )
             # dashes above: where nothing has changed yet, both are seen
             axes.plot(
-                each.x,
-                each.beginning,
+                raf.x,
+                raf.beginning,
                 color=FAFT_COLOUR,
                 linestyle="--",
                 linewidth=1.2,
-                label=f"{each.began_as} (beginning)",
+                label=f"{raf.began_as} (beginning)",
             )
-            axes.lines[0].set_label("RAF (now)" if each.groups == 1 else f"RAF (now), {each.groups} groups")
+            axes.lines[0].set_label("RAF (now)" if raf.groups == 1 else f"RAF (now), {raf.groups} groups")
             axes.axhline(0, color=QUIET, linewidth=0.5)
-            axes.set_title(f"{shorten_name(join_names(each.places))}: rms {each.rms:.2g}")
-            if number >= len(found) - columns:
+            axes.set_title(f"{shorten_name(join_names(raf.places))}: rms {raf.rms:.2g}")
+            if number >= len(functions) - columns:
                 axes.set_xlabel("input")
             if number % columns == 0:
                 axes.set_ylabel("output")

@@ -23,7 +23,7 @@ LATEX = str.maketrans(
 def to_json(functions: Mapping[str, RationalFunction]) -> str:
     """A list of records, one a RAF (one a group, with the same site); those of one site, as JSON, are what
     :meth:`raft.Rational.from_json` reads."""
-    return json.dumps([each.record() for each in functions.values()], indent=1) + "\n"
+    return json.dumps([function.record() for function in functions.values()], indent=1) + "\n"
 
 
 def to_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:

@@ -110,8 +110,8 @@ def distance(f: Function, g: Function, domain: Domain) -> Distance:
 
 def find_nearest(f: Function, domain: Domain) -> list[tuple[str, Distance]]:
     """The classical activations and their distances to ``f``, the nearest (by L2) first."""
-    found = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
-    return sorted(found, key=lambda pair: pair[1].l2)
+    distances = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
+    return sorted(distances, key=lambda pair: pair[1].l2)
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class AffineMatch:
 
     def __call__(self, x: Array) -> Array:
         """Its values."""
-        found: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
-        return found
+        values: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
+        return values
 
     @property
     def is_stretched(self) -> bool:
@@ -307,20 +307,20 @@ def _find_zeros(
 ) -> tuple[float, ...]:
     tiny = 1e-12 * float(np.abs(y).max())
     signs = np.where(np.abs(y) <= tiny, 0, np.sign(y)).astype(int)
-    found: list[float] = []
+    zeros: list[float] = []
     places = [0, *(np.flatnonzero(np.diff(signs)) + 1), len(signs)]
     for begin, end in pairwise(places):
         before, after = signs[max(begin - 1, 0)], signs[min(end, len(signs) - 1)]
         if signs[begin] == 0:
             crosses = begin > 0 and end < len(signs) and before * after < 0
             if end - begin == 1 or crosses:  # isolated, or as flat as x^5
-                found.append(float((x[begin] + x[end - 1]) / 2))
+                zeros.append(float((x[begin] + x[end - 1]) / 2))
         elif begin and before * signs[begin] < 0:
             zero = float(brentq(lambda value: float(f(value)), x[begin - 1], x[begin], xtol=1e-13))
             if abs(f(zero)) <= max(abs(y[begin - 1]), abs(y[begin])):  # and no pole of version N
-                found.append(zero)
+                zeros.append(zero)
     # where it turns at zero, its sign does not change
     near = 1e-6 * (x[1] - x[0])
     touching = [place for place, value in turns if abs(value) <= 10 * tiny]
-    found += [place for place in touching if all(abs(place - other) > near for other in found)]
-    return tuple(sorted(found))
+    zeros += [place for place in touching if all(abs(place - other) > near for other in zeros)]
+    return tuple(sorted(zeros))

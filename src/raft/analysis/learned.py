@@ -103,7 +103,7 @@ def learned_functions(
     """The RAFs of a model, in its order, on evenly spaced points of ``interval``."""
     # read on the CPU and in float64, wherever and however the model lies
     x = torch.linspace(*interval, POINTS, dtype=torch.float64)
-    found = []
+    learned = []
     for act, places in _find_places(model).items():
         numerator, denominator = (
             values.detach().cpu().reshape(act.groups, -1) for values in act.coefficients()
@@ -111,7 +111,7 @@ def learned_functions(
         y = torch.stack([rational(x, a, b, act.version) for a, b in zip(numerator, denominator, strict=True)])
         name, function = get_start(model, act, places[0])
         began = function(x)
-        found.append(
+        learned.append(
             LearnedFunction(
                 site=places[0],
                 places=tuple(places),
@@ -126,17 +126,17 @@ def learned_functions(
                 beginning=began.numpy(),
             )
         )
-    return found
+    return learned
 
 
 def _find_places(model: nn.Module) -> dict[Rational, list[str]]:
-    found: dict[Rational, list[str]] = {}
+    places: dict[Rational, list[str]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Rational):
-            found.setdefault(module, []).insert(0, name)
+            places.setdefault(module, []).insert(0, name)
         elif isinstance(module, SharedRational):
-            found.setdefault(module.shared, []).append(name)
-    return found
+            places.setdefault(module.shared, []).append(name)
+    return places
 
 
 def get_start(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
@@ -155,12 +155,12 @@ def get_start(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable
 
 def _find_config(model: nn.Module, site: str) -> RafConfig | None:
     """The ``raf`` block that the module was made by: a model's parts can have their own."""
-    module, found = model, None
+    module, block = model, None
     for part in (None, *site.split(".")):
         module = module if part is None else getattr(module, part)
         config = getattr(module, "config", None)
-        found = (RafConfig.of(config) if config is not None else None) or found
-    return found
+        block = (RafConfig.of(config) if config is not None else None) or block
+    return block
 
 
 def join_names(names: Sequence[str]) -> str:

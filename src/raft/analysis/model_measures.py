@@ -126,7 +126,7 @@ def rational_functions(
         model: with RAFs.
         inputs: of :func:`raft.hf.inputs.count_inputs`; their ends become the formulas' intervals.
     """
-    found: dict[str, RationalFunction] = {}
+    named: dict[str, RationalFunction] = {}
     for site, act in rationals(model).items():
         seen = None if inputs is None else inputs.get(site)
         interval = None
@@ -135,8 +135,8 @@ def rational_functions(
             interval = (float(ends[0]), float(ends[1]))
         functions = act.functions(site, interval)
         names = [site] if len(functions) == 1 else [f"{site}#{group}" for group in range(len(functions))]
-        found |= dict(zip(names, functions, strict=True))
-    return found
+        named |= dict(zip(names, functions, strict=True))
+    return named
 
 
 def measure_model(
@@ -163,8 +163,8 @@ def measure_model(
         >>> from raft.analysis.model_measures import measure_model
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
-        >>> found = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
-        >>> all(each.to_fixed.max < 0.01 for each in found)
+        >>> measures = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
+        >>> all(raf.to_fixed.max < 0.01 for raf in measures)
         True
     """
     if not rationals(model):
@@ -180,7 +180,7 @@ def measure_functions(
     Groups of one RAF are measured over the inputs of all channels. A RAF whose inputs are all the same is
     left out, as one without inputs is.
     """
-    acts, found = rationals(model), []
+    acts, measures = rationals(model), []
     for name, function in rational_functions(model, inputs).items():
         act, seen = acts[function.site], inputs[function.site]
         if not seen.total or seen.low == seen.high:
@@ -188,8 +188,8 @@ def measure_functions(
         began_as = get_start(model, act, function.site)[1]
         twin = fixed or get_twin(act)
         named = replace(function, site=name)
-        found.append(measure_function(named, Domain.of(seen), twin, to_numpy_function(began_as)))
-    return found
+        measures.append(measure_function(named, Domain.of(seen), twin, to_numpy_function(began_as)))
+    return measures
 
 
 def get_twin(act: Rational) -> str:
@@ -202,6 +202,6 @@ def to_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Funct
     return lambda x: function(torch.from_numpy(x)).detach().numpy()
 
 
-def tabulate_measures(found: list[FunctionMeasures]) -> pd.DataFrame:
+def tabulate_measures(measures: list[FunctionMeasures]) -> pd.DataFrame:
     """One row a RAF."""
-    return pd.DataFrame([each.row() for each in found]).replace({np.nan: None})
+    return pd.DataFrame([measure.row() for measure in measures]).replace({np.nan: None})

@@ -60,8 +60,8 @@ class Raf:
 
     def first(self, x: Array) -> Array:
         """At ``x``, of the first group."""
-        found: Array = self.values(x)[0]
-        return found
+        values: Array = self.values(x)[0]
+        return values
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ def read_snapshots(run: Path) -> list[Snapshot]:
     Raises:
         InputError: for files that cannot be read, or hold RAFs of different models.
     """
-    found: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     for file in sorted((run / SNAPSHOTS).glob("step-*.safetensors")):
         rafs, metadata = _read(file)
         named = STEP.fullmatch(file.name)
         step = metadata.get("step") or (named.group(1) if named else "")
         if not step.isdecimal():
             raise InputError(f"{file} does not say after which step its coefficients were so")
-        if found and rafs.keys() != found[0].rafs.keys():
+        if snapshots and rafs.keys() != snapshots[0].rafs.keys():
             raise InputError(f"{file} holds other RAFs than the first snapshot beside it")
-        found.append(Snapshot(int(step), rafs))
-    return sorted(found, key=lambda snapshot: snapshot.step)
+        snapshots.append(Snapshot(int(step), rafs))
+    return sorted(snapshots, key=lambda snapshot: snapshot.step)
 
 
 def read_inputs(folder: Path) -> dict[str, InputHistogram]:
@@ -142,9 +142,9 @@ def label_sites(sites: Sequence[str]) -> dict[str, str]:
     """A short name of each site: its layer, or the module that holds it; longer ones where these are not
     enough to tell sites apart."""
     for name in (_label_layer, shorten_name):
-        found = {site: name(site) for site in sites}
-        if len(set(found.values())) == len(found):
-            return found
+        names = {site: name(site) for site in sites}
+        if len(set(names.values())) == len(names):
+            return names
     return {site: site for site in sites}
 
 

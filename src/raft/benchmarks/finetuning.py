@@ -119,9 +119,9 @@ def _run_trainer(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sou
     data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
     model, _ = load_pretrained(AutoModelForSequenceClassification, recipe.model, **data.config)
 
-    def points(found: EvalPrediction) -> dict[str, float]:
-        logits: Any = found.predictions
-        score = evaluate(task.metric, predictions(task, (logits,)), np.array(found.label_ids))
+    def points(prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        score = evaluate(task.metric, predictions(task, (logits,)), np.array(prediction.label_ids))
         return {"points": score.points}
 
     train: Any = data.train

@@ -111,7 +111,7 @@ def _time_functions(
     calls[COPY] = _make_copy(inputs, grad)
     times = time_interleaved(calls, device, seconds)
     gigabytes = (8 if is_gated else 5) * grad.numel() * grad.element_size() / 1e9
-    medians = {name: float(np.median(found)) for name, found in times.items()}
+    medians = {name: float(np.median(runs)) for name, runs in times.items()}
     megabytes = {name: None if peak is None else peak / 1e6 for name, peak in peaks.items()}
     return [
         KernelMeasurement(
@@ -121,10 +121,10 @@ def _time_functions(
             1e3 * medians[name],
             gigabytes / medians[name],
             megabytes.get(name),
-            compute_ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
-            len(found),
+            compute_ratio(runs, times[GATED_PEER if is_gated else PLAIN_PEER]),
+            len(runs),
         )
-        for name, found in times.items()
+        for name, runs in times.items()
     ]
 
 
@@ -148,20 +148,20 @@ def _measure_peaks(
 ) -> dict[str, int | None]:
     logging.getLogger("raft").setLevel(logging.ERROR)  # what is left out is said once, by the timing
     inputs, grad = _make_tensors(device, dtype, shape, is_gated)
-    found = {}
+    peaks = {}
     for name, module in build_functions(inputs, compiled=False).items():
         call = _forward_and_backward(module, inputs, grad)
         call()
         _clear_gradients(module, inputs)
-        found[name] = measure_peak_bytes(call, device)
+        peaks[name] = measure_peak_bytes(call, device)
         _clear_gradients(module, inputs)
-    return found
+    return peaks
 
 
 class _ThroughOperator(Rational):
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = torch.ops.raft.rational(x, self.numerator, self.denominator, self.version)
-        return found
+        output: Tensor = torch.ops.raft.rational(x, self.numerator, self.denominator, self.version)
+        return output
 
 
 class _Formula(Rational):
@@ -180,8 +180,8 @@ class _Apart(nn.Module):
         self.act = Rational("silu")
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        found: Tensor = self.act(gate) * up
-        return found
+        output: Tensor = self.act(gate) * up
+        return output
 
 
 class _Gated(_Apart):
@@ -197,8 +197,8 @@ class _OnSequences(nn.Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.inner(x[None])[0]
-        return found
+        output: Tensor = self.inner(x[None])[0]
+        return output
 
 
 class _InRows(nn.Module):
@@ -207,8 +207,8 @@ class _InRows(nn.Module):
         self.inner, self.width = inner, width
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.inner(x.reshape(-1, self.width)).reshape(x.shape)
-        return found
+        output: Tensor = self.inner(x.reshape(-1, self.width)).reshape(x.shape)
+        return output
 
 
 def build_functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
@@ -217,21 +217,21 @@ def build_functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Mo
     The peer stands there twice, which shows the noise.
     """
     is_gated = len(inputs) == 2
-    found = _gated_functions() if is_gated else _plain_functions()
+    modules = _gated_functions() if is_gated else _plain_functions()
     if compiled:
-        found["torch.compile of it"] = _Formula("silu" if is_gated else "gelu")
-        found["torch.compile of it"].compile(dynamic=True)
+        modules["torch.compile of it"] = _Formula("silu" if is_gated else "gelu")
+        modules["torch.compile of it"].compile(dynamic=True)
     for name, make in {} if is_gated else OTHERS.items():
         try:
-            found[name] = make(inputs[0])
-            found[name].to(inputs[0].device)(inputs[0].detach()[:1].requires_grad_()).sum().backward()
+            modules[name] = make(inputs[0])
+            modules[name].to(inputs[0].device)(inputs[0].detach()[:1].requires_grad_()).sum().backward()
         except ImportError:
-            found.pop(name, None)
+            modules.pop(name, None)
         except Exception as error:  # whatever another project's kernel raises
-            found.pop(name, None)
+            modules.pop(name, None)
             reason = first_line(error)
             logging.getLogger("raft").warning("left out %s for %s: %s", name, inputs[0].dtype, reason)
-    return {name: module.to(inputs[0].device) for name, module in found.items()}
+    return {name: module.to(inputs[0].device) for name, module in modules.items()}
 
 
 def _plain_functions() -> dict[str, nn.Module]:

@@ -88,12 +88,12 @@ def measure_pretraining(
             name: _build_training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
             for name, (ours, block) in WAYS.items()
         }
-        found: dict[str, list[float]] = {name: [] for name in ways}
+        seconds_by_way: dict[str, list[float]] = {name: [] for name in ways}
         random, begun = np.random.default_rng(0), time.perf_counter()
-        while len(found[PLAIN]) < 5 or time.perf_counter() - begun < seconds:
+        while len(seconds_by_way[PLAIN]) < 5 or time.perf_counter() - begun < seconds:
             for name in random.permutation(list(ways)):
-                found[name].append(ways[name]())
-    times = {name: np.array(values) for name, values in found.items()}
+                seconds_by_way[name].append(ways[name]())
+    times = {name: np.array(values) for name, values in seconds_by_way.items()}
     tokens = batch_size * sequences.shape[1]
     return [
         PretrainingMeasurement(

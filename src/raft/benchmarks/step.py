@@ -102,19 +102,19 @@ def measure_steps(
             peaks[name] = (torch.cuda.max_memory_allocated(device) - others) / 1e6
     times = time_interleaved(calls, device, seconds)
     host = {name: _measure_host_milliseconds(call, device) for name, call in calls.items()}
-    medians = {name: float(np.median(found)) for name, found in times.items()}
+    medians = {name: float(np.median(seconds_of_steps)) for name, seconds_of_steps in times.items()}
     return [
         StepMeasurement(
             name,
             1e3 * medians[name],
             batch_size * sequence_length / medians[name],
             products / medians[name] / 1e12,
-            compute_ratio(found, times["FAFT"]),
+            compute_ratio(seconds_of_steps, times["FAFT"]),
             host[name],
             peaks[name],
-            len(found),
+            len(seconds_of_steps),
         )
-        for name, found in times.items()
+        for name, seconds_of_steps in times.items()
     ]
 
 
@@ -140,13 +140,13 @@ def _build_step(
 def _measure_host_milliseconds(call: Callable[[], object], device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
-    found = []
+    times = []
     for _ in range(HOST_ROUNDS):
         torch.cuda.synchronize(device)
         begun = time.perf_counter()
         call()
-        found.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(found))
+        times.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(times))
 
 
 def _count_flops(

@@ -46,8 +46,8 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     _check_path(source)
     config = load_config(source)
     kind = getattr(transformers, TASKS[task]) if task else _find_architecture(config)
-    model, found = load_pretrained(kind, source, config=config)
-    return model, sorted(found["missing_keys"])
+    model, loading = load_pretrained(kind, source, config=config)
+    return model, sorted(loading["missing_keys"])
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
@@ -67,5 +67,5 @@ def _check_path(source: str) -> None:
 
 def _find_architecture(config: PreTrainedConfig) -> type:
     names = config.architectures or []
-    found = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
-    return found if isinstance(found, type) else transformers.AutoModel
+    architecture = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
+    return architecture if isinstance(architecture, type) else transformers.AutoModel

@@ -31,8 +31,8 @@ COMMANDS = {
 
 def load_command(name: str) -> Callable[[Sequence[str]], None]:
     """What runs a command, given the rest of the words."""
-    found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
-    return found
+    run: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
+    return run
 
 
 def format_usage() -> str:
@@ -90,7 +90,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _fail(message: str, status: int) -> int:
     # names in files may hold what steers a terminal
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True, highlight=False).print(
         f"[bold red]raft:[/] {line.replace('[', chr(92) + '[')}"
     )

@@ -57,8 +57,8 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     """
     # transformers' annotation asks for its own DataClassType
     parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
-    found: Settings = _parse_words(parser, words)[0]
-    return found
+    parsed: Settings = _parse_words(parser, words)[0]
+    return parsed
 
 
 def parse_recipe(
@@ -155,7 +155,7 @@ def _suggest(parser: _Parser, name: str, prefix: str = "") -> str:
     known = [action.dest for action in parser._actions if action.option_strings]
     plain = name.lstrip("-").replace("-", "_")
     meant = FOREIGN_NAMES.get(plain, plain)
-    return nearest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
+    return nearest(f"{prefix}{meant}", [f"{prefix}{option}" for option in known])
 
 
 def _check_texts(settings: Any) -> None:
@@ -164,9 +164,9 @@ def _check_texts(settings: Any) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         given = value if isinstance(value, list) else [value]
-        if value != field.default and any(isinstance(each, str) and not each.strip() for each in given):
+        if value != field.default and any(isinstance(text, str) and not text.strip() for text in given):
             raise InputError(f"--{field.name} is empty: give it a value, or leave it out")
-        if any(isinstance(each, str) and "\0" in each for each in given):
+        if any(isinstance(text, str) and "\0" in text for text in given):
             raise InputError(f"--{field.name} holds a NUL character")
 
 
@@ -174,10 +174,10 @@ def _find_recipe(words: Sequence[str], parser: _Parser) -> Path | None:
     alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     alone.add_argument("--config", type=Path)
     try:
-        found: Path | None = alone.parse_known_args(list(words))[0].config
+        recipe: Path | None = alone.parse_known_args(list(words))[0].config
     except argparse.ArgumentError as error:
         parser.error(str(error))
-    return found
+    return recipe
 
 
 def _set_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> None:
@@ -206,7 +206,7 @@ def _set_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> No
         if takes_several:
             values_of = value if isinstance(value, list) else [value]
             try:
-                action.default = [convert(str(each)) if convert else each for each in values_of]
+                action.default = [convert(str(entry)) if convert else entry for entry in values_of]
             except ValueError as error:
                 raise InputError(f"{key} in the recipe {file}: {error}") from error
             continue

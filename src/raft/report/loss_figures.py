@@ -86,11 +86,11 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
     fixed = comparison.twin
     losses = {variant.activation: collect_losses(variant) for variant in comparison.variants}
     twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
-    found = {
-        name: (each - twins).dropna(how="all").dropna(axis=1, how="all") for name, each in losses.items()
+    differences = {
+        name: (frame - twins).dropna(how="all").dropna(axis=1, how="all") for name, frame in losses.items()
     }
-    found = {name: each for name, each in found.items() if len(each) > 1}
-    if not found:
+    differences = {name: frame for name, frame in differences.items() if len(frame) > 1}
+    if not differences:
         return None
     styles = _choose_styles(names)
     late: list[float] = []
@@ -98,14 +98,14 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
         figure = new_figure(6.0, 3.0)
         axes = figure.add_subplot()
         axes.axhline(0, color=FAFT_COLOUR, linewidth=1, label=fixed)
-        for name, each in found.items():
+        for name, frame in differences.items():
             line, colour = styles[name]
-            if each.shape[1] > 1:
-                axes.plot(each.index, each, color=colour, linestyle=line, linewidth=0.7, alpha=0.4)
-            mean = each.mean(axis=1)
+            if frame.shape[1] > 1:
+                axes.plot(frame.index, frame, color=colour, linestyle=line, linewidth=0.7, alpha=0.4)
+            mean = frame.mean(axis=1)
             axes.plot(mean.index, mean, color=colour, linestyle=line, linewidth=1.8, label=name)
-            end = each.index.max()
-            late += [*mean[mean.index >= end / 4], *each[each.index >= end / 2].to_numpy().ravel()]
+            end = frame.index.max()
+            late += [*mean[mean.index >= end / 4], *frame[frame.index >= end / 2].to_numpy().ravel()]
         low, high = np.nanmin([*late, 0.0]), np.nanmax([*late, 0.0])
         margin = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + margin)

@@ -75,10 +75,10 @@ def write_card(
     is_raft = recipe.activation == RAF
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
-        found = measure_curves(model, text.validation, recipe.raf_init)
-        if found:
-            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
-            write_figure(draw_activations(found, recipe.raf_init), folder / "activations.png", dpi=150)
+        learned = measure_curves(model, text.validation, recipe.raf_init)
+        if learned:
+            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in learned})
+            write_figure(draw_activations(learned, recipe.raf_init), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"

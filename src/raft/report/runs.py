@@ -33,16 +33,16 @@ def build_section(folder: Path) -> Section:
     Raises:
         InputError: where it holds no run, or its files cannot be read.
     """
-    found = detect_kind(folder)
-    if found == "comparison":
+    kind = detect_kind(folder)
+    if kind == "comparison":
         return build_pretraining_section(folder, PretrainingComparison.read(folder))
-    if found == "pretraining":
+    if kind == "pretraining":
         return build_pretraining_section(folder, read_single(folder))
-    if found == "finetuning":
+    if kind == "finetuning":
         return build_finetuning_section(folder)
-    if found == "demo":
+    if kind == "demo":
         return build_demo_section(folder)
-    if found == "grid":
+    if kind == "grid":
         return build_grid_section(folder)
     raise InputError(
         f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "

@@ -183,7 +183,7 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     results = _Results(settings, "raft bench kernel")
     columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
     for together in measure_kernels(device, dtypes, shapes, settings.seconds, settings.compile):
-        rows = [each.row() for each in together]
+        rows = [measurement.row() for measurement in together]
         results.add(rows)
         title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
         _print_table(title, rows, columns)
@@ -195,7 +195,7 @@ def bench_step(arguments: Sequence[str]) -> None:
     settings = parse(StepSettings, "raft bench step", STEP, arguments)
     config = settings.bert_config()
     results = _Results(settings, "raft bench step")
-    found = measure_steps(
+    measurements = measure_steps(
         config,
         settings.batch_size,
         settings.sequence_length,
@@ -204,7 +204,7 @@ def bench_step(arguments: Sequence[str]) -> None:
         settings.compile,
         settings.seconds,
     )
-    rows = [each.row() for each in found]
+    rows = [measurement.row() for measurement in measurements]
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
     results.finish(rows)
@@ -229,10 +229,10 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
         "fp16": dtype == torch.float16,
         "torch_compile": settings.compile,
     }
-    found = measure_pretraining(
+    measurements = measure_pretraining(
         config, store.train, tokenizer, settings.batch_size, settings.seconds, options
     )
-    rows = [each.row() for each in found]
+    rows = [measurement.row() for measurement in measurements]
     columns = ("way", "milliseconds", "tokens_per_second")
     results.finish(rows)
     _print_table("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
@@ -257,7 +257,7 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
         "logging_strategy": "no",
     }
     results = _Results(settings, "raft bench finetuning")
-    rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
+    rows = [measurement.row() for measurement in measure_finetuning(recipe, options, settings.seconds)]
     results.finish(rows)
     columns = ("way", "seconds", "points")
     _print_table("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)

@@ -78,7 +78,7 @@ class ConvertSettings:
         """Which RAFs; ``InputError`` for what ``RafConfig`` refuses."""
         shared: bool | str | dict[str, str] = False
         if self.shared is not None:
-            shared = dict(_parse_layers(each) for each in self.shared) if self.shared != ["all"] else "all"
+            shared = dict(_parse_layers(text) for text in self.shared) if self.shared != ["all"] else "all"
         try:
             return RafConfig(
                 sites=self.sites,
@@ -149,26 +149,26 @@ def print_table(console: Console, name: str, report: ConversionReport, is_calibr
     heads = ["was", "fitted for", "max error", "rms error", *(["inputs"] if is_calibrated else [])]
     rows = [
         [
-            each.replaced,
-            f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
-            _format_error(each.max_error),
-            _format_error(each.rms_error),
-            *([f"{each.inputs:,}" if each.inputs else "none seen"] if is_calibrated else []),
+            site.replaced,
+            f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
+            _format_error(site.max_error),
+            _format_error(site.rms_error),
+            *([f"{site.inputs:,}" if site.inputs else "none seen"] if is_calibrated else []),
         ]
-        for each in report
+        for site in report
     ]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    names = [each.site for each in report] + [f"= {each.shares}" for each in report if each.shares]
+    names = [site.site for site in report] + [f"= {site.shares}" for site in report if site.shares]
     width = fit_name_width(console, names, widths)
-    kinds = Counter(each.kind for each in report)
+    kinds = Counter(site.kind for site in report)
     table = make_rich_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     table.add_column("site", min_width=width, no_wrap=True)
     for head, least in zip(heads, widths, strict=True):
         table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
-    for each, row in zip(report, rows, strict=True):
-        place = fold_name(each.site, width)
-        if each.shares:
-            place += "\n" + fold_name(f"= {each.shares}", width)
+    for site, row in zip(report, rows, strict=True):
+        place = fold_name(site.site, width)
+        if site.shares:
+            place += "\n" + fold_name(f"= {site.shares}", width)
         table.add_row(Text(place), *map(Text, row))
     console.print(table, crop=False)
 

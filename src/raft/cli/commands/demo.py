@@ -78,17 +78,17 @@ def main(arguments: Sequence[str]) -> None:
 def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     """Fill a run folder, whose name will be ``name``."""
     raft_model = comparison.pretrained["raft"].model
-    found = measure_curves(raft_model, comparison.validation, fixed)
-    if not found:
+    learned = measure_curves(raft_model, comparison.validation, fixed)
+    if not learned:
         raise InputError("the model has no rational activation to show")
-    activations = draw_activations(found, fixed)
+    activations = draw_activations(learned, fixed)
     losses = draw_losses(comparison.results.history, comparison.results.unigram_loss)
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
     with replacing(folder / RAFS) as file:
         save_file(coefficients(raft_model), file, metadata=forms(raft_model))
-    write_inputs(folder, {curve.site: curve.inputs for curve in found})
+    write_inputs(folder, {curve.site: curve.inputs for curve in learned})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
     write_text(folder / "table.md", tabulate_comparison(comparison.results).markdown())

@@ -50,11 +50,11 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
-        result, found = run_finetuning(recipe, training, folder, Sources())
+        result, tuned = run_finetuning(recipe, training, folder, Sources())
         write_text(folder / RECIPE, described(recipe, training))
-    if found.report is not None:
-        print_plain(str(found.report))
-    parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in found.parts]
+    if tuned.report is not None:
+        print_plain(str(tuned.report))
+    parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in tuned.parts]
     trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
     console.print(trained.console())
     console.print(tabulate_scores(result))

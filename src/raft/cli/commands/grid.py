@@ -96,12 +96,12 @@ def main(arguments: Sequence[str]) -> None:
     try:
         with console.status("") as status:
 
-            def told(cell: Cell, state: State) -> None:
+            def on_state_change(cell: Cell, state: State) -> None:
                 if state == "failed":
                     console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
                 status.update(format_progress(grid, folder, options.processes))
 
-            failed = grid.run(folder, told)
+            failed = grid.run(folder, on_state_change)
             for worker in workers:
                 worker.wait()
     finally:
@@ -151,15 +151,15 @@ def share_devices(processes: int) -> list[dict[str, str]]:
     """
     if processes == 1:
         return [{}]
-    found: dict[str, str] = {}
+    shared: dict[str, str] = {}
     if "OMP_NUM_THREADS" not in os.environ:
-        found["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+        shared["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     if len(gpus) < 2:
-        return [found] * processes
+        return [shared] * processes
     # each takes the first that it sees; this process has all, and so takes the first
-    return [{**found, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
 
 
 def work(arguments: Sequence[str]) -> None:
@@ -194,24 +194,23 @@ def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     )
 
 
-def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+def write_results(results: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write ``results.csv`` and the tables; returns the tables.
 
     Args:
-        found: of ``raft.report.tables.grid.build_frame``.
+        results: of ``raft.report.tables.grid.build_frame``.
         folder: of the grid.
     """
-    write_text(folder / RESULTS, found.to_csv(index=False))
-    return write_tables(found, folder)
+    write_text(folder / RESULTS, results.to_csv(index=False))
+    return write_tables(results, folder)
 
 
-def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+def write_tables(results: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write the tables as Markdown and LaTeX; returns them."""
-    tables = make_grid_tables(found)
-    write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
-    write_text(
-        folder / "tables.tex", "\n".join(f"% {escape_latex(each.title)}\n{each.latex()}" for each in tables)
-    )
+    tables = make_grid_tables(results)
+    write_text(folder / "tables.md", "\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables))
+    latex = [f"% {escape_latex(table.title)}\n{table.latex()}" for table in tables]
+    write_text(folder / "tables.tex", "\n".join(latex))
     return tables
 
 
@@ -229,7 +228,7 @@ def read_seconds(folder: CellFolder, cell: Cell) -> float | None:
 def _check_holds_a_grid(folder: Path) -> None:
     """Refuse a folder that holds anything else: a grid's recipe has the name that a pretraining's has."""
     if folder.is_dir() and not (folder / SHARED).is_file():
-        others = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
+        others = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
         if others:
             raise InputError(f"{folder} is not empty and holds no grid; choose another --output_dir")
 

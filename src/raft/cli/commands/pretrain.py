@@ -143,7 +143,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
 
 def _check_holds_runs(folder: Path) -> None:
     """Refuse a folder with other things in it, over which a comparison would write."""
-    is_empty = not folder.is_dir() or all(each.name.startswith(".") for each in folder.iterdir())
+    is_empty = not folder.is_dir() or all(file.name.startswith(".") for file in folder.iterdir())
     if not is_empty and not (folder / COMPARISON).is_file() and not any(folder.glob(f"*/{RECIPE}")):
         raise InputError(f"{folder} is not empty and holds no comparison; choose another --output_dir")
 

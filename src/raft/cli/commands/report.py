@@ -81,19 +81,19 @@ def print_tables(folder: Path, console: Console) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    found = detect_kind(folder)
-    if found in ("comparison", "pretraining"):
-        compared = PretrainingComparison.read(folder) if found == "comparison" else read_single(folder)
+    kind = detect_kind(folder)
+    if kind in ("comparison", "pretraining"):
+        compared = PretrainingComparison.read(folder) if kind == "comparison" else read_single(folder)
         console.print(pretraining.tabulate_losses(compared).console(), crop=False)
         console.print(pretraining.describe_numbers(compared), highlight=False)
-    elif found == "demo":
+    elif kind == "demo":
         console.print(comparison.tabulate_comparison(Results.read(folder)).console(), crop=False)
-    elif found == "finetuning":
+    elif kind == "finetuning":
         console.print(tabulate_scores(FinetuningResult.read(folder)).console(), crop=False)
-    elif found == "grid" or (folder / SHARED).is_file():
+    elif kind == "grid" or (folder / SHARED).is_file():
         for table in read_grid_tables(folder, console):
             console.print(table.console(), crop=False)
-    elif found is None and (folder / RECIPE).is_file():
+    elif kind is None and (folder / RECIPE).is_file():
         raise InputError(f"the run in {folder} is not finished: the command that began it goes on with it")
 
 

@@ -49,14 +49,14 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--labels takes name=name, not {' '.join(settings.labels)!r}")
     quieten(tokenizer_threads=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = judge(settings.model, settings, Sources(), names, device)
+    scores = judge(settings.model, settings, Sources(), names, device)
     if settings.out is not None:
         content = {
             "settings": asdict(settings),
-            "scores": {name: asdict(each) for name, each in found.items()},
+            "scores": {name: asdict(score) for name, score in scores.items()},
         }
         write_text(Path(settings.out), json.dumps(content, indent=1) + "\n")
     table = make_scores_table(f"{settings.model} on {settings.task}")
-    for name, score in found.items():
+    for name, score in scores.items():
         add_scores(table, name, score.points, score.parts, score.constant, score.single_class)
     Console().print(table, crop=False)

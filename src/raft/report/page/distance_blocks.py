@@ -57,10 +57,10 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
     }
     if 2 < len(functions) <= MOST:
         known = [
-            each
+            histogram
             for run in firsts.values()
-            for site, each in run.inputs.items()
-            if each.total and run.twins.get(site) == common
+            for site, histogram in run.inputs.items()
+            if histogram.total and run.twins.get(site) == common
         ]
         domain = merge_domains(known) if known else make_domain(None)
         shown = {n: raf.first for n, raf in functions.items() if np.isfinite(raf.first(domain.x)).all()}
@@ -108,9 +108,9 @@ def _tabulate_distances(
         cells = []
         for alike in by_kind.values():
             having = [run for run in alike if site in run.last.rafs]
-            found = [_measure_distances(run, site) for run in having]
-            to_fixed, moved = (np.mean([pair[i] for pair in found]) if found else np.nan for i in range(2))
-            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
+            pairs = [_measure_distances(run, site) for run in having]
+            to_fixed, moved = (np.mean([pair[i] for pair in pairs]) if pairs else np.nan for i in range(2))
+            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if pairs else "")
         rows.append([named[site], *cells])
     heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
     return TextTable(title, pd.DataFrame(rows, columns=["RAF", *heads]), labels=1)

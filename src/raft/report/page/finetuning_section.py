@@ -60,11 +60,11 @@ def _describe_run(result: FinetuningResult, model: str, activation: str) -> str:
 
 
 def _collect_facts(result: FinetuningResult) -> list[Fact]:
-    found = [Fact(f"test, {name}", f"{points:.2f} points") for name, points in result.tests.items()]
+    facts = [Fact(f"test, {name}", f"{points:.2f} points") for name, points in result.tests.items()]
     if result.validation is not None:
         epochs = f"best of {len(result.history)} epochs: the {result.epoch}."
-        found.append(Fact("validation", f"{result.validation:.2f} points", epochs))
-    return [*found, Fact("time", f"{result.seconds['all']:,.0f} s")]
+        facts.append(Fact("validation", f"{result.validation:.2f} points", epochs))
+    return [*facts, Fact("time", f"{result.seconds['all']:,.0f} s")]
 
 
 def _describe_constant(result: FinetuningResult) -> str:

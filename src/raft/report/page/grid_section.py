@@ -57,7 +57,7 @@ def build_grid_section(folder: Path) -> Section:
     ]  # fmt: skip
     runs, are_final = _read_runs(folder, results)
     if runs:
-        told = (
+        caution = (
             "" if are_final else "The RAFs are those of the search for learning rates: others are not kept."
         )
         varied = [
@@ -65,7 +65,7 @@ def build_grid_section(folder: Path) -> Section:
             for name in ("task", "model", "activation")
             if len({run.settings.get(name) for run in runs}) > 1
         ]
-        blocks += build_learned_blocks(runs, next(iter(varied), None), varied[1:], told)
+        blocks += build_learned_blocks(runs, next(iter(varied), None), varied[1:], caution)
     command = f"raft grid --config {RECIPE}" if recipe else ""
     blocks += build_repeat_blocks(command, {}, recipe)
     activations = ", ".join(dict.fromkeys(pair_twins(results).activation))
@@ -80,15 +80,15 @@ def _describe_grid(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
         return f"{len(values)} {name if len(values) == 1 else name + 's'} ({', '.join(map(str, values))})"
 
     seeds = results.groupby(
-        [each for each in SETTINGS if each in results and "rate" not in each and each != "seed"]
+        [name for name in SETTINGS if name in results and "rate" not in name and name != "seed"]
     )
     sizes = seeds.seed.nunique()
-    each = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    count = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     text = (
         f"{len(results):,} fine-tunings of {some('model', 'model')}: {some('task', 'task')}, "
         f"{some('activation', 'activation')}, tuning {', '.join(dict.fromkeys(results.tuning))}, on "
-        f"{', '.join(dict.fromkeys(results.train_examples))} training examples, with {each} "
-        f"{'seed' if each == '1' else 'seeds'} each."
+        f"{', '.join(dict.fromkeys(results.train_examples))} training examples, with {count} "
+        f"{'seed' if count == '1' else 'seeds'} each."
     )
     searched = [
         f"{len(recipe[key])} {name}"
@@ -122,8 +122,8 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
     models = list(dict.fromkeys(results.model))
     counting = {make_cell_key(row, models) for row in results.to_dict("records")}
     order = {seed: number for number, seed in enumerate(dict.fromkeys(results.seed))}
-    found: list[tuple[bool, int, ViewerRun]] = []
-    for place in sorted(each.parent for each in folder.glob(f"*/{SNAPSHOTS}")):
+    cells: list[tuple[bool, int, ViewerRun]] = []
+    for place in sorted(cell.parent for cell in folder.glob(f"*/{SNAPSHOTS}")):
         snapshots = read_snapshots(place)
         if not snapshots:
             continue
@@ -139,10 +139,10 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
         )
         # what was kept of a grid without its cells' options is what its author wants shown
         counts = not options or make_cell_key(options, models) in counting
-        found.append((counts, order.get(options.get("seed"), len(order)), run))
-    are_final = any(counts for counts, _, _ in found)
-    shown = [each for each in found if each[0] or not are_final]
-    return [run for _, _, run in sorted(shown, key=lambda each: each[1])], are_final
+        cells.append((counts, order.get(options.get("seed"), len(order)), run))
+    are_final = any(counts for counts, _, _ in cells)
+    shown = [cell for cell in cells if cell[0] or not are_final]
+    return [run for _, _, run in sorted(shown, key=lambda cell: cell[1])], are_final
 
 
 def _read_options(cell: Path) -> dict[str, Any]:

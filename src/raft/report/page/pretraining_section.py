@@ -32,7 +32,7 @@ FRAMES, MOST_ROWS = 6, 12
 """Of a strip of learned functions."""
 
 
-def build_pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
+def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -> Section:
     """Of a pretraining, or several, and the folders of its runs where they are kept.
 
     Raises:
@@ -43,13 +43,13 @@ def build_pretraining_section(folder: Path, found: PretrainingComparison) -> Sec
         (result.activation, result.seed): folder
         if is_one_run
         else folder / folder_name(result.activation, result.seed)
-        for variant in found.variants
+        for variant in comparison.variants
         for result in variant.results
     }
-    recipes = {run: recipe for run, each in folders.items() if (recipe := read_recipe(each))}
+    recipes = {run: recipe for run, place in folders.items() if (recipe := read_recipe(place))}
     recipe = next(iter(recipes.values()), {})
-    fixed = found.twin
-    kept = {run: snapshots for run, each in folders.items() if (snapshots := read_snapshots(each))}
+    fixed = comparison.twin
+    kept = {run: snapshots for run, place in folders.items() if (snapshots := read_snapshots(place))}
     has_variants = len({name for name, _ in kept}) > 1
     runs = [
         ViewerRun(
@@ -60,31 +60,31 @@ def build_pretraining_section(folder: Path, found: PretrainingComparison) -> Sec
         )
         for (name, seed), snapshots in kept.items()
     ]
-    table = pretraining.tabulate_losses(found)
-    *others, last = [variant.activation for variant in found.variants]
+    table = pretraining.tabulate_losses(comparison)
+    *others, last = [variant.activation for variant in comparison.variants]
     names = f"{', '.join(others)} and {last}" if others else last
-    results = [result for variant in found.variants for result in variant.results]
+    results = [result for variant in comparison.variants for result in variant.results]
     losses = draw_loss_curves(results)
     blocks: list[Block] = [
-        Prose(_describe_pretraining(found, recipe), "lead"),
-        Facts(_collect_facts(found, fixed)),
-        Tabular(table, pretraining.describe_numbers(found)),
+        Prose(_describe_pretraining(comparison, recipe), "lead"),
+        Facts(_collect_facts(comparison, fixed)),
+        Tabular(table, pretraining.describe_numbers(comparison)),
         Drawing(
             losses, f"Validation losses of {names} against steps and against seconds",
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
-        *_draw_differences(found, fixed),
+        *_draw_differences(comparison, fixed),
         *build_learned_blocks(runs, "variant" if has_variants else None),
         *_draw_evolution(runs),
         *build_repeat_blocks(
-            found.command, found.setup, recipe, "of the first run" if len(recipes) > 1 else ""
+            comparison.command, comparison.setup, recipe, "of the first run" if len(recipes) > 1 else ""
         ),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
 
 
-def _draw_differences(found: PretrainingComparison, fixed: str | None) -> list[Block]:
-    figure = draw_loss_differences(found)
+def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> list[Block]:
+    figure = draw_loss_differences(comparison)
     if figure is None:
         return []
     caption = f"The same less {fixed}'s of the same seed: a thin line a run, the mean over seeds bold."
@@ -100,7 +100,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     if not sites:
         return []
     evolution = Evolution(
-        {each.step: {site: each.rafs[site].first for site in sites} for each in run.snapshots},
+        {snapshot.step: {site: snapshot.rafs[site].first for site in sites} for snapshot in run.snapshots},
         {site: make_domain(run.inputs.get(site)) for site in sites},
         run.twins[sites[0]],
         label_sites(sites),
@@ -111,14 +111,14 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     return [Drawing(evolution.strip(FRAMES), label, caption, animate=evolution.write_gif)]
 
 
-def _describe_pretraining(found: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
-    first = found.variants[0].results[0]
-    runs = sum(len(variant.results) for variant in found.variants)
+def _describe_pretraining(comparison: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
+    first = comparison.variants[0].results[0]
+    runs = sum(len(variant.results) for variant in comparison.variants)
     text = f"{runs} {'run' if runs == 1 else 'runs'}"
     if runs > 1:
-        each_has = {len(each.results) for each in found.variants}
-        text += f" ({each_has.pop()} of each)" if len(found.variants) > 1 and len(each_has) == 1 else ""
-    text += f" of {pretraining.format_steps_and_tokens(found)} each"
+        counts = {len(variant.results) for variant in comparison.variants}
+        text += f" ({counts.pop()} of each)" if len(comparison.variants) > 1 and len(counts) == 1 else ""
+    text += f" of {pretraining.format_steps_and_tokens(comparison)} each"
     if recipe:
         get = defaultdict(lambda: "?", recipe)
         text += (
@@ -127,15 +127,15 @@ def _describe_pretraining(found: PretrainingComparison, recipe: Mapping[str, Any
             f"parameters, on {shorten_corpus(str(get['corpus']))}, {get['global_batch_size']} sequences of "
             f"{get['sequence_length']} tokens a step"
         )
-    documents = found.setup.get("documents", {}).get("train")
+    documents = comparison.setup.get("documents", {}).get("train")
     return text + (f", {documents:,} documents." if documents else ".")
 
 
-def _collect_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:
+def _collect_facts(comparison: PretrainingComparison, fixed: str | None) -> list[Fact]:
     facts = []
-    names = [variant.activation for variant in found.variants]
+    names = [variant.activation for variant in comparison.variants]
     main = {next(filter(is_raft, names), names[0]), fixed or names[0]}  # all others are in the table
-    for row, variant in zip(found.rows(), found.variants, strict=True):
+    for row, variant in zip(comparison.rows(), comparison.variants, strict=True):
         if variant.activation not in main:
             continue
         spread = "" if row["loss_std"] is None else f"± {row['loss_std']:.3f} over {row['seeds']} seeds"
@@ -146,5 +146,5 @@ def _collect_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact
                     variant.difference.mean, variant.difference, f"to {fixed}, paired by seed"
                 )
             )
-    unigram = found.variants[0].results[0].unigram_loss
+    unigram = comparison.variants[0].results[0].unigram_loss
     return [*facts, Fact("unigram model", f"{unigram:.3f} nats")]

@@ -63,8 +63,8 @@ class ViewerRun:
             "version": raf.version,
             "beside": find_known_name(raf.beside) or raf.beside,
             "twin": find_known_name(self.twins.get(site)),
-            "numerator": [_to_numbers(each.numerator) for each in steps],
-            "denominator": [_to_numbers(each.denominator) for each in steps],
+            "numerator": [_to_numbers(step.numerator) for step in steps],
+            "denominator": [_to_numbers(step.denominator) for step in steps],
             "density": _sample_density(inputs) if inputs is not None and inputs.total else None,
         }
 
@@ -100,13 +100,13 @@ class Viewer(Block):
 def _find_choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Names that are enough to tell the settings apart: the last of those that follow from the others are
     left out."""
-    names = list(dict.fromkeys(name for each in settings for name in each))
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
 
     def told_apart(by: Sequence[str]) -> int:
-        return len({tuple(each.get(name) for name in by) for each in settings})
+        return len({tuple(setting.get(name) for name in by) for setting in settings})
 
     for name in names[::-1]:
-        rest = [each for each in names if each != name]
+        rest = [setting for setting in names if setting != name]
         if told_apart(rest) == told_apart(names):
             names = rest
     return names

@@ -62,11 +62,11 @@ def _find_single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
     """Points of the best single class by task, and their average; None where no task has any."""
     if SINGLE_CLASS not in results:
         return None
-    found = results.groupby("task")[SINGLE_CLASS].first().dropna()
+    points = results.groupby("task")[SINGLE_CLASS].first().dropna()
     tuned = select_tuned_tasks(results).task.unique()
-    if len(tuned) > 1 and found.index.isin(tuned).sum() == len(tuned):
-        found[AVERAGE] = found[tuned].mean()
-    return found if len(found) else None
+    if len(tuned) > 1 and points.index.isin(tuned).sum() == len(tuned):
+        points[AVERAGE] = points[tuned].mean()
+    return points if len(points) else None
 
 
 def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
@@ -121,9 +121,9 @@ def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
         difference = (rows.points - rows.points_baseline).to_numpy()
         if len(rows) < 2:
             return f"{difference.mean():+.1f}".replace("-", "−")
-        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        paired_means = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
         wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
-        return f"{format_interval(found)} {wins}/{ties}/{len(rows) - wins - ties}"
+        return f"{format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
 
     title = (
         f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
@@ -180,33 +180,34 @@ def read_results(file: Path) -> pd.DataFrame:
     """
     texts, numbers = ["task", *SETTING], ["learning_rate", "raf_learning_rate", "seed", "points"]
     try:
-        found = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+        results = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read {file}: {first_line(error)}") from error
-    if found.empty:
+    if results.empty:
         raise InputError(f"{file} holds no results of a grid: it has no rows")
-    missing = {*texts, *numbers, "constant"} - {*found.columns}
+    missing = {*texts, *numbers, "constant"} - {*results.columns}
     if missing:
         raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
     for name in [*texts, "learning_rate", "seed", "points", "constant"]:  # RAFs that stay have no rate
-        if found[name].isna().any():
+        if results[name].isna().any():
             raise InputError(f"{file} holds no results of a grid: its column {name!r} has gaps")
     for name in [*numbers, "constant"]:
         kinds = "b" if name == "constant" else "iuf"
-        if found[name].dtype.kind not in kinds or np.isinf(found[name]).any():
+        if results[name].dtype.kind not in kinds or np.isinf(results[name]).any():
             what = "true or false" if name == "constant" else "finite numbers"
             raise InputError(f"{file} holds no results of a grid: its column {name!r} is not of {what}")
-    return found
+    return results
 
 
-def format_difference(found: Paired) -> str:
+def format_difference(difference: Paired) -> str:
     """A paired difference in a table's cell."""
-    return f"{format_interval(found)} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+    counts = f"{difference.wins}/{difference.ties}/{difference.losses}"
+    return f"{format_interval(difference)} p={difference.p_value:.3f} {counts}"
 
 
-def format_interval(found: Difference | Paired) -> str:
+def format_interval(difference: Difference | Paired) -> str:
     """A mean with its interval."""
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
 
 
 def _add_averages(results: pd.DataFrame) -> pd.DataFrame:
@@ -280,13 +281,13 @@ def build_frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFr
         recipe: of the grid. The first row has its first activation, the first model that was run with it, and
             so has what others are compared with.
     """
-    found = pd.DataFrame(rows)
+    results = pd.DataFrame(rows)
     orders = {"model": recipe.models, "activation": recipe.activations}
-    places = pd.DataFrame({name: found[name].map(order.index) for name, order in orders.items()})
-    places.insert(0, "has_no_baseline", ~found.model.isin(found.model[places.activation == 0]))
-    found = found.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
-    found["model"] = found.model.map(shorten_names(recipe.models))
-    return found.astype({"points": np.float64})
+    places = pd.DataFrame({name: results[name].map(order.index) for name, order in orders.items()})
+    places.insert(0, "has_no_baseline", ~results.model.isin(results.model[places.activation == 0]))
+    results = results.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
+    results["model"] = results.model.map(shorten_names(recipe.models))
+    return results.astype({"points": np.float64})
 
 
 def shorten_names(models: Sequence[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def pair_twins(results: pd.DataFrame) -> pd.DataFrame:
     if not _are_pretrainings(results) or results.activation.nunique() > 1:
         return results
     seeds = results.groupby(PRETRAINED)[PRETRAINING_SEED].agg(set)
-    if len(seeds) < 2 or any(seeds[results[PRETRAINED].iloc[0]].isdisjoint(each) for each in seeds):
+    if len(seeds) < 2 or any(seeds[results[PRETRAINED].iloc[0]].isdisjoint(others) for others in seeds):
         return results
     named = results[PRETRAINING_SEED].astype(int).astype(str)
     return results.assign(activation=results[PRETRAINED], model="pretraining " + named)
