@@ -1,4 +1,4 @@
-"""Seeing what was learned: measures, distances and figures of RAFs; reads models, trains nothing."""
+"""Analysis of learned RAFs: measures, distances, ablation and figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIGURES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Figures when they are asked for: most who measure need no matplotlib."""
+    """Import the figures on first use: measuring needs no matplotlib."""
     if name not in FIGURES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{FIGURES[name]}"), name)

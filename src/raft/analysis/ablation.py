@@ -1,4 +1,4 @@
-"""What each RAF of a model is worth: the loss with a fixed function, or the mean of all, in its place."""
+"""Ablation of RAFs: the loss with a fixed function, or the mean of all RAFs, in their place."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def replace_functions(
 
 
 def average_functions(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
-    """The mean of RAFs, as a function."""
+    """Return the mean of RAFs as a function."""
     if any(act.groups > 1 for act in acts):
         raise ValueError("RAFs of several groups of channels have no mean that all layers could use")
 
@@ -145,7 +145,7 @@ def _evaluate_match(match: AffineMatch, x: Tensor) -> Tensor:
 
 @contextmanager
 def _record_calls(model: nn.Module) -> Iterator[set[str]]:
-    """The RAFs that are called while the block runs."""
+    """Record which RAFs are called inside the block."""
     sites: set[str] = set()
 
     def note(site: str) -> Any:

@@ -95,7 +95,7 @@ def draw_panels(
 
 
 def _fit_limits(axes: Axes, values: Sequence[Array]) -> None:
-    """Show all of these, and of what lies outside as much again as half their height."""
+    """Set limits that show these values, with a margin of half their height."""
     low, high = min(line.min() for line in values), max(line.max() for line in values)
     height = max(float(high - low), 1e-9)
     bottom, top = axes.get_ylim()
@@ -103,7 +103,7 @@ def _fit_limits(axes: Axes, values: Sequence[Array]) -> None:
 
 
 def subtract(f: Function, g: Function) -> Function:
-    """f − g, to be drawn where the two hardly differ."""
+    """Return f − g, to draw functions that hardly differ."""
     return lambda x: f(x) - g(x)
 
 
@@ -185,7 +185,7 @@ class Evolution:
         self._limits = {site: self._heights(site) for site in self.sites}
 
     def _heights(self, site: str) -> tuple[float, float]:
-        """What a panel has to show of nearly all steps, so that it stays still; a few may leave it."""
+        """Choose limits that hold nearly all steps, so that a panel stays still."""
         x = self.domains[site].x
         values = np.stack([functions[site](x) for functions in self.steps.values()])
         fixed = FUNCTIONS[self.fixed](x)
@@ -212,7 +212,7 @@ class Evolution:
         return figure
 
     def write_gif(self, file: Path, frames: int = 60, seconds: float = 6.0) -> None:
-        """An animation that runs through the snapshots, at most ``frames`` of them, and rests at the end."""
+        """Write an animation of at most ``frames`` snapshots that rests at the end."""
         shown = list(self.steps)
         places = sorted({round(place) for place in np.linspace(0, len(shown) - 1, frames)})
         rate = max(1.0, len(places) / seconds)

@@ -1,4 +1,4 @@
-"""How alike learned functions are: between layers, tasks, seeds; before and after a training."""
+"""Distances between learned functions: of layers, tasks, seeds; before and after training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raft.coefficients.functions import Array, Function
 
 
 def distance_matrix(functions: Mapping[str, Function], domain: Domain) -> pd.DataFrame:
-    """L2 distances of each function to each, over one domain; labels are the keys."""
+    """Compute pairwise L2 distances over one domain; labels are the keys."""
     values = np.stack([function(domain.x) for function in functions.values()])
     differences = values[:, None] - values[None]
     squares = np.einsum("ijx,x->ij", differences**2, domain.weights)
@@ -38,7 +38,7 @@ class Clustering:
     given: list[str]
 
     def groups(self, count: int) -> list[list[str]]:
-        """At most ``count`` clusters."""
+        """Cut the hierarchy into at most ``count`` clusters."""
         numbers = fcluster(self.merges, count, criterion="maxclust")
         return [
             [label for label, own in zip(self.given, numbers, strict=True) if own == number]

@@ -30,7 +30,7 @@ STYLE: dict[Any, Any] = {
 
 
 def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
-    """Write a figure as its file's name ends, in the same bytes each time."""
+    """Write a figure in the format of the file's suffix, reproducible to the byte."""
     # a date would make two writings of the same figure differ
     kind, drawn = file.suffix.lower()[1:], io.BytesIO()
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
@@ -39,14 +39,14 @@ def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """A figure of these inches that belongs to no window."""
+    """Make a figure of this size in inches, without a window."""
     figure = Figure(figsize=(width, height), layout="constrained", **options)
     FigureCanvasAgg(figure)
     return figure
 
 
 def fill_behind(axes: Axes, x: Array, density: Array, label: str | None = None) -> Axes:
-    """Fill a density behind what is drawn on ``axes``, on axes of its own."""
+    """Fill a density behind ``axes``, on twin axes."""
     behind = axes.twinx()
     behind.fill_between(x, density, color=QUIET, alpha=0.25, linewidth=0, label=label)
     behind.set_ylim(0, 1.6 * max(float(density.max()), 1e-12))

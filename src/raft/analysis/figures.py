@@ -46,7 +46,7 @@ def draw_activations(curves: Sequence[Curve], fixed: str) -> Figure:
 
 
 def draw_functions(functions: Sequence[LearnedFunction]) -> Figure:
-    """Small multiples, one a RAF: its curves, one a group, over the function that it began as."""
+    """Draw one panel per RAF: its curves, one per group, over its initial function."""
     if not functions:
         raise ValueError("there is no RAF to draw")
     columns = min(4, len(functions))

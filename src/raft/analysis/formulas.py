@@ -41,7 +41,7 @@ def to_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
 
 
 def to_python(functions: Mapping[str, RationalFunction]) -> str:
-    """A module of one function a RAF, and ``RAFS``, which has them by site. It needs no other package."""
+    """Format a Python module of one function per RAF and ``RAFS``, a dictionary by site; it imports no package."""
     parts: list[str] = []
     names: dict[str, str] = {}
     for site, short in shorten_names(list(functions)).items():

@@ -1,4 +1,4 @@
-"""What a learned function is like where its inputs lie: distances, resemblances, pieces, zeros, extrema."""
+"""Measures of one function on a domain: distances, affine matches, pieces, zeros, extrema."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class Domain:
 
 
 def make_domain(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
-    """Of inputs, where there are different ones; else ``UNKNOWN``."""
+    """Build the domain of inputs, or ``UNKNOWN`` if there are no two different ones."""
     if inputs is not None and inputs.total and inputs.quantile(TAIL) < inputs.quantile(1 - TAIL):
         return Domain.of(inputs, points)
     return Domain.interval(*UNKNOWN, points)
 
 
 def merge_domains(inputs: Sequence[InputHistogram]) -> Domain:
-    """The inputs of several RAFs as one, each with the same weight."""
+    """Merge the inputs of several RAFs into one domain, with equal weights."""
     shares = np.mean([each.counts / each.total for each in inputs], axis=0)
     counts = np.rint(shares * 1e9).astype(np.int64)
     together = InputHistogram(counts, min(each.low for each in inputs), max(each.high for each in inputs))
@@ -98,7 +98,7 @@ class Distance:
 
 
 def distance(f: Function, g: Function, domain: Domain) -> Distance:
-    """How far two functions are from each other on a domain."""
+    """Measure the distance between two functions on a domain."""
     difference = np.abs(f(domain.x) - g(domain.x))
     worst = int(np.argmax(difference))
     return Distance(
@@ -109,7 +109,7 @@ def distance(f: Function, g: Function, domain: Domain) -> Distance:
 
 
 def find_nearest(f: Function, domain: Domain) -> list[tuple[str, Distance]]:
-    """The classical activations and their distances to ``f``, the nearest (by L2) first."""
+    """Return the classical activations and their distances to ``f``, sorted by L2."""
     distances = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
     return sorted(distances, key=lambda pair: pair[1].l2)
 
@@ -135,7 +135,6 @@ class AffineMatch:
     distance: Distance
 
     def __call__(self, x: Array) -> Array:
-        """Its values."""
         values: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
         return values
 
@@ -145,7 +144,7 @@ class AffineMatch:
         return self.name != "identity" and not SCALES[0] * 1.01 < abs(self.scale) < SCALES[1] * 0.99
 
     def text(self) -> str:
-        """As a formula to two digits."""
+        """Format the match as a formula, to two digits."""
         inner = f"{self.scale:.2f} x {self.shift:+.2f}"
         return f"{self.factor:.2f} {self.name}({inner}) {self.offset:+.2f}"
 
@@ -189,7 +188,7 @@ def fit_output(f: Function, name: str, domain: Domain) -> AffineMatch:
 
 
 def _fit_outer(y: Array, name: str, domain: Domain, inner: Any) -> tuple[Any, Any]:
-    """Factor and offset for a scale and a shift of the input, and what they leave."""
+    """Solve for factor and offset, given scale and shift; return them and the residuals."""
     root = np.sqrt(domain.weights)
     columns = np.stack([FUNCTIONS[name](inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
     solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
@@ -204,7 +203,7 @@ def _make_match(f: Function, name: str, domain: Domain, inner: Any) -> AffineMat
 
 
 def find_nearest_affine(f: Function, domain: Domain, names: Sequence[str] = tuple(FUNCTIONS)) -> AffineMatch:
-    """Of the classical activations, scaled and moved, the one that comes nearest (by L2)."""
+    """Find the classical activation that is nearest (by L2) after an affine map of input and output."""
     matches = [fit_affine(f, name, domain) for name in names]
     least = min(match.distance.l2 for match in matches)
     # of those that are equal but for rounding the first, as named ones come in the order of their use
@@ -275,7 +274,7 @@ def describe_shape(f: RationalFunction, domain: Domain) -> Shape:
 
 
 def _find_runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
-    """Directions in turn, each with the index behind its last point."""
+    """Find runs of one direction, each with its end (exclusive)."""
     steepness = f.derivative(x)
     flat = FLAT * float(np.ptp(y)) / (x[-1] - x[0])
     directions = np.where(np.abs(steepness) <= flat, 0, np.sign(steepness)).astype(int)

@@ -59,12 +59,12 @@ class FunctionMeasures:
 
     @property
     def output_deviation(self) -> float:
-        """Standard deviation of what it gives over its inputs: what the best constant would leave."""
+        """Standard deviation of the outputs over the inputs: the error of the best constant."""
         y, weights = self.function(self.domain.x), self.domain.weights
         return float(np.sqrt(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)))
 
     def row(self) -> dict[str, Any]:
-        """Numbers and short texts, for a table or a file; None for a number that is not finite."""
+        """Return numbers and short texts for a table or a file; None for a number that is not finite."""
         name, to_nearest = self.nearest
         match = self.match
         row = {
@@ -193,15 +193,15 @@ def measure_functions(
 
 
 def get_twin(act: Rational) -> str:
-    """The name of the function that a RAF replaced; GELU where it is not known, or has none."""
+    """Return the name of the function that a RAF replaced; GELU if it is unknown."""
     return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 
 
 def to_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
-    """A function of tensors as one of arrays."""
+    """Wrap a function of tensors as a function of arrays."""
     return lambda x: function(torch.from_numpy(x)).detach().numpy()
 
 
 def tabulate_measures(measures: list[FunctionMeasures]) -> pd.DataFrame:
-    """One row a RAF."""
+    """Build a data frame with one row per RAF."""
     return pd.DataFrame([measure.row() for measure in measures]).replace({np.nan: None})

@@ -118,7 +118,7 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
 
 
 def thin(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
-    """Not more than ``most`` of them, evenly, the first and the last among them."""
+    """Keep at most ``most`` snapshots, evenly spaced, including the first and the last."""
     if len(snapshots) <= most:
         return list(snapshots)
     places = np.linspace(0, len(snapshots) - 1, most).round().astype(int)
@@ -126,13 +126,13 @@ def thin(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
 
 
 def find_known_name(function: str | None) -> str | None:
-    """The table's name of a fixed function, None where the table has none."""
+    """Return the canonical name of a fixed function, None if it is unknown."""
     name = ALIASES.get(function or "", function)
     return name if name in FUNCTIONS else None
 
 
 def sort_sites(sites: Iterable[str]) -> list[str]:
-    """Sites by their names, numbers in them by size: layer 10 comes after layer 9."""
+    """Sort sites by name, with numbers by value: layer 10 comes after layer 9."""
     return sorted(
         set(sites), key=lambda site: [part.zfill(9) if part.isdigit() else part for part in site.split(".")]
     )

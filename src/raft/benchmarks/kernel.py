@@ -59,7 +59,6 @@ class KernelMeasurement:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = asdict(self)
         interval = values.pop("ratio")
         shape = " × ".join(str(size) for size in self.shape)

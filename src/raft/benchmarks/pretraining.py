@@ -58,7 +58,6 @@ class PretrainingMeasurement:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = {key: value for key, value in vars(self).items() if key != "ratio"}
         return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 
@@ -128,7 +127,7 @@ def _build_training(
     block: dict[str, Any] | None,
     steps: int = 10,
 ) -> Callable[[], float]:
-    """A function that trains some steps more and gives the median time of one, in seconds."""
+    """Build a function that trains some more steps and returns the median step time in seconds."""
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
     arguments: dict[str, Any] = {

@@ -52,7 +52,6 @@ class StepMeasurement:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = {key: value for key, value in vars(self).items() if key != "ratio"}
         return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 

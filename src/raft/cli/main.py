@@ -30,13 +30,12 @@ COMMANDS = {
 
 
 def load_command(name: str) -> Callable[[Sequence[str]], None]:
-    """What runs a command, given the rest of the words."""
+    """Import a command's ``main``, which takes the remaining arguments."""
     run: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
     return run
 
 
 def format_usage() -> str:
-    """The help text."""
     lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
         "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\ncommands:\n"

@@ -60,19 +60,18 @@ class ResumableJob:
             os.kill(os.getpid(), get_requeue_signal())
 
     def checkpoint(self) -> Any:
-        """What runs when the job comes back: the same."""
+        """Requeue the same command."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def get_requeue_signal() -> int:
-    """The signal that tells a job of submitit that its time is over."""
+    """Return the signal by which submitit tells a job that its time is over."""
     return int(getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"))
 
 
 def is_job() -> bool:
-    """Whether this process is a job's."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 

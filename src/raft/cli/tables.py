@@ -9,7 +9,7 @@ NARROW = 22
 
 
 def fit_name_width(console: Console, names: list[str], others: list[int]) -> int:
-    """Columns for the names beside columns of these widths."""
+    """Choose the width of the name column, given the widths of the others."""
     # two between columns, and one at each edge
     room = max(NARROW, console.width - sum(others) - 2 * len(others) - 2)
     return min(room, max(map(len, names)))

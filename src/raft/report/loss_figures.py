@@ -22,7 +22,7 @@ FEW, SHORT = 6, 40
 
 
 def draw_losses(history: dict[str, list[tuple[int, float]]], unigram_loss: float) -> Figure:
-    """Validation loss of both twins over the steps, and the unigram model's."""
+    """Draw the validation loss of both twins over the steps, with the unigram model's."""
     with mpl.rc_context(STYLE):
         figure = new_figure(5.2, 3.1)
         axes = figure.add_subplot()
@@ -39,7 +39,7 @@ def draw_losses(history: dict[str, list[tuple[int, float]]], unigram_loss: float
 
 
 def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
-    """Validation losses against steps and against seconds, a line a run, and the unigram model's."""
+    """Draw validation losses against steps and seconds, one line per run, with the unigram model's."""
     runs: dict[str, list[PretrainingResult]] = defaultdict(list)
     for result in results:
         runs[result.activation].append(result)
@@ -116,13 +116,13 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
 
 
 def collect_losses(variant: Variant) -> pd.DataFrame:
-    """Validation losses in nats: a row a step, a column a seed."""
+    """Collect validation losses in nats: one row per step, one column per seed."""
     histories = {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
     return pd.DataFrame(histories).sort_index()
 
 
 def _choose_styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Line and colour of each variant."""
+    """Choose the line style and colour of each variant."""
     others = product(("-", "--", "-.", ":"), OTHER_COLOURS)
     first_raft = RAF if RAF in names else next(filter(is_raft, names), None)
     first = {first_raft: ("-", RAFT_COLOUR), twin_among(names): ("-", FAFT_COLOUR)}

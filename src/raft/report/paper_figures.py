@@ -54,13 +54,11 @@ def _find_drawings(blocks: Sequence[Block]) -> Iterator[Drawing]:
 
 
 def _slugify(label: str) -> str:
-    """Words of a label as part of a file's name."""
     words = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     return words if len(words) <= LONGEST else words[:LONGEST].rpartition("-")[0]
 
 
 def _find_free_name(stem: str, written: Sequence[Path]) -> str:
-    """A name that no figure before it has."""
     taken = {file.stem for file in written}
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)

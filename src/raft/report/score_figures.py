@@ -66,7 +66,6 @@ def draw_scores(results: pd.DataFrame) -> Figure:
 
 
 def _style(place: int) -> dict[str, Any]:
-    """Of the means of a variant."""
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.3}
 

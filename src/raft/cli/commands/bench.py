@@ -153,7 +153,6 @@ class FinetuningSettings(BenchSettings):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft bench`` with the given words of the command line."""
     commands = {
         "kernel": bench_kernel,
         "step": bench_step,

@@ -95,7 +95,6 @@ class ConvertSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft convert`` with the given words of the command line."""
     settings = parse(ConvertSettings, "raft convert", DESCRIPTION, arguments)
     config = settings.raf_config()
     out = Path(settings.dst).expanduser()

@@ -43,7 +43,6 @@ class DemoSettings(ComparisonSettings):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft demo`` with the given words of the command line."""
     settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
     settings.check()
     out = Path(settings.out)

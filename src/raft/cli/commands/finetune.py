@@ -39,7 +39,6 @@ class FolderOptions:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft finetune`` with the given words of the command line."""
     kinds = (FinetuningRecipe, RaftTrainingArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.activation = kept_activation(recipe.activation, recipe.model)
@@ -65,7 +64,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def tabulate_scores(result: FinetuningResult) -> Table:
-    """Scores in points."""
     epochs = len(result.history) or result.epoch
     table = make_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
     if result.validation is not None:
@@ -77,7 +75,7 @@ def tabulate_scores(result: FinetuningResult) -> Table:
 
 
 def make_scores_table(title: str) -> Table:
-    """Names, points, the numbers that these are made of, and a remark."""
+    """Make an empty table of names, points, their parts and a remark."""
     table = make_rich_table(title)
     for header in ("", "points", "parts", ""):
         table.add_column(header, justify="right" if header == "points" else "left")
@@ -92,7 +90,6 @@ def add_scores(
     constant: bool,
     single_class: float | None,
 ) -> None:
-    """A row of ``empty_scores_table``."""
     text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
     remark = "" if single_class is None else f"best single class {single_class:.2f}"
     table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else remark)

@@ -62,7 +62,6 @@ class GridOptions:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft grid`` with the given words of the command line."""
     grid, options, slurm = parse_grid(arguments)
     training = grid.arguments
     if not options.worker:
@@ -163,14 +162,14 @@ def share_devices(processes: int) -> list[dict[str, str]]:
 
 
 def work(arguments: Sequence[str]) -> None:
-    """Run cells until none is left, and say nothing."""
+    """Run cells silently until none is left."""
     grid, _, _ = parse_grid(arguments)
     quieten(tokenizer_threads=False)
     grid.run(CellFolder(grid.arguments.folder))
 
 
 def dump_recipe(grid: Grid) -> str:
-    """What a grid is, as a recipe that repeats it."""
+    """Dump the recipe that repeats a grid, as YAML."""
     varied = {*RECIPE_KEYS, "seed", "output_dir"}
     options = {**asdict(grid.cell), **changed_arguments(grid.arguments)}
     shared = {key: value for key, value in options.items() if key not in varied and value is not None}
@@ -178,7 +177,7 @@ def dump_recipe(grid: Grid) -> str:
 
 
 def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
-    """What is done, running, failed and left, and for how long."""
+    """Format the numbers of cells in each state and the estimated time left."""
     final = grid.final_cells(folder)
     cells = distinct([*grid.search_cells(), *final])
     states = folder.states(cells)
@@ -206,7 +205,7 @@ def write_results(results: pd.DataFrame, folder: Path) -> list[TextTable]:
 
 
 def write_tables(results: pd.DataFrame, folder: Path) -> list[TextTable]:
-    """Write the tables as Markdown and LaTeX; returns them."""
+    """Write the tables as Markdown and LaTeX, and return them."""
     tables = make_grid_tables(results)
     write_text(folder / "tables.md", "\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables))
     latex = [f"% {escape_latex(table.title)}\n{table.latex()}" for table in tables]
@@ -220,7 +219,7 @@ def _read_seconds(cell: Path) -> float:
 
 
 def read_seconds(folder: CellFolder, cell: Cell) -> float | None:
-    """That a cell took, which are read once; None where it is not done."""
+    """Read once how long a cell took; None if it is not done."""
     place = folder.path(cell)
     return _read_seconds(place) if place.is_dir() else None
 

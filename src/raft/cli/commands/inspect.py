@@ -97,7 +97,6 @@ class InspectSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft inspect`` with the given words of the command line."""
     settings = parse(InspectSettings, "raft inspect", DESCRIPTION, arguments)
     settings.check()
     texts = None

@@ -43,7 +43,6 @@ Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft pretrain`` with the given words of the command line."""
     recipe, training, slurm = _parse(arguments)
     recipe.check()
     _check_folders(recipe, training)

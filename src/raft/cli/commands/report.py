@@ -53,7 +53,6 @@ class ReportSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft report`` with the given words of the command line."""
     settings = parse(ReportSettings, "raft report", DESCRIPTION, arguments)
     folders = [Path(name) for name in settings.run]
     console = Console()

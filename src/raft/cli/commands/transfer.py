@@ -37,7 +37,6 @@ class TransferSettings(TaskOptions):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft transfer`` with the given words of the command line."""
     settings = parse(TransferSettings, "raft transfer", DESCRIPTION, arguments)
     settings.check_task()
     if settings.predict or settings.regression:

@@ -40,8 +40,6 @@ class Block:
 
 @dataclass(frozen=True)
 class Heading(Block):
-    """A heading within a section."""
-
     text: str
 
 
@@ -75,8 +73,6 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts(Block):
-    """Some numbers in a row."""
-
     facts: Sequence[Fact]
 
 
@@ -127,17 +123,14 @@ class Drawing(Block):
 
     @property
     def is_broad(self) -> bool:
-        """Whether it scrolls in a narrow window."""
         return self.figure.get_figwidth() > READABLE
 
     @property
     def classes(self) -> str:
-        """Of CSS."""
         kinds = {"card": self.on_card, "narrow": self.narrow, "broad": self.is_broad}
         return " ".join(kind for kind, holds in kinds.items() if holds)
 
     def svg(self, name: str) -> Markup:
-        """The figure as an element of the page."""
         return render_svg(self.figure, self.label, name, self.on_card)
 
 

@@ -117,7 +117,7 @@ def _tabulate_distances(
 
 
 def _measure_distances(run: ViewerRun, site: str) -> tuple[float, float]:
-    """To the twin's function and to the first snapshot, over the inputs of this run."""
+    """Measure the distances to the twin's function and to the first snapshot, over the run's inputs."""
     domain = make_domain(run.inputs.get(site))
     y = run.last.rafs[site].values(domain.x)
     twin = find_known_name(run.twins.get(site))

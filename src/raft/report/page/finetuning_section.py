@@ -42,7 +42,6 @@ def build_finetuning_section(folder: Path) -> Section:
 
 
 def tabulate_scores(result: FinetuningResult) -> TextTable:
-    """Every number of every test."""
     rows = [
         [test, name, f"{value:.2f}"] for test, parts in result.parts.items() for name, value in parts.items()
     ]

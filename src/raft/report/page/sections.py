@@ -53,7 +53,7 @@ def build_learned_blocks(
 def build_repeat_blocks(
     command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None, of: str = ""
 ) -> list[Block]:
-    """How to repeat a run: command, recipe (and of which run, where there are several), versions, machine."""
+    """List what repeats a run: command, recipe (and of which run, if several), versions, machine."""
     blocks: list[Block] = [Heading("How to repeat it")]
     if command:
         blocks.append(Listing(command, "Command"))
@@ -70,7 +70,6 @@ def build_repeat_blocks(
 
 
 def format_value(value: object) -> str:
-    """A setting's value as text."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {format_value(entry)}" for key, entry in value.items())
     if isinstance(value, list):
@@ -79,7 +78,7 @@ def format_value(value: object) -> str:
 
 
 def shorten_corpus(corpus: str) -> str:
-    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
+    """Keep a hub name; of a path, keep the last part, as its location means nothing to others."""
     return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
 
 
@@ -113,7 +112,6 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def make_difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
-    """A difference in loss, with its interval and what it is over."""
 
     def signed(value: float) -> str:
         return f"{value:+.3f}".replace("-", "−")

@@ -46,7 +46,7 @@ class ViewerRun:
         return self.snapshots[-1]
 
     def record(self) -> dict[str, Any]:
-        """For the page's script."""
+        """Build the data for the page's script."""
         snapshots = thin(self.snapshots, MOST_STEPS)
         return {
             "settings": dict(self.settings),
@@ -84,7 +84,6 @@ class Viewer(Block):
     budget: int = BUDGET
 
     def html(self, name: str) -> Markup:
-        """The controls, and the data beside them."""
         texts, left_out = _fit_runs(self.runs, self.budget)
         shown = self.runs[: len(texts)]
         choices = htmlsafe_json_dumps(_find_choices([run.settings for run in shown]))
@@ -113,7 +112,7 @@ def _find_choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def share_budget(sections: Sequence[Section]) -> list[Section]:
-    """The sections of one page, whose viewers share its budget."""
+    """Split the page's budget of data among the viewers of its sections."""
     viewers = sum(isinstance(block, Viewer) for section in sections for block in section.blocks)
     budget = BUDGET // max(viewers, 1)
 

@@ -40,7 +40,7 @@ def tabulate_comparison(results: Results) -> TextTable:
 
 
 def summarize(results: Results) -> str:
-    """One sentence that says how it came out."""
+    """Summarize the outcome in one sentence."""
     faft, raft = results.rows[0].faft, results.rows[0].raft
     lower, higher = ("RAFT", "FAFT") if raft < faft else ("FAFT", "RAFT")
     interval = results.rows[0].difference
@@ -60,7 +60,6 @@ def summarize(results: Results) -> str:
 
 
 def describe_intervals(results: Results) -> str:
-    """What the intervals are."""
     return (
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
         "sequences. Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning "

@@ -59,7 +59,7 @@ def tabulate_scores(results: pd.DataFrame) -> TextTable:
 
 
 def _find_single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
-    """Points of the best single class by task, and their average; None where no task has any."""
+    """Get the majority-class points by task, and their average; None if no task has any."""
     if SINGLE_CLASS not in results:
         return None
     points = results.groupby("task")[SINGLE_CLASS].first().dropna()
@@ -200,13 +200,11 @@ def read_results(file: Path) -> pd.DataFrame:
 
 
 def format_difference(difference: Paired) -> str:
-    """A paired difference in a table's cell."""
     counts = f"{difference.wins}/{difference.ties}/{difference.losses}"
     return f"{format_interval(difference)} p={difference.p_value:.3f} {counts}"
 
 
 def format_interval(difference: Difference | Paired) -> str:
-    """A mean with its interval."""
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
 
 
@@ -236,7 +234,7 @@ def _join_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def get_compared_column(results: pd.DataFrame) -> str:
-    """The column that tells twins apart."""
+    """Name the column that distinguishes the twins."""
     return "activation" if results.activation.nunique() > 1 else "model"
 
 
@@ -321,5 +319,5 @@ def make_cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[st
 
 
 def select_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: without those of tasks that its model was judged on untrained."""
+    """Drop zero-shot tasks, on which models were evaluated without training."""
     return results[~results.task.str.contains(UNTRAINED)]

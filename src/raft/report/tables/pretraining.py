@@ -41,7 +41,6 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
 
 
 def describe_numbers(comparison: PretrainingComparison) -> str:
-    """What the numbers are."""
     fixed = comparison.twin
     text = f"{format_steps_and_tokens(comparison)} a run"
     text += "; mean ± standard deviation over seeds"
