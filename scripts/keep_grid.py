@@ -15,7 +15,7 @@ import yaml
 
 from keep_run import remove_kept
 from raft.experiments.grid import CELL
-from raft.report.tables.grid import RESULTS, SEARCH, cell_key, read_results
+from raft.report.tables.grid import RESULTS, SEARCH, make_cell_key, read_results
 from raft.training.monitoring import SNAPSHOTS
 
 SETTING = ("task", "model", "activation", "tuning", "train_examples")
@@ -54,10 +54,10 @@ def main() -> None:
     cells = {}
     for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
         options = json.loads((folder.parent / CELL).read_text(encoding="utf-8"))
-        cells[cell_key(options, models)] = folder.parent
+        cells[make_cell_key(options, models)] = folder.parent
     for row in results.to_dict("records"):
         setting = tuple(str(row[name]) for name in SETTING)
-        cell = cells.get(cell_key(row, models))
+        cell = cells.get(make_cell_key(row, models))
         if cell is None or kept[setting] == arguments.seeds:
             continue
         kept[setting] += 1

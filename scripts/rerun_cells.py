@@ -21,7 +21,7 @@ import yaml
 
 from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import UNTRAINED, FinetuningRecipe
-from raft.report.tables.grid import RESULTS, of_tuned_tasks, read_results, short_names
+from raft.report.tables.grid import RESULTS, read_results, select_tuned_tasks, shorten_names
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 
@@ -40,7 +40,7 @@ def main() -> None:
     if not (arguments.grid / RESULTS).is_file():
         raise SystemExit(f"there is no {arguments.grid / RESULTS}")
     everything = read_results(arguments.grid / RESULTS)
-    results = of_tuned_tasks(everything)
+    results = select_tuned_tasks(everything)
     recipe = yaml.safe_load((arguments.grid / "recipe.yaml").read_text(encoding="utf-8"))
     count = min(arguments.count, len(results))
     chosen = random.Random(arguments.draw).sample(range(len(results)), count)
@@ -62,7 +62,7 @@ def model_of(recipe: dict[str, Any], name: str) -> str:
     models: list[str] = recipe["models"]
     if len(models) == 1:
         return models[0]
-    by_name = {short: model for model, short in short_names(models).items()}
+    by_name = {short: model for model, short in shorten_names(models).items()}
     if name not in by_name:
         raise SystemExit(f"the recipe has no model {name}: {', '.join(by_name)}; name it by --model")
     return by_name[name]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.statistics import over_seeds
-from raft.report.tables.pretraining import losses_by_step
+from raft.report.loss_figures import collect_losses
 from raft.report.tables.text_table import TextTable
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     for name in (arguments.ours, arguments.theirs):
         if name not in variants:
             parser.error(f"{arguments.folder} has no variant {name!r}, but {', '.join(variants)}")
-    ours, theirs = (losses_by_step(variants[name]) for name in (arguments.ours, arguments.theirs))
+    ours, theirs = (collect_losses(variants[name]) for name in (arguments.ours, arguments.theirs))
     text = table(ours, theirs, arguments.every).markdown()
     (arguments.folder / "differences.md").write_text(text, encoding="utf-8")
     print((ours - theirs).round(4).to_string())
@@ -44,7 +44,8 @@ def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
         by_seed = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
         cells = [f"{step:,}", *by_seed, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
         rows.append([cell.replace("-", "−") for cell in cells])
-    return TextTable("Differences", ["step", *map(str, ours), "mean [95 %]"], rows, labels=0)
+    frame = pd.DataFrame(rows, columns=["step", *map(str, ours), "mean [95 %]"])
+    return TextTable("Differences", frame, labels=0)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def main() -> None:
         columns[name] = {step: f"{loss:.2f}" for step, _, loss in run.history if step % arguments.every == 0}
         tokens |= {step: f"{step * run.tokens // run.steps:,}" for step in columns[name]}
     table = pd.DataFrame(columns).sort_index().fillna("")
-    rows = [[tokens[step], *row] for step, row in zip(table.index, table.to_numpy().tolist(), strict=True)]
-    text = TextTable("Losses", ["tokens", *columns], rows, labels=0).markdown()
+    table.insert(0, "tokens", [tokens[step] for step in table.index])
+    text = TextTable("Losses", table, labels=0).markdown()
     (arguments.folder / "losses.md").write_text(text, encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertTokenizer
 
 import raft
-from raft.cli.main import COMMANDS, command
+from raft.cli.main import COMMANDS, load_command
 from raft.errors import InputError
 from raft.kernels import dispatch
 from tests.stored_scripts import load_script
@@ -361,7 +361,7 @@ def check_command(words: list[str]) -> None:
     if program == "raft":
         assert words[1] in COMMANDS, f"there is no command {words[1]}"
         with pytest.raises(Parsed):
-            command(words[1])(words[2:])
+            load_command(words[1])(words[2:])
     elif program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"the Makefile has no {words[1:]}"

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 import raft
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.experiments.results import machine
 from raft.hf.conversion import replace_activations
 

@@ -15,7 +15,7 @@ import torch
 from transformers import BertConfig
 
 from raft.benchmarks.step import MASKED
-from raft.benchmarks.timing import in_turn, ratio
+from raft.benchmarks.timing import compute_ratio, time_interleaved
 from raft.pretraining.pretrain import build_model
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
 from raft.training.masked_lm import masked_lm_loss
@@ -60,9 +60,9 @@ def main() -> None:
     for size in SIZES:
         for dtype in (torch.float32, torch.bfloat16):
             calls = {attention: step(size, attention, dtype) for attention in ATTN_IMPLEMENTATIONS}
-            times = in_turn(calls, torch.device("cpu"), options.seconds)
+            times = time_interleaved(calls, torch.device("cpu"), options.seconds)
             for attention, seconds in times.items():
-                compared = ratio(seconds, times["sdpa"])
+                compared = compute_ratio(seconds, times["sdpa"])
                 rows.append(
                     {
                         **dict(zip(("layers", "width", "heads", "sequences", "length"), size, strict=True)),

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from raft.benchmarks.kernel import SHAPES
-from raft.benchmarks.timing import in_turn
+from raft.benchmarks.timing import time_interleaved
 from raft.experiments.results import machine
 from raft.kernels import triton
 from raft.kernels.triton import Launch
@@ -87,7 +87,7 @@ def measure() -> None:
         torch.manual_seed(0)
         x, grad = (torch.randn(shape, device=device).to(dtype) for _ in range(2))
         cell = {"dtype": str(dtype).removeprefix("torch."), "shape": " × ".join(map(str, shape))}
-        timed = partial(in_turn, device=device, seconds=0.0, least_rounds=ROUNDS)
+        timed = partial(time_interleaved, device=device, seconds=0.0, least_rounds=ROUNDS)
         for name, times in timed(peers(x, grad)).items():
             functions.append({**cell, "function": name, "microseconds": 1e6 * float(np.median(times))})
         calls = kernels(x, grad)

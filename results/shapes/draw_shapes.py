@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from raft.analysis.ablation import ablation
-from raft.analysis.distances import clustered, distance_matrix
-from raft.analysis.measured import functions_of, measured_functions, measures_frame
-from raft.analysis.measures import Domain, domain_of_all
-from raft.analysis.shape_figures import Evolution, distances_figure, panels_figure
+from raft.analysis.ablation import ablate
+from raft.analysis.comparison_figures import Evolution, draw_distances, draw_panels
+from raft.analysis.distances import cluster, distance_matrix
+from raft.analysis.function_measures import Domain, merge_domains
+from raft.analysis.model_measures import measure_functions, rational_functions, tabulate_measures
 from raft.analysis.snapshots import read_snapshots
 from raft.coefficients.closed_form import RationalFunction
 from raft.data.text.corpora import open_corpus
@@ -79,22 +79,22 @@ def main() -> None:
         read = tokenizer(texts, truncation=True, max_length=length, padding="max_length", return_tensors="pt")
         batch = dict(read)
         inputs = count_inputs(model, [batch])
-        measures.append(measures_frame(measured_functions(model, inputs)).assign(seed=seed))
-        for number, (site, function) in enumerate(functions_of(model).items()):
+        measures.append(tabulate_measures(measure_functions(model, inputs)).assign(seed=seed))
+        for number, (site, function) in enumerate(rational_functions(model).items()):
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
             counted.setdefault(site, InputHistogram()).include(inputs[site])
         masked, labels = masked_words(batch, tokenizer)
         masked_batch = {**batch, "input_ids": masked, "labels": labels}
-        ablations.append(ablation(model, partial(loss, model, masked_batch), inputs=inputs).assign(seed=seed))
+        ablations.append(ablate(model, partial(loss, model, masked_batch), inputs=inputs).assign(seed=seed))
     pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
     pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
     domains = {site: Domain.of(inputs) for site, inputs in counted.items()}
-    panels_figure(panels, domains).savefig(FIGURES / f"{arguments.name}-rafs.png", dpi=160)
-    matrix = distance_matrix(everything, domain_of_all(list(counted.values())))
+    draw_panels(panels, domains).savefig(FIGURES / f"{arguments.name}-rafs.png", dpi=160)
+    matrix = distance_matrix(everything, merge_domains(list(counted.values())))
     matrix.to_csv(arguments.results / "distances.csv")
-    order = clustered(matrix).labels
-    figure = distances_figure(matrix.loc[order, order], names=order)
+    order = cluster(matrix).labels
+    figure = draw_distances(matrix.loc[order, order], names=order)
     figure.savefig(FIGURES / f"{arguments.name}-distances.png", dpi=160)
     snapshots = read_snapshots(runs[0])
     steps = {s.step: {site: raf.first for site, raf in s.rafs.items()} for s in snapshots}

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raft.analysis.measures import Domain, distance
-from raft.analysis.shape_figures import difference, panels_figure
-from raft.analysis.snapshots import in_order, labels, read_inputs, read_snapshots
+from raft.analysis.comparison_figures import draw_panels, subtract
+from raft.analysis.function_measures import Domain, distance
+from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots, sort_sites
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf.histogram import InputHistogram
 from raft.training.monitoring import SNAPSHOTS
@@ -47,18 +47,18 @@ def main() -> None:
     pd.DataFrame(rows).to_csv(FOLDER / "tasks.csv", index=False)
     if arguments.rates is not None:
         moved_by_rate(read_cells(arguments.rates)).to_csv(FOLDER / "rates.csv", index=False)
-    named = labels(list(domains))
+    named = label_sites(list(domains))
     first = min(cell["seed"] for cell in cells)
     panels = {
         named[site]: {
-            cell["task"]: difference(cell["after"][site], cell["before"][site])
+            cell["task"]: subtract(cell["after"][site], cell["before"][site])
             for cell in cells
             if cell["seed"] == first
         }
         for site in domains
     }
     over = {named[site]: domain for site, domain in domains.items()}
-    figure = panels_figure(panels, over, None, "difference", names={name: name for name in panels})
+    figure = draw_panels(panels, over, None, "difference", names={name: name for name in panels})
     figure.savefig(FIGURE, dpi=160)
 
 
@@ -84,7 +84,7 @@ def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
     for cell in cells:
         for site, inputs in cell["inputs"].items():
             counted.setdefault(site, InputHistogram()).include(inputs)
-    return {site: Domain.of(counted[site]) for site in in_order(counted)}
+    return {site: Domain.of(counted[site]) for site in sort_sites(counted)}
 
 
 def measure(cells: Sequence[dict[str, Any]], site: str, domain: Domain) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from raft.analysis.figures import functions_figure
+from raft.analysis.figures import draw_functions
 from raft.analysis.learned import learned_functions
 from raft.hf import rationals
 from raft.training.monitoring import RafSnapshots
@@ -91,7 +91,7 @@ class RafCallback(TrainerCallback):
         if not self._trackers:
             return
         begun = time.perf_counter()
-        image = pixels(functions_figure(learned_functions(model)))
+        image = pixels(draw_functions(learned_functions(model)))
         for tracker in self._trackers:
             tracker.show(image, state.global_step)
         self.spent += time.perf_counter() - begun

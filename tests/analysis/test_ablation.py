@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 import raft
-from raft.analysis.ablation import ablation, replaced
+from raft.analysis.ablation import ablate, replace_functions
 from raft.hf import rationals
 from raft.hf.histogram import count_inputs
 
@@ -41,7 +41,7 @@ def test_all_put_back_is_the_faft() -> None:
     expected = faft(IDS).last_hidden_state
     before = model(IDS).last_hidden_state
     assert (before - expected).abs().max() > 0.01
-    with replaced(model, dict.fromkeys(rationals(model), torch.nn.GELU())):
+    with replace_functions(model, dict.fromkeys(rationals(model), torch.nn.GELU())):
         assert torch.equal(model(IDS).last_hidden_state, expected)
     assert torch.equal(model(IDS).last_hidden_state, before)
 
@@ -53,7 +53,7 @@ def test_the_table_holds_each_case() -> None:
     def loss() -> float:
         return float((model(IDS).last_hidden_state.detach() - target).square().mean())
 
-    table = ablation(model, loss)
+    table = ablate(model, loss)
     sites = list(rationals(model))
     assert list(table["replaced"]) == ["as it is", *sites, "all", "all by their mean"]
     losses = dict(zip(table["replaced"], table["loss"], strict=True))
@@ -66,11 +66,11 @@ def test_the_table_holds_each_case() -> None:
 def test_each_is_put_back_to_what_it_replaced_and_what_is_not_reached_is_left_out() -> None:
     torch.manual_seed(0)
     model: Any = raft.convert(BertModel(BertConfig(**SIZE)).eval(), {"residual": True})
-    pooled = ablation(model, lambda: float(model(IDS).pooler_output.square().sum()))
+    pooled = ablate(model, lambda: float(model(IDS).pooler_output.square().sum()))
     # residual RAFs that begin at zero: the pooler's tanh, the layers' GELU, nothing changes
     assert list(pooled["by"]) == ["", "gelu", "gelu", "tanh", "gelu, tanh", "mean"]
     assert pooled["change"].abs().max() < 1e-6
-    encoder = ablation(model, lambda: float(model.encoder.layer[0](torch.ones(1, 2, 8))[0].sum()))
+    encoder = ablate(model, lambda: float(model.encoder.layer[0](torch.ones(1, 2, 8))[0].sum()))
     assert list(encoder["replaced"])[1:] == ["encoder.layer.0.intermediate.intermediate_act_fn", "all"]
 
 
@@ -84,7 +84,7 @@ def test_what_is_fitted_to_a_raf_stands_in_its_place() -> None:
         second.load_state_dict(raft.Rational("tanh").state_dict())
     inputs = count_inputs(model, [{"input_ids": IDS}])
     before = model(IDS).last_hidden_state.detach()
-    table = ablation(
+    table = ablate(
         model, lambda: float((model(IDS).last_hidden_state.detach() - before).square().mean()), inputs=inputs
     )
     sites = list(rationals(model))
@@ -103,7 +103,7 @@ def test_alike_rafs_lose_nothing_by_their_mean() -> None:
     first, second = rationals(model).values()
     second.load_state_dict(first.state_dict())
     ids = IDS.clone()
-    table = ablation(model, lambda: float(model(ids).last_hidden_state.detach().square().sum()))
+    table = ablate(model, lambda: float(model(ids).last_hidden_state.detach().square().sum()))
     assert table["change"].iloc[-1] == pytest.approx(0, abs=1e-4)
 
 
@@ -111,10 +111,10 @@ def test_what_cannot_be_replaced_is_refused() -> None:
     faft, model = twins()
     with (
         pytest.raises(ValueError, match="'layer' is no RAF of the model; they are encoder"),
-        replaced(model, {"layer": torch.sin}),
+        replace_functions(model, {"layer": torch.sin}),
     ):
         pass
     with pytest.raises(ValueError, match="has no rational activation"):
-        ablation(faft, lambda: 0.0)
+        ablate(faft, lambda: 0.0)
     with pytest.raises(ValueError, match="unknown activation"):
-        ablation(model, lambda: 0.0, "cosine")
+        ablate(model, lambda: 0.0, "cosine")

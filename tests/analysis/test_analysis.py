@@ -11,12 +11,12 @@ from rich.console import Console
 from transformers import BertConfig, BertForMaskedLM
 
 import raft
-from raft.analysis.curves import curves
+from raft.analysis.curves import measure_curves
 from raft.data.text.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.report.tables.demo import console_table, markdown_table, summary
-from raft.report.tables.pretraining import FEW, curves_figure, differences_figure
+from raft.report.loss_figures import FEW, draw_loss_curves, draw_loss_differences
+from raft.report.tables.demo import summarize, tabulate_comparison
 from tests.experiments.test_experiments import results
 from tests.training.test_training import SEQUENCES, TOKENIZER, config
 
@@ -36,7 +36,7 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
         act.numerator[0] += 0.5  # the second layer's curve is GELU's, half a unit higher
     seen = []
     handle = act.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    found = curves(made, MaskedSequences(SEQUENCES, TOKENIZER, 0), "gelu", sequences=64)
+    found = measure_curves(made, MaskedSequences(SEQUENCES, TOKENIZER, 0), "gelu", sequences=64)
     handle.remove()
     assert [curve.site.split(".")[3] for curve in found] == ["0", "1"]
     assert found[0].distance < 0.01
@@ -57,11 +57,11 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
 def test_tables_agree_and_the_summary_takes_no_side() -> None:
     console = Console(width=140)
     with console.capture() as captured:
-        console.print(console_table(results()))
+        console.print(tabulate_comparison(results()).console())
     printed = captured.get()
-    for line in markdown_table(results()).splitlines()[2:]:
+    for line in tabulate_comparison(results()).markdown().splitlines()[2:]:
         assert all(cell.strip() in printed for cell in line.strip("|").split("|"))
-    text = summary(results())
+    text = summarize(results())
     assert "the RAFT has the lower validation loss: 5.000 against the FAFT's 5.250" in text
     assert "scores higher on 1 of 1 tasks; on 0 of them" in text
 
@@ -81,7 +81,7 @@ def test_differences_are_to_the_twin_of_the_same_seed() -> None:
     raf = pretrained("raf", {1: [5.0, 3.0, 2.0], 2: [5.5, 4.0, 3.5]})
     frozen = pretrained("raf:raf_learning_rate=0", {1: [5.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
     gelu = pretrained("gelu", {1: [6.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
-    figure = differences_figure(PretrainingComparison([raf, frozen, gelu], "", {}))
+    figure = draw_loss_differences(PretrainingComparison([raf, frozen, gelu], "", {}))
     assert figure is not None
     (axes,) = figure.axes
     drawn = {str(line.get_label()): np.array(line.get_ydata()).tolist() for line in axes.lines}
@@ -97,9 +97,9 @@ def test_differences_are_to_the_twin_of_the_same_seed() -> None:
 def test_no_differences_without_a_twin_or_steps() -> None:
     raf, gelu = pretrained("raf", {1: [5.0, 3.0]}), pretrained("gelu", {1: [6.0, 4.0]})
     for variants in ([raf], [gelu], [raf, pretrained("gelu", {2: [6.0, 4.0]})]):
-        assert differences_figure(PretrainingComparison(variants, "", {})) is None
+        assert draw_loss_differences(PretrainingComparison(variants, "", {})) is None
     ends = [pretrained("raf", {1: [3.0]}), pretrained("gelu", {1: [4.0]})]
-    assert differences_figure(PretrainingComparison(ends, "", {})) is None
+    assert draw_loss_differences(PretrainingComparison(ends, "", {})) is None
 
 
 @pytest.mark.filterwarnings("error")
@@ -111,8 +111,8 @@ def test_the_names_of_many_variants_leave_room_for_the_curves(count: int, more: 
         Variant(name, [PretrainingResult(name, 1, 30, 3.9, 6.5, 3.0, 100, 9, history)]) for name in names
     ]
     for figure in (
-        curves_figure([variant.results[0] for variant in variants]),
-        differences_figure(PretrainingComparison(variants, "", {})),
+        draw_loss_curves([variant.results[0] for variant in variants]),
+        draw_loss_differences(PretrainingComparison(variants, "", {})),
     ):
         assert figure is not None
         figure.savefig(io.BytesIO())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import raft
-from raft.analysis.formulas import KINDS, written
+from raft.analysis.formulas import KINDS, format_functions
 from raft.coefficients.closed_form import RationalFunction
 
 FUNCTIONS = {
@@ -24,7 +24,7 @@ X = np.linspace(-3, 3, 31)
 
 
 def test_json_is_read_by_modules() -> None:
-    records = json.loads(written(FUNCTIONS, ".json"))
+    records = json.loads(format_functions(FUNCTIONS, ".json"))
     assert [record["site"] for record in records] == list(FUNCTIONS)
     for record, function in zip(records, FUNCTIONS.values(), strict=True):
         act = raft.Rational.from_json(json.dumps(record))
@@ -34,7 +34,7 @@ def test_json_is_read_by_modules() -> None:
 def test_python_is_run_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     made: dict[str, Any] = {}
-    exec(written(FUNCTIONS, ".py"), made)
+    exec(format_functions(FUNCTIONS, ".py"), made)
     assert list(made["RAFS"]) == list(FUNCTIONS)
     assert made["RAFS"]["bert.layer.0.act_fn"] is made["layer_0"]
     for site, function in FUNCTIONS.items():
@@ -42,7 +42,7 @@ def test_python_is_run_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_latex_has_a_line_a_raf() -> None:
-    lines = written(FUNCTIONS, ".tex").splitlines()
+    lines = format_functions(FUNCTIONS, ".tex").splitlines()
     assert lines[0] == "\\begin{align*}"
     assert lines[1] == r"f_{\text{layer.0}}(x) &= \frac{0.1 + 0.5\,x}{1 + |0.3\,x|} \\"
     assert lines[2].startswith(r"f_{\text{layer.1}}(x) &= x\,\Phi(x) + \frac")
@@ -53,7 +53,7 @@ def test_latex_has_a_line_a_raf() -> None:
 
 def test_names_are_safe() -> None:
     odd = {"a_b.1": RationalFunction((1.0,), ()), "a_b.2-c": RationalFunction((2.0,), ())}
-    assert r"\text{a\_b.1}" in written(odd, ".tex")
+    assert r"\text{a\_b.1}" in format_functions(odd, ".tex")
     made: dict[str, Any] = {}
-    exec(written(odd, ".py"), made)
+    exec(format_functions(odd, ".py"), made)
     assert made["RAFS"]["a_b.2-c"](0.0) == 2

@@ -11,7 +11,7 @@ from scipy.special import erf
 from transformers import BertConfig, BertModel
 
 import raft
-from raft.analysis.learned import learned_functions, ranged, short_name
+from raft.analysis.learned import join_names, learned_functions, shorten_name
 from raft.analysis.sketch import sketch
 
 TINY: dict[str, Any] = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -79,14 +79,14 @@ def test_places_of_a_shared_raf() -> None:
     ],
 )
 def test_names_that_differ_in_numbers_are_one(names: list[str], expected: str) -> None:
-    assert ranged(names) == expected
+    assert join_names(names) == expected
 
 
 def test_short_names() -> None:
-    assert short_name("encoder.layer.3.intermediate.act") == "encoder.layer.3"
-    assert short_name("encoder.layer.{0-5}.intermediate.act") == "encoder.layer.{0-5}"
-    assert short_name("pooler.activation") == "pooler"
-    assert short_name("act") == "act"
+    assert shorten_name("encoder.layer.3.intermediate.act") == "encoder.layer.3"
+    assert shorten_name("encoder.layer.{0-5}.intermediate.act") == "encoder.layer.{0-5}"
+    assert shorten_name("pooler.activation") == "pooler"
+    assert shorten_name("act") == "act"
 
 
 def test_sketches_worked_by_hand() -> None:

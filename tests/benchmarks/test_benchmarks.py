@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from raft.benchmarks import kernel
-from raft.benchmarks.timing import in_turn, ratio
+from raft.benchmarks.timing import compute_ratio, time_interleaved
 from raft.cli.commands import bench
 from raft.cli.main import main
 from raft.errors import InputError
@@ -27,7 +27,7 @@ from raft.kernels import cpu
 def test_every_function_is_called_in_every_round() -> None:
     calls: list[str] = []
     functions = {name: (lambda name=name: calls.append(name)) for name in "abc"}
-    times = in_turn(functions, torch.device("cpu"), seconds=0.0, least_rounds=7)
+    times = time_interleaved(functions, torch.device("cpu"), seconds=0.0, least_rounds=7)
     assert all(len(found) == 7 for found in times.values())
     rounds = [sorted(calls[i : i + 3]) for i in range(0, len(calls), 3)]
     assert rounds == [["a", "b", "c"]] * 8  # one beforehand
@@ -37,33 +37,33 @@ def test_every_function_is_called_in_every_round() -> None:
 def test_the_ratio_is_that_of_the_medians() -> None:
     random = np.random.default_rng(1)
     slow, fast = 3 + 0.1 * random.random(200), 2 + 0.1 * random.random(200)
-    found = ratio(slow, fast)
+    found = compute_ratio(slow, fast)
     assert found.value == pytest.approx(np.median(slow) / np.median(fast))
     assert found.low < found.value < found.high
     assert found.high - found.low < 0.03
-    times = in_turn(
+    times = time_interleaved(
         {"a": lambda: time.sleep(0.004), "b": lambda: time.sleep(0.002)}, torch.device("cpu"), 0.2
     )
-    assert ratio(times["a"], times["b"]).value == pytest.approx(2, rel=0.3)
+    assert compute_ratio(times["a"], times["b"]).value == pytest.approx(2, rel=0.3)
 
 
 def test_all_functions_compute_gelu() -> None:
     x = torch.randn(20, 30)
-    for name, module in kernel.functions([x], compiled=False).items():
+    for name, module in kernel.build_functions([x], compiled=False).items():
         assert (module(x) - nn.functional.gelu(x)).abs().max() < 0.01, name
 
 
 def test_all_gated_functions_compute_swiglu() -> None:
     gate, up = torch.randn(20, 30), torch.randn(20, 30)
-    for name, module in kernel.functions([gate, up], compiled=False).items():
+    for name, module in kernel.build_functions([gate, up], compiled=False).items():
         assert (module(gate, up) - nn.functional.silu(gate) * up).abs().max() < 0.05, name
 
 
 MEASURED_ALONE = """
 import torch
-from raft.benchmarks.memory import give_back_at_once, peak_bytes
+from raft.benchmarks.memory import measure_peak_bytes, return_freed_memory
 
-give_back_at_once()
+return_freed_memory()
 x = torch.ones(1 << 20)
 
 def call():
@@ -72,7 +72,7 @@ def call():
     return x + x, x * x  # eight
 
 call()  # what is touched once and for all
-print(round(peak_bytes(call, torch.device("cpu")) / 2**20))
+print(round(measure_peak_bytes(call, torch.device("cpu")) / 2**20))
 """
 
 
@@ -122,8 +122,8 @@ def test_the_command_writes_what_it_shows(
 def test_what_was_measured_is_kept_where_the_rest_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*arguments: Any) -> Iterator[list[kernel.Measured]]:
-        yield next(kernel.measure(*arguments))
+    def cut_off(*arguments: Any) -> Iterator[list[kernel.KernelMeasurement]]:
+        yield next(kernel.measure_kernels(*arguments))
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)

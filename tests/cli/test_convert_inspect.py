@@ -24,7 +24,7 @@ from transformers import (
 
 import raft
 from raft.cli.main import main
-from raft.cli.tables import folded
+from raft.cli.tables import fold_name
 from raft.hf import rationals
 
 SIZES: dict[str, Any] = {
@@ -400,6 +400,6 @@ def test_inspect_tells_bad_input_in_one_line(
 
 
 def test_names_are_folded_before_dots() -> None:
-    assert folded("encoder.layer.0.output", 16) == "encoder.layer.0\n.output"
-    assert folded("encoder.layer", 40) == "encoder.layer"
-    assert folded("a.intermediate", 6) == "a\n.inter\nmediat\ne"
+    assert fold_name("encoder.layer.0.output", 16) == "encoder.layer.0\n.output"
+    assert fold_name("encoder.layer", 40) == "encoder.layer"
+    assert fold_name("a.intermediate", 6) == "a\n.inter\nmediat\ne"

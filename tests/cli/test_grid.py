@@ -21,13 +21,13 @@ from transformers import AutoModel
 
 import raft
 from raft.cli import slurm
-from raft.cli.commands.grid import parsed, shares
+from raft.cli.commands.grid import parse_grid, share_devices
 from raft.cli.main import main
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import paired
 from raft.finetuning.run import FinetuningRecipe, is_raft
 from raft.pretraining.run import PretrainingResult
-from raft.report.tables.grid import differences_table, frame, rates_table, scores_table
+from raft.report.tables.grid import build_frame, tabulate_differences, tabulate_rates, tabulate_scores
 from raft.training.arguments import RaftTrainingArguments
 
 RECIPE = """
@@ -237,7 +237,7 @@ def test_the_first_activation_is_compared_with_also_where_the_first_model_lacks_
         for model, activation in (("a", "raf"), ("b", "keep"), ("b", "raf"))
         for seed in (1, 2)
     ]  # fmt: skip
-    table = differences_table(frame(rows, recipe))
+    table = tabulate_differences(build_frame(rows, recipe))
     assert table is not None
     assert table.title.startswith("Differences to keep")
     assert [row[0] for row in table.rows] == ["raf"]
@@ -245,8 +245,8 @@ def test_the_first_activation_is_compared_with_also_where_the_first_model_lacks_
 
 def test_a_data_set_of_ones_own_is_run_once_by_its_name(tmp_path: Path) -> None:
     words = ["--dataset", str(tmp_path / "mine.csv"), "--output_dir", str(tmp_path / "grid")]
-    assert parsed(words)[0].recipe.tasks == ["mine"]
-    assert parsed([*words, "--tasks", "reviews"])[0].recipe.tasks == ["reviews"]
+    assert parse_grid(words)[0].recipe.tasks == ["mine"]
+    assert parse_grid([*words, "--tasks", "reviews"])[0].recipe.tasks == ["reviews"]
     assert FinetuningRecipe(dataset="someone/reviews:small").task == "reviews"
     assert FinetuningRecipe(dataset="mine.csv", task="films").task == "films"
 
@@ -256,14 +256,14 @@ def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("raft.cli.commands.grid.usable_cores", lambda: 16)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert shares(1) == [{}]
-    assert shares(3) == [{"OMP_NUM_THREADS": "5"}] * 3
-    assert shares(20)[0] == {"OMP_NUM_THREADS": "1"}
+    assert share_devices(1) == [{}]
+    assert share_devices(3) == [{"OMP_NUM_THREADS": "5"}] * 3
+    assert share_devices(20)[0] == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares(3)] == ["0", "1", "0"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in share_devices(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert shares(2) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+    assert share_devices(2) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "7"}]
 
 
 def test_a_damaged_result_is_told(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,19 +383,19 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
         for (task, activation), values in points.items()
         for seed, value in enumerate(values)
     ]  # fmt: skip
-    table = scores_table(pd.DataFrame(rows))
+    table = tabulate_scores(pd.DataFrame(rows))
     assert table.title.endswith("over 3 seeds; * some models predict one class for every input")
-    assert table.headers == ["activation", "cola", "rte", "average"]
+    assert [*table.cells] == ["activation", "cola", "rte", "average"]
     assert table.rows[0] == ["keep", "20.0 ± 10.0", "55.0 ± 5.0*", "37.5 ± 6.6*"]
     assert [row[0] for row in table.rows] == ["keep", "raf"]
     floors = {"cola": 0.0, "rte": 52.7}
-    told = scores_table(pd.DataFrame([{**row, "single_class": floors[str(row["task"])]} for row in rows]))
+    told = tabulate_scores(pd.DataFrame([{**row, "single_class": floors[str(row["task"])]} for row in rows]))
     assert told.rows[:2] == table.rows
     assert told.rows[2] == ["best single class", "0.0", "52.7", "26.4"]
     # a task whose answers are no classes has none, and so has the average
     partly = [{**row, "single_class": {"cola": 0.0}.get(str(row["task"]))} for row in rows]
-    assert scores_table(pd.DataFrame(partly)).rows[2] == ["best single class", "0.0", "", ""]
-    differences = differences_table(pd.DataFrame(rows))
+    assert tabulate_scores(pd.DataFrame(partly)).rows[2] == ["best single class", "0.0", "", ""]
+    differences = tabulate_differences(pd.DataFrame(rows))
     assert differences is not None
     ((name, cola, rte, average),) = differences.rows
     assert name == "raf"
@@ -404,16 +404,16 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     assert rte.startswith("−0.7 [")
     assert rte.endswith("0/2/1*")  # a model of it predicts one class
     assert average.startswith("+1.2 [")
-    chosen = rates_table(pd.DataFrame(rows))
+    chosen = tabulate_rates(pd.DataFrame(rows))
     assert chosen is not None
     assert chosen.rows == [["keep", "0.0001", "0.0002"], ["raf", "0.0001 / 0.005", "0.0002 / 0.005"]]
     # of one activation, models are compared
     models = [{**row, "model": row["activation"], "activation": "keep"} for row in rows]
-    by_model = differences_table(pd.DataFrame(models))
+    by_model = tabulate_differences(pd.DataFrame(models))
     assert by_model is not None
     assert by_model.rows == differences.rows
-    assert differences_table(pd.DataFrame(rows[:3])) is None
-    assert "$\\pm$" in scores_table(pd.DataFrame(rows)).latex()
+    assert tabulate_differences(pd.DataFrame(rows[:3])) is None
+    assert "$\\pm$" in tabulate_scores(pd.DataFrame(rows)).latex()
 
 
 def test_pretrained_twins_are_compared_and_judged_untrained(

@@ -17,7 +17,7 @@ from raft.cli.commands.convert import ConvertSettings
 from raft.cli.commands.demo import DemoSettings
 from raft.cli.commands.grid import GridOptions
 from raft.cli.commands.inspect import InspectSettings
-from raft.cli.commands.pretrain import _parsed
+from raft.cli.commands.pretrain import _parse
 from raft.cli.main import main
 from raft.cli.slurm import SlurmOptions
 from raft.errors import InputError
@@ -25,7 +25,7 @@ from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import FinetuningRecipe
 from raft.hf.config import RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.report.tables.grid import differences_table
+from raft.report.tables.grid import tabulate_differences
 from raft.training.arguments import RaftTrainingArguments, is_slow_bfloat16
 
 CHECKED_ELSEWHERE = {"degrees", "interval", "local_rank"}
@@ -106,12 +106,12 @@ def test_what_cannot_be_is_one_line(
 def test_recipes_pass_through_the_same(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(f"output_dir: x\n{line}\n")
     with pytest.raises(InputError, match=message):
-        _parsed(["--config", str(tmp_path / "r.yaml")])
+        _parse(["--config", str(tmp_path / "r.yaml")])
 
 
 def test_a_recipe_turns_off_what_is_on_by_default(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("output_dir: x\ndeepnorm: false\n")
-    assert not _parsed(["--config", str(tmp_path / "r.yaml")])[0].deepnorm
+    assert not _parse(["--config", str(tmp_path / "r.yaml")])[0].deepnorm
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_differences_of_models_of_one_class_are_marked() -> None:
          "seed": seed, "points": points + seed, "constant": activation == "keep"}
         for activation, points in (("keep", 0.0), ("raf", 59.0)) for seed in range(3)
     ]  # fmt: skip
-    table = differences_table(pd.DataFrame(rows))
+    table = tabulate_differences(pd.DataFrame(rows))
     assert table is not None
     assert table.rows[0][-1].endswith("3/0/0*")
     assert table.title.endswith("; * some models predict one class for every input")

@@ -517,7 +517,7 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     while not (folder / "metrics.jsonl").exists() and time.monotonic() - begun < 120:
         time.sleep(0.05)
     (task,) = psutil.Process(int(jobs[0].job_id)).children()
-    task.send_signal(slurm.requeueing_signal())
+    task.send_signal(slurm.get_requeue_signal())
     jobs[0].result()
     assert "Requeued job" in jobs[0].stdout()
     assert json.loads((folder / "pretraining.json").read_text())["steps"] == 400

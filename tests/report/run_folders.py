@@ -18,8 +18,8 @@ from raft.experiments.statistics import over_seeds
 from raft.finetuning.run import FinetuningResult
 from raft.hf.histogram import InputHistogram
 from raft.pretraining.run import PretrainingResult
-from raft.report.page.page import Section, page
-from raft.report.tables.grid import frame
+from raft.report.page.page import Section, render_page
+from raft.report.tables.grid import build_frame
 from raft.training.monitoring import write_inputs, write_snapshot
 from tests.experiments.test_experiments import results
 
@@ -101,7 +101,7 @@ def grid(folder: Path, task: str = "rte", seeds: int = 3) -> Path:
             rows.append({**options, "raf_learning_rate": rate, "points": points + seed, "constant": False})
     cell(folder, "searched", {**options, "learning_rate": 7e-7})
     recipe = GridRecipe(models=["runs/minilm"], activations=["keep", "raf", "raf-residual"])
-    write_results(frame(rows, recipe), folder)
+    write_results(build_frame(rows, recipe), folder)
     return folder
 
 
@@ -128,5 +128,5 @@ def cell(folder: Path, name: str, options: dict[str, Any]) -> None:
 def written(tmp_path: Path, *sections: Section) -> Path:
     """A page of these sections as a file."""
     file = tmp_path / "report.html"
-    file.write_text(page(sections), encoding="utf-8")
+    file.write_text(render_page(sections), encoding="utf-8")
     return file

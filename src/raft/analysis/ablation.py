@@ -1,4 +1,4 @@
-"""What each RAF of a model is worth: the loss with a fixed function, or the mean of all, in its place."""
+"""Ablation of RAFs: the loss with a fixed function, or the mean of all RAFs, in their place."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raft.analysis.measured import twin_of
-from raft.analysis.measures import AffineMatch, Domain, nearest_affine, output_match
+from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_affine, fit_output
+from raft.analysis.model_measures import get_twin
 from raft.coefficients.functions import canonical_name
 from raft.hf.histogram import InputHistogram
 from raft.hf.recording import record_inputs
@@ -25,7 +25,9 @@ NEAREST = "nearest, scaled and moved"
 
 
 @contextmanager
-def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+def replace_functions(
+    model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
     """Let RAFs of a model give what other functions do, while the block runs.
 
     Args:
@@ -35,15 +37,15 @@ def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor
     Raises:
         ValueError: for a name that is no RAF's.
     """
-    found = rationals(model)
-    unknown = sorted(set(functions) - set(found))
+    acts = rationals(model)
+    unknown = sorted(set(functions) - set(acts))
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no RAF of the model; they are {', '.join(found) or 'none'}")
+        raise ValueError(f"{unknown[0]!r} is no RAF of the model; they are {', '.join(acts) or 'none'}")
 
-    def answer(function: Callable[[Tensor], Tensor]) -> Any:
-        return lambda module, args, output: function(args[0])
+    def answer(with_function: Callable[[Tensor], Tensor]) -> Any:
+        return lambda module, args, output: with_function(args[0])
 
-    handles = [found[site].register_forward_hook(answer(each)) for site, each in functions.items()]
+    handles = [acts[site].register_forward_hook(answer(function)) for site, function in functions.items()]
     try:
         yield
     finally:
@@ -51,8 +53,8 @@ def replaced(model: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor
             handle.remove()
 
 
-def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
-    """The mean of RAFs, as a function."""
+def average_functions(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
+    """Return the mean of RAFs as a function."""
     if any(act.groups > 1 for act in acts):
         raise ValueError("RAFs of several groups of channels have no mean that all layers could use")
 
@@ -63,7 +65,7 @@ def mean_of(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
     return mean
 
 
-def ablation(
+def ablate(
     model: nn.Module,
     loss: Callable[[], float],
     fixed: str | None = None,
@@ -94,7 +96,7 @@ def ablation(
     if not acts:
         raise ValueError(f"{type(model).__name__} has no rational activation")
     named = None if fixed is None else canonical_name(fixed)
-    twins = {site: named or twin_of(act) for site, act in acts.items()}
+    twins = {site: named or get_twin(act) for site, act in acts.items()}
     reached: set[str] = set()
 
     def note(site: str) -> Callable[[Tensor], None]:
@@ -110,38 +112,38 @@ def ablation(
     common = Counter(twins[site] for site in sites).most_common(1)[0][0] if sites else ""
     alike = [site for site in sites if twins[site] == common]
     if len(alike) > 1 and all(acts[site].groups == 1 for site in alike):
-        cases.append((MEAN, "mean", dict.fromkeys(alike, mean_of([acts[site] for site in alike]))))
-    for by, matched in _matches(acts, sites, twins, inputs or {}).items():
+        cases.append((MEAN, "mean", dict.fromkeys(alike, average_functions([acts[site] for site in alike]))))
+    for by, matched in _fit_matches(acts, sites, twins, inputs or {}).items():
         cases += [(site, by, {site: function}) for site, function in matched.items()]
         if len(matched) == len(sites):
             cases.append((ALL, by, matched))
     for name, by, instead in cases:
-        with torch.no_grad(), replaced(model, instead):
+        with torch.no_grad(), replace_functions(model, instead):
             rows.append({"replaced": name, "by": by, "loss": loss()})
     table = pd.DataFrame(rows)
     table["change"] = table["loss"] - table["loss"][0]
     return table
 
 
-def _matches(
+def _fit_matches(
     acts: Mapping[str, Rational],
     sites: Sequence[str],
     twins: Mapping[str, str],
     inputs: Mapping[str, InputHistogram],
 ) -> dict[str, dict[str, Callable[[Tensor], Tensor]]]:
     """By what is put in place, and by site: functions that are fitted to the RAFs."""
-    found: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
+    matches: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
     for site in sites:
         if site not in inputs or acts[site].groups > 1:
             continue
         domain, (function,) = Domain.of(inputs[site]), acts[site].functions()
         for by, match in (
-            (f"scaled {twins[site]}", output_match(function, twins[site], domain)),
-            (NEAREST, nearest_affine(function, domain)),
+            (f"scaled {twins[site]}", fit_output(function, twins[site], domain)),
+            (NEAREST, find_nearest_affine(function, domain)),
         ):
-            found.setdefault(by, {})[site] = partial(_value, match)
-    return found
+            matches.setdefault(by, {})[site] = partial(_evaluate_match, match)
+    return matches
 
 
-def _value(match: AffineMatch, x: Tensor) -> Tensor:
+def _evaluate_match(match: AffineMatch, x: Tensor) -> Tensor:
     return match.factor * TORCH_FUNCTIONS[match.name](match.scale * x + match.shift) + match.offset

@@ -44,7 +44,9 @@ class Curve:
     inputs: InputHistogram
 
 
-def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256) -> list[Curve]:
+def measure_curves(
+    model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256
+) -> list[Curve]:
     """Curves of a RAFT's activations that the dataset's sequences pass through.
 
     Args:
@@ -53,31 +55,33 @@ def curves(model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequenc
         fixed: name of the function to compare with.
         sequences: how many to read.
     """
-    found = []
-    for site, inputs in _inputs(model, dataset, sequences).items():
+    learned = []
+    for site, inputs in _record_inputs(model, dataset, sequences).items():
         if not inputs.total:  # the pooler is not part of a masked language model
             continue
         act = rationals(model)[site]
-        x = np.linspace(*most_inputs(inputs), POINTS)
+        x = np.linspace(*find_input_range(inputs), POINTS)
         with torch.no_grad():
             of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
             y = rational(of_groups, *act.coefficients(), act.version).numpy().T
         density = inputs.density(x)
         reference = FUNCTIONS[canonical_name(fixed)](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
-        found.append(Curve(site, x, y, reference, density, distance, inputs))
-    return found
+        learned.append(Curve(site, x, y, reference, density, distance, inputs))
+    return learned
 
 
-def most_inputs(inputs: InputHistogram) -> tuple[float, float]:
-    """From their 0.05 % to their 99.95 % quantile, a little wider."""
+def find_input_range(inputs: InputHistogram) -> tuple[float, float]:
+    """Return the 0.05 % and 99.95 % quantiles of inputs, with a margin of 5 %."""
     low, high = inputs.quantile(TAIL), inputs.quantile(1 - TAIL)
     margin = 0.05 * (high - low)
     return low - margin, high + margin
 
 
 @torch.no_grad()
-def _inputs(model: PreTrainedModel, dataset: MaskedSequences, sequences: int) -> dict[str, InputHistogram]:
+def _record_inputs(
+    model: PreTrainedModel, dataset: MaskedSequences, sequences: int
+) -> dict[str, InputHistogram]:
     with record_histograms(model) as histograms:
         for start in range(0, min(sequences, len(dataset)), 64):
             input_ids, _ = dataset.batch(range(start, min(start + 64, sequences, len(dataset))))

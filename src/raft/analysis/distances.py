@@ -1,4 +1,4 @@
-"""How alike learned functions are: between layers, tasks, seeds; before and after a training."""
+"""Distances between learned functions: of layers, tasks, seeds; before and after training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from raft.analysis.measures import Domain, distance
+from raft.analysis.function_measures import Domain, distance
 from raft.coefficients.functions import Array, Function
 
 
 def distance_matrix(functions: Mapping[str, Function], domain: Domain) -> pd.DataFrame:
-    """L2 distances of each function to each, over one domain; labels are the keys."""
+    """Compute pairwise L2 distances over one domain; labels are the keys."""
     values = np.stack([function(domain.x) for function in functions.values()])
     differences = values[:, None] - values[None]
     squares = np.einsum("ijx,x->ij", differences**2, domain.weights)
@@ -38,7 +38,7 @@ class Clustering:
     given: list[str]
 
     def groups(self, count: int) -> list[list[str]]:
-        """At most ``count`` clusters."""
+        """Cut the hierarchy into at most ``count`` clusters."""
         numbers = fcluster(self.merges, count, criterion="maxclust")
         return [
             [label for label, own in zip(self.given, numbers, strict=True) if own == number]
@@ -46,7 +46,7 @@ class Clustering:
         ]
 
 
-def clustered(matrix: pd.DataFrame) -> Clustering:
+def cluster(matrix: pd.DataFrame) -> Clustering:
     """Order a matrix of distances so that what is alike stands together.
 
     Raises:
@@ -59,7 +59,7 @@ def clustered(matrix: pd.DataFrame) -> Clustering:
     return Clustering([given[int(place)] for place in leaves_list(merges)], merges, given)
 
 
-def moved(
+def measure_changes(
     before: Mapping[str, Function], after: Mapping[str, Function], domains: Mapping[str, Domain]
 ) -> pd.DataFrame:
     """How far a training moved each RAF, over the inputs that it gets.
@@ -74,6 +74,6 @@ def moved(
     """
     rows = []
     for site, function in after.items():
-        found = distance(function, before[site], domains[site])
-        rows.append({"site": site, "l2": found.l2, "max": found.max, "at": found.at})
+        change = distance(function, before[site], domains[site])
+        rows.append({"site": site, "l2": change.l2, "max": change.max, "at": change.at})
     return pd.DataFrame(rows, columns=["site", "l2", "max", "at"])

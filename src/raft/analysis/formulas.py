@@ -7,20 +7,26 @@ import re
 from collections.abc import Mapping
 from keyword import iskeyword
 
-from raft.analysis.learned import short_names
+from raft.analysis.learned import shorten_names
 from raft.coefficients.closed_form import RationalFunction
-from raft.report.tables.text_table import latex_escaped
 
 KINDS = (".json", ".tex", ".py")
+LATEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
+        "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
+        "±": "$\\pm$", "−": "$-$", "→": "$\\to$",
+    }
+)  # fmt: skip
 
 
-def as_json(functions: Mapping[str, RationalFunction]) -> str:
+def to_json(functions: Mapping[str, RationalFunction]) -> str:
     """A list of records, one a RAF (one a group, with the same site); those of one site, as JSON, are what
     :meth:`raft.Rational.from_json` reads."""
-    return json.dumps([each.record() for each in functions.values()], indent=1) + "\n"
+    return json.dumps([function.record() for function in functions.values()], indent=1) + "\n"
 
 
-def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
+def to_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
     """An ``align*`` of one line a RAF; needs amsmath.
 
     Args:
@@ -28,17 +34,17 @@ def as_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
         digits: significant, of each coefficient.
     """
     lines = []
-    for name, function in zip(short_names(list(functions)).values(), functions.values(), strict=True):
-        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{latex_escaped(name)}}}}}(x) &=", 1)
+    for name, function in zip(shorten_names(list(functions)).values(), functions.values(), strict=True):
+        formula = function.latex(digits).replace("f(x) =", rf"f_{{\text{{{escape_latex(name)}}}}}(x) &=", 1)
         lines.append(formula)
     return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}\n"
 
 
-def as_python(functions: Mapping[str, RationalFunction]) -> str:
-    """A module of one function a RAF, and ``RAFS``, which has them by site. It needs no other package."""
+def to_python(functions: Mapping[str, RationalFunction]) -> str:
+    """Format a Python module without imports: one function per RAF, and ``RAFS``, a dictionary by site."""
     parts: list[str] = []
     names: dict[str, str] = {}
-    for site, short in short_names(list(functions)).items():
+    for site, short in shorten_names(list(functions)).items():
         name = re.sub(r"\W", "_", short)
         name = f"raf_{name}" if name[0].isdigit() or iskeyword(name) else name
         while name in names.values():
@@ -50,7 +56,12 @@ def as_python(functions: Mapping[str, RationalFunction]) -> str:
     return ("import math\n\n\n" if "math." in text else "") + text
 
 
-def written(functions: Mapping[str, RationalFunction], kind: str) -> str:
+def format_functions(functions: Mapping[str, RationalFunction], kind: str) -> str:
     """The text of a file that ends with ``kind``, one of ``KINDS``."""
-    makers = dict(zip(KINDS, (as_json, as_latex, as_python), strict=True))
+    makers = dict(zip(KINDS, (to_json, to_latex, to_python), strict=True))
     return makers[kind](functions)
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX shows it, in one line: none of it is a command."""
+    return " ".join(text.splitlines()).translate(LATEX)

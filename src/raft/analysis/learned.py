@@ -103,15 +103,15 @@ def learned_functions(
     """The RAFs of a model, in its order, on evenly spaced points of ``interval``."""
     # read on the CPU and in float64, wherever and however the model lies
     x = torch.linspace(*interval, POINTS, dtype=torch.float64)
-    found = []
-    for act, places in _places(model).items():
+    learned = []
+    for act, places in _find_places(model).items():
         numerator, denominator = (
             values.detach().cpu().reshape(act.groups, -1) for values in act.coefficients()
         )
         y = torch.stack([rational(x, a, b, act.version) for a, b in zip(numerator, denominator, strict=True)])
-        name, function = beginning(model, act, places[0])
+        name, function = get_start(model, act, places[0])
         began = function(x)
-        found.append(
+        learned.append(
             LearnedFunction(
                 site=places[0],
                 places=tuple(places),
@@ -126,25 +126,25 @@ def learned_functions(
                 beginning=began.numpy(),
             )
         )
-    return found
+    return learned
 
 
-def _places(model: nn.Module) -> dict[Rational, list[str]]:
-    found: dict[Rational, list[str]] = {}
+def _find_places(model: nn.Module) -> dict[Rational, list[str]]:
+    places: dict[Rational, list[str]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Rational):
-            found.setdefault(module, []).insert(0, name)
+            places.setdefault(module, []).insert(0, name)
         elif isinstance(module, SharedRational):
-            found.setdefault(module.shared, []).append(name)
-    return found
+            places.setdefault(module.shared, []).append(name)
+    return places
 
 
-def beginning(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+def get_start(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
     """What a RAF was fitted to, or stands beside, and its name; where nobody knows any more, its fit.
 
     A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
     """
-    config = _config(model, site)
+    config = _find_config(model, site)
     if config is not None and config.init != "auto" and not isinstance(act, ResidualRational):
         name = canonical_name(config.init)
         return name, lambda x: torch.from_numpy(FUNCTIONS[name](x.numpy()))
@@ -153,17 +153,17 @@ def beginning(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable
     return "its fit", lambda x: torch.from_numpy(act.start(x.numpy()))
 
 
-def _config(model: nn.Module, site: str) -> RafConfig | None:
+def _find_config(model: nn.Module, site: str) -> RafConfig | None:
     """The ``raf`` block that the module was made by: a model's parts can have their own."""
-    module, found = model, None
+    module, block = model, None
     for part in (None, *site.split(".")):
         module = module if part is None else getattr(module, part)
         config = getattr(module, "config", None)
-        found = (RafConfig.of(config) if config is not None else None) or found
-    return found
+        block = (RafConfig.of(config) if config is not None else None) or block
+    return block
 
 
-def ranged(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Names that differ in numbers alone as one: ``layer.{0-5}.act``; any others in a row."""
     split = [name.split(".") for name in names]
     if len({len(parts) for parts in split}) != 1:
@@ -173,11 +173,12 @@ def ranged(names: Sequence[str]) -> str:
     if not is_whole or any(len(column) > 1 and not all(map(str.isdecimal, column)) for column in columns):
         return ", ".join(names)
     return ".".join(
-        column[0] if len(column) == 1 else f"{{{_ranges(sorted(map(int, column)))}}}" for column in columns
+        column[0] if len(column) == 1 else f"{{{_format_ranges(sorted(map(int, column)))}}}"
+        for column in columns
     )
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def _format_ranges(numbers: Sequence[int]) -> str:
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
@@ -187,15 +188,15 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def short_name(site: str) -> str:
+def shorten_name(site: str) -> str:
     """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``."""
     numbered = re.match(r"(.*\.(?:\d+|\{[^}]*\}))\.", site)
     return numbered.group(1) if numbered else site.rpartition(".")[0] or site
 
 
-def short_names(sites: Sequence[str]) -> dict[str, str]:
+def shorten_names(sites: Sequence[str]) -> dict[str, str]:
     """Short names of sites, without the words that all begin with: ``layer.0``; whole where these collide."""
-    short = [short_name(site).split(".") for site in sites]
+    short = [shorten_name(site).split(".") for site in sites]
     columns = list(zip(*short, strict=False))
     alike = [len(set(column)) == 1 for column in columns]
     shared = alike.index(False) if False in alike and len(short) > 1 else 0

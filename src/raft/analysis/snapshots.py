@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from raft.analysis.learned import short_name
+from raft.analysis.learned import shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS
 from raft.errors import InputError, first_line
 from raft.files import read_json
@@ -55,13 +55,13 @@ class Raf:
             rational(points, torch.from_numpy(a), torch.from_numpy(b), self.version).numpy()
             for a, b in zip(self.numerator, self.denominator, strict=True)
         ]
-        name = known_name(self.beside)
+        name = find_known_name(self.beside)
         return np.stack(rows) + (FUNCTIONS[name](x) if name else 0.0)
 
     def first(self, x: Array) -> Array:
         """At ``x``, of the first group."""
-        found: Array = self.values(x)[0]
-        return found
+        values: Array = self.values(x)[0]
+        return values
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ def read_snapshots(run: Path) -> list[Snapshot]:
     Raises:
         InputError: for files that cannot be read, or hold RAFs of different models.
     """
-    found: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     for file in sorted((run / SNAPSHOTS).glob("step-*.safetensors")):
         rafs, metadata = _read(file)
         named = STEP.fullmatch(file.name)
         step = metadata.get("step") or (named.group(1) if named else "")
         if not step.isdecimal():
             raise InputError(f"{file} does not say after which step its coefficients were so")
-        if found and rafs.keys() != found[0].rafs.keys():
+        if snapshots and rafs.keys() != snapshots[0].rafs.keys():
             raise InputError(f"{file} holds other RAFs than the first snapshot beside it")
-        found.append(Snapshot(int(step), rafs))
-    return sorted(found, key=lambda snapshot: snapshot.step)
+        snapshots.append(Snapshot(int(step), rafs))
+    return sorted(snapshots, key=lambda snapshot: snapshot.step)
 
 
 def read_inputs(folder: Path) -> dict[str, InputHistogram]:
@@ -117,38 +117,38 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
         raise InputError(f"{file} holds no {what}: {error}") from error
 
 
-def thinned(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
-    """Not more than ``most`` of them, evenly, the first and the last among them."""
+def thin(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
+    """Keep at most ``most`` snapshots, evenly spaced, including the first and the last."""
     if len(snapshots) <= most:
         return list(snapshots)
     places = np.linspace(0, len(snapshots) - 1, most).round().astype(int)
     return [snapshots[place] for place in places]
 
 
-def known_name(function: str | None) -> str | None:
-    """The table's name of a fixed function, None where the table has none."""
+def find_known_name(function: str | None) -> str | None:
+    """Return the canonical name of a fixed function, None if it is unknown."""
     name = ALIASES.get(function or "", function)
     return name if name in FUNCTIONS else None
 
 
-def in_order(sites: Iterable[str]) -> list[str]:
-    """Sites by their names, numbers in them by size: layer 10 comes after layer 9."""
+def sort_sites(sites: Iterable[str]) -> list[str]:
+    """Sort sites by name, with numbers by value: layer 10 comes after layer 9."""
     return sorted(
         set(sites), key=lambda site: [part.zfill(9) if part.isdigit() else part for part in site.split(".")]
     )
 
 
-def labels(sites: Sequence[str]) -> dict[str, str]:
+def label_sites(sites: Sequence[str]) -> dict[str, str]:
     """A short name of each site: its layer, or the module that holds it; longer ones where these are not
     enough to tell sites apart."""
-    for name in (_layer, short_name):
-        found = {site: name(site) for site in sites}
-        if len(set(found.values())) == len(found):
-            return found
+    for name in (_label_layer, shorten_name):
+        names = {site: name(site) for site in sites}
+        if len(set(names.values())) == len(names):
+            return names
     return {site: site for site in sites}
 
 
-def _layer(site: str) -> str:
+def _label_layer(site: str) -> str:
     numbers = re.findall(r"\.(\d+)(?=\.)", site)
     return f"layer {'.'.join(numbers)}" if numbers else site.rpartition(".")[0].rpartition(".")[2] or site
 
@@ -162,7 +162,7 @@ def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
         raise InputError(f"cannot read {file}: {first_line(error)}") from error
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
     rafs = {}
-    for site in in_order(sites):
+    for site in sort_sites(sites):
         version = metadata.get(f"{site}.version", "A")
         if version not in VERSIONS or f"{site}.denominator" not in tensors:
             raise InputError(f"{file} holds no whole RAF {site}")

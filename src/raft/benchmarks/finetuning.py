@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raft.benchmarks.timing import Ratio, ratio
+from raft.benchmarks.timing import Ratio, compute_ratio
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
 from raft.finetuning.data import predictions, sentence_data
@@ -35,7 +35,7 @@ WAYS = {"raft, FAFT": KEEP, "raft, RAFT": RAF}
 
 
 @dataclass(frozen=True)
-class MeasuredFinetuning:
+class FinetuningMeasurement:
     """One way to fine-tune.
 
     Attributes:
@@ -53,14 +53,13 @@ class MeasuredFinetuning:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = {key: value for key, value in vars(self).items() if key != "ratio"}
         return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 
 
 def measure_finetuning(
     recipe: FinetuningRecipe, options: dict[str, Any], seconds: float, least_rounds: int = 6
-) -> list[MeasuredFinetuning]:
+) -> list[FinetuningMeasurement]:
     """Fine-tune one model on one task of sentences in each way, in turn.
 
     The plain way is ``Trainer`` with ``DataCollatorWithPadding``, a validation and a checkpoint of the model
@@ -76,9 +75,9 @@ def measure_finetuning(
     sources = Sources()
     sources.task(recipe)
     sources.tokenizer(recipe.model)
-    ways: dict[str, Callable[[Path], float]] = {PLAIN: partial(_plain, recipe, options, sources)}
+    ways: dict[str, Callable[[Path], float]] = {PLAIN: partial(_run_trainer, recipe, options, sources)}
     for name, activation in WAYS.items():
-        ways[name] = partial(_ours, replace(recipe, activation=activation), options, sources)
+        ways[name] = partial(_run_raft, replace(recipe, activation=activation), options, sources)
     times: dict[str, list[float]] = {name: [] for name in ways}
     points: dict[str, float] = {}
     random, begun = np.random.default_rng(0), time.perf_counter()
@@ -90,19 +89,19 @@ def measure_finetuning(
                 times[name].append(time.perf_counter() - started)
     arrays = {name: np.array(values) for name, values in times.items()}
     return [
-        MeasuredFinetuning(
-            name, float(np.median(values)), points[name], ratio(values, arrays[PLAIN]), len(values)
+        FinetuningMeasurement(
+            name, float(np.median(values)), points[name], compute_ratio(values, arrays[PLAIN]), len(values)
         )
         for name, values in arrays.items()
     ]
 
 
-def _ours(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, folder: Path) -> float:
+def _run_raft(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, folder: Path) -> float:
     arguments = RaftTrainingArguments(output_dir=str(folder), **options)
     return run_finetuning(recipe, arguments, folder, sources)[0].points
 
 
-def _plain(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, folder: Path) -> float:
+def _run_trainer(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, folder: Path) -> float:
     task, tokenizer = sources.task(recipe), sources.tokenizer(recipe.model)
     split: Any = recipe.split
     arguments = TrainingArguments(
@@ -119,9 +118,9 @@ def _plain(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, 
     data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
     model, _ = load_pretrained(AutoModelForSequenceClassification, recipe.model, **data.config)
 
-    def points(found: EvalPrediction) -> dict[str, float]:
-        logits: Any = found.predictions
-        score = evaluate(task.metric, predictions(task, (logits,)), np.array(found.label_ids))
+    def points(prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        score = evaluate(task.metric, predictions(task, (logits,)), np.array(prediction.label_ids))
         return {"points": score.points}
 
     train: Any = data.train

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raft.benchmarks.memory import give_back_at_once, peak_bytes
-from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.benchmarks.memory import measure_peak_bytes, return_freed_memory
+from raft.benchmarks.timing import Ratio, compute_ratio, time_interleaved
 from raft.errors import first_line
 from raft.functional import rational_glu
 from raft.kernels import formula
@@ -34,7 +34,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class KernelMeasurement:
     """One function at one shape.
 
     Attributes:
@@ -59,20 +59,19 @@ class Measured:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = asdict(self)
         interval = values.pop("ratio")
         shape = " × ".join(str(size) for size in self.shape)
         return {**values, "shape": shape, **{f"ratio_{key}": value for key, value in interval.items()}}
 
 
-def measure(
+def measure_kernels(
     device: torch.device,
     dtypes: Sequence[torch.dtype],
     shapes: Sequence[tuple[int, ...]],
     seconds: float,
     compiled: bool,
-) -> Iterator[list[Measured]]:
+) -> Iterator[list[KernelMeasurement]]:
     """Time every function at every shape and dtype, first the plain ones and then the gated ones.
 
     Args:
@@ -90,11 +89,11 @@ def measure(
             for shape in shapes:
                 for is_gated in (False, True):
                     arguments = (device, dtype, shape, is_gated)
-                    peaks = process.submit(_peaks, *arguments).result()
-                    yield _timed(*arguments, seconds, compiled, peaks)
+                    peaks = process.submit(_measure_peaks, *arguments).result()
+                    yield _time_functions(*arguments, seconds, compiled, peaks)
 
 
-def _timed(
+def _time_functions(
     device: torch.device,
     dtype: torch.dtype,
     shape: tuple[int, ...],
@@ -102,33 +101,33 @@ def _timed(
     seconds: float,
     compiled: bool,
     peaks: Mapping[str, int | None],
-) -> list[Measured]:
-    inputs, grad = _tensors(device, dtype, shape, is_gated)
+) -> list[KernelMeasurement]:
+    inputs, grad = _make_tensors(device, dtype, shape, is_gated)
     calls = {
         name: _forward_and_backward(function, inputs, grad)
-        for name, function in functions(inputs, compiled).items()
+        for name, function in build_functions(inputs, compiled).items()
     }
-    calls[COPY] = _copies(inputs, grad)
-    times = in_turn(calls, device, seconds)
+    calls[COPY] = _make_copy(inputs, grad)
+    times = time_interleaved(calls, device, seconds)
     gigabytes = (8 if is_gated else 5) * grad.numel() * grad.element_size() / 1e9
-    medians = {name: float(np.median(found)) for name, found in times.items()}
+    medians = {name: float(np.median(runs)) for name, runs in times.items()}
     megabytes = {name: None if peak is None else peak / 1e6 for name, peak in peaks.items()}
     return [
-        Measured(
+        KernelMeasurement(
             shape,
             str(dtype).removeprefix("torch."),
             name,
             1e3 * medians[name],
             gigabytes / medians[name],
             megabytes.get(name),
-            ratio(found, times[GATED_PEER if is_gated else PLAIN_PEER]),
-            len(found),
+            compute_ratio(runs, times[GATED_PEER if is_gated else PLAIN_PEER]),
+            len(runs),
         )
-        for name, found in times.items()
+        for name, runs in times.items()
     ]
 
 
-def _tensors(
+def _make_tensors(
     device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """One input or two, and the gradient that comes back."""
@@ -139,29 +138,29 @@ def _tensors(
 
 def _memory_process(device: torch.device) -> ProcessPoolExecutor:
     """A process of its own: what makes memory measurable on a CPU makes it slow."""
-    initializer = give_back_at_once if device.type == "cpu" else None
+    initializer = return_freed_memory if device.type == "cpu" else None
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=initializer)
 
 
-def _peaks(
+def _measure_peaks(
     device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], is_gated: bool
 ) -> dict[str, int | None]:
     logging.getLogger("raft").setLevel(logging.ERROR)  # what is left out is said once, by the timing
-    inputs, grad = _tensors(device, dtype, shape, is_gated)
-    found = {}
-    for name, module in functions(inputs, compiled=False).items():
+    inputs, grad = _make_tensors(device, dtype, shape, is_gated)
+    peaks = {}
+    for name, module in build_functions(inputs, compiled=False).items():
         call = _forward_and_backward(module, inputs, grad)
         call()
-        _forget_gradients(module, inputs)
-        found[name] = peak_bytes(call, device)
-        _forget_gradients(module, inputs)
-    return found
+        _clear_gradients(module, inputs)
+        peaks[name] = measure_peak_bytes(call, device)
+        _clear_gradients(module, inputs)
+    return peaks
 
 
 class _ThroughOperator(Rational):
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = torch.ops.raft.rational(x, self.numerator, self.denominator, self.version)
-        return found
+        output: Tensor = torch.ops.raft.rational(x, self.numerator, self.denominator, self.version)
+        return output
 
 
 class _Formula(Rational):
@@ -180,8 +179,8 @@ class _Apart(nn.Module):
         self.act = Rational("silu")
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        found: Tensor = self.act(gate) * up
-        return found
+        output: Tensor = self.act(gate) * up
+        return output
 
 
 class _Gated(_Apart):
@@ -197,8 +196,8 @@ class _OnSequences(nn.Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.inner(x[None])[0]
-        return found
+        output: Tensor = self.inner(x[None])[0]
+        return output
 
 
 class _InRows(nn.Module):
@@ -207,31 +206,31 @@ class _InRows(nn.Module):
         self.inner, self.width = inner, width
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.inner(x.reshape(-1, self.width)).reshape(x.shape)
-        return found
+        output: Tensor = self.inner(x.reshape(-1, self.width)).reshape(x.shape)
+        return output
 
 
-def functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
+def build_functions(inputs: Sequence[Tensor], compiled: bool) -> dict[str, nn.Module]:
     """What is compared on inputs like these, by name: the plain form for one input, the gated one for two.
 
     The peer stands there twice, which shows the noise.
     """
     is_gated = len(inputs) == 2
-    found = _gated_functions() if is_gated else _plain_functions()
+    modules = _gated_functions() if is_gated else _plain_functions()
     if compiled:
-        found["torch.compile of it"] = _Formula("silu" if is_gated else "gelu")
-        found["torch.compile of it"].compile(dynamic=True)
+        modules["torch.compile of it"] = _Formula("silu" if is_gated else "gelu")
+        modules["torch.compile of it"].compile(dynamic=True)
     for name, make in {} if is_gated else OTHERS.items():
         try:
-            found[name] = make(inputs[0])
-            found[name].to(inputs[0].device)(inputs[0].detach()[:1].requires_grad_()).sum().backward()
+            modules[name] = make(inputs[0])
+            modules[name].to(inputs[0].device)(inputs[0].detach()[:1].requires_grad_()).sum().backward()
         except ImportError:
-            found.pop(name, None)
+            modules.pop(name, None)
         except Exception as error:  # whatever another project's kernel raises
-            found.pop(name, None)
+            modules.pop(name, None)
             reason = first_line(error)
             logging.getLogger("raft").warning("left out %s for %s: %s", name, inputs[0].dtype, reason)
-    return {name: module.to(inputs[0].device) for name, module in found.items()}
+    return {name: module.to(inputs[0].device) for name, module in modules.items()}
 
 
 def _plain_functions() -> dict[str, nn.Module]:
@@ -289,19 +288,19 @@ OTHERS: dict[str, Callable[[Tensor], nn.Module]] = {
 
 def _forward_and_backward(module: nn.Module, inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
     def call() -> object:
-        _forget_gradients(module, inputs)
+        _clear_gradients(module, inputs)
         return module(*inputs).backward(grad)
 
     return call
 
 
-def _forget_gradients(module: nn.Module, inputs: Sequence[Tensor]) -> None:
+def _clear_gradients(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     module.zero_grad()
     for x in inputs:
         x.grad = None
 
 
-def _copies(inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
+def _make_copy(inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
     """Reads and writes as many tensors as forward and backward have to."""
     kept = [x.detach() for x in inputs]
 

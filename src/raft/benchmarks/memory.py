@@ -17,14 +17,14 @@ SMALLEST = 65_536
 PROCESS = Path("/proc/self")
 
 
-def give_back_at_once() -> None:
+def return_freed_memory() -> None:
     """Make ``malloc`` keep no freed tensor, so that resident memory is memory in use; slow, and for good."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, SMALLEST)
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
+def measure_peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
     """The most memory that ``call`` holds at one time, on a GPU or, on Linux, in this process.
 
     For a CPU it is resident memory, a kernel's own workspace included, in whole pages; call
@@ -38,13 +38,13 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device) - before
     try:
         (PROCESS / "clear_refs").write_text("5")  # the peak starts anew
-        before = _resident("VmRSS")
+        before = _read_resident("VmRSS")
         call()
-        return max(0, _resident("VmHWM") - before)
+        return max(0, _read_resident("VmHWM") - before)
     except OSError:
         return None
 
 
-def _resident(name: str) -> int:
+def _read_resident(name: str) -> int:
     lines = (PROCESS / "status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name + ":"))

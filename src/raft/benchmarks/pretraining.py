@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raft.benchmarks.timing import Ratio, ratio
+from raft.benchmarks.timing import Ratio, compute_ratio
 from raft.data.text.masking import MaskedSequences
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
@@ -40,7 +40,7 @@ SETTLING = 3
 
 
 @dataclass(frozen=True)
-class MeasuredPretraining:
+class PretrainingMeasurement:
     """One way to pretrain.
 
     Attributes:
@@ -58,7 +58,6 @@ class MeasuredPretraining:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = {key: value for key, value in vars(self).items() if key != "ratio"}
         return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 
@@ -70,7 +69,7 @@ def measure_pretraining(
     batch_size: int,
     seconds: float,
     options: dict[str, Any],
-) -> list[MeasuredPretraining]:
+) -> list[PretrainingMeasurement]:
     """Train one model in each way, some steps at a time, in turn.
 
     The plain way is ``Trainer`` with ``DataCollatorForLanguageModeling`` and ``BertForMaskedLM``.
@@ -85,22 +84,22 @@ def measure_pretraining(
     """
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            name: _training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
+            name: _build_training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
             for name, (ours, block) in WAYS.items()
         }
-        found: dict[str, list[float]] = {name: [] for name in ways}
+        seconds_by_way: dict[str, list[float]] = {name: [] for name in ways}
         random, begun = np.random.default_rng(0), time.perf_counter()
-        while len(found[PLAIN]) < 5 or time.perf_counter() - begun < seconds:
+        while len(seconds_by_way[PLAIN]) < 5 or time.perf_counter() - begun < seconds:
             for name in random.permutation(list(ways)):
-                found[name].append(ways[name]())
-    times = {name: np.array(values) for name, values in found.items()}
+                seconds_by_way[name].append(ways[name]())
+    times = {name: np.array(values) for name, values in seconds_by_way.items()}
     tokens = batch_size * sequences.shape[1]
     return [
-        MeasuredPretraining(
+        PretrainingMeasurement(
             name,
             1e3 * float(np.median(values)),
             tokens / float(np.median(values)),
-            ratio(values, times[PLAIN]),
+            compute_ratio(values, times[PLAIN]),
             len(values),
         )
         for name, values in times.items()
@@ -117,7 +116,7 @@ class _StepEnds(TrainerCallback):
         self.at.append(time.perf_counter())
 
 
-def _training(
+def _build_training(
     config: BertConfig,
     sequences: NDArray[np.integer],
     tokenizer: PreTrainedTokenizerFast,
@@ -128,7 +127,7 @@ def _training(
     block: dict[str, Any] | None,
     steps: int = 10,
 ) -> Callable[[], float]:
-    """A function that trains some steps more and gives the median time of one, in seconds."""
+    """Build a function that trains some more steps and returns the median step time in seconds."""
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
     arguments: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from raft.benchmarks.timing import Ratio, in_turn, ratio
+from raft.benchmarks.timing import Ratio, compute_ratio, time_interleaved
 from raft.data.text.masking import predicted_positions
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups
@@ -26,7 +26,7 @@ HOST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class MeasuredStep:
+class StepMeasurement:
     """One model's training step.
 
     Attributes:
@@ -52,7 +52,6 @@ class MeasuredStep:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        """For a table or a file."""
         values = {key: value for key, value in vars(self).items() if key != "ratio"}
         return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 
@@ -65,7 +64,7 @@ def measure_steps(
     dtype: torch.dtype,
     compiled: bool,
     seconds: float,
-) -> list[MeasuredStep]:
+) -> list[StepMeasurement]:
     """Time training steps of the twins on random tokens.
 
     Args:
@@ -90,9 +89,9 @@ def measure_steps(
         torch.manual_seed(0)
         model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
         model.to(device)  # type: ignore[arg-type]  # a decorator of transformers hides the method's type
-        products = _matrix_products(model, config, int(predicted.sum()), batch_size, sequence_length)
+        products = _count_flops(model, config, int(predicted.sum()), batch_size, sequence_length)
         batch = [tensor.to(device) for tensor in (input_ids, labels, predicted_positions(labels))]
-        calls[name] = _step(model, batch, dtype, compiled)
+        calls[name] = _build_step(model, batch, dtype, compiled)
         calls[name]()  # after which the optimizer's moments are there
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -100,25 +99,25 @@ def measure_steps(
         peaks[name] = None
         if device.type == "cuda":
             peaks[name] = (torch.cuda.max_memory_allocated(device) - others) / 1e6
-    times = in_turn(calls, device, seconds)
-    host = {name: _host_milliseconds(call, device) for name, call in calls.items()}
-    medians = {name: float(np.median(found)) for name, found in times.items()}
+    times = time_interleaved(calls, device, seconds)
+    host = {name: _measure_host_milliseconds(call, device) for name, call in calls.items()}
+    medians = {name: float(np.median(seconds_of_steps)) for name, seconds_of_steps in times.items()}
     return [
-        MeasuredStep(
+        StepMeasurement(
             name,
             1e3 * medians[name],
             batch_size * sequence_length / medians[name],
             products / medians[name] / 1e12,
-            ratio(found, times["FAFT"]),
+            compute_ratio(seconds_of_steps, times["FAFT"]),
             host[name],
             peaks[name],
-            len(found),
+            len(seconds_of_steps),
         )
-        for name, found in times.items()
+        for name, seconds_of_steps in times.items()
     ]
 
 
-def _step(
+def _build_step(
     model: BertForMaskedLM, batch: Sequence[torch.Tensor], dtype: torch.dtype, compiled: bool
 ) -> Callable[[], object]:
     optimizer = torch.optim.AdamW(param_groups(model, lr=1e-4), fused=True)
@@ -137,19 +136,19 @@ def _step(
     return step
 
 
-def _host_milliseconds(call: Callable[[], object], device: torch.device) -> float | None:
+def _measure_host_milliseconds(call: Callable[[], object], device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
-    found = []
+    times = []
     for _ in range(HOST_ROUNDS):
         torch.cuda.synchronize(device)
         begun = time.perf_counter()
         call()
-        found.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(found))
+        times.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(times))
 
 
-def _matrix_products(
+def _count_flops(
     model: BertForMaskedLM, config: BertConfig, predicted: int, batch_size: int, sequence_length: int
 ) -> float:
     """Floating point operations of a step: 6 for a weight and token, 12 for a pair and channel."""

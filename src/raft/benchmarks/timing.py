@@ -27,7 +27,7 @@ class Ratio:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def in_turn(
+def time_interleaved(
     functions: Mapping[str, Callable[[], object]],
     device: torch.device,
     seconds: float,
@@ -48,27 +48,27 @@ def in_turn(
     for function in functions.values():
         function()
     names = list(functions)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    elapsed_times: dict[str, list[float]] = {name: [] for name in names}
     one_round = _GpuRound(device) if device.type == "cuda" else _cpu_round
     begun = time.perf_counter()
-    while len(found[names[0]]) < most_rounds:
+    while len(elapsed_times[names[0]]) < most_rounds:
         is_over = time.perf_counter() - begun > seconds
-        if is_over and len(found[names[0]]) >= least_rounds:
+        if is_over and len(elapsed_times[names[0]]) >= least_rounds:
             break
         order = [names[i] for i in random.permutation(len(names))]
         for name, elapsed in zip(order, one_round([functions[name] for name in order]), strict=True):
-            found[name].append(elapsed)
-    return {name: np.array(times) for name, times in found.items()}
+            elapsed_times[name].append(elapsed)
+    return {name: np.array(times) for name, times in elapsed_times.items()}
 
 
 def _cpu_round(functions: Sequence[Callable[[], object]]) -> list[float]:
-    found = []
+    times = []
     for function in functions:
         started = time.perf_counter()
         result = function()
-        found.append(time.perf_counter() - started)
+        times.append(time.perf_counter() - started)
         del result
-    return found
+    return times
 
 
 class _GpuRound:
@@ -91,7 +91,7 @@ class _GpuRound:
         return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
 
 
-def ratio(times: NDArray[np.float64], of: NDArray[np.float64]) -> Ratio:
+def compute_ratio(times: NDArray[np.float64], of: NDArray[np.float64]) -> Ratio:
     """Ratio of the medians; the interval resamples whole rounds.
 
     Args:

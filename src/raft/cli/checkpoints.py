@@ -45,9 +45,9 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     transformers.logging.disable_progress_bar()
     _check_path(source)
     config = load_config(source)
-    kind = getattr(transformers, TASKS[task]) if task else _architecture(config)
-    model, found = load_pretrained(kind, source, config=config)
-    return model, sorted(found["missing_keys"])
+    kind = getattr(transformers, TASKS[task]) if task else _find_architecture(config)
+    model, loading = load_pretrained(kind, source, config=config)
+    return model, sorted(loading["missing_keys"])
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
@@ -65,7 +65,7 @@ def _check_path(source: str) -> None:
         raise InputError(f"{source} holds no model: it has no config.json")
 
 
-def _architecture(config: PreTrainedConfig) -> type:
+def _find_architecture(config: PreTrainedConfig) -> type:
     names = config.architectures or []
-    found = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
-    return found if isinstance(found, type) else transformers.AutoModel
+    architecture = getattr(transformers, names[0], None) or getattr(models, names[0], None) if names else None
+    return architecture if isinstance(architecture, type) else transformers.AutoModel

@@ -29,14 +29,13 @@ COMMANDS = {
 """What each does; a module of this package has its name, and is imported when it is called."""
 
 
-def command(name: str) -> Callable[[Sequence[str]], None]:
-    """What runs a command, given the rest of the words."""
-    found: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
-    return found
+def load_command(name: str) -> Callable[[Sequence[str]], None]:
+    """Import a command's ``main``, which takes the remaining arguments."""
+    run: Callable[[Sequence[str]], None] = import_module(f"raft.cli.commands.{name}").main
+    return run
 
 
-def usage() -> str:
-    """The help text."""
+def format_usage() -> str:
     lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
         "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\ncommands:\n"
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(usage())
+        print(format_usage())
         return 0 if words else 2
     if words[0] == "--version":
         print(f"raft {raft.__version__}")
@@ -76,7 +75,7 @@ def _run(words: Sequence[str]) -> int:
         known = f"known are {', '.join(COMMANDS)}{suggest(words[0], COMMANDS)}"
         return _fail(f"unknown command {words[0]!r}; {known}", 2)
     try:
-        command(words[0])(words[1:])
+        load_command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)
     except (TrainingError, OSError) as error:
@@ -90,7 +89,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _fail(message: str, status: int) -> int:
     # names in files may hold what steers a terminal
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True, highlight=False).print(
         f"[bold red]raft:[/] {line.replace('[', chr(92) + '[')}"
     )

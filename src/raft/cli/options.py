@@ -23,12 +23,12 @@ from raft.training.arguments import is_slow_bfloat16
 
 Settings = TypeVar("Settings")
 
-NAMED_IN_HELP = {
+SHOWN_IN_HELP = {
     "output_dir", "learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size", "seed",
 }  # fmt: skip
 """Training arguments that a command's help shows beside its own."""
 
-OTHERS_NAMES = {
+FOREIGN_NAMES = {
     "lr": "learning_rate", "batch_size": "per_device_train_batch_size", "epochs": "num_train_epochs",
     "model_name_or_path": "model", "task_name": "task", "dataset_name": "dataset",
     "max_seq_length": "max_length",
@@ -57,8 +57,8 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     """
     # transformers' annotation asks for its own DataClassType
     parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
-    found: Settings = _parsed(parser, words)[0]
-    return found
+    parsed: Settings = _parse_words(parser, words)[0]
+    return parsed
 
 
 def parse_recipe(
@@ -93,17 +93,17 @@ def parse_recipe(
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="Recipe: a YAML file with any of these options.")
-    inherited = ({field.name for field in fields(TrainingArguments)} - NAMED_IN_HELP) | set(hidden)
+    inherited = ({field.name for field in fields(TrainingArguments)} - SHOWN_IN_HELP) | set(hidden)
     for action in parser._actions:
         if action.dest.removeprefix("no_") in inherited or action.dest in (instead or ()):
             action.help = argparse.SUPPRESS
     for name, other in (instead or {}).items():
         if any(word.partition("=")[0].replace("-", "_") == f"__{name}" for word in words):
             raise InputError(f"--{name} is no option of {command}: give --{other}")
-    config = _config_of(words, parser)
+    config = _find_recipe(words, parser)
     if config is not None:
-        _take_defaults(parser, config, instead or {})
-    return _parsed(parser, words)[: len(kinds)]
+        _set_defaults(parser, config, instead or {})
+    return _parse_words(parser, words)[: len(kinds)]
 
 
 def check_machine(arguments: TrainingArguments) -> None:
@@ -132,7 +132,7 @@ def _check_compiler(mode: str | None, backend: str | None) -> None:
         raise InputError(f"--torch_compile_backend must be one of {', '.join(backends)}, not {backend!r}")
 
 
-def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
+def _parse_words(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     try:
         parsed = parser.parse_args_into_dataclasses(
             list(words), return_remaining_strings=True, look_for_args_file=False
@@ -143,7 +143,7 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     if parsed[-1]:
         word = parsed[-1][0]
         option = word.partition("=")[0]
-        close = _nearest(parser, option, "--")
+        close = _suggest(parser, option, "--")
         parser.error(f"unknown option {option!r}{close}" if word.startswith("-") else f"unexpected {word!r}")
     for settings in filter(is_dataclass, parsed):  # and what else there is: the recipe, the remaining words
         check_numbers(settings)
@@ -151,11 +151,11 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     return tuple(parsed[:-1])
 
 
-def _nearest(parser: _Parser, name: str, prefix: str = "") -> str:
+def _suggest(parser: _Parser, name: str, prefix: str = "") -> str:
     known = [action.dest for action in parser._actions if action.option_strings]
     plain = name.lstrip("-").replace("-", "_")
-    meant = OTHERS_NAMES.get(plain, plain)
-    return suggest(f"{prefix}{meant}", [f"{prefix}{each}" for each in known])
+    meant = FOREIGN_NAMES.get(plain, plain)
+    return suggest(f"{prefix}{meant}", [f"{prefix}{option}" for option in known])
 
 
 def _check_texts(settings: Any) -> None:
@@ -164,23 +164,23 @@ def _check_texts(settings: Any) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         given = value if isinstance(value, list) else [value]
-        if value != field.default and any(isinstance(each, str) and not each.strip() for each in given):
+        if value != field.default and any(isinstance(text, str) and not text.strip() for text in given):
             raise InputError(f"--{field.name} is empty: give it a value, or leave it out")
-        if any(isinstance(each, str) and "\0" in each for each in given):
+        if any(isinstance(text, str) and "\0" in text for text in given):
             raise InputError(f"--{field.name} holds a NUL character")
 
 
-def _config_of(words: Sequence[str], parser: _Parser) -> Path | None:
+def _find_recipe(words: Sequence[str], parser: _Parser) -> Path | None:
     alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     alone.add_argument("--config", type=Path)
     try:
-        found: Path | None = alone.parse_known_args(list(words))[0].config
+        recipe: Path | None = alone.parse_known_args(list(words))[0].config
     except argparse.ArgumentError as error:
         parser.error(str(error))
-    return found
+    return recipe
 
 
-def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> None:
+def _set_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> None:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -194,7 +194,7 @@ def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> N
         if key in instead:
             raise InputError(f"{key} in the recipe {file} is no option of {parser.prog}: give {instead[key]}")
         if key not in actions or key in ("config", "help"):
-            raise InputError(f"unknown key {key!r} in the recipe {file}{_nearest(parser, str(key))}")
+            raise InputError(f"unknown key {key!r} in the recipe {file}{_suggest(parser, str(key))}")
         action = actions[key]
         takes_several = action.nargs in ("+", "*")
         if value is None and action.default is not None:
@@ -206,7 +206,7 @@ def _take_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> N
         if takes_several:
             values_of = value if isinstance(value, list) else [value]
             try:
-                action.default = [convert(str(each)) if convert else each for each in values_of]
+                action.default = [convert(str(entry)) if convert else entry for entry in values_of]
             except ValueError as error:
                 raise InputError(f"{key} in the recipe {file}: {error}") from error
             continue

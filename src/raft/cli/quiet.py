@@ -16,15 +16,15 @@ def discard_output() -> None:
 
 
 class Console(rich.console.Console):
-    """Of a command, which goes on without its reader: a training is worth more than a pipe to ``head``."""
+    """A console that survives a closed pipe: a training is worth more than a pipe to ``head``."""
 
     def on_broken_pipe(self) -> None:
-        """Rich's own would end the process."""
+        """Go on: Rich would end the process."""
         discard_output()
 
 
 def print_plain(text: str) -> None:
-    """Print text as it is."""
+    """Print text without markup, highlighting or wrapping."""
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

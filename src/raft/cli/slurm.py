@@ -57,22 +57,21 @@ class ResumableJob:
             self.command(self.words)
         except TrainingStopped:
             # the checkpoint is written, and submitit's own handler is back: it requeues the job
-            os.kill(os.getpid(), requeueing_signal())
+            os.kill(os.getpid(), get_requeue_signal())
 
     def checkpoint(self) -> Any:
-        """What runs when the job comes back: the same."""
+        """Requeue the same command."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def requeueing_signal() -> int:
-    """The signal that tells a job of submitit that its time is over."""
+def get_requeue_signal() -> int:
+    """Return the signal by which submitit tells a job that its time is over."""
     return int(getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"))
 
 
 def is_job() -> bool:
-    """Whether this process is a job's."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 

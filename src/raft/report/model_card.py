@@ -9,13 +9,14 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoModelForMaskedLM
 
-from raft.analysis.curves import curves
-from raft.analysis.figures import activations_figure, write_figure
+from raft.analysis.curves import measure_curves
+from raft.analysis.figure_style import write_figure
+from raft.analysis.figures import draw_activations
 from raft.files import atomic_write, read_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF
-from raft.report.tables.pretraining import curves_figure
+from raft.report.loss_figures import draw_loss_curves
 from raft.training.monitoring import SNAPSHOTS, write_inputs
 from raft.training.run_folder import RECIPE
 
@@ -70,15 +71,15 @@ def write_card(
 ) -> None:
     """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``rafs/inputs.json``
     beside a run's model."""
-    write_figure(curves_figure([result]), folder / "curves.png", dpi=150)
+    write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
     rafs = ""
     is_raft = recipe.activation == RAF
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
-        found = curves(model, text.validation, recipe.raf_init)
-        if found:
-            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in found})
-            write_figure(activations_figure(found, recipe.raf_init), folder / "activations.png", dpi=150)
+        learned = measure_curves(model, text.validation, recipe.raf_init)
+        if learned:
+            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in learned})
+            write_figure(draw_activations(learned, recipe.raf_init), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from raft.analysis.figures import STYLE, write_figure
+from raft.analysis.figure_style import STYLE, write_figure
 from raft.files import atomic_write
 from raft.report.page.blocks import Block, Drawing, Gallery
 from raft.report.page.page import Section
@@ -31,8 +31,8 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     """
     written: list[Path] = []
     for section in sections:
-        for drawing in _drawings(section.blocks):
-            stem = _free(f"{section.name}-{_plain(drawing.label)}", written)
+        for drawing in _find_drawings(section.blocks):
+            stem = _find_free_name(f"{section.name}-{_slugify(drawing.label)}", written)
             for kind in KINDS:
                 file = folder / f"{stem}.{kind}"
                 with mpl.rc_context(STYLE):
@@ -45,7 +45,7 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     return written
 
 
-def _drawings(blocks: Sequence[Block]) -> Iterator[Drawing]:
+def _find_drawings(blocks: Sequence[Block]) -> Iterator[Drawing]:
     for block in blocks:
         if isinstance(block, Drawing):
             yield block
@@ -53,14 +53,12 @@ def _drawings(blocks: Sequence[Block]) -> Iterator[Drawing]:
             yield from block.drawings
 
 
-def _plain(label: str) -> str:
-    """Words of a label as part of a file's name."""
+def _slugify(label: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     return words if len(words) <= LONGEST else words[:LONGEST].rpartition("-")[0]
 
 
-def _free(stem: str, written: Sequence[Path]) -> str:
-    """A name that no figure before it has."""
+def _find_free_name(stem: str, written: Sequence[Path]) -> str:
     taken = {file.stem for file in written}
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)

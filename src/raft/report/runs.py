@@ -9,15 +9,15 @@ from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Vari
 from raft.experiments.results import RESULTS
 from raft.finetuning.task_source import RESULT as FINETUNING
 from raft.pretraining.run import RESULT, PretrainingResult
-from raft.report.page.demo_section import demo_section
-from raft.report.page.finetuning_section import finetuning_section
-from raft.report.page.grid_section import grid_section
+from raft.report.page.demo_section import build_demo_section
+from raft.report.page.finetuning_section import build_finetuning_section
+from raft.report.page.grid_section import build_grid_section
 from raft.report.page.page import Section
-from raft.report.page.pretraining_section import pretraining_section
+from raft.report.page.pretraining_section import build_pretraining_section
 from raft.report.tables.grid import RESULTS as GRID_RESULTS
 
 
-def kind(folder: Path) -> str | None:
+def detect_kind(folder: Path) -> str | None:
     """``"comparison"``, ``"pretraining"``, ``"finetuning"``, ``"demo"`` or ``"grid"``; None for a folder of
     anything else."""
     marks = {
@@ -27,30 +27,30 @@ def kind(folder: Path) -> str | None:
     return next((name for name, file in marks.items() if (folder / file).is_file()), None)
 
 
-def section(folder: Path) -> Section:
+def build_section(folder: Path) -> Section:
     """What the page shows of a run's folder.
 
     Raises:
         InputError: where it holds no run, or its files cannot be read.
     """
-    found = kind(folder)
-    if found == "comparison":
-        return pretraining_section(folder, PretrainingComparison.read(folder))
-    if found == "pretraining":
-        return pretraining_section(folder, alone(folder))
-    if found == "finetuning":
-        return finetuning_section(folder)
-    if found == "demo":
-        return demo_section(folder)
-    if found == "grid":
-        return grid_section(folder)
+    kind = detect_kind(folder)
+    if kind == "comparison":
+        return build_pretraining_section(folder, PretrainingComparison.read(folder))
+    if kind == "pretraining":
+        return build_pretraining_section(folder, read_single(folder))
+    if kind == "finetuning":
+        return build_finetuning_section(folder)
+    if kind == "demo":
+        return build_demo_section(folder)
+    if kind == "grid":
+        return build_grid_section(folder)
     raise InputError(
         f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "
         f"{FINETUNING} of 'raft finetune', nor {GRID_RESULTS} of 'raft grid'"
     )
 
 
-def alone(folder: Path) -> PretrainingComparison:
+def read_single(folder: Path) -> PretrainingComparison:
     """A single pretraining as a comparison of one.
 
     Raises:

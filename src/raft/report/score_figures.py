@@ -8,30 +8,29 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.experiments.statistics import over_seeds
 from raft.finetuning.finetune import RAF
-from raft.report.tables.grid import SETTING, compared
-from raft.report.tables.twins import as_twins
+from raft.report.tables.grid import SETTING, get_compared_column
+from raft.report.tables.twins import pair_twins
 
-COLOURS = (FAFT_COLOUR, RAFT_COLOUR, "#009E73", "#CC79A7", "#E69F00")
+COLOURS = (FAFT_COLOUR, RAFT_COLOUR, *OTHER_COLOURS)
 MARKERS = ("s", "o", "^", "D", "v")
 
 
-def scores_figure(results: pd.DataFrame) -> Figure:
+def draw_scores(results: pd.DataFrame) -> Figure:
     """Panels of tasks; in each a row a setting and a colour a variant.
 
     Dots are seeds; the marker is their mean, and the bar Student's 95 % interval of that mean.
 
     Args:
-        results: one row a cell, as of ``raft.report.tables.grid.frame``.
+        results: one row a cell, as of ``raft.report.tables.grid.build_frame``.
     """
-    results = as_twins(results)
-    by = compared(results)
+    results = pair_twins(results)
+    by = get_compared_column(results)
     # the twin with fixed activations first, in the colour that it has in all figures
     variants = sorted(dict.fromkeys(results[by]), key=lambda name: name.startswith(RAF))
     others = [name for name in SETTING if name != by and results[name].nunique() > 1]
@@ -42,8 +41,7 @@ def scores_figure(results: pd.DataFrame) -> Figure:
     lines = -(-len(tasks) // columns)
     with mpl.rc_context(STYLE):
         height = 0.55 + 0.28 * len(variants) * len(rows)
-        figure = Figure(figsize=(1.2 + 2.6 * columns, 0.7 + height * lines), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(1.2 + 2.6 * columns, 0.7 + height * lines)
         for number, task in enumerate(tasks):
             axes = figure.add_subplot(lines, columns, number + 1)
             of_task = results[results.task == task]
@@ -68,7 +66,6 @@ def scores_figure(results: pd.DataFrame) -> Figure:
 
 
 def _style(place: int) -> dict[str, Any]:
-    """Of the means of a variant."""
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.3}
 

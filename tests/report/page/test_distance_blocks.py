@@ -9,8 +9,8 @@ import torch
 from raft.analysis.snapshots import Raf, Snapshot
 from raft.hf.histogram import InputHistogram
 from raft.report.page.blocks import Drawing, Tabular
-from raft.report.page.distance_blocks import distance_blocks
-from raft.report.page.sections import twins
+from raft.report.page.distance_blocks import build_distance_blocks
+from raft.report.page.sections import find_twins
 from raft.report.page.viewer import ViewerRun
 
 SITES = ["encoder.layer.0.act", "encoder.layer.1.act", "pooler.act"]
@@ -27,11 +27,11 @@ def test_the_function_that_a_raf_is_compared_with() -> None:
         "layer": Raf(rows, rows, "A", None, "relu"), "pooler": Raf(rows, rows), "old": Raf(rows, rows),
         "beside": Raf(rows, rows, "A", "silu", "silu"), "other": Raf(rows, rows, "A", None, "PReLU"),
     }  # fmt: skip
-    assert twins([Snapshot(0, rafs)]) == {
+    assert find_twins([Snapshot(0, rafs)]) == {
         "layer": "relu", "pooler": "tanh", "old": "gelu", "beside": "silu", "other": "gelu",
     }  # fmt: skip
     # a pretraining's twins have the function that it was compared with, whatever the RAFs began as
-    assert twins([Snapshot(0, rafs)], "mish")["layer"] == "mish"
+    assert find_twins([Snapshot(0, rafs)], "mish")["layer"] == "mish"
 
 
 def run(task: str, *constants: float, groups: int = 1) -> ViewerRun:
@@ -44,11 +44,11 @@ def run(task: str, *constants: float, groups: int = 1) -> ViewerRun:
 
 
 def test_distances_are_means_of_each_kind() -> None:
-    _, table, *_ = distance_blocks(
+    _, table, *_ = build_distance_blocks(
         [run("cola", 1.5, 3, 1), run("rte", 1, 1, 1), run("cola", 2.5, 3, 1)], "task"
     )
     assert isinstance(table, Tabular)
-    assert table.table.headers == ["RAF", "cola", "rte"]
+    assert [*table.table.cells] == ["RAF", "cola", "rte"]
     # to GELU the constant itself; from the start, where it was 1, what it moved
     assert table.table.rows[0] == ["layer 0", "2.000 / 1.000", "1.000 / 0.000"]
     assert table.table.rows[1] == ["layer 1", "3.000 / 2.000", "1.000 / 0.000"]
@@ -56,7 +56,7 @@ def test_distances_are_means_of_each_kind() -> None:
 
 
 def test_the_heat_map_leaves_out_sites_of_another_twin() -> None:
-    *_, drawing = distance_blocks([run("cola", 1, 3, 9), run("rte", 1, 2, 9)], "task")
+    *_, drawing = build_distance_blocks([run("cola", 1, 3, 9), run("rte", 1, 2, 9)], "task")
     assert isinstance(drawing, Drawing)
     axes = drawing.figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -69,5 +69,5 @@ def test_the_heat_map_leaves_out_sites_of_another_twin() -> None:
 
 
 def test_groups_have_distances_and_no_heat_map() -> None:
-    blocks = distance_blocks([run("cola", 1, 3, 9, groups=2), run("rte", 1, 2, 9, groups=2)], "task")
+    blocks = build_distance_blocks([run("cola", 1, 3, 9, groups=2), run("rte", 1, 2, 9, groups=2)], "task")
     assert [type(block).__name__ for block in blocks] == ["Heading", "Tabular"]

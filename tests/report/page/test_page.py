@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raft.analysis.figures import RAFT_COLOUR, loss_figure
+from raft.analysis.figure_style import RAFT_COLOUR
+from raft.report.loss_figures import draw_losses
 from raft.report.page.blocks import Drawing
-from raft.report.runs import section
+from raft.report.runs import build_section
 from tests.report import run_folders
 from tests.report.conftest import WIDTHS, Browser
 from tests.report.run_folders import written
@@ -24,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_folders.pretraining(folder / "pretrained"),
         run_folders.grid(folder / "a-grid"),
     ]
-    return written(folder, *map(section, made))
+    return written(folder, *map(build_section, made))
 
 
 def test_the_page_fetches_nothing_and_nothing_is_wrong_with_it(browser: Browser, runs: Path) -> None:
@@ -94,7 +95,7 @@ def test_what_files_say_stays_text(browser: Browser, tmp_path: Path) -> None:
     run_folders.snapshots(folder / "raf-0", [0, 40], [f"{HOSTILE}.0.act", *run_folders.SITES])
     other = run_folders.pretraining(tmp_path / "other", command=f"raft pretrain {HOSTILE}")
     demo = run_folders.demo(tmp_path / "demo", settings={"train_examples": 100, "corpus": HOSTILE})
-    browser.open(written(tmp_path, *map(section, (folder, other, demo))))
+    browser.open(written(tmp_path, *map(build_section, (folder, other, demo))))
     assert browser.script("return window.hacked") is None
     assert browser.script("return document.images.length") == 0
     assert browser.script("return document.querySelector('h2 span').textContent") == name
@@ -107,13 +108,13 @@ def test_what_files_say_stays_text(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> None:
-    figure = loss_figure({"faft": [(1, 6.0), (2, 5.0)], "raft": [(1, 6.0), (2, 4.0)]}, 6.5)
+    figure = draw_losses({"faft": [(1, 6.0), (2, 5.0)], "raft": [(1, 6.0), (2, 4.0)]}, 6.5)
     adapted = Drawing(figure, 'losses of "both"').html("first")
     assert "var(--raf)" in adapted
     assert "var(--twin)" in adapted
     assert RAFT_COLOUR.lower() not in adapted
     assert "#ffffff" not in adapted
-    assert 'aria-label="losses of &quot;both&quot;"' in adapted
+    assert 'aria-label="losses of &#34;both&#34;"' in adapted
     kept = Drawing(figure, "losses", on_card=True).html("second")
     assert RAFT_COLOUR.lower() in kept
     assert "var(--" not in kept

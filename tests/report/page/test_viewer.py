@@ -18,7 +18,7 @@ from raft.analysis.snapshots import Raf, Snapshot, read_snapshots
 from raft.coefficients.functions import FUNCTIONS
 from raft.report.page.page import Section
 from raft.report.page.viewer import Viewer, ViewerRun
-from raft.report.runs import section
+from raft.report.runs import build_section
 from tests.report import run_folders
 from tests.report.conftest import Browser
 from tests.report.run_folders import written
@@ -70,7 +70,7 @@ def choose(browser: Browser, selector: str, value: str) -> None:
 
 def test_layer_task_and_step_are_chosen_by_keyboard(browser: Browser, tmp_path: Path) -> None:
     folder = run_folders.grid(tmp_path / "grid")
-    browser.open(written(tmp_path, section(folder)))
+    browser.open(written(tmp_path, build_section(folder)))
     # the last step of the first run is shown first
     first = read_snapshots(folder / "raf-0")[-1].rafs[run_folders.SITES[0]]
     start = readout(browser)

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from raft.experiments.grid import GridRecipe
-from raft.report.tables.grid import cell_key, frame, grid_tables, short_names
+from raft.report.tables.grid import build_frame, make_cell_key, make_grid_tables, shorten_names
 from raft.report.tables.text_table import TextTable
-from raft.report.tables.twins import as_twins
+from raft.report.tables.twins import pair_twins
 
 CELL = "−10.0 [−16.8, −4.7] p=0.008 1/0/9"
 
@@ -17,7 +17,9 @@ CELL = "−10.0 [−16.8, −4.7] p=0.008 1/0/9"
 @pytest.mark.parametrize("rows", [["raf"], ["raf", "raf-residual"], [f"setting-{n}" for n in range(9)]])
 def test_no_cell_is_cut(rows: list[str]) -> None:
     tasks = ["sst2", "stsb", "cola", "average"]
-    table = TextTable("Title", ["activation", *tasks], [[name, *[CELL] * 4] for name in rows], 1)
+    table = TextTable(
+        "Title", pd.DataFrame([[name, *[CELL] * 4] for name in rows], columns=["activation", *tasks]), 1
+    )
     console = Console(width=80)
     with console.capture() as captured:
         console.print(table.console(), crop=False)
@@ -53,14 +55,14 @@ def pretrained_results() -> pd.DataFrame:
 
 
 def test_pretrained_models_are_twins_by_what_they_were_pretrained_with() -> None:
-    scores, over, paired, *rest = grid_tables(pretrained_results())
+    scores, over, paired, *rest = make_grid_tables(pretrained_results())
     assert rest == []
     assert scores.title.endswith("over 2 seeds of each of 2 pretrainings")
-    assert scores.headers == ["activation", "cola", "rte", "average"]
+    assert [*scores.cells] == ["activation", "cola", "rte", "average"]
     # pooled over both kinds of seeds: 10, 20, 30, 40
     assert scores.rows[0] == ["gelu", "25.0 ± 12.9", "55.0 ± 5.8", "40.0 ± 9.1"]
     # cola: +2 and +4, whose Student's interval with one degree of freedom is 3 ± 12.7; rte: −1 and −2
-    assert over.headers == ["activation", "cola", "rte", "average"]
+    assert [*over.cells] == ["activation", "cola", "rte", "average"]
     assert over.rows == [
         ["raf", "+3.0 [−9.7, +15.7] 2/0/0", "−1.5 [−7.9, +4.9] 0/0/2", "+0.8 [−2.4, +3.9] 2/0/0"]
     ]
@@ -70,7 +72,7 @@ def test_pretrained_models_are_twins_by_what_they_were_pretrained_with() -> None
 
 def test_one_pretraining_alone_has_no_interval_over_pretrainings() -> None:
     results = pretrained_results()
-    tables = grid_tables(results[results.pretraining_seed == 1])
+    tables = make_grid_tables(results[results.pretraining_seed == 1])
     assert len(tables) == 2
     assert "one a pretraining" not in tables[1].title
 
@@ -78,27 +80,27 @@ def test_one_pretraining_alone_has_no_interval_over_pretrainings() -> None:
 def test_models_of_others_stay_as_they_are() -> None:
     results = pretrained_results()
     results.loc[results.model == "raf-2", "pretrained"] = None
-    assert as_twins(results) is results
+    assert pair_twins(results) is results
     converted = pretrained_results().assign(activation=["keep", "raf"] * 8)
-    assert as_twins(converted) is converted
-    assert len(as_twins(pretrained_results()).model.unique()) == 2
+    assert pair_twins(converted) is converted
+    assert len(pair_twins(pretrained_results()).model.unique()) == 2
 
 
 def test_two_models_of_one_variant_and_seed_are_not_one() -> None:
     results = pretrained_results()
     other = results[results.model == "raf-1"].assign(model="raf-b-1", points=0.0)
     both = pd.concat([results, other])
-    assert as_twins(both) is both
-    differences = grid_tables(both)[1]
+    assert pair_twins(both) is both
+    differences = make_grid_tables(both)[1]
     assert {row[0] for row in differences.rows} == {"gelu-2", "raf-1", "raf-2", "raf-b-1"}
 
 
 def test_twins_share_a_pretraining_seed() -> None:
     results = pretrained_results()
     apart = results[results.model.isin(["gelu-1", "raf-2"])]
-    assert as_twins(apart) is apart
+    assert pair_twins(apart) is apart
     one_common = results[results.model != "gelu-2"]
-    titles = [table.title for table in grid_tables(one_common)]
+    titles = [table.title for table in make_grid_tables(one_common)]
     assert not any("one a pretraining" in title for title in titles)
 
 
@@ -106,7 +108,7 @@ def test_a_mixture_of_models_is_not_pooled() -> None:
     results = pd.concat(
         [pretrained_results().assign(activation=activation) for activation in ("keep", "raf")]
     )
-    titles = [table.title for table in grid_tables(results)]  # two variants, each as it is and converted
+    titles = [table.title for table in make_grid_tables(results)]  # two variants, each as it is and converted
     assert titles[0].endswith("over 2 seeds")
     assert not any("one a pretraining" in title for title in titles)
 
@@ -114,7 +116,7 @@ def test_a_mixture_of_models_is_not_pooled() -> None:
 def test_pretrainings_are_compared_over_the_seeds_that_both_have() -> None:
     results = pretrained_results().query("task == 'cola'")
     unfinished = results[(results.model != "raf-2") | (results.seed == 1)]
-    over = grid_tables(unfinished)[1]
+    over = make_grid_tables(unfinished)[1]
     # +2 of two seeds and +4 of the one that is there, not 44 less the mean of 30 and 40
     assert over.rows[0][1].startswith("+3.0 [")
 
@@ -136,7 +138,7 @@ def cells(points: dict[tuple[str, str], list[float | None]]) -> pd.DataFrame:
 
 
 def test_a_missing_seed_is_said_and_not_compared() -> None:
-    scores, differences = grid_tables(
+    scores, differences = make_grid_tables(
         cells({("cola", "keep"): [10.0, 20.0, 60.0], ("cola", "raf"): [13.0, 21.0, None]})
     )
     assert scores.title.endswith("over 2 to 3 seeds")
@@ -153,7 +155,7 @@ def test_an_average_is_over_the_seeds_that_have_all_tasks(missing: str) -> None:
         ("cola", "raf"): [11.0, 22.0, 33.0], ("rte", "raf"): [51.0, 62.0, 73.0],
     }  # fmt: skip
     points["cola", missing][0] = points["rte", missing][1] = None
-    scores, differences = grid_tables(cells(points))
+    scores, differences = make_grid_tables(cells(points))
     rows = dict(zip(["keep", "raf"], scores.rows, strict=True))
     assert rows[missing][3] == ("50.0" if missing == "keep" else "53.0")
     # of one seed, though each task has two
@@ -168,13 +170,13 @@ def test_averages_over_few_seeds_are_said_where_tasks_have_equally_many() -> Non
     points: dict[tuple[str, str], list[float | None]] = {
         ("cola", "keep"): [None, 20.0, 30.0], ("rte", "keep"): [50.0, None, 70.0],
     }  # fmt: skip
-    (scores,) = grid_tables(cells(points))
+    (scores,) = make_grid_tables(cells(points))
     assert scores.rows == [["bert", "25.0 ± 7.1", "60.0 ± 14.1", "50.0"]]
     assert scores.title.endswith("over 1 to 2 seeds")
 
 
 def test_models_keep_as_much_of_their_names_as_tells_them_apart() -> None:
-    names = short_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
+    names = shorten_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
     assert list(names.values()) == ["small/gelu-1", "large/gelu-1", "raf-1", "minilm"]
 
 
@@ -183,7 +185,7 @@ def test_the_first_model_comes_first_whatever_is_done() -> None:
         {"task": task, "model": model, "activation": "keep", "points": 1}
         for task, model in (("cola", "a/raf"), ("rte", "a/gelu"), ("rte", "a/raf"))
     ]
-    found = frame(rows, GridRecipe(models=["a/gelu", "a/raf"], activations=["keep"]))
+    found = build_frame(rows, GridRecipe(models=["a/gelu", "a/raf"], activations=["keep"]))
     assert found.model.tolist() == ["gelu", "raf", "raf"]
 
 
@@ -194,6 +196,6 @@ def test_a_row_and_the_options_of_its_cell_are_one() -> None:
     }  # fmt: skip
     row = {**options, "model": "large/gelu-1", "raf_learning_rate": float("nan")}
     models = ["small/gelu-1", "large/gelu-1"]
-    assert cell_key(row, models) == cell_key(options, models)
-    assert cell_key({**row, "seed": 4}, models) != cell_key(options, models)
-    assert cell_key({**row, "model": "small/gelu-1"}, models) != cell_key(options, models)
+    assert make_cell_key(row, models) == make_cell_key(options, models)
+    assert make_cell_key({**row, "seed": 4}, models) != make_cell_key(options, models)
+    assert make_cell_key({**row, "model": "small/gelu-1"}, models) != make_cell_key(options, models)

@@ -12,12 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 import transformers
-from rich import box
-from rich.table import Table
 from transformers import BertConfig
 
 from raft.benchmarks.finetuning import measure_finetuning
-from raft.benchmarks.kernel import SHAPES, measure
+from raft.benchmarks.kernel import SHAPES, measure_kernels
 from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.options import parse
@@ -29,6 +27,7 @@ from raft.experiments.results import RESULTS, machine
 from raft.files import write_text
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import SQUADS
+from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import check_free, run_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -155,7 +154,6 @@ class FinetuningSettings(BenchSettings):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft bench`` with the given words of the command line."""
     commands = {
         "kernel": bench_kernel,
         "step": bench_step,
@@ -180,15 +178,15 @@ def bench_kernel(arguments: Sequence[str]) -> None:
     """``raft bench kernel``."""
     settings = parse(KernelSettings, "raft bench kernel", KERNEL, arguments)
     device = settings.torch_device()
-    dtypes = [_dtype(name) for name in settings.dtypes]
-    shapes = [_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
+    dtypes = [_parse_dtype(name) for name in settings.dtypes]
+    shapes = [_parse_shape(text) for text in settings.shapes or []] or SHAPES[device.type]
     results = _Results(settings, "raft bench kernel")
     columns = ("function", "milliseconds", "gigabytes_per_second", "peak_megabytes")
-    for together in measure(device, dtypes, shapes, settings.seconds, settings.compile):
-        rows = [each.row() for each in together]
+    for together in measure_kernels(device, dtypes, shapes, settings.seconds, settings.compile):
+        rows = [measurement.row() for measurement in together]
         results.add(rows)
         title = f"{rows[0]['dtype']}, {rows[0]['shape']}; ratio to {rows[0]['function']} [95 %]"
-        _show(title, rows, columns)
+        _print_table(title, rows, columns)
     results.finish()
 
 
@@ -197,27 +195,27 @@ def bench_step(arguments: Sequence[str]) -> None:
     settings = parse(StepSettings, "raft bench step", STEP, arguments)
     config = settings.bert_config()
     results = _Results(settings, "raft bench step")
-    found = measure_steps(
+    measurements = measure_steps(
         config,
         settings.batch_size,
         settings.sequence_length,
         settings.torch_device(),
-        _dtype(settings.dtype),
+        _parse_dtype(settings.dtype),
         settings.compile,
         settings.seconds,
     )
-    rows = [each.row() for each in found]
+    rows = [measurement.row() for measurement in measurements]
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
     results.finish(rows)
-    _show("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
+    _print_table("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
 
 
 def bench_pretraining(arguments: Sequence[str]) -> None:
     """``raft bench pretraining``."""
     settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
     config = settings.bert_config()
-    device, dtype = settings.torch_device(), _dtype(settings.dtype)
+    device, dtype = settings.torch_device(), _parse_dtype(settings.dtype)
     transformers.logging.set_verbosity_error()
     results = _Results(settings, "raft bench pretraining")
     corpus = open_corpus(settings.corpus)
@@ -231,19 +229,19 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
         "fp16": dtype == torch.float16,
         "torch_compile": settings.compile,
     }
-    found = measure_pretraining(
+    measurements = measure_pretraining(
         config, store.train, tokenizer, settings.batch_size, settings.seconds, options
     )
-    rows = [each.row() for each in found]
+    rows = [measurement.row() for measurement in measurements]
     columns = ("way", "milliseconds", "tokens_per_second")
     results.finish(rows)
-    _show("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    _print_table("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 def bench_finetuning(arguments: Sequence[str]) -> None:
     """``raft bench finetuning``."""
     settings = parse(FinetuningSettings, "raft bench finetuning", FINETUNING, arguments)
-    recipe, device, dtype = settings.recipe(), settings.torch_device(), _dtype(settings.dtype)
+    recipe, device, dtype = settings.recipe(), settings.torch_device(), _parse_dtype(settings.dtype)
     quieten(tokenizer_threads=False)
     options = {
         "use_cpu": device.type == "cpu",
@@ -259,10 +257,10 @@ def bench_finetuning(arguments: Sequence[str]) -> None:
         "logging_strategy": "no",
     }
     results = _Results(settings, "raft bench finetuning")
-    rows = [each.row() for each in measure_finetuning(recipe, options, settings.seconds)]
+    rows = [measurement.row() for measurement in measure_finetuning(recipe, options, settings.seconds)]
     results.finish(rows)
     columns = ("way", "seconds", "points")
-    _show("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
+    _print_table("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 class _Results:
@@ -301,40 +299,32 @@ class _Results:
         write_text(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
 
 
-def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+def _print_table(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     used = [column for column in columns if any(row[column] is not None for row in rows)]
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
-    )
     cells = [
         [
-            *(_cell(row[column]) for column in used),
+            *(_format_cell(row[column]) for column in used),
             f"{row['ratio_value']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
         ]
         for row in rows
     ]
-    for i, column in enumerate((*used, "ratio")):
-        widest = max(len(row[i]) for row in cells)
-        is_text = isinstance(rows[0].get(column), str)
-        table.add_column(UNITS.get(column, column), justify="left" if is_text else "right", min_width=widest)
-    for values in cells:
-        table.add_row(*values)
-    Console().print(table, crop=False)
+    headers = [UNITS.get(column, column) for column in (*used, "ratio")]
+    Console().print(TextTable(title, pd.DataFrame(cells, columns=headers), labels=1).console(), crop=False)
 
 
-def _cell(value: str | float | None) -> str:
+def _format_cell(value: str | float | None) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _dtype(name: str) -> torch.dtype:
+def _parse_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"dtypes are {', '.join(DTYPES)}, not {name!r}")
     return DTYPES[name]
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
     sizes = text.split("x")
     if not all(size.isdecimal() and len(size) < 10 and int(size) > 0 for size in sizes):
         raise InputError(f"a shape is written as 4096x3072, not {text!r}")

@@ -12,7 +12,7 @@ from rich.text import Text
 from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import folded, name_width, sites_table
+from raft.cli.tables import fit_name_width, fold_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import save_pretrained
@@ -20,6 +20,7 @@ from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
 from raft.hf.conversion_report import ConversionReport
 from raft.hf.sites.find import rationals
+from raft.report.tables.text_table import make_rich_table
 from raft.training.run_folder import Content, check_free, run_folder
 
 DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and
@@ -77,7 +78,7 @@ class ConvertSettings:
         """Which RAFs; ``InputError`` for what ``RafConfig`` refuses."""
         shared: bool | str | dict[str, str] = False
         if self.shared is not None:
-            shared = dict(_named_layers(each) for each in self.shared) if self.shared != ["all"] else "all"
+            shared = dict(_parse_layers(text) for text in self.shared) if self.shared != ["all"] else "all"
         try:
             return RafConfig(
                 sites=self.sites,
@@ -94,7 +95,6 @@ class ConvertSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft convert`` with the given words of the command line."""
     settings = parse(ConvertSettings, "raft convert", DESCRIPTION, arguments)
     config = settings.raf_config()
     out = Path(settings.dst).expanduser()
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> None:
         if tokenizer is not None:
             save_pretrained(tokenizer, folder)
 
-    show(console, type(model).__name__, report, texts is not None)
+    print_table(console, type(model).__name__, report, texts is not None)
     if missing:
         say(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
     if texts is None and not settings.residual:
@@ -143,40 +143,40 @@ def main(arguments: Sequence[str]) -> None:
     say(f"Saved in {out}, {beside}. To see its RAFs: raft inspect {out}")
 
 
-def show(console: Console, name: str, report: ConversionReport, is_calibrated: bool) -> None:
+def print_table(console: Console, name: str, report: ConversionReport, is_calibrated: bool) -> None:
     """Print a conversion's report; it takes 80 columns, and more where there are more."""
     heads = ["was", "fitted for", "max error", "rms error", *(["inputs"] if is_calibrated else [])]
     rows = [
         [
-            each.replaced,
-            f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]",
-            _error(each.max_error),
-            _error(each.rms_error),
-            *([f"{each.inputs:,}" if each.inputs else "none seen"] if is_calibrated else []),
+            site.replaced,
+            f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
+            _format_error(site.max_error),
+            _format_error(site.rms_error),
+            *([f"{site.inputs:,}" if site.inputs else "none seen"] if is_calibrated else []),
         ]
-        for each in report
+        for site in report
     ]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    names = [each.site for each in report] + [f"= {each.shares}" for each in report if each.shares]
-    width = name_width(console, names, widths)
-    kinds = Counter(each.kind for each in report)
-    table = sites_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    names = [site.site for site in report] + [f"= {site.shares}" for site in report if site.shares]
+    width = fit_name_width(console, names, widths)
+    kinds = Counter(site.kind for site in report)
+    table = make_rich_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     table.add_column("site", min_width=width, no_wrap=True)
     for head, least in zip(heads, widths, strict=True):
         table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
-    for each, row in zip(report, rows, strict=True):
-        place = folded(each.site, width)
-        if each.shares:
-            place += "\n" + folded(f"= {each.shares}", width)
+    for site, row in zip(report, rows, strict=True):
+        place = fold_name(site.site, width)
+        if site.shares:
+            place += "\n" + fold_name(f"= {site.shares}", width)
         table.add_row(Text(place), *map(Text, row))
     console.print(table, crop=False)
 
 
-def _error(value: float) -> str:
+def _format_error(value: float) -> str:
     return f"{value:.1e}" if value else "0"
 
 
-def _named_layers(text: str) -> tuple[str, str]:
+def _parse_layers(text: str) -> tuple[str, str]:
     name, sign, layers = text.partition("=")
     if not (name and sign and layers):
         raise InputError(f"--shared must be all, or NAME=LAYERS such as lower=0-5, not {text!r}")

@@ -10,17 +10,19 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
-from raft.analysis.curves import curves
-from raft.analysis.figures import activations_figure, loss_figure, write_figure
+from raft.analysis.curves import measure_curves
+from raft.analysis.figure_style import write_figure
+from raft.analysis.figures import draw_activations
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.files import atomic_write, write_text
 from raft.pretraining.pretrain import save
-from raft.report.page.demo_section import RAFS, demo_section
-from raft.report.page.page import REPORT, page
-from raft.report.tables.demo import console_table, markdown_table, summary
+from raft.report.loss_figures import draw_losses
+from raft.report.page.demo_section import RAFS, build_demo_section
+from raft.report.page.page import REPORT, render_page
+from raft.report.tables.demo import summarize, tabulate_comparison
 from raft.training.monitoring import coefficients, forms, write_inputs
 from raft.training.run_folder import check_free, run_folder
 
@@ -41,7 +43,6 @@ class DemoSettings(ComparisonSettings):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft demo`` with the given words of the command line."""
     settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
     settings.check()
     out = Path(settings.out)
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str]) -> None:
 
         comparison = compare(settings, say, advance)
         write(comparison, folder, settings.activation, out.resolve().name)
-    console.print(console_table(comparison.results), crop=False)
-    console.print(summary(comparison.results), highlight=False)
+    console.print(tabulate_comparison(comparison.results).console(), crop=False)
+    console.print(summarize(comparison.results), highlight=False)
     say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
     say(f"To repeat it exactly: {comparison.results.command}")
 
@@ -76,20 +77,20 @@ def main(arguments: Sequence[str]) -> None:
 def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     """Fill a run folder, whose name will be ``name``."""
     raft_model = comparison.pretrained["raft"].model
-    found = curves(raft_model, comparison.validation, fixed)
-    if not found:
+    learned = measure_curves(raft_model, comparison.validation, fixed)
+    if not learned:
         raise InputError("the model has no rational activation to show")
-    activations = activations_figure(found, fixed)
-    losses = loss_figure(comparison.results.history, comparison.results.unigram_loss)
+    activations = draw_activations(learned, fixed)
+    losses = draw_losses(comparison.results.history, comparison.results.unigram_loss)
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
     with atomic_write(folder / RAFS) as file:
         save_file(coefficients(raft_model), file, metadata=forms(raft_model))
-    write_inputs(folder, {curve.site: curve.inputs for curve in found})
+    write_inputs(folder, {curve.site: curve.inputs for curve in learned})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)
-    write_text(folder / "table.md", markdown_table(comparison.results))
+    write_text(folder / "table.md", tabulate_comparison(comparison.results).markdown())
     comparison.results.write(folder)
-    report = page([demo_section(folder, name)])
+    report = render_page([build_demo_section(folder, name)])
     write_text(folder / REPORT, report)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich import box
+import pandas as pd
 from rich.table import Table
 
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
-from raft.finetuning.finetune import Finetuned
 from raft.finetuning.run import (
     FinetuningRecipe,
     FinetuningResult,
@@ -18,6 +17,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
+from raft.report.tables.text_table import TextTable, make_rich_table
 from raft.training.arguments import CommandArguments
 from raft.training.run_folder import Content, check_free, recipe_options, run_folder, write_recipe
 
@@ -36,7 +36,6 @@ class FolderOptions:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft finetune`` with the given words of the command line."""
     kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.activation = kept_activation(recipe.activation, recipe.model)
@@ -47,32 +46,23 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
-        result, found = run_finetuning(recipe, training, folder, Sources())
+        result, tuned = run_finetuning(recipe, training, folder, Sources())
         write_recipe(folder, recipe_options(recipe, training))
-    if found.report is not None:
-        print_plain(str(found.report))
-    console.print(parts_table(found))
-    console.print(scores_table(result))
+    if tuned.report is not None:
+        print_plain(str(tuned.report))
+    parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in tuned.parts]
+    trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
+    console.print(trained.console())
+    console.print(tabulate_scores(result))
     folder = training.folder
     console.print(
         f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
     )
 
 
-def parts_table(found: Finetuned) -> Table:
-    """What was trained."""
-    table = Table(title="Trained", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("part", "trained", "of"):
-        table.add_column(name, justify="left" if name == "part" else "right")
-    for part in found.parts:
-        table.add_row(part.name, f"{part.trained:,}", f"{part.total:,}")
-    return table
-
-
-def scores_table(result: FinetuningResult) -> Table:
-    """Scores in points."""
+def tabulate_scores(result: FinetuningResult) -> Table:
     epochs = len(result.history) or result.epoch
-    table = empty_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
+    table = make_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
     if result.validation is not None:
         table.add_row("validation", f"{result.validation:.2f}", "", "")
     for name, points in result.tests.items():
@@ -81,9 +71,9 @@ def scores_table(result: FinetuningResult) -> Table:
     return table
 
 
-def empty_scores_table(title: str) -> Table:
-    """Names, points, the numbers that these are made of, and a remark."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def make_scores_table(title: str) -> Table:
+    """Make an empty table of names, points, their parts and a remark."""
+    table = make_rich_table(title)
     for header in ("", "points", "parts", ""):
         table.add_column(header, justify="right" if header == "points" else "left")
     return table
@@ -97,7 +87,6 @@ def add_scores(
     constant: bool,
     single_class: float | None,
 ) -> None:
-    """A row of ``empty_scores_table``."""
     text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
     remark = "" if single_class is None else f"best single class {single_class:.2f}"
     table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else remark)

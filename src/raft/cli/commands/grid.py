@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from raft.analysis.formulas import escape_latex
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
@@ -26,8 +27,8 @@ from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, 
 from raft.files import read_json, write_text
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
 from raft.finetuning.task_source import name_of
-from raft.report.tables.grid import RESULTS, SEARCH, frame, grid_tables
-from raft.report.tables.text_table import TextTable, latex_escaped
+from raft.report.tables.grid import RESULTS, SEARCH, build_frame, make_grid_tables
+from raft.report.tables.text_table import TextTable
 from raft.training.arguments import CommandArguments, changed_arguments, difference
 from raft.training.run_folder import check_holds, recipe_options, write_recipe
 
@@ -61,8 +62,7 @@ class GridOptions:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft grid`` with the given words of the command line."""
-    grid, options, slurm = parsed(arguments)
+    grid, options, slurm = parse_grid(arguments)
     training = grid.arguments
     if not options.worker:
         # a pretraining's recipe has the name that a grid's has
@@ -90,19 +90,19 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
-    first, *others = shares(options.processes)
+    first, *others = share_devices(options.processes)
     if "OMP_NUM_THREADS" in first:
         torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
     workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
     try:
         with console.status("") as status:
 
-            def told(cell: Cell, state: State) -> None:
+            def on_state_change(cell: Cell, state: State) -> None:
                 if state == "failed":
                     console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
-                status.update(progress(grid, folder, options.processes))
+                status.update(format_progress(grid, folder, options.processes))
 
-            failed = grid.run(folder, told)
+            failed = grid.run(folder, on_state_change)
             for worker in workers:
                 worker.wait()
     finally:
@@ -113,8 +113,8 @@ def main(arguments: Sequence[str]) -> None:
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
     if searched := results(folder, grid.search_cells()):
-        write_text(training.folder / SEARCH, frame(searched, grid.recipe).to_csv(index=False))
-    for table in write_results(frame(rows, grid.recipe), training.folder):
+        write_text(training.folder / SEARCH, build_frame(searched, grid.recipe).to_csv(index=False))
+    for table in write_results(build_frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> None:
                             f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
 
 
-def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
+def parse_grid(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     """The grid, checked, and who works on it.
 
     Raises:
@@ -145,33 +145,33 @@ def parsed(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
     return grid, options, slurm
 
 
-def shares(processes: int) -> list[dict[str, str]]:
+def share_devices(processes: int) -> list[dict[str, str]]:
     """What each process's environment says of the machine's cores and GPUs, so that they share them.
 
     Empty where one process has all, and where the user's environment says it.
     """
     if processes == 1:
         return [{}]
-    found: dict[str, str] = {}
+    shared: dict[str, str] = {}
     if "OMP_NUM_THREADS" not in os.environ:
-        found["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+        shared["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     if len(gpus) < 2:
-        return [found] * processes
+        return [shared] * processes
     # each takes the first that it sees; this process has all, and so takes the first
-    return [{**found, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
 
 
 def work(arguments: Sequence[str]) -> None:
-    """Run cells until none is left, and say nothing."""
-    grid, _, _ = parsed(arguments)
+    """Run cells silently until none is left."""
+    grid, _, _ = parse_grid(arguments)
     quieten(tokenizer_threads=False)
     grid.run(CellFolder(grid.arguments.folder))
 
 
-def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
-    """What is done, running, failed and left, and for how long."""
+def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
+    """Format the numbers of cells in each state and the estimated time left."""
     final = grid.final_cells(folder)
     cells = distinct([*grid.search_cells(), *final])
     states = folder.states(cells)
@@ -179,7 +179,7 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     groups = len(list(grid.recipe.groups()))
     coming = groups * grid.recipe.seeds - len(final)
     left = states["waiting"] + states["running"] + coming
-    times = [seconds for cell in cells if (seconds := seconds_of(folder, cell)) is not None]
+    times = [seconds for cell in cells if (seconds := read_seconds(folder, cell)) is not None]
     hours = f", about {left * median(times) / processes / 3600:.1f} h left" if times else ""
     return (
         f"{states['done']} cells done, {states['running']} running, {states['failed']} failed, "
@@ -187,36 +187,35 @@ def progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     )
 
 
-def write_results(found: pd.DataFrame, folder: Path) -> list[TextTable]:
+def write_results(results: pd.DataFrame, folder: Path) -> list[TextTable]:
     """Write ``results.csv`` and the tables; returns the tables.
 
     Args:
-        found: of ``raft.report.tables.grid.frame``.
+        results: of ``raft.report.tables.grid.build_frame``.
         folder: of the grid.
     """
-    write_text(folder / RESULTS, found.to_csv(index=False))
-    return write_tables(found, folder)
+    write_text(folder / RESULTS, results.to_csv(index=False))
+    return write_tables(results, folder)
 
 
-def write_tables(found: pd.DataFrame, folder: Path) -> list[TextTable]:
-    """Write the tables as Markdown and LaTeX; returns them."""
-    tables = grid_tables(found)
-    write_text(folder / "tables.md", "\n".join(f"{each.title}\n\n{each.markdown()}" for each in tables))
-    write_text(
-        folder / "tables.tex", "\n".join(f"% {latex_escaped(each.title)}\n{each.latex()}" for each in tables)
-    )
+def write_tables(results: pd.DataFrame, folder: Path) -> list[TextTable]:
+    """Write the tables as Markdown and LaTeX, and return them."""
+    tables = make_grid_tables(results)
+    write_text(folder / "tables.md", "\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables))
+    latex = [f"% {escape_latex(table.title)}\n{table.latex()}" for table in tables]
+    write_text(folder / "tables.tex", "\n".join(latex))
     return tables
 
 
 @cache
-def _seconds(cell: Path) -> float:
+def _read_seconds(cell: Path) -> float:
     return FinetuningResult.read(cell).seconds["all"]
 
 
-def seconds_of(folder: CellFolder, cell: Cell) -> float | None:
-    """That a cell took, which are read once; None where it is not done."""
+def read_seconds(folder: CellFolder, cell: Cell) -> float | None:
+    """Read once how long a cell took; None if it is not done."""
     place = folder.path(cell)
-    return _seconds(place) if place.is_dir() else None
+    return _read_seconds(place) if place.is_dir() else None
 
 
 def _check_shared(grid: Grid, cells: CellFolder) -> None:

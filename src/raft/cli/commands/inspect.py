@@ -11,20 +11,22 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from raft.analysis.figures import functions_figure, write_figure
-from raft.analysis.formulas import KINDS, written
-from raft.analysis.learned import LearnedFunction, learned_functions, ranged, short_names
-from raft.analysis.measured import ARROWS, Measured, functions_of, measured_functions
+from raft.analysis.figure_style import FAFT_COLOUR, RAFT_COLOUR, write_figure
+from raft.analysis.figures import draw_functions
+from raft.analysis.formulas import KINDS, format_functions
+from raft.analysis.learned import LearnedFunction, join_names, learned_functions, shorten_names
+from raft.analysis.model_measures import ARROWS, FunctionMeasures, measure_functions, rational_functions
 from raft.analysis.sketch import sketch
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import NARROW, folded, name_width, sites_table
+from raft.cli.tables import NARROW, fit_name_width, fold_name
 from raft.coefficients.functions import canonical_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
 from raft.hf.histogram import count_inputs
+from raft.report.tables.text_table import make_rich_table
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
@@ -95,7 +97,6 @@ class InspectSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft inspect`` with the given words of the command line."""
     settings = parse(InspectSettings, "raft inspect", DESCRIPTION, arguments)
     settings.check()
     texts = None
@@ -105,8 +106,8 @@ def main(arguments: Sequence[str]) -> None:
     with console.status("loading"):
         model, _ = load_model(settings.model)
     low, high = settings.interval
-    found = learned_functions(model, (low, high))
-    if not found:
+    functions = learned_functions(model, (low, high))
+    if not functions:
         raise InputError(
             f"{settings.model} ({type(model).__name__}) has no rational activation; "
             f"'raft convert {settings.model} DST' makes a RAFT of it"
@@ -114,75 +115,75 @@ def main(arguments: Sequence[str]) -> None:
     tokenizer = load_tokenizer(settings.model) if texts is not None else None
     if texts is not None and tokenizer is None:
         raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
-    show(console, type(model).__name__, found)
+    print_table(console, type(model).__name__, functions)
     inputs, measured = None, []
     if texts is not None:
         with console.status("reading and measuring"):
             try:
                 inputs = count_inputs(model, texts, tokenizer)
-                measured = measured_functions(model, inputs, settings.fixed)
+                measured = measure_functions(model, inputs, settings.fixed)
             except ValueError as error:
                 raise InputError(f"{settings.model} cannot be measured: {error}") from error
-        console.print(measures_table(measured, len(texts), settings.fixed or "fixed"), crop=False)
+        console.print(tabulate_measures(measured, len(texts), settings.fixed or "fixed"), crop=False)
     if settings.plot is not None:
-        write_figure(functions_figure(found), Path(settings.plot))
+        write_figure(draw_functions(functions), Path(settings.plot))
         console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
     if settings.json is not None:
         whole = {
             "model": settings.model,
             "interval": settings.interval,
-            "rafs": [each.row() for each in found],
-            **({"measures": [each.row() for each in measured]} if measured else {}),
+            "rafs": [record.row() for record in functions],
+            **({"measures": [record.row() for record in measured]} if measured else {}),
         }
         write_text(Path(settings.json), json.dumps(whole, indent=2) + "\n")
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
     if settings.formulas is not None:
         try:
-            text = written(functions_of(model, inputs), Path(settings.formulas).suffix.lower())
+            text = format_functions(rational_functions(model, inputs), Path(settings.formulas).suffix.lower())
         except ValueError as error:
             raise InputError(f"{settings.model} has no formulas: {error}") from error
         write_text(Path(settings.formulas), text)
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
 
 
-def show(console: Console, name: str, found: Sequence[LearnedFunction]) -> None:
+def print_table(console: Console, name: str, functions: Sequence[LearnedFunction]) -> None:
     """Print the table; it takes 80 columns, and more where there are more."""
-    low, high = found[0].x[[0, -1]]
-    count = sum(each.numerator.size + each.denominator.size for each in found)
-    title = f"{name}: {len(found)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
-    table = sites_table(title.replace("1 RAFs", "1 RAF") if len(found) == 1 else title)
-    cells = [(_form(each), _numbers(each)) for each in found]
+    low, high = functions[0].x[[0, -1]]
+    count = sum(function.numerator.size + function.denominator.size for function in functions)
+    title = f"{name}: {len(functions)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
+    table = make_rich_table(title.replace("1 RAFs", "1 RAF") if len(functions) == 1 else title)
+    cells = [(_format_form(function), _format_numbers(function)) for function in functions]
     form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
-    names = [ranged(each.places) for each in found]
+    names = [join_names(function.places) for function in functions]
     room = console.width - form - numbers - 2 * 4 - 2
     longest = max(map(len, names))
     # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
     sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
     sketched = max(NARROWEST, min(WIDEST, sketched))
-    width = name_width(console, names, [form, numbers, sketched, sketched])
+    width = fit_name_width(console, names, [form, numbers, sketched, sketched])
     table.add_column("RAF", min_width=width, no_wrap=True)
     table.add_column("form", min_width=form, no_wrap=True)
     table.add_column("distance", min_width=numbers, no_wrap=True)
     table.add_column("curve", min_width=sketched, no_wrap=True)
     table.add_column("difference", min_width=sketched, no_wrap=True)
-    for each, site, (form_cell, numbers_cell) in zip(found, names, cells, strict=True):
-        curve = sketch(list(each.y), sketched, SKETCH_LINES)
-        difference = sketch(list(each.y - each.beginning), sketched, SKETCH_LINES)
+    for function, site, (form_cell, numbers_cell) in zip(functions, names, cells, strict=True):
+        curve = sketch(list(function.y), sketched, SKETCH_LINES)
+        difference = sketch(list(function.y - function.beginning), sketched, SKETCH_LINES)
         table.add_row(
-            Text(folded(site, width), style="bold"),
+            Text(fold_name(site, width), style="bold"),
             Text(form_cell),
             Text(numbers_cell),
-            Text(curve, style="#D55E00"),
-            Text(difference, style="#0072B2"),
+            Text(curve, style=RAFT_COLOUR),
+            Text(difference, style=FAFT_COLOUR),
         )
-        if each is not found[-1]:
+        if function is not functions[-1]:
             table.add_row()
     console.print(table, crop=False)
 
 
-def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
+def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:
     """Each RAF over the inputs that it gets, in 80 columns where names are short."""
-    table = sites_table(
+    table = make_rich_table(
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
         "scaled and moved (*: stretched so far that a parabola would do)"
     )
@@ -191,26 +192,26 @@ def measures_table(found: Sequence[Measured], texts: int, fixed: str) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("resembles, L2", no_wrap=True)
     table.add_column("turns")
-    names = short_names([each.function.site for each in found])
-    for each in found:
-        first, *rest = each.shape.pieces
+    names = shorten_names([raf.function.site for raf in measures])
+    for raf in measures:
+        first, *rest = raf.shape.pieces
         shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)
         table.add_row(
-            names[each.function.site],
-            f"{each.domain.x[0]:.1f}…{each.domain.x[-1]:.1f}",
-            f"{each.to_fixed.l2:.3f}",
-            "" if each.to_start is None else f"{each.to_start.l2:.3f}",
-            f"{each.match.name}{'*' if each.match.is_stretched else ''} {each.match.distance.l2:.3f}",
+            names[raf.function.site],
+            f"{raf.domain.x[0]:.1f}…{raf.domain.x[-1]:.1f}",
+            f"{raf.to_fixed.l2:.3f}",
+            "" if raf.to_start is None else f"{raf.to_start.l2:.3f}",
+            f"{raf.match.name}{'*' if raf.match.is_stretched else ''} {raf.match.distance.l2:.3f}",
             shape,
         )
     return table
 
 
-def _form(each: LearnedFunction) -> str:
-    lines = [f"{each.began_as} +" if each.is_residual else each.began_as]
-    lines += [f"({each.degrees[0]}, {each.degrees[1]}) {each.version}"]
-    return "\n".join(lines + ([f"{each.groups} groups"] if each.groups > 1 else []))
+def _format_form(function: LearnedFunction) -> str:
+    lines = [f"{function.began_as} +" if function.is_residual else function.began_as]
+    lines += [f"({function.degrees[0]}, {function.degrees[1]}) {function.version}"]
+    return "\n".join(lines + ([f"{function.groups} groups"] if function.groups > 1 else []))
 
 
-def _numbers(each: LearnedFunction) -> str:
-    return f"rms {each.rms:.2g}\nmax {each.max:.2g}\ny {each.low:.2f}…{each.high:.2f}"
+def _format_numbers(function: LearnedFunction) -> str:
+    return f"rms {function.rms:.2g}\nmax {function.max:.2g}\ny {function.low:.2f}…{function.high:.2f}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from transformers import TrainerCallback
 
-from raft.analysis.figures import write_figure
+from raft.analysis.figure_style import write_figure
 from raft.callbacks import RafCallback
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
-from raft.cli.slurm import ResumableJob, SlurmOptions, is_job, requeueing_signal, submit
+from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import (
     COMPARISON,
@@ -26,8 +26,9 @@ from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state
 from raft.pretraining.variants import folder_name
+from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.model_card import CARD, write_card
-from raft.report.tables.pretraining import curves_figure, differences_figure, loss_table, note
+from raft.report.tables.pretraining import describe_numbers, tabulate_losses
 from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
 from raft.training.run_folder import RECIPE, check_holds
@@ -43,8 +44,7 @@ Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft pretrain`` with the given words of the command line."""
-    recipe, training, slurm = _parsed(arguments)
+    recipe, training, slurm = _parse(arguments)
     recipe.check()
     _check_folders(recipe, training)
     if slurm.slurm:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         run_here(arguments)
 
 
-def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
+def _parse(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
     kinds = (PretrainingRecipe, CommandArguments, SlurmOptions)
     recipe, training, slurm = parse_recipe(
         kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
@@ -65,7 +65,7 @@ def _parsed(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArgume
 
 def run_here(words: Sequence[str]) -> None:
     """Run the command in this process, one of a job's perhaps."""
-    recipe, training, _ = _parsed(words)
+    recipe, training, _ = _parse(words)
     command = shlex.join(["raft", "pretrain", *words])
     quieten()
     console = Console(quiet=training.process_index != 0)
@@ -94,7 +94,7 @@ def run_here(words: Sequence[str]) -> None:
             write_card(folder, recipe.variant(result.activation), text, result)
         say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
 
-    callbacks: list[TrainerCallback] = [StopOnSignal(command, [requeueing_signal()] if is_job() else [])]
+    callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
         callbacks.append(RafCallback(recipe.snapshot_steps))
     if recipe.compare is None and recipe.seeds == 1:
@@ -108,8 +108,8 @@ def run_here(words: Sequence[str]) -> None:
     comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
     if training.process_index == 0:
         _write(comparison, training.folder)
-    console.print(loss_table(comparison).console(), crop=False)
-    console.print(note(comparison), highlight=False)
+    console.print(tabulate_losses(comparison).console(), crop=False)
+    console.print(describe_numbers(comparison), highlight=False)
     say(f"To look into it: raft report {training.folder}")
     destroy_process_group()
 
@@ -161,9 +161,12 @@ def _check_writable(folder: Path) -> None:
 
 def _write(comparison: PretrainingComparison, folder: Path) -> None:
     comparison.write(folder)
-    write_text(folder / "table.md", loss_table(comparison).markdown())
+    write_text(folder / "table.md", tabulate_losses(comparison).markdown())
     results = [result for variant in comparison.variants for result in variant.results]
-    for name, figure in (("curves", curves_figure(results)), ("differences", differences_figure(comparison))):
+    for name, figure in (
+        ("curves", draw_loss_curves(results)),
+        ("differences", draw_loss_differences(comparison)),
+    ):
         if figure is not None:
             for kind in ("png", "svg"):
                 write_figure(figure, folder / f"{name}.{kind}")

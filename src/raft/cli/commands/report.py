@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raft.cli.commands.grid import SHARED, parsed, write_results, write_tables
+from raft.cli.commands.grid import SHARED, parse_grid, write_results, write_tables
 from raft.cli.options import parse
 from raft.cli.quiet import Console
 from raft.errors import InputError
@@ -16,14 +16,14 @@ from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
 from raft.files import check_writable, write_text
 from raft.finetuning.run import FinetuningResult
-from raft.report.page.finetuning_section import scores
-from raft.report.page.page import REPORT, page
-from raft.report.page.viewer import sharing
+from raft.report.page.finetuning_section import tabulate_scores
+from raft.report.page.page import REPORT, render_page
+from raft.report.page.viewer import share_budget
 from raft.report.paper_figures import write_figures
-from raft.report.runs import alone, kind, section
+from raft.report.runs import build_section, detect_kind, read_single
 from raft.report.tables import demo as comparison
 from raft.report.tables import pretraining
-from raft.report.tables.grid import RESULTS, frame, read_results
+from raft.report.tables.grid import RESULTS, build_frame, read_results
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
 
@@ -54,14 +54,13 @@ class ReportSettings:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft report`` with the given words of the command line."""
     settings = parse(ReportSettings, "raft report", DESCRIPTION, arguments)
     folders = [Path(name) for name in settings.run]
     console = Console()
     sections = []
     for folder in folders:
-        show(folder, console)
-        sections.append(section(folder))
+        print_tables(folder, console)
+        sections.append(build_section(folder))
     out = folders[0] / REPORT if settings.out is None else Path(settings.out)
     check_writable(out)
     if settings.figures is not None:
@@ -70,11 +69,11 @@ def main(arguments: Sequence[str]) -> None:
         files = write_figures(sections, Path(settings.figures))
         figures = len({file.stem for file in files})
         console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
-    write_text(out, page(sharing(sections)))
+    write_text(out, render_page(share_budget(sections)))
     console.print(f"Open {out}", highlight=False, soft_wrap=True)
 
 
-def show(folder: Path, console: Console) -> None:
+def print_tables(folder: Path, console: Console) -> None:
     """Print the tables of a run.
 
     Raises:
@@ -82,23 +81,23 @@ def show(folder: Path, console: Console) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    found = kind(folder)
-    if found in ("comparison", "pretraining"):
-        compared = PretrainingComparison.read(folder) if found == "comparison" else alone(folder)
-        console.print(pretraining.loss_table(compared).console(), crop=False)
-        console.print(pretraining.note(compared), highlight=False)
-    elif found == "demo":
-        console.print(comparison.console_table(Results.read(folder)), crop=False)
-    elif found == "finetuning":
-        console.print(scores(FinetuningResult.read(folder)).console(), crop=False)
-    elif found == "grid" or (folder / SHARED).is_file():
-        for table in grid_tables(folder, console):
+    kind = detect_kind(folder)
+    if kind in ("comparison", "pretraining"):
+        compared = PretrainingComparison.read(folder) if kind == "comparison" else read_single(folder)
+        console.print(pretraining.tabulate_losses(compared).console(), crop=False)
+        console.print(pretraining.describe_numbers(compared), highlight=False)
+    elif kind == "demo":
+        console.print(comparison.tabulate_comparison(Results.read(folder)).console(), crop=False)
+    elif kind == "finetuning":
+        console.print(tabulate_scores(FinetuningResult.read(folder)).console(), crop=False)
+    elif kind == "grid" or (folder / SHARED).is_file():
+        for table in read_grid_tables(folder, console):
             console.print(table.console(), crop=False)
-    elif found is None and (folder / RECIPE).is_file():
+    elif kind is None and (folder / RECIPE).is_file():
         raise InputError(f"the run in {folder} is not finished: the command that began it goes on with it")
 
 
-def grid_tables(folder: Path, console: Console) -> list[TextTable]:
+def read_grid_tables(folder: Path, console: Console) -> list[TextTable]:
     """Tables of a grid, which are written into its folder.
 
     Raises:
@@ -107,7 +106,7 @@ def grid_tables(folder: Path, console: Console) -> list[TextTable]:
     # what is kept of a grid has no locks: its few cells are not those that its results rest on
     is_kept = (folder / RESULTS).is_file() and not (folder / LOCKS).is_dir()
     if (folder / RECIPE).is_file() and not is_kept:
-        grid = parsed(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
+        grid = parse_grid(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
         cells = CellFolder(folder)
         try:
             grid.check_models()
@@ -118,6 +117,6 @@ def grid_tables(folder: Path, console: Console) -> list[TextTable]:
         else:
             rows = results(cells, grid.final_cells(cells))
             if rows:
-                return write_results(frame(rows, grid.recipe), folder)
+                return write_results(build_frame(rows, grid.recipe), folder)
             raise InputError(f"no cell of the grid in {folder} counts yet")
     return write_tables(read_results(folder / RESULTS), folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from raft.cli.commands.finetune import add_scores, empty_scores_table
+from raft.cli.commands.finetune import add_scores, make_scores_table
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
@@ -37,7 +37,6 @@ class TransferSettings(TaskOptions):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``raft transfer`` with the given words of the command line."""
     settings = parse(TransferSettings, "raft transfer", DESCRIPTION, arguments)
     settings.check_task()
     if settings.predict or settings.regression:
@@ -49,14 +48,14 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--labels takes name=name, not {' '.join(settings.labels)!r}")
     quieten(tokenizer_threads=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = evaluate_transfer(settings.model, settings, Sources(), names, device)
+    scores = evaluate_transfer(settings.model, settings, Sources(), names, device)
     if settings.out is not None:
         content = {
             "settings": asdict(settings),
-            "scores": {name: asdict(each) for name, each in found.items()},
+            "scores": {name: asdict(score) for name, score in scores.items()},
         }
         write_text(Path(settings.out), json.dumps(content, indent=1) + "\n")
-    table = empty_scores_table(f"{settings.model} on {settings.task}")
-    for name, score in found.items():
+    table = make_scores_table(f"{settings.model} on {settings.task}")
+    for name, score in scores.items():
         add_scores(table, name, score.points, score.parts, score.constant, score.single_class)
     Console().print(table, crop=False)

@@ -1,8 +1,4 @@
-"""What a section of the page is made of: each kind of block writes itself as HTML, and escapes what it holds.
-
-A section takes any object with this ``html`` method, so that a further kind of figure or table is one more
-block in its list.
-"""
+"""What a section of the page is made of; ``assets/blocks.html`` has a macro for each class of block."""
 
 from __future__ import annotations
 
@@ -10,49 +6,45 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Protocol
 
 import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.report.tables.text_table import TextTable
 
-LONG = 26
-"""Characters of a table's cell beyond which it takes two lines."""
-
-
+TEMPLATES = Environment(
+    loader=PackageLoader("raft.report.page", "assets"), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
 READABLE = 6.0
 """Inches of a figure that may shrink to the width of a phone; broader ones scroll there."""
 
 
-class Block(Protocol):
-    """A part of a section."""
+class Block:
+    """A part of a section: the macro with its class's name writes it, and escapes what it holds."""
 
-    def html(self, name: str) -> str:
+    def html(self, name: str) -> Markup:
         """The block as HTML.
 
         Args:
             name: that no other block of the page has; ids begin with it.
         """
-        ...
+        macro: Callable[[Block, str], Markup]
+        macro = getattr(TEMPLATES.get_template("blocks.html").module, type(self).__name__.lower())
+        return macro(self, name)
 
 
 @dataclass(frozen=True)
-class Heading:
-    """A heading within a section."""
-
+class Heading(Block):
     text: str
 
-    def html(self, name: str) -> str:
-        """``<h3>``."""
-        return f"<h3>{escape(self.text)}</h3>"
-
 
 @dataclass(frozen=True)
-class Prose:
+class Prose(Block):
     """A paragraph.
 
     Attributes:
@@ -62,10 +54,6 @@ class Prose:
 
     text: str
     kind: str = "plain"
-
-    def html(self, name: str) -> str:
-        """``<p>``."""
-        return f'<p class="{escape(self.kind)}">{escape(self.text)}</p>'
 
 
 @dataclass(frozen=True)
@@ -84,80 +72,36 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Some numbers in a row."""
-
+class Facts(Block):
     facts: Sequence[Fact]
-
-    def html(self, name: str) -> str:
-        """``<dl>``."""
-        cells = [
-            f'<div><dt>{escape(each.label)}</dt><dd>{escape(each.value)}<span class="note">'
-            f"{escape(each.note)}</span></dd></div>"
-            for each in self.facts
-        ]
-        return f'<dl class="facts">{"".join(cells)}</dl>'
 
 
 @dataclass(frozen=True)
-class Tabular:
-    """A table, which scrolls by itself where the page is narrower."""
+class Tabular(Block):
+    """A table, which scrolls by itself where the page is narrower, in a region that a keyboard can scroll."""
 
     table: TextTable
     note: str = ""
 
-    def html(self, name: str) -> str:
-        """``<table>`` in a region that a keyboard can scroll."""
-        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.table.headers)
-        body = "".join(f"<tr>{self._row(row)}</tr>" for row in self.table.rows)
-        caption = f'<p class="caption" id="{name}">{escape(self.table.title)}</p>'
-        note = f'<p class="quiet">{escape(self.note)}</p>' if self.note else ""
-        return (
-            f'{caption}<div class="wide" role="region" tabindex="0" aria-labelledby="{name}">'
-            f'<table aria-labelledby="{name}">'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
-        )
-
-    def _row(self, cells: Sequence[str]) -> str:
-        labels = "".join(f'<th scope="row">{escape(cell)}</th>' for cell in cells[: self.table.labels])
-        return labels + "".join(map(_cell, cells[self.table.labels :]))
-
-
-def _cell(text: str) -> str:
-    """A long one may take two lines, but is not broken within an interval."""
-    kind = ' class="long"' if len(text) > LONG else ""
-    whole = text.replace(", ", ",\u00a0")
-    return f"<td{kind}>{escape(whole)}</td>"
-
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(Block):
     """Text that is typed or kept in a file: a command, a recipe."""
 
     text: str
     label: str
 
-    def html(self, name: str) -> str:
-        """``<pre>``."""
-        region = f'role="region" tabindex="0" aria-label="{escape(self.label)}"'
-        return f"<pre {region}><code>{escape(self.text.rstrip())}</code></pre>"
-
 
 @dataclass(frozen=True)
-class Folded:
+class Details(Block):
     """Blocks that are shown when they are asked for."""
 
     summary: str
     blocks: Sequence[Block]
 
-    def html(self, name: str) -> str:
-        """``<details>``."""
-        inside = "".join(block.html(f"{name}-{number}") for number, block in enumerate(self.blocks))
-        return f"<details><summary>{escape(self.summary)}</summary>{inside}</details>"
-
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Block):
     """A figure of matplotlib, inline.
 
     Attributes:
@@ -177,30 +121,25 @@ class Drawing:
     narrow: bool = False
     animate: Callable[[Path], None] | None = None
 
-    def html(self, name: str) -> str:
-        """``<figure>``."""
-        kinds = [kind for kind, holds in (("card", self.on_card), ("narrow", self.narrow)) if holds]
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
-        drawn = inline_svg(self.figure, self.label, name, self.on_card)
-        if self.figure.get_figwidth() > READABLE:
-            kinds.append("broad")
-            region = 'role="region" tabindex="0" aria-label="Figure, may be wider than the page"'
-            drawn = f'<div class="wide" {region}>{drawn}</div>'
-        return f'<figure class="{" ".join(kinds)}">{drawn}{caption}</figure>'
+    @property
+    def is_broad(self) -> bool:
+        return self.figure.get_figwidth() > READABLE
+
+    @property
+    def classes(self) -> str:
+        kinds = {"card": self.on_card, "narrow": self.narrow, "broad": self.is_broad}
+        return " ".join(kind for kind, holds in kinds.items() if holds)
+
+    def svg(self, name: str) -> Markup:
+        return render_svg(self.figure, self.label, name, self.on_card)
 
 
 @dataclass(frozen=True)
-class Gallery:
+class Gallery(Block):
     """Small figures side by side, as many in a row as there is room for, and one caption."""
 
     drawings: Sequence[Drawing]
     caption: str = ""
-
-    def html(self, name: str) -> str:
-        """``<figure>`` of ``<figure>``."""
-        inside = "".join(each.html(f"{name}-{number}") for number, each in enumerate(self.drawings))
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
-        return f'<figure><div class="gallery">{inside}</div>{caption}</figure>'
 
 
 PAGE_COLOURS = {
@@ -211,7 +150,7 @@ PAGE_COLOURS = {
 }
 
 
-def inline_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> str:
+def render_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> Markup:
     """A figure as an element of a page: no metadata, no namespaces, ids that begin with ``name``."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):  # ids that are the same each time
@@ -226,4 +165,4 @@ def inline_svg(figure: Figure, label: str, name: str, on_card: bool = False) -> 
         for colour, of_page in PAGE_COLOURS.items():
             text = text.replace(f": {colour}", f": {of_page}")
     attributes = f'role="img" aria-label="{escape(label)}" style="max-width: {figure.get_figwidth():.2f}in"'
-    return text.replace("<svg ", f"<svg {attributes} ", 1)
+    return Markup(text.replace("<svg ", f"<svg {attributes} ", 1))

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from raft.analysis.distances import clustered, distance_matrix
-from raft.analysis.measures import UNKNOWN, domain_of, domain_of_all
-from raft.analysis.shape_figures import difference, distances_figure, panels_figure
-from raft.analysis.snapshots import in_order, known_name, labels
+from raft.analysis.comparison_figures import draw_distances, draw_panels, subtract
+from raft.analysis.distances import cluster, distance_matrix
+from raft.analysis.function_measures import UNKNOWN, make_domain, merge_domains
+from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS, Array, Function
 from raft.report.page.blocks import Block, Drawing, Heading, Tabular
 from raft.report.page.viewer import ViewerRun
@@ -22,7 +23,7 @@ MOST = 30
 """Functions of a heat map."""
 
 
-def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[Block]:
+def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[Block]:
     """A table of distances to the fixed function and to the start, and a heat map of those among each other.
 
     Args:
@@ -33,11 +34,11 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
     by_kind: dict[str, list[ViewerRun]] = defaultdict(list)
     for run in runs:
         by_kind[run.settings.get(kind, "")].append(run)
-    sites = in_order(site for run in runs for site in run.last.rafs)
-    named = labels(sites)
+    sites = sort_sites(site for run in runs for site in run.last.rafs)
+    named = label_sites(sites)
     title = f"Distances by {kind}" if len(by_kind) > 1 else "Distances"
-    table = _table(by_kind, sites, named, ", ".join(filter(None, (title, of))))
-    where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_interval()}"
+    table = _tabulate_distances(by_kind, sites, named, ", ".join(filter(None, (title, of))))
+    where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_format_interval()}"
     note = (
         f"Root mean square distances {where}: to the fixed function, and after a stroke to what the RAF was "
         "before this training; means over runs where there are several."
@@ -46,7 +47,7 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
     firsts = {name: alike[0] for name, alike in by_kind.items()}
     # a pooler, whose twin has another function, would be far from all others
     common = Counter(run.twins.get(site) for run in firsts.values() for site in sites).most_common(1)[0][0]
-    blocks += _moved(firsts, sites, named, kind)
+    blocks += _draw_changes(firsts, sites, named, kind)
     functions = {
         " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
         for name, run in firsts.items()
@@ -56,18 +57,18 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
     }
     if 2 < len(functions) <= MOST:
         known = [
-            each
+            histogram
             for run in firsts.values()
-            for site, each in run.inputs.items()
-            if each.total and run.twins.get(site) == common
+            for site, histogram in run.inputs.items()
+            if histogram.total and run.twins.get(site) == common
         ]
-        domain = domain_of_all(known) if known else domain_of(None)
+        domain = merge_domains(known) if known else make_domain(None)
         shown = {n: raf.first for n, raf in functions.items() if np.isfinite(raf.first(domain.x)).all()}
         if len(shown) < 2:
             return blocks
         matrix = distance_matrix(shown, domain)
-        order = clustered(matrix).labels
-        figure = distances_figure(matrix.loc[order, order], names=order)
+        order = cluster(matrix).labels
+        figure = draw_distances(matrix.loc[order, order], names=order)
         first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""
         over = "over the inputs of all" if known else where
         caption = (
@@ -78,7 +79,7 @@ def distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") -> list[
     return blocks
 
 
-def _moved(
+def _draw_changes(
     firsts: Mapping[str, ViewerRun], sites: Sequence[str], named: Mapping[str, str], kind: str
 ) -> list[Block]:
     """What the training changed, a panel a RAF; nothing where all began as one function and went far."""
@@ -87,19 +88,19 @@ def _moved(
         for name, run in list(firsts.items())[:MOST_LINES]:
             before, after = run.snapshots[0].rafs.get(site), run.last.rafs.get(site)
             if before is not None and after is not None and len(after.numerator) == 1:
-                panels.setdefault(named[site], {})[name] = difference(after.first, before.first)
+                panels.setdefault(named[site], {})[name] = subtract(after.first, before.first)
     if not panels or all(len(run.snapshots) < 2 for run in firsts.values()):
         return []
     domains = {}
     for site in sites:
         inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
-        domains[named[site]] = domain_of(inputs, DRAWN)
-    figure = panels_figure(panels, domains, None, "difference", names={name: name for name in panels})
+        domains[named[site]] = make_domain(inputs, DRAWN)
+    figure = draw_panels(panels, domains, None, "difference", names={name: name for name in panels})
     caption = f"What the training changed: each RAF less what it was before, by {kind}."
     return [Drawing(figure, "Differences between the RAFs after and before the training", caption)]
 
 
-def _table(
+def _tabulate_distances(
     by_kind: Mapping[str, Sequence[ViewerRun]], sites: Sequence[str], named: Mapping[str, str], title: str
 ) -> TextTable:
     rows = []
@@ -107,19 +108,19 @@ def _table(
         cells = []
         for alike in by_kind.values():
             having = [run for run in alike if site in run.last.rafs]
-            found = [_distances(run, site) for run in having]
-            to_fixed, moved = (np.mean([pair[i] for pair in found]) if found else np.nan for i in range(2))
-            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if found else "")
+            pairs = [_measure_distances(run, site) for run in having]
+            to_fixed, moved = (np.mean([pair[i] for pair in pairs]) if pairs else np.nan for i in range(2))
+            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if pairs else "")
         rows.append([named[site], *cells])
     heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
-    return TextTable(title, ["RAF", *heads], rows, labels=1)
+    return TextTable(title, pd.DataFrame(rows, columns=["RAF", *heads]), labels=1)
 
 
-def _distances(run: ViewerRun, site: str) -> tuple[float, float]:
-    """To the twin's function and to the first snapshot, over the inputs of this run."""
-    domain = domain_of(run.inputs.get(site))
+def _measure_distances(run: ViewerRun, site: str) -> tuple[float, float]:
+    """Measure the distances to the twin's function and to the first snapshot, over the run's inputs."""
+    domain = make_domain(run.inputs.get(site))
     y = run.last.rafs[site].values(domain.x)
-    twin = known_name(run.twins.get(site))
+    twin = find_known_name(run.twins.get(site))
     fixed = FUNCTIONS[twin](domain.x) if twin else np.full_like(domain.x, np.nan)
     start = run.snapshots[0].rafs[site].values(domain.x)
 
@@ -129,5 +130,5 @@ def _distances(run: ViewerRun, site: str) -> tuple[float, float]:
     return l2(fixed), l2(start)
 
 
-def _interval() -> str:
+def _format_interval() -> str:
     return f"[{UNKNOWN[0]:g}, {UNKNOWN[1]:g}]".replace("-", "−")

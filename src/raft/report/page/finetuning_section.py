@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.finetuning.run import FinetuningResult
 from raft.report.page.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
-from raft.report.page.sections import learned_blocks, read_recipe, repeat_blocks, twins
+from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables.text_table import TextTable
 from raft.training.monitoring import SNAPSHOTS
 from raft.training.run_folder import RECIPE
 
 
-def finetuning_section(folder: Path) -> Section:
+def build_finetuning_section(folder: Path) -> Section:
     """Of a folder of ``raft finetune``.
 
     Raises:
@@ -28,27 +30,26 @@ def finetuning_section(folder: Path) -> Section:
     runs = []
     if snapshots:
         inputs = read_inputs(folder / SNAPSHOTS)
-        runs.append(ViewerRun({"task": result.task}, snapshots, twins(snapshots), inputs))
+        runs.append(ViewerRun({"task": result.task}, snapshots, find_twins(snapshots), inputs))
     command = f"raft finetune --config {RECIPE} --output_dir NEW" if recipe else ""
     blocks: list[Block] = [
-        Prose(_sentence(result, model, str(recipe.get("activation", "keep"))), "lead"),
-        Facts(_facts(result)),
-        Tabular(scores(result), _note(result)),
-        *learned_blocks(runs),
-        *repeat_blocks(command, {}, recipe),
+        Prose(_describe_run(result, model, str(recipe.get("activation", "keep"))), "lead"),
+        Facts(_collect_facts(result)),
+        Tabular(tabulate_scores(result), _describe_constant(result)),
+        *build_learned_blocks(runs),
+        *build_repeat_blocks(command, {}, recipe),
     ]
     return Section(folder.resolve().name, f"Fine-tuning: {model} on {result.task}", blocks)
 
 
-def scores(result: FinetuningResult) -> TextTable:
-    """Every number of every test."""
+def tabulate_scores(result: FinetuningResult) -> TextTable:
     rows = [
         [test, name, f"{value:.2f}"] for test, parts in result.parts.items() for name, value in parts.items()
     ]
-    return TextTable("Scores in points", ["test", "metric", "points"], rows, labels=2)
+    return TextTable("Scores in points", pd.DataFrame(rows, columns=["test", "metric", "points"]), labels=2)
 
 
-def _sentence(result: FinetuningResult, model: str, activation: str) -> str:
+def _describe_run(result: FinetuningResult, model: str, activation: str) -> str:
     kinds = ", ".join(f"{count:,} of {name}" for name, count in result.trained.items() if count)
     became = "" if activation == "keep" else f", converted ({activation}),"
     return (
@@ -58,15 +59,15 @@ def _sentence(result: FinetuningResult, model: str, activation: str) -> str:
     )
 
 
-def _facts(result: FinetuningResult) -> list[Fact]:
-    found = [Fact(f"test, {name}", f"{points:.2f} points") for name, points in result.tests.items()]
+def _collect_facts(result: FinetuningResult) -> list[Fact]:
+    facts = [Fact(f"test, {name}", f"{points:.2f} points") for name, points in result.tests.items()]
     if result.validation is not None:
         epochs = f"best of {len(result.history)} epochs: the {result.epoch}."
-        found.append(Fact("validation", f"{result.validation:.2f} points", epochs))
-    return [*found, Fact("time", f"{result.seconds['all']:,.0f} s")]
+        facts.append(Fact("validation", f"{result.validation:.2f} points", epochs))
+    return [*facts, Fact("time", f"{result.seconds['all']:,.0f} s")]
 
 
-def _note(result: FinetuningResult) -> str:
+def _describe_constant(result: FinetuningResult) -> str:
     if not result.constant:
         return ""
     return f"The model says the same of every input of {', '.join(result.constant)}."

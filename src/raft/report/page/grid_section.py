@@ -12,11 +12,11 @@ from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.experiments.grid import CELL, read_options
 from raft.report.page.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page.page import Section
-from raft.report.page.sections import learned_blocks, read_recipe, repeat_blocks, twins
+from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
 from raft.report.page.viewer import ViewerRun
-from raft.report.score_figures import scores_figure
-from raft.report.tables.grid import RESULTS, cell_key, grid_tables, of_tuned_tasks, read_results
-from raft.report.tables.twins import as_twins, has_pretrainings
+from raft.report.score_figures import draw_scores
+from raft.report.tables.grid import RESULTS, make_cell_key, make_grid_tables, read_results, select_tuned_tasks
+from raft.report.tables.twins import has_pretrainings, pair_twins
 from raft.training.monitoring import SNAPSHOTS
 from raft.training.run_folder import RECIPE
 
@@ -28,7 +28,7 @@ SETTINGS = {
 """Options of a cell, and what they are called."""
 
 
-def grid_section(folder: Path) -> Section:
+def build_grid_section(folder: Path) -> Section:
     """Of a folder with ``results.csv``, and with the recipe and cells where they are kept.
 
     Raises:
@@ -41,23 +41,23 @@ def grid_section(folder: Path) -> Section:
         "Student's 95 % interval, the p of an exact permutation test, and wins / ties / losses over seeds. "
         "An asterisk: a model says the same of every input."
     )
-    if has_pretrainings(as_twins(results)):
+    if has_pretrainings(pair_twins(results)):
         note += (
             " Fine-tunings of one pretrained model share its luck: one a pretraining means that the mean "
             "difference of each pretraining counts once."
         )
     blocks: list[Block] = [
-        Prose(_sentence(results, recipe), "lead"),
-        *(Tabular(table) for table in grid_tables(results)),
+        Prose(_describe_grid(results, recipe), "lead"),
+        *(Tabular(table) for table in make_grid_tables(results)),
         Prose(note, "quiet"),
         Drawing(
-            scores_figure(results), "Scores of each task, with their means and intervals",
+            draw_scores(results), "Scores of each task, with their means and intervals",
             "A dot a seed; the marker is their mean, the bar Student's 95 % interval of that mean.",
         ),
     ]  # fmt: skip
-    runs, are_final = _runs(folder, results)
+    runs, are_final = _read_runs(folder, results)
     if runs:
-        told = (
+        caution = (
             "" if are_final else "The RAFs are those of the search for learning rates: others are not kept."
         )
         varied = [
@@ -65,30 +65,30 @@ def grid_section(folder: Path) -> Section:
             for name in ("task", "model", "activation")
             if len({run.settings.get(name) for run in runs}) > 1
         ]
-        blocks += learned_blocks(runs, next(iter(varied), None), varied[1:], told)
+        blocks += build_learned_blocks(runs, next(iter(varied), None), varied[1:], caution)
     command = f"raft grid --config {RECIPE}" if recipe else ""
-    blocks += repeat_blocks(command, {}, recipe)
-    activations = ", ".join(dict.fromkeys(as_twins(results).activation))
+    blocks += build_repeat_blocks(command, {}, recipe)
+    activations = ", ".join(dict.fromkeys(pair_twins(results).activation))
     return Section(folder.resolve().name, f"Fine-tuning: {activations}", blocks)
 
 
-def _sentence(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
-    results = of_tuned_tasks(results)
+def _describe_grid(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
+    results = select_tuned_tasks(results)
 
     def some(name: str, column: str) -> str:
         values = list(dict.fromkeys(results[column]))
         return f"{len(values)} {name if len(values) == 1 else name + 's'} ({', '.join(map(str, values))})"
 
     seeds = results.groupby(
-        [each for each in SETTINGS if each in results and "rate" not in each and each != "seed"]
+        [name for name in SETTINGS if name in results and "rate" not in name and name != "seed"]
     )
     sizes = seeds.seed.nunique()
-    each = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    count = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     text = (
         f"{len(results):,} fine-tunings of {some('model', 'model')}: {some('task', 'task')}, "
         f"{some('activation', 'activation')}, tuning {', '.join(dict.fromkeys(results.tuning))}, on "
-        f"{', '.join(dict.fromkeys(results.train_examples))} training examples, with {each} "
-        f"{'seed' if each == '1' else 'seeds'} each."
+        f"{', '.join(dict.fromkeys(results.train_examples))} training examples, with {count} "
+        f"{'seed' if count == '1' else 'seeds'} each."
     )
     searched = [
         f"{len(recipe[key])} {name}"
@@ -102,13 +102,13 @@ def _sentence(results: pd.DataFrame, recipe: Mapping[str, Any]) -> str:
             f" Rates were chosen from {' and '.join(searched)} by the mean validation score of "
             f"{recipe.get('search_seeds', '?')} seeds, for each setting by itself."
         )
-    planned = _planned(recipe)
+    planned = _count_planned(recipe)
     if planned > len(results):
         text += f" The grid is not finished: it will be {planned:,} fine-tunings."
     return text
 
 
-def _planned(recipe: Mapping[str, Any]) -> int:
+def _count_planned(recipe: Mapping[str, Any]) -> int:
     """How many fine-tunings the finished grid's tables rest on."""
     count = int(recipe.get("seeds", 0))
     for key in ("tasks", "models", "activations", "tunings", "sizes"):
@@ -116,38 +116,38 @@ def _planned(recipe: Mapping[str, Any]) -> int:
     return count
 
 
-def _runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
+def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bool]:
     """Cells with RAFs: those that count, one seed of every setting before the next; where there are none, all
     others. And which of the two they are."""
     models = list(dict.fromkeys(results.model))
-    counting = {cell_key(row, models) for row in results.to_dict("records")}
+    counting = {make_cell_key(row, models) for row in results.to_dict("records")}
     order = {seed: number for number, seed in enumerate(dict.fromkeys(results.seed))}
-    found: list[tuple[bool, int, ViewerRun]] = []
-    for place in sorted(each.parent for each in folder.glob(f"*/{SNAPSHOTS}")):
+    cells: list[tuple[bool, int, ViewerRun]] = []
+    for place in sorted(cell.parent for cell in folder.glob(f"*/{SNAPSHOTS}")):
         snapshots = read_snapshots(place)
         if not snapshots:
             continue
-        options = _options(place)
-        settings = {name: _text(options[key]) for key, name in SETTINGS.items() if key in options}
+        options = _read_options(place)
+        settings = {name: _format_option(options[key]) for key, name in SETTINGS.items() if key in options}
         if "model" in settings:
-            settings["model"] = cell_key(options, models)[0]  # by its short name, as in the tables
+            settings["model"] = make_cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
             settings or {"cell": place.name},
             snapshots,
-            twins(snapshots),
+            find_twins(snapshots),
             read_inputs(place / SNAPSHOTS),
         )
         # what was kept of a grid without its cells' options is what its author wants shown
-        counts = not options or cell_key(options, models) in counting
-        found.append((counts, order.get(options.get("seed"), len(order)), run))
-    are_final = any(counts for counts, _, _ in found)
-    shown = [each for each in found if each[0] or not are_final]
-    return [run for _, _, run in sorted(shown, key=lambda each: each[1])], are_final
+        counts = not options or make_cell_key(options, models) in counting
+        cells.append((counts, order.get(options.get("seed"), len(order)), run))
+    are_final = any(counts for counts, _, _ in cells)
+    shown = [cell for cell in cells if cell[0] or not are_final]
+    return [run for _, _, run in sorted(shown, key=lambda cell: cell[1])], are_final
 
 
-def _options(cell: Path) -> dict[str, Any]:
+def _read_options(cell: Path) -> dict[str, Any]:
     return read_options(cell) if (cell / CELL).is_file() else {}
 
 
-def _text(value: object) -> str:
+def _format_option(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

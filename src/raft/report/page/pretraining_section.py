@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raft.analysis.measures import domain_of
-from raft.analysis.shape_figures import Evolution
-from raft.analysis.snapshots import labels, read_inputs, read_snapshots
+from raft.analysis.comparison_figures import Evolution
+from raft.analysis.function_measures import make_domain
+from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
 from raft.pretraining.run import RESULT
 from raft.pretraining.variants import folder_name, is_raft
+from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.page.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import (
-    corpus_name,
-    difference_fact,
-    learned_blocks,
+    build_learned_blocks,
+    build_repeat_blocks,
+    find_twins,
+    make_difference_fact,
     read_recipe,
-    repeat_blocks,
-    twins,
+    shorten_corpus,
 )
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables import pretraining
@@ -31,7 +32,7 @@ FRAMES, MOST_ROWS = 6, 12
 """Of a strip of learned functions."""
 
 
-def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
+def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -> Section:
     """Of a pretraining, or several, and the folders of its runs where they are kept.
 
     Raises:
@@ -42,53 +43,55 @@ def pretraining_section(folder: Path, found: PretrainingComparison) -> Section:
         (result.activation, result.seed): folder
         if is_one_run
         else folder / folder_name(result.activation, result.seed)
-        for variant in found.variants
+        for variant in comparison.variants
         for result in variant.results
     }
-    recipes = {run: recipe for run, each in folders.items() if (recipe := read_recipe(each))}
+    recipes = {run: recipe for run, place in folders.items() if (recipe := read_recipe(place))}
     recipe = next(iter(recipes.values()), {})
-    fixed = found.twin
-    kept = {run: snapshots for run, each in folders.items() if (snapshots := read_snapshots(each))}
+    fixed = comparison.twin
+    kept = {run: snapshots for run, place in folders.items() if (snapshots := read_snapshots(place))}
     has_variants = len({name for name, _ in kept}) > 1
     runs = [
         ViewerRun(
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
+            find_twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
             read_inputs(folders[name, seed] / SNAPSHOTS),
         )
         for (name, seed), snapshots in kept.items()
     ]
-    table = pretraining.loss_table(found)
-    *others, last = [variant.activation for variant in found.variants]
+    table = pretraining.tabulate_losses(comparison)
+    *others, last = [variant.activation for variant in comparison.variants]
     names = f"{', '.join(others)} and {last}" if others else last
-    results = [result for variant in found.variants for result in variant.results]
-    losses = pretraining.curves_figure(results)
+    results = [result for variant in comparison.variants for result in variant.results]
+    losses = draw_loss_curves(results)
     blocks: list[Block] = [
-        Prose(_pretraining_sentence(found, recipe), "lead"),
-        Facts(_pretraining_facts(found, fixed)),
-        Tabular(table, pretraining.note(found)),
+        Prose(_describe_pretraining(comparison, recipe), "lead"),
+        Facts(_collect_facts(comparison, fixed)),
+        Tabular(table, pretraining.describe_numbers(comparison)),
         Drawing(
             losses, f"Validation losses of {names} against steps and against seconds",
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
-        *_differences(found, fixed),
-        *learned_blocks(runs, "variant" if has_variants else None),
-        *_evolution(runs),
-        *repeat_blocks(found.command, found.setup, recipe, "of the first run" if len(recipes) > 1 else ""),
+        *_draw_differences(comparison, fixed),
+        *build_learned_blocks(runs, "variant" if has_variants else None),
+        *_draw_evolution(runs),
+        *build_repeat_blocks(
+            comparison.command, comparison.setup, recipe, "of the first run" if len(recipes) > 1 else ""
+        ),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
 
 
-def _differences(found: PretrainingComparison, fixed: str | None) -> list[Block]:
-    figure = pretraining.differences_figure(found)
+def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> list[Block]:
+    figure = draw_loss_differences(comparison)
     if figure is None:
         return []
     caption = f"The same less {fixed}'s of the same seed: a thin line a run, the mean over seeds bold."
     return [Drawing(figure, f"Differences in validation loss to {fixed} against steps", caption)]
 
 
-def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
+def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     """Frames of the first run's RAFs."""
     if not runs or len(runs[0].snapshots) < FRAMES:
         return []
@@ -97,10 +100,10 @@ def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     if not sites:
         return []
     evolution = Evolution(
-        {each.step: {site: each.rafs[site].first for site in sites} for each in run.snapshots},
-        {site: domain_of(run.inputs.get(site)) for site in sites},
+        {snapshot.step: {site: snapshot.rafs[site].first for site in sites} for snapshot in run.snapshots},
+        {site: make_domain(run.inputs.get(site)) for site in sites},
         run.twins[sites[0]],
-        labels(sites),
+        label_sites(sites),
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())
     caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."
@@ -108,38 +111,40 @@ def _evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     return [Drawing(evolution.strip(FRAMES), label, caption, animate=evolution.write_gif)]
 
 
-def _pretraining_sentence(found: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
-    first = found.variants[0].results[0]
-    runs = sum(len(variant.results) for variant in found.variants)
+def _describe_pretraining(comparison: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
+    first = comparison.variants[0].results[0]
+    runs = sum(len(variant.results) for variant in comparison.variants)
     text = f"{runs} {'run' if runs == 1 else 'runs'}"
     if runs > 1:
-        each_has = {len(each.results) for each in found.variants}
-        text += f" ({each_has.pop()} of each)" if len(found.variants) > 1 and len(each_has) == 1 else ""
-    text += f" of {pretraining.steps_and_tokens(found)} each"
+        counts = {len(variant.results) for variant in comparison.variants}
+        text += f" ({counts.pop()} of each)" if len(comparison.variants) > 1 and len(counts) == 1 else ""
+    text += f" of {pretraining.format_steps_and_tokens(comparison)} each"
     if recipe:
         get = defaultdict(lambda: "?", recipe)
         text += (
             f": a BERT encoder{' with DeepNorm' if recipe.get('deepnorm') else ''} of "
             f"{get['num_hidden_layers']} layers, hidden size {get['hidden_size']}, {first.parameters:,} "
-            f"parameters, on {corpus_name(str(get['corpus']))}, {get['global_batch_size']} sequences of "
+            f"parameters, on {shorten_corpus(str(get['corpus']))}, {get['global_batch_size']} sequences of "
             f"{get['sequence_length']} tokens a step"
         )
-    documents = found.setup.get("documents", {}).get("train")
+    documents = comparison.setup.get("documents", {}).get("train")
     return text + (f", {documents:,} documents." if documents else ".")
 
 
-def _pretraining_facts(found: PretrainingComparison, fixed: str | None) -> list[Fact]:
+def _collect_facts(comparison: PretrainingComparison, fixed: str | None) -> list[Fact]:
     facts = []
-    names = [variant.activation for variant in found.variants]
+    names = [variant.activation for variant in comparison.variants]
     main = {next(filter(is_raft, names), names[0]), fixed or names[0]}  # all others are in the table
-    for row, variant in zip(found.rows(), found.variants, strict=True):
+    for row, variant in zip(comparison.rows(), comparison.variants, strict=True):
         if variant.activation not in main:
             continue
         spread = "" if row["loss_std"] is None else f"± {row['loss_std']:.3f} over {row['seeds']} seeds"
         facts.append(Fact(f"validation loss, {variant.activation}", f"{row['loss']:.3f} nats", spread))
         if variant.difference is not None:
             facts.append(
-                difference_fact(variant.difference.mean, variant.difference, f"to {fixed}, paired by seed")
+                make_difference_fact(
+                    variant.difference.mean, variant.difference, f"to {fixed}, paired by seed"
+                )
             )
-    unigram = found.variants[0].results[0].unigram_loss
+    unigram = comparison.variants[0].results[0].unigram_loss
     return [*facts, Fact("unigram model", f"{unigram:.3f} nats")]

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from raft.analysis.snapshots import Raf, Snapshot, known_name
+from raft.analysis.snapshots import Raf, Snapshot, find_known_name
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
-from raft.report.page.blocks import Block, Fact, Folded, Heading, Listing, Tabular
-from raft.report.page.distance_blocks import distance_blocks
-from raft.report.page.shapes import MOST_LINES, shapes
+from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Tabular
+from raft.report.page.distance_blocks import build_distance_blocks
+from raft.report.page.shape_gallery import MOST_LINES, draw_shapes
 from raft.report.page.viewer import Viewer, ViewerRun
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
 
 
-def learned_blocks(
+def build_learned_blocks(
     runs: Sequence[ViewerRun], kind: str | None = None, by: Sequence[str] = (), note: str = ""
 ) -> list[Block]:
     """The viewer, the final shapes and their distances; nothing where there are no RAFs.
@@ -42,46 +43,46 @@ def learned_blocks(
         drawn = "where their inputs lie" if any(run.inputs for run in alike) else "on [−3, 3]"
         caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
         caption = f"{name}. {caption}" if name else caption
-        galleries.append(shapes(alike, kind, caption, MOST_LINES // len(apart)))
+        galleries.append(draw_shapes(alike, kind, caption, MOST_LINES // len(apart)))
     along = next((name for name in (kind, "seed") if name and name in runs[0].settings), "run")
     first, alike = next(iter(apart.items()))
-    distances = distance_blocks(alike, along, first if len(apart) > 1 else "")
+    distances = build_distance_blocks(alike, along, first if len(apart) > 1 else "")
     return [Heading("What was learned"), Viewer(runs, note), *galleries, *distances]
 
 
-def repeat_blocks(
+def build_repeat_blocks(
     command: str, setup: Mapping[str, Any], recipe: Mapping[str, Any] | None = None, of: str = ""
 ) -> list[Block]:
-    """How to repeat a run: command, recipe (and of which run, where there are several), versions, machine."""
+    """List what repeats a run: command, recipe (and of which run, if several), versions, machine."""
     blocks: list[Block] = [Heading("How to repeat it")]
     if command:
         blocks.append(Listing(command, "Command"))
     if recipe:
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         title = f"Recipe {of}".rstrip()
-        blocks.append(Folded(title, [Listing(text, title)]))
+        blocks.append(Details(title, [Listing(text, title)]))
     if setup:
-        rows = [[key.replace("_", " "), plain(value)] for key, value in setup.items()]
-        table = TextTable("What it was made with", ["setting", "value"], rows, labels=1)
-        blocks.append(Folded("Versions, sizes and machine", [Tabular(table)]))
+        rows = [[key.replace("_", " "), format_value(value)] for key, value in setup.items()]
+        cells = pd.DataFrame(rows, columns=["setting", "value"])
+        table = TextTable("What it was made with", cells, labels=1)
+        blocks.append(Details("Versions, sizes and machine", [Tabular(table)]))
     return blocks
 
 
-def plain(value: object) -> str:
-    """A setting's value as text."""
+def format_value(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {plain(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key} {format_value(entry)}" for key, entry in value.items())
     if isinstance(value, list):
-        return ", ".join(map(plain, value))
+        return ", ".join(map(format_value, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def corpus_name(corpus: str) -> str:
-    """A hub name as it is, of a path the last part: where it lay says nothing to others."""
+def shorten_corpus(corpus: str) -> str:
+    """Keep a hub name; of a path, keep the last part, as its location means nothing to others."""
     return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
 
 
-def twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
+def find_twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
     """The fixed function of each site: that which a RAF is added to, ``fixed``, or what it replaced.
 
     BERT's pooler has a hyperbolic tangent, whatever the layers have; files that do not say what was replaced
@@ -89,7 +90,7 @@ def twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, 
     """
 
     def of(site: str, raf: Raf) -> str:
-        if fixed is None and (replaced := known_name(raf.replaced)):
+        if fixed is None and (replaced := find_known_name(raf.replaced)):
             return replaced
         return "tanh" if "pooler" in site else fixed or "gelu"
 
@@ -110,8 +111,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     return read_yaml(file, "recipe")
 
 
-def difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
-    """A difference in loss, with its interval and what it is over."""
+def make_difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
 
     def signed(value: float) -> str:
         return f"{value:+.3f}".replace("-", "−")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
-from string import Template
 from typing import Any
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from raft.analysis.curves import most_inputs
-from raft.analysis.snapshots import Snapshot, in_order, known_name, labels, thinned
+from raft.analysis.curves import find_input_range
+from raft.analysis.snapshots import Snapshot, find_known_name, label_sites, sort_sites, thin
 from raft.hf.histogram import InputHistogram
-from raft.report.page.blocks import Block
-from raft.report.page.page import Section, asset
+from raft.report.page.blocks import TEMPLATES, Block
+from raft.report.page.page import Section
 
 MOST_STEPS = 61
 """Snapshots of a run that are shown; more are thinned out evenly."""
@@ -47,12 +46,12 @@ class ViewerRun:
         return self.snapshots[-1]
 
     def record(self) -> dict[str, Any]:
-        """For the page's script."""
-        snapshots = thinned(self.snapshots, MOST_STEPS)
+        """Build the data for the page's script."""
+        snapshots = thin(self.snapshots, MOST_STEPS)
         return {
             "settings": dict(self.settings),
             "steps": [snapshot.step for snapshot in snapshots],
-            "rafs": [self._raf(site, snapshots) for site in in_order(self.last.rafs)],
+            "rafs": [self._raf(site, snapshots) for site in sort_sites(self.last.rafs)],
         }
 
     def _raf(self, site: str, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
@@ -62,16 +61,16 @@ class ViewerRun:
         return {
             "site": site,
             "version": raf.version,
-            "beside": known_name(raf.beside) or raf.beside,
-            "twin": known_name(self.twins.get(site)),
-            "numerator": [_numbers(each.numerator) for each in steps],
-            "denominator": [_numbers(each.denominator) for each in steps],
-            "density": _density(inputs) if inputs is not None and inputs.total else None,
+            "beside": find_known_name(raf.beside) or raf.beside,
+            "twin": find_known_name(self.twins.get(site)),
+            "numerator": [_to_numbers(step.numerator) for step in steps],
+            "denominator": [_to_numbers(step.denominator) for step in steps],
+            "density": _sample_density(inputs) if inputs is not None and inputs.total else None,
         }
 
 
 @dataclass(frozen=True)
-class Viewer:
+class Viewer(Block):
     """The block that shows them.
 
     Attributes:
@@ -84,41 +83,36 @@ class Viewer:
     note: str = ""
     budget: int = BUDGET
 
-    def html(self, name: str) -> str:
-        """The controls, and the data beside them."""
-        texts, left_out = _fitting(self.runs, self.budget)
+    def html(self, name: str) -> Markup:
+        texts, left_out = _fit_runs(self.runs, self.budget)
         shown = self.runs[: len(texts)]
-        choices = _choices([run.settings for run in shown])
-        sites = labels(in_order(site for run in shown for site in run.last.rafs))
-        data = f'{{"choices":{json.dumps(choices)},"labels":{json.dumps(sites)},"runs":[{",".join(texts)}]}}'
+        choices = htmlsafe_json_dumps(_find_choices([run.settings for run in shown]))
+        sites = htmlsafe_json_dumps(label_sites(sort_sites(site for run in shown for site in run.last.rafs)))
+        data = f'{{"choices":{choices},"labels":{sites},"runs":[{",".join(texts)}]}}'
         note = self.note
         if left_out:
             note += f" {left_out} more runs with RAFs are left out of this page to keep it small."
-        return Template(asset("viewer.html")).substitute(
-            name=name,
-            # an end of the script element, or a comment, in a name would end the data
-            data=data.replace("<", "\\u003c"),
-            note=f'<p class="quiet">{escape(note.strip())}</p>' if note.strip() else "",
-        )
+        viewer = TEMPLATES.get_template("viewer.html")
+        return Markup(viewer.render(name=name, data=Markup(data), note=note.strip()))
 
 
-def _choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
+def _find_choices(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Names that are enough to tell the settings apart: the last of those that follow from the others are
     left out."""
-    names = list(dict.fromkeys(name for each in settings for name in each))
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
 
     def told_apart(by: Sequence[str]) -> int:
-        return len({tuple(each.get(name) for name in by) for each in settings})
+        return len({tuple(setting.get(name) for name in by) for setting in settings})
 
     for name in names[::-1]:
-        rest = [each for each in names if each != name]
+        rest = [setting for setting in names if setting != name]
         if told_apart(rest) == told_apart(names):
             names = rest
     return names
 
 
-def sharing(sections: Sequence[Section]) -> list[Section]:
-    """The sections of one page, whose viewers share its budget."""
+def share_budget(sections: Sequence[Section]) -> list[Section]:
+    """Split the page's budget of data among the viewers of its sections."""
     viewers = sum(isinstance(block, Viewer) for section in sections for block in section.blocks)
     budget = BUDGET // max(viewers, 1)
 
@@ -128,11 +122,11 @@ def sharing(sections: Sequence[Section]) -> list[Section]:
     return [replace(section, blocks=[limited(block) for block in section.blocks]) for section in sections]
 
 
-def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[str], int]:
+def _fit_runs(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int]:
     """The data of as many runs as fit, of at least one; and how many do not."""
-    texts: list[str] = []
+    texts: list[Markup] = []
     for run in runs:
-        text = json.dumps(run.record(), separators=(",", ":"))
+        text = htmlsafe_json_dumps(run.record(), separators=(",", ":"))
         budget -= len(text)
         if texts and budget < 0:
             break
@@ -140,12 +134,12 @@ def _fitting(runs: Sequence[ViewerRun], budget: int) -> tuple[list[str], int]:
     return texts, len(runs) - len(texts)
 
 
-def _numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
+def _to_numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
     """Coefficients with the digits that tell float32 numbers apart; the script rounds them to these."""
-    return [[_number(value) for value in row] for row in rows]
+    return [[_to_number(value) for value in row] for row in rows]
 
 
-def _number(value: np.float32) -> float | str:
+def _to_number(value: np.float32) -> float | str:
     return (
         float(str(value))
         if np.isfinite(value)
@@ -153,8 +147,8 @@ def _number(value: np.float32) -> float | str:
     )
 
 
-def _density(inputs: InputHistogram) -> dict[str, Any]:
-    low, high = most_inputs(inputs)
+def _sample_density(inputs: InputHistogram) -> dict[str, Any]:
+    low, high = find_input_range(inputs)
     values = inputs.density(np.linspace(low, high, DENSITY_POINTS))
     return {
         "low": float(f"{low:.6g}"),

@@ -1,29 +1,29 @@
-"""A demo's comparison as a table, for the terminal and as Markdown, and in a sentence."""
+"""A demo's comparison as a table and in a sentence."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.cells import cell_len
-from rich.table import Table
+import pandas as pd
 
 from raft.experiments.results import Results, Row
+from raft.report.tables.text_table import TextTable
 
-HEADERS = ("measure", "FAFT", "RAFT", "difference [95 %]", "seeds")
+HEADERS = ["measure", "FAFT", "RAFT", "difference [95 %]", "seeds"]
 
 
-def _number(value: float, row: Row) -> str:
+def _format_number(value: float, row: Row) -> str:
     return f"{value:.3f}" if row.unit == "nats" else f"{value:.1f}"
 
 
-def _cells(row: Row) -> list[str]:
+def _format_row(row: Row) -> list[str]:
     def mean_and_std(mean: float, std: float | None) -> str:
-        return _number(mean, row) + ("" if std is None else f" ± {_number(std, row)}")
+        return _format_number(mean, row) + ("" if std is None else f" ± {_format_number(std, row)}")
 
     difference = row.raft - row.faft
-    text = f"{'+' if difference >= 0 else '−'}{_number(abs(difference), row)}"
+    text = f"{'+' if difference >= 0 else '−'}{_format_number(abs(difference), row)}"
     if row.difference is not None:
         low, high = (
-            _number(value, row).replace("-", "−") for value in (row.difference.low, row.difference.high)
+            _format_number(value, row).replace("-", "−")
+            for value in (row.difference.low, row.difference.high)
         )
         text += f" [{low}, {high}]"
     name = f"{row.measure} ({row.unit})" if row.unit else row.measure
@@ -31,50 +31,16 @@ def _cells(row: Row) -> list[str]:
     return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]
 
 
-def _unigram_cells(results: Results) -> list[str]:
-    return [
-        "unigram model (nats)",
-        f"{results.unigram_loss:.3f}",
-        f"{results.unigram_loss:.3f}",
-        "",
-        "",
-    ]
+def tabulate_comparison(results: Results) -> TextTable:
+    """Both twins' scores; the unigram model's loss stands below theirs."""
+    unigram = ["unigram model (nats)", *[f"{results.unigram_loss:.3f}"] * 2, "", ""]
+    first, *others = map(_format_row, results.rows)
+    cells = pd.DataFrame([first, unigram, *others], columns=HEADERS)
+    return TextTable("The RAFT and its FAFT", cells, labels=1, note=describe_intervals(results))
 
 
-def table_cells(results: Results) -> list[list[str]]:
-    """The table as text, without its header; the unigram model's loss stands below the twins'."""
-    rows = [_cells(row) for row in results.rows]
-    return [rows[0], _unigram_cells(results), *rows[1:]]
-
-
-def console_table(results: Results) -> Table:
-    """For the terminal; it fits into 80 columns, and is not cut where there are fewer."""
-    table = Table(
-        title="RAFT and its FAFT",
-        title_justify="left",
-        caption=note(results),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        pad_edge=False,
-    )
-    cells = [HEADERS, *table_cells(results)]
-    for number, header in enumerate(HEADERS):
-        widest = max(cell_len(row[number]) for row in cells)
-        table.add_column(header, justify="left" if number == 0 else "right", min_width=widest)
-    for row in cells[1:]:
-        table.add_row(*row)
-    return table
-
-
-def markdown_table(results: Results) -> str:
-    """For a README."""
-    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *table_cells(results)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-
-def summary(results: Results) -> str:
-    """One sentence that says how it came out."""
+def summarize(results: Results) -> str:
+    """Summarize the outcome in one sentence."""
     faft, raft = results.rows[0].faft, results.rows[0].raft
     lower, higher = ("RAFT", "FAFT") if raft < faft else ("FAFT", "RAFT")
     interval = results.rows[0].difference
@@ -93,8 +59,7 @@ def summary(results: Results) -> str:
     )
 
 
-def note(results: Results) -> str:
-    """What the intervals are."""
+def describe_intervals(results: Results) -> str:
     return (
         f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
         "sequences. Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning "

@@ -15,7 +15,7 @@ from raft.experiments.grid import SINGLE_CLASS, GridRecipe
 from raft.experiments.statistics import Difference, Paired, over_seeds, paired
 from raft.finetuning.run import UNTRAINED
 from raft.report.tables.text_table import TextTable
-from raft.report.tables.twins import as_twins, has_pretrainings
+from raft.report.tables.twins import has_pretrainings, pair_twins
 
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
@@ -28,7 +28,7 @@ SEARCH = "search.csv"
 """The fine-tunings that chose the rates, with the columns of ``RESULTS``."""
 
 
-def scores_table(results: pd.DataFrame) -> TextTable:
+def tabulate_scores(results: pd.DataFrame) -> TextTable:
     """Mean ± standard deviation, in points; ``*`` where a model predicts one class for every input.
 
     Over seeds, or over seeds and pretrainings together where there are several of each model. The last row is
@@ -37,39 +37,39 @@ def scores_table(results: pd.DataFrame) -> TextTable:
     Args:
         results: one row a cell, with the columns of ``raft.experiments.grid.results``.
     """
-    averages = _with_averages(results)
+    averages = _add_averages(results)
 
     def cell(rows: pd.DataFrame) -> str:
         spread = f" ± {rows.points.std():.1f}" if len(rows) > 1 else ""
         return f"{rows.points.mean():.1f}{spread}".replace("-", "−")
 
     seeds = averages.groupby(["task", *SETTING]).size()
-    count = f"{_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
+    count = f"{_format_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
     title = f"Scores in points, mean ± standard deviation over {count}"
     if has_pretrainings(results):
         title += f" of each of {results.model.nunique()} pretrainings"
         averages = averages.assign(model="")
-    table = _table(title, averages, compared(results), cell)
-    floor = _single_classes(results)
+    table = _tabulate(title, averages, get_compared_column(results), cell)
+    floor = _find_single_classes(results)
     if floor is None:
         return table
-    cells = [f"{floor[task]:.1f}" if task in floor else "" for task in table.headers[table.labels :]]
-    name = ["best single class", *[""] * (table.labels - 1)]
-    return replace(table, rows=[*table.rows, [*name, *cells]])
+    points = [f"{floor[task]:.1f}" if task in floor else "" for task in [*table.cells][table.labels :]]
+    row = ["best single class", *[""] * (table.labels - 1), *points]
+    return replace(table, cells=pd.DataFrame([*table.rows, row], columns=table.cells.columns))
 
 
-def _single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
-    """Points of the best single class by task, and their average; None where no task has any."""
+def _find_single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
+    """Get the majority-class points by task, and their average; None if no task has any."""
     if SINGLE_CLASS not in results:
         return None
-    found = results.groupby("task")[SINGLE_CLASS].first().dropna()
-    tuned = of_tuned_tasks(results).task.unique()
-    if len(tuned) > 1 and found.index.isin(tuned).sum() == len(tuned):
-        found[AVERAGE] = found[tuned].mean()
-    return found if len(found) else None
+    points = results.groupby("task")[SINGLE_CLASS].first().dropna()
+    tuned = select_tuned_tasks(results).task.unique()
+    if len(tuned) > 1 and points.index.isin(tuned).sum() == len(tuned):
+        points[AVERAGE] = points[tuned].mean()
+    return points if len(points) else None
 
 
-def differences_table(results: pd.DataFrame) -> TextTable | None:
+def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
     """Differences to the twin of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
 
     ``*`` where one of the two predicts one class for every input.
@@ -77,39 +77,39 @@ def differences_table(results: pd.DataFrame) -> TextTable | None:
     The twin of a setting has the first activation; where there is but one activation, the first model.
 
     Args:
-        results: as of ``scores_table``.
+        results: as of ``tabulate_scores``.
 
     Returns:
         None where there are no twins.
     """
-    by = compared(results)
+    by = get_compared_column(results)
     if results[by].nunique() < 2:
         return None
-    joined = _beside_baseline(results, by)
+    joined = _join_baseline(results, by)
 
     def cell(rows: pd.DataFrame) -> str:
         if len(rows) < 2:
             return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
-        return difference_text(paired(rows.points.tolist(), rows.points_baseline.tolist()))
+        return format_difference(paired(rows.points.tolist(), rows.points_baseline.tolist()))
 
     title = f"Differences to {results[by].iloc[0]}, paired by seed: mean [95 %], exact p, wins/ties/losses"
-    return _table(title, joined, by, cell)
+    return _tabulate(title, joined, by, cell)
 
 
-def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
+def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
     """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
 
     Fine-tunings of one pretrained model share its luck, so the interval is over the pretrainings.
 
     Args:
-        results: of ``raft.report.tables.twins.as_twins``.
+        results: of ``raft.report.tables.twins.pair_twins``.
 
     Returns:
         None where there are no two pretrainings of both.
     """
     if not has_pretrainings(results):
         return None
-    joined = _beside_baseline(results, "activation")
+    joined = _join_baseline(results, "activation")
     count = joined.model.nunique()
     if count < 2:
         return None
@@ -121,22 +121,22 @@ def pretrainings_table(results: pd.DataFrame) -> TextTable | None:
         difference = (rows.points - rows.points_baseline).to_numpy()
         if len(rows) < 2:
             return f"{difference.mean():+.1f}".replace("-", "−")
-        found = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        paired_means = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
         wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
-        return f"{interval_text(found)} {wins}/{ties}/{len(rows) - wins - ties}"
+        return f"{format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
 
     title = (
         f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
         "pretrainings], wins/ties/losses"
     )
-    return _table(title, means.reset_index().assign(model=""), "activation", cell)
+    return _tabulate(title, means.reset_index().assign(model=""), "activation", cell)
 
 
-def rates_table(results: pd.DataFrame) -> TextTable | None:
+def tabulate_rates(results: pd.DataFrame) -> TextTable | None:
     """Learning rates that validation chose: that of the model and, after a stroke, that of the RAFs.
 
     Args:
-        results: as of ``scores_table``.
+        results: as of ``tabulate_scores``.
 
     Returns:
         None where all settings have the same.
@@ -153,21 +153,21 @@ def rates_table(results: pd.DataFrame) -> TextTable | None:
         )
 
     title = "Learning rates / rates of the RAFs"
-    return _table(title, results, compared(results), cell, is_of_scores=False)
+    return _tabulate(title, results, get_compared_column(results), cell, is_of_scores=False)
 
 
-def grid_tables(results: pd.DataFrame) -> list[TextTable]:
+def make_grid_tables(results: pd.DataFrame) -> list[TextTable]:
     """All tables that there are for a grid.
 
     Args:
-        results: as of ``scores_table``.
+        results: as of ``tabulate_scores``.
     """
-    results = as_twins(results)
+    results = pair_twins(results)
     made = (
-        scores_table(results),
-        pretrainings_table(results),
-        differences_table(results),
-        rates_table(results),
+        tabulate_scores(results),
+        tabulate_pretrainings(results),
+        tabulate_differences(results),
+        tabulate_rates(results),
     )
     return [table for table in made if table is not None]
 
@@ -180,39 +180,38 @@ def read_results(file: Path) -> pd.DataFrame:
     """
     texts, numbers = ["task", *SETTING], ["learning_rate", "raf_learning_rate", "seed", "points"]
     try:
-        found = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+        results = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read {file}: {first_line(error)}") from error
-    if found.empty:
+    if results.empty:
         raise InputError(f"{file} holds no results of a grid: it has no rows")
-    missing = {*texts, *numbers, "constant"} - {*found.columns}
+    missing = {*texts, *numbers, "constant"} - {*results.columns}
     if missing:
         raise InputError(f"{file} holds no results of a grid: it has no column {min(missing)!r}")
     for name in [*texts, "learning_rate", "seed", "points", "constant"]:  # RAFs that stay have no rate
-        if found[name].isna().any():
+        if results[name].isna().any():
             raise InputError(f"{file} holds no results of a grid: its column {name!r} has gaps")
     for name in [*numbers, "constant"]:
         kinds = "b" if name == "constant" else "iuf"
-        if found[name].dtype.kind not in kinds or np.isinf(found[name]).any():
+        if results[name].dtype.kind not in kinds or np.isinf(results[name]).any():
             what = "true or false" if name == "constant" else "finite numbers"
             raise InputError(f"{file} holds no results of a grid: its column {name!r} is not of {what}")
-    return found
+    return results
 
 
-def difference_text(found: Paired) -> str:
-    """A paired difference in a table's cell."""
-    return f"{interval_text(found)} p={found.p_value:.3f} {found.wins}/{found.ties}/{found.losses}"
+def format_difference(difference: Paired) -> str:
+    counts = f"{difference.wins}/{difference.ties}/{difference.losses}"
+    return f"{format_interval(difference)} p={difference.p_value:.3f} {counts}"
 
 
-def interval_text(found: Difference | Paired) -> str:
-    """A mean with its interval."""
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]".replace("-", "−")
+def format_interval(difference: Difference | Paired) -> str:
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
 
 
-def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
+def _add_averages(results: pd.DataFrame) -> pd.DataFrame:
     """With the mean over the tasks of each seed that has all of them, where there are several; those that
     models are judged on untrained do not count."""
-    tuned = of_tuned_tasks(results)
+    tuned = select_tuned_tasks(results)
     tasks = tuned.task.nunique()
     if tasks < 2:
         return results
@@ -222,10 +221,10 @@ def _with_averages(results: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([results, rows], ignore_index=True)
 
 
-def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
+def _join_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
     """Scores and averages of all but the first of ``by``, each with that one's of the same seed, and of the
     same pretraining where activations are compared, as ``points_baseline``. ``constant`` is so of either."""
-    averages = _with_averages(results)
+    averages = _add_averages(results)
     is_baseline = averages[by] == results[by].iloc[0]
     keys = ["task", "seed", *(name for name in SETTING if name != by)]
     joined: pd.DataFrame = averages[~is_baseline].merge(
@@ -234,12 +233,12 @@ def _beside_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
     return joined.assign(constant=joined.constant | joined.constant_baseline)
 
 
-def compared(results: pd.DataFrame) -> str:
-    """The column that tells twins apart."""
+def get_compared_column(results: pd.DataFrame) -> str:
+    """Name the column that distinguishes the twins."""
     return "activation" if results.activation.nunique() > 1 else "model"
 
 
-def _table(
+def _tabulate(
     title: str,
     rows: pd.DataFrame,
     by: str,
@@ -257,22 +256,22 @@ def _table(
     labels = [name for name in SETTING if rows[name].nunique() > 1 or name == by]
     lines = []
     for key, of_row in rows.groupby(SETTING, sort=False):
-        named = dict(zip(SETTING, _tuple(key), strict=True))
+        named = dict(zip(SETTING, _to_tuple(key), strict=True))
         cells = [marked(of_task) if len(of_task := of_row[of_row.task == task]) else "" for task in tasks]
         lines.append([*(str(named[name]) for name in labels), *cells])
     headers = [{"train_examples": "examples"}.get(name, name) for name in labels]
-    return TextTable(title, [*headers, *tasks], lines, len(labels))
+    return TextTable(title, pd.DataFrame(lines, columns=[*headers, *tasks]), len(labels))
 
 
-def _tuple(key: Any) -> Sequence[Any]:
+def _to_tuple(key: Any) -> Sequence[Any]:
     return key if isinstance(key, tuple) else (key,)
 
 
-def _range(low: int, high: int) -> str:
+def _format_range(low: int, high: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
+def build_frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
     """Rows of ``raft.experiments.grid.results`` as a frame, models by their short names.
 
     Args:
@@ -280,16 +279,16 @@ def frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFrame:
         recipe: of the grid. The first row has its first activation, the first model that was run with it, and
             so has what others are compared with.
     """
-    found = pd.DataFrame(rows)
+    results = pd.DataFrame(rows)
     orders = {"model": recipe.models, "activation": recipe.activations}
-    places = pd.DataFrame({name: found[name].map(order.index) for name, order in orders.items()})
-    places.insert(0, "has_no_baseline", ~found.model.isin(found.model[places.activation == 0]))
-    found = found.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
-    found["model"] = found.model.map(short_names(recipe.models))
-    return found.astype({"points": np.float64})
+    places = pd.DataFrame({name: results[name].map(order.index) for name, order in orders.items()})
+    places.insert(0, "has_no_baseline", ~results.model.isin(results.model[places.activation == 0]))
+    results = results.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
+    results["model"] = results.model.map(shorten_names(recipe.models))
+    return results.astype({"points": np.float64})
 
 
-def short_names(models: Sequence[str]) -> dict[str, str]:
+def shorten_names(models: Sequence[str]) -> dict[str, str]:
     """The last part of each model's name or place, with as many before it as tell it from the others."""
     parts = {model: model.rstrip("/").split("/") for model in models}
     return {
@@ -302,7 +301,7 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
     }
 
 
-def cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ...]:
+def make_cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ...]:
     """What tells a cell from all others, of a row of ``results.csv`` and of the cell's own options alike.
 
     Args:
@@ -319,6 +318,6 @@ def cell_key(options: Mapping[Any, Any], models: Iterable[str]) -> tuple[str, ..
     return (short, *texts, *others)
 
 
-def of_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: without those of tasks that its model was judged on untrained."""
+def select_tuned_tasks(results: pd.DataFrame) -> pd.DataFrame:
+    """Drop zero-shot tasks, on which models were evaluated without training."""
     return results[~results.task.str.contains(UNTRAINED)]

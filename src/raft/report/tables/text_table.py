@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
 from rich import box
 from rich.cells import cell_len
+from rich.console import JustifyMethod
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-LATEX = str.maketrans(
-    {
-        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
-        "_": "\\_", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
-        "±": "$\\pm$", "−": "$-$", "→": "$\\to$",
-    }
-)  # fmt: skip
+from raft.analysis.formulas import escape_latex
+
 MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "<": "&lt;"})
+TERMINAL_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -24,56 +24,67 @@ class TextTable:
 
     Attributes:
         title: of it.
-        headers: of the columns.
-        rows: as long as the headers each.
-        labels: how many columns at the left name the row.
+        cells: a data frame of strings.
+        labels: how many columns at the left name the row; the others are aligned at the right.
+        note: below it in a terminal.
     """
 
     title: str
-    headers: list[str]
-    rows: list[list[str]]
+    cells: pd.DataFrame
     labels: int
+    note: str = ""
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Cells by row, without the headers."""
+        rows: list[list[str]] = self.cells.to_numpy().tolist()
+        return rows
 
     def console(self) -> Table:
-        """For a terminal: with a column a setting where there are fewer settings than tasks; never cut."""
+        """For a terminal: never cut, and transposed where that makes a table narrower that is too wide."""
         labels = self.labels
-        lines = [self.headers, *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
-        if len(self.rows) < len(self.headers) - labels:
+        lines = [[*self.cells], *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
+        is_wide = sum(_measure_columns(lines)) + 2 * len(lines[0]) > TERMINAL_WIDTH
+        if is_wide and len(self.rows) < len(lines[0]) - labels:
             named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
             lines, labels = [list(column) for column in zip(*named, strict=True)], 1
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        headers, *rows = lines
-        for number, header in enumerate(headers):
-            table.add_column(header, justify="left" if number < labels else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        widest = [
-            max(cell_len(part) for line in column for part in line.split("\n"))
-            for column in zip(*lines, strict=True)
-        ]
-        table.width = sum(widest) + 3 * len(widest) + 1  # padding and lines
+        table = make_rich_table(self.title, self.note or None)
+        for number, (header, width) in enumerate(zip(lines[0], _measure_columns(lines), strict=True)):
+            justify: JustifyMethod = "left" if number < labels else "right"
+            table.add_column(Text(header), justify=justify, min_width=width, no_wrap=True)
+        for row in lines[1:]:
+            table.add_row(*map(Text, row))
         return table
 
     def markdown(self) -> str:
         """For a README."""
-        rules = ["---"] * self.labels + ["---:"] * (len(self.headers) - self.labels)
+        rules = ["---"] * self.labels + ["---:"] * (len(self.cells.columns) - self.labels)
         headers, *lines = (
-            [_in_one_line(cell).translate(MARKDOWN) for cell in row] for row in (self.headers, *self.rows)
+            [_join_lines(cell).translate(MARKDOWN) for cell in row] for row in ([*self.cells], *self.rows)
         )
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rules, *lines)) + "\n"
 
     def latex(self) -> str:
         """For a paper; needs the package booktabs."""
-        columns = "l" * self.labels + "r" * (len(self.headers) - self.labels)
-        lines = [f"{' & '.join(map(latex_escaped, cells))} \\\\" for cells in (self.headers, *self.rows)]
-        body = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
-        return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *body, "\\end{tabular}"]) + "\n"
+        escaped = self.cells.map(escape_latex).rename(columns=escape_latex)
+        alignment = "l" * self.labels + "r" * (len(escaped.columns) - self.labels)
+        return str(escaped.to_latex(index=False, escape=False, column_format=alignment))
 
 
-def latex_escaped(text: str) -> str:
-    """Text as LaTeX shows it: none of it is a command."""
-    return _in_one_line(text).translate(LATEX)
+def make_rich_table(title: str, note: str | None = None) -> Table:
+    """A table without columns, in the style of all commands."""
+    return Table(
+        title=escape(title), title_justify="left", caption=note, caption_justify="left", box=box.SIMPLE_HEAD,
+        pad_edge=False, padding=(0, 0, 0, 1),
+    )  # fmt: skip
 
 
-def _in_one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.splitlines())
+
+
+def _measure_columns(lines: list[list[str]]) -> list[int]:
+    return [
+        max(cell_len(part) for cell in column for part in cell.split("\n"))
+        for column in zip(*lines, strict=True)
+    ]

@@ -7,7 +7,7 @@ import pandas as pd
 from raft.experiments.grid import PRETRAINED, PRETRAINING_SEED
 
 
-def as_twins(results: pd.DataFrame) -> pd.DataFrame:
+def pair_twins(results: pd.DataFrame) -> pd.DataFrame:
     """Models of ``raft pretrain`` as twins: the activation is that of the pretraining, the model its seed.
 
     Args:
@@ -18,7 +18,7 @@ def as_twins(results: pd.DataFrame) -> pd.DataFrame:
     if not _are_pretrainings(results) or results.activation.nunique() > 1:
         return results
     seeds = results.groupby(PRETRAINED)[PRETRAINING_SEED].agg(set)
-    if len(seeds) < 2 or any(seeds[results[PRETRAINED].iloc[0]].isdisjoint(each) for each in seeds):
+    if len(seeds) < 2 or any(seeds[results[PRETRAINED].iloc[0]].isdisjoint(others) for others in seeds):
         return results
     named = results[PRETRAINING_SEED].astype(int).astype(str)
     return results.assign(activation=results[PRETRAINED], model="pretraining " + named)
@@ -29,7 +29,7 @@ def has_pretrainings(results: pd.DataFrame) -> bool:
     compared within each.
 
     Args:
-        results: of ``as_twins``.
+        results: of ``pair_twins``.
     """
     if not _are_pretrainings(results) or results.activation.nunique() < 2 or results.model.nunique() < 2:
         return False

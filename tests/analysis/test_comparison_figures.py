@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from raft.analysis.comparison_figures import Evolution, draw_distances, draw_panels, subtract
 from raft.analysis.distances import distance_matrix
-from raft.analysis.learned import short_names
-from raft.analysis.measures import Domain
-from raft.analysis.shape_figures import Evolution, difference, distances_figure, panels_figure
+from raft.analysis.function_measures import Domain
+from raft.analysis.learned import shorten_names
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
-from raft.report.score_figures import scores_figure
+from raft.report.score_figures import draw_scores
 
 LINE, DOUBLE = RationalFunction((0.0, 1.0), ()), RationalFunction((0.0, 2.0), ())
 SITES = ["bert.encoder.layer.0.intermediate.act", "bert.encoder.layer.1.intermediate.act"]
@@ -24,7 +24,7 @@ DOMAINS = {SITES[0]: Domain.interval(-1, 1), SITES[1]: Domain.interval(-3, 2)}
 
 
 def test_panels_hold_each_function_over_its_own_domain() -> None:
-    figure = panels_figure({site: {"cola": LINE, "rte": DOUBLE} for site in SITES}, DOMAINS)
+    figure = draw_panels({site: {"cola": LINE, "rte": DOUBLE} for site in SITES}, DOMAINS)
     for axes, site, name in zip(figure.axes, SITES, ["layer.0", "layer.1"], strict=True):
         assert axes.get_title() == name
         lines: dict[str, Any] = {str(line.get_label()): line.get_xydata() for line in axes.lines}
@@ -36,7 +36,7 @@ def test_panels_hold_each_function_over_its_own_domain() -> None:
 
 
 def test_panels_show_differences() -> None:
-    figure = panels_figure({SITES[0]: {"moved": difference(DOUBLE, LINE)}}, DOMAINS, None, "difference")
+    figure = draw_panels({SITES[0]: {"moved": subtract(DOUBLE, LINE)}}, DOMAINS, None, "difference")
     (line,) = figure.axes[0].lines
     np.testing.assert_allclose(np.asarray(line.get_ydata()), DOMAINS[SITES[0]].x)
     assert figure.axes[0].get_ylabel() == "difference"
@@ -45,7 +45,7 @@ def test_panels_show_differences() -> None:
 def test_a_heat_map_shows_the_matrix() -> None:
     constants = {site: RationalFunction((float(number),), ()) for number, site in enumerate(SITES)}
     matrix = distance_matrix(constants, Domain.interval(0, 1))
-    axes = distances_figure(matrix).axes[0]
+    axes = draw_distances(matrix).axes[0]
     np.testing.assert_allclose(np.asarray(axes.collections[0].get_array()), matrix.to_numpy())
     assert [label.get_text() for label in axes.get_yticklabels()] == ["layer.0", "layer.1"]
     assert [text.get_text() for text in axes.texts] == ["0.00", "1.00", "1.00", "0.00"]
@@ -83,12 +83,12 @@ def test_scores_are_drawn_with_their_intervals() -> None:
         for activation in ("raf", "keep")
         for seed, value in enumerate(points[activation])
     ]  # fmt: skip
-    figure = scores_figure(pd.DataFrame(rows))
+    figure = draw_scores(pd.DataFrame(rows))
     assert [axes.get_title() for axes in figure.axes] == ["cola", "rte"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["keep", "raf"]
     # also a variant that the first panel lacks
     partly = [row for row in rows if (row["task"], row["activation"]) != ("cola", "raf")]
-    assert [text.get_text() for text in scores_figure(pd.DataFrame(partly)).legends[0].get_texts()] == [
+    assert [text.get_text() for text in draw_scores(pd.DataFrame(partly)).legends[0].get_texts()] == [
         "keep", "raf",
     ]  # fmt: skip
     axes: Any = figure.axes[0]
@@ -104,8 +104,8 @@ def test_scores_are_drawn_with_their_intervals() -> None:
 
 
 def test_short_names() -> None:
-    assert list(short_names(SITES).values()) == ["layer.0", "layer.1"]
+    assert list(shorten_names(SITES).values()) == ["layer.0", "layer.1"]
     both = ["text.layer.0.mlp.act", "vision.layer.0.mlp.act"]
-    assert list(short_names(both).values()) == ["text.layer.0", "vision.layer.0"]
-    assert list(short_names(["bert.encoder.layer.3.act"]).values()) == ["bert.encoder.layer.3"]
-    assert list(short_names(["layer.0.a", "layer.0.b"]).values()) == ["layer.0.a", "layer.0.b"]
+    assert list(shorten_names(both).values()) == ["text.layer.0", "vision.layer.0"]
+    assert list(shorten_names(["bert.encoder.layer.3.act"]).values()) == ["bert.encoder.layer.3"]
+    assert list(shorten_names(["layer.0.a", "layer.0.b"]).values()) == ["layer.0.a", "layer.0.b"]

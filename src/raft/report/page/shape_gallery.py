@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from raft.analysis.curves import most_inputs
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.measures import UNKNOWN
-from raft.analysis.snapshots import in_order, known_name, labels
+from raft.analysis.curves import find_input_range
+from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
+from raft.analysis.function_measures import UNKNOWN
+from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS
 from raft.report.page.blocks import Drawing, Gallery
 from raft.report.page.viewer import ViewerRun
@@ -23,13 +21,11 @@ MOST_LINES = 240
 """In all figures together; each is some thousand characters of the page."""
 PLAIN_STYLE = {**STYLE, "text.parse_math": False}
 """Names of sites and tasks are not formulas."""
-OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
-"""Of the kinds after the first: each has 3:1 or more on the page's light ground."""
 LINES = ("-", "-.", ":")
 """Of the kinds, in turn: colours alone do not tell them apart for everyone."""
 
 
-def shapes(
+def draw_shapes(
     runs: Sequence[ViewerRun], kind: str | None = None, caption: str = "", most_lines: int = MOST_LINES
 ) -> Gallery:
     """Each site's RAFs at the end of all runs over the function that the first run's is compared with.
@@ -51,14 +47,13 @@ def shapes(
         name: {"color": colours[number % len(colours)], "linestyle": LINES[number % len(LINES)]}
         for number, name in enumerate(kinds)
     }
-    sites = in_order(site for run in runs for site in run.last.rafs)
-    named = labels(sites)
+    sites = sort_sites(site for run in runs for site in run.last.rafs)
+    named = label_sites(sites)
     drawings = []
     for number, site in enumerate(sites):
         having = [run for run in runs if site in run.last.rafs]
         with mpl.rc_context(PLAIN_STYLE):
-            figure = Figure(figsize=(3.3, 2.5), layout="constrained")
-            FigureCanvasAgg(figure)
+            figure = new_figure(3.3, 2.5)
             _draw(figure.add_subplot(), site, having, kind, styles)
             figure.axes[0].set_title(named[site])
             if number == 0 or having[0].twins.get(site) != runs[0].twins.get(sites[0]):
@@ -73,7 +68,7 @@ def shapes(
 def _draw(
     axes: Axes, site: str, runs: Sequence[ViewerRun], kind: str | None, styles: dict[str, dict[str, str]]
 ) -> None:
-    low, high = _range(site, runs)
+    low, high = _find_range(site, runs)
     x = np.linspace(low, high, POINTS)
     axes.axhline(0, color=QUIET, linewidth=0.5)
     seen = set()
@@ -85,15 +80,15 @@ def _draw(
         for group, y in enumerate(run.last.rafs[site].values(x)):
             label = None if group else name
             axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
-    twin = known_name(runs[0].twins.get(site))
+    twin = find_known_name(runs[0].twins.get(site))
     if twin:
         values = FUNCTIONS[twin](x)
         axes.plot(x, values, color=FAFT_COLOUR, linestyle="--", linewidth=1.3, label=twin)
 
 
-def _range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:
+def _find_range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:
     known = [run.inputs[site] for run in runs if site in run.inputs and run.inputs[site].total]
     if not known:
         return UNKNOWN
-    ranges = [most_inputs(inputs) for inputs in known]
+    ranges = [find_input_range(inputs) for inputs in known]
     return min(low for low, _ in ranges), max(high for _, high in ranges)

@@ -1,4 +1,4 @@
-"""What a learned function is like where its inputs lie: distances, resemblances, pieces, zeros, extrema."""
+"""Measures of one function on a domain: distances, affine matches, pieces, zeros, extrema."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ class Domain:
         return float((ends[1] - ends[0]) / (self.x[-1] - self.x[0]))
 
 
-def domain_of(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
-    """Of inputs, where there are different ones; else ``UNKNOWN``."""
+def make_domain(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
+    """Build the domain of inputs, or ``UNKNOWN`` if there are no two different ones."""
     if inputs is not None and inputs.total and inputs.quantile(TAIL) < inputs.quantile(1 - TAIL):
         return Domain.of(inputs, points)
     return Domain.interval(*UNKNOWN, points)
 
 
-def domain_of_all(inputs: Sequence[InputHistogram]) -> Domain:
-    """The inputs of several RAFs as one, each with the same weight."""
+def merge_domains(inputs: Sequence[InputHistogram]) -> Domain:
+    """Merge the inputs of several RAFs into one domain, with equal weights."""
     shares = np.mean([each.counts / each.total for each in inputs], axis=0)
     counts = np.rint(shares * 1e9).astype(np.int64)
     together = InputHistogram(counts, min(each.low for each in inputs), max(each.high for each in inputs))
@@ -98,7 +98,7 @@ class Distance:
 
 
 def distance(f: Function, g: Function, domain: Domain) -> Distance:
-    """How far two functions are from each other on a domain."""
+    """Measure the distance between two functions on a domain."""
     difference = np.abs(f(domain.x) - g(domain.x))
     worst = int(np.argmax(difference))
     return Distance(
@@ -108,10 +108,10 @@ def distance(f: Function, g: Function, domain: Domain) -> Distance:
     )
 
 
-def nearest(f: Function, domain: Domain) -> list[tuple[str, Distance]]:
-    """The classical activations and their distances to ``f``, the nearest (by L2) first."""
-    found = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
-    return sorted(found, key=lambda pair: pair[1].l2)
+def find_nearest(f: Function, domain: Domain) -> list[tuple[str, Distance]]:
+    """Return the classical activations and their distances to ``f``, sorted by L2."""
+    distances = [(name, distance(f, known, domain)) for name, known in FUNCTIONS.items()]
+    return sorted(distances, key=lambda pair: pair[1].l2)
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,8 @@ class AffineMatch:
     distance: Distance
 
     def __call__(self, x: Array) -> Array:
-        """Its values."""
-        found: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
-        return found
+        values: Array = self.factor * FUNCTIONS[self.name](self.scale * x + self.shift) + self.offset
+        return values
 
     @property
     def is_stretched(self) -> bool:
@@ -145,12 +144,12 @@ class AffineMatch:
         return self.name != "identity" and not SCALES[0] * 1.01 < abs(self.scale) < SCALES[1] * 0.99
 
     def text(self) -> str:
-        """As a formula to two digits."""
+        """Format the match as a formula, to two digits."""
         inner = f"{self.scale:.2f} x {self.shift:+.2f}"
         return f"{self.factor:.2f} {self.name}({inner}) {self.offset:+.2f}"
 
 
-def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
+def fit_affine(f: Function, name: str, domain: Domain) -> AffineMatch:
     """Fit a classical activation to ``f``, its input and output each scaled and moved, in least squares.
 
     Factor and offset are solved for at each scale and shift: over a coarse grid within ``SCALES`` and
@@ -161,7 +160,7 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
     name, y = canonical_name(name), f(domain.x)
 
     def left(inner: Any) -> Any:
-        return _outer(y, name, domain, inner)[1]
+        return _fit_outer(y, name, domain, inner)[1]
 
     best = np.array([1.0, 0.0])
     if name != "identity":
@@ -180,32 +179,32 @@ def affine_match(f: Function, name: str, domain: Domain) -> AffineMatch:
             start = np.clip(places[number], *bounds)
             searches.append(least_squares(left, start, max_nfev=200, bounds=bounds))
         best = min(searches, key=lambda search: float(search.cost)).x
-    return _match(f, name, domain, best)
+    return _make_match(f, name, domain, best)
 
 
-def output_match(f: Function, name: str, domain: Domain) -> AffineMatch:
+def fit_output(f: Function, name: str, domain: Domain) -> AffineMatch:
     """Fit a classical activation to ``f`` by factor and offset of its output alone, in least squares."""
-    return _match(f, canonical_name(name), domain, (1.0, 0.0))
+    return _make_match(f, canonical_name(name), domain, (1.0, 0.0))
 
 
-def _outer(y: Array, name: str, domain: Domain, inner: Any) -> tuple[Any, Any]:
-    """Factor and offset for a scale and a shift of the input, and what they leave."""
+def _fit_outer(y: Array, name: str, domain: Domain, inner: Any) -> tuple[Any, Any]:
+    """Solve for factor and offset, given scale and shift; return them and the residuals."""
     root = np.sqrt(domain.weights)
     columns = np.stack([FUNCTIONS[name](inner[0] * domain.x + inner[1]), np.ones_like(y)], axis=1)
     solution = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
     return solution, root * (columns @ solution - y)
 
 
-def _match(f: Function, name: str, domain: Domain, inner: Any) -> AffineMatch:
-    (factor, offset), _ = _outer(f(domain.x), name, domain, inner)
+def _make_match(f: Function, name: str, domain: Domain, inner: Any) -> AffineMatch:
+    (factor, offset), _ = _fit_outer(f(domain.x), name, domain, inner)
     scale, shift = (float(value) for value in inner)
     match = AffineMatch(name, scale, shift, float(factor), float(offset), Distance(0, 0, 0))
     return replace(match, distance=distance(f, match, domain))
 
 
-def nearest_affine(f: Function, domain: Domain, names: Sequence[str] = tuple(FUNCTIONS)) -> AffineMatch:
-    """Of the classical activations, scaled and moved, the one that comes nearest (by L2)."""
-    matches = [affine_match(f, name, domain) for name in names]
+def find_nearest_affine(f: Function, domain: Domain, names: Sequence[str] = tuple(FUNCTIONS)) -> AffineMatch:
+    """Find the classical activation that is nearest (by L2) after an affine map of input and output."""
+    matches = [fit_affine(f, name, domain) for name in names]
     least = min(match.distance.l2 for match in matches)
     # of those that are equal but for rounding the first, as named ones come in the order of their use
     return next(match for match in matches if match.distance.l2 <= least * 1.001 + 1e-9)
@@ -247,14 +246,14 @@ class Shape:
     negative: float
 
 
-def shape(f: RationalFunction, domain: Domain) -> Shape:
+def describe_shape(f: RationalFunction, domain: Domain) -> Shape:
     """Pieces, isolated zeros and extrema of a RAF; they are found where they are more than a point apart, and
     located to rounding."""
     x, y = domain.x, f(domain.x)
-    runs = _runs(f, x, y)
+    runs = _find_runs(f, x, y)
     borders = [
         float(x[0]),
-        *(_turn(f, x[end - 1], x[end]) for _, end in runs[:-1]),
+        *(_find_turn(f, x[end - 1], x[end]) for _, end in runs[:-1]),
         float(x[-1]),
     ]
     kinds = [kind for kind, _ in runs]
@@ -271,11 +270,11 @@ def shape(f: RationalFunction, domain: Domain) -> Shape:
         for kind in (1, -1)
     }
     negative = float(domain.weights[y < 0].sum())
-    return Shape(pieces, _zeros(f, x, y, [*turns[1], *turns[-1]]), turns[1], turns[-1], negative)
+    return Shape(pieces, _find_zeros(f, x, y, [*turns[1], *turns[-1]]), turns[1], turns[-1], negative)
 
 
-def _runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
-    """Directions in turn, each with the index behind its last point."""
+def _find_runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
+    """Find runs of one direction, each with its end (exclusive)."""
     steepness = f.derivative(x)
     flat = FLAT * float(np.ptp(y)) / (x[-1] - x[0])
     directions = np.where(np.abs(steepness) <= flat, 0, np.sign(steepness)).astype(int)
@@ -293,7 +292,7 @@ def _runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
     return runs
 
 
-def _turn(f: RationalFunction, low: float, high: float) -> float:
+def _find_turn(f: RationalFunction, low: float, high: float) -> float:
     def steepness(x: float) -> float:
         return float(f.derivative(x))
 
@@ -302,25 +301,25 @@ def _turn(f: RationalFunction, low: float, high: float) -> float:
     return float(low if abs(steepness(low)) <= abs(steepness(high)) else high)
 
 
-def _zeros(
+def _find_zeros(
     f: RationalFunction, x: Array, y: Array, turns: Sequence[tuple[float, float]]
 ) -> tuple[float, ...]:
     tiny = 1e-12 * float(np.abs(y).max())
     signs = np.where(np.abs(y) <= tiny, 0, np.sign(y)).astype(int)
-    found: list[float] = []
+    zeros: list[float] = []
     places = [0, *(np.flatnonzero(np.diff(signs)) + 1), len(signs)]
     for begin, end in pairwise(places):
         before, after = signs[max(begin - 1, 0)], signs[min(end, len(signs) - 1)]
         if signs[begin] == 0:
             crosses = begin > 0 and end < len(signs) and before * after < 0
             if end - begin == 1 or crosses:  # isolated, or as flat as x^5
-                found.append(float((x[begin] + x[end - 1]) / 2))
+                zeros.append(float((x[begin] + x[end - 1]) / 2))
         elif begin and before * signs[begin] < 0:
             zero = float(brentq(lambda value: float(f(value)), x[begin - 1], x[begin], xtol=1e-13))
             if abs(f(zero)) <= max(abs(y[begin - 1]), abs(y[begin])):  # and no pole of version N
-                found.append(zero)
+                zeros.append(zero)
     # where it turns at zero, its sign does not change
     near = 1e-6 * (x[1] - x[0])
     touching = [place for place, value in turns if abs(value) <= 10 * tiny]
-    found += [place for place in touching if all(abs(place - other) > near for other in found)]
-    return tuple(sorted(found))
+    zeros += [place for place in touching if all(abs(place - other) > near for other in zeros)]
+    return tuple(sorted(zeros))

@@ -12,16 +12,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
-from raft.analysis.learned import short_names
-from raft.analysis.measures import Domain
+from raft.analysis.figure_style import (
+    FAFT_COLOUR,
+    OTHER_COLOURS,
+    QUIET,
+    RAFT_COLOUR,
+    STYLE,
+    fill_behind,
+    new_figure,
+)
+from raft.analysis.function_measures import Domain
+from raft.analysis.learned import shorten_names
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, in the order of their contrast to each other."""
+COLOURS = (RAFT_COLOUR, FAFT_COLOUR, *OTHER_COLOURS)
 STYLES = ("-", "--", "-.", ":")
 COLUMNS = 4
 WRITTEN = 12
@@ -30,7 +36,7 @@ WRITTEN = 12
 Functions = Mapping[str, Function]
 
 
-def panels_figure(
+def draw_panels(
     panels: Mapping[str, Functions],
     domains: Mapping[str, Domain],
     fixed: str | None = "gelu",
@@ -50,13 +56,12 @@ def panels_figure(
     """
     if not panels:
         raise ValueError("no functions to draw")
-    names = short_names(list(panels)) if names is None else names
+    names = shorten_names(list(panels)) if names is None else names
     labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.0 + 2.9 * columns, 0.8 + 2.3 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(1.0 + 2.9 * columns, 0.8 + 2.3 * rows)
         for number, (title, functions) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, number + 1)
             domain = domains[title]
@@ -71,7 +76,7 @@ def panels_figure(
             if fixed is not None:
                 known = FUNCTIONS[canonical_name(fixed)](domain.x)
                 axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
-            _show_whole(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
+            _fit_limits(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
             if number >= len(panels) - columns:
                 axes.set_xlabel("input")
@@ -89,16 +94,16 @@ def panels_figure(
     return figure
 
 
-def _show_whole(axes: Axes, values: Sequence[Array]) -> None:
-    """Show all of these, and of what lies outside as much again as half their height."""
-    low, high = min(each.min() for each in values), max(each.max() for each in values)
+def _fit_limits(axes: Axes, values: Sequence[Array]) -> None:
+    """Set limits that show these values, with a margin of half their height."""
+    low, high = min(line.min() for line in values), max(line.max() for line in values)
     height = max(float(high - low), 1e-9)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, low - 0.5 * height), min(top, high + 0.5 * height))
 
 
-def difference(f: Function, g: Function) -> Function:
-    """f − g, to be drawn where the two hardly differ."""
+def subtract(f: Function, g: Function) -> Function:
+    """Return f − g, to draw functions that hardly differ."""
     return lambda x: f(x) - g(x)
 
 
@@ -106,17 +111,10 @@ def draw_density(axes: Axes, domain: Domain) -> None:
     """The density of a domain's inputs behind what is drawn on ``axes``; nothing where none were counted."""
     if domain.inputs is None:
         return
-    density = domain.inputs.density(domain.x)
-    behind = axes.twinx()
-    behind.fill_between(domain.x, density, color=QUIET, alpha=0.25, linewidth=0)
-    behind.set_ylim(0, 1.6 * max(float(density.max()), 1e-12))
-    behind.set_yticks([])
-    behind.spines[:].set_visible(False)
-    axes.set_zorder(behind.get_zorder() + 1)
-    axes.patch.set_visible(False)
+    fill_behind(axes, domain.x, domain.inputs.density(domain.x))
 
 
-def distances_figure(
+def draw_distances(
     matrix: pd.DataFrame, title: str = "L2 distance", names: Sequence[str] | None = None
 ) -> Figure:
     """A heat map of :func:`raft.analysis.distances.distance_matrix`, in the order of its rows.
@@ -127,12 +125,11 @@ def distances_figure(
         names: of the rows; short ones of their labels, which are sites, where it is None.
     """
     sites = [str(label) for label in matrix.index]
-    labels = list(short_names(sites).values() if names is None else names)
+    labels = list(shorten_names(sites).values() if names is None else names)
     values = matrix.to_numpy()
     side = 1.6 + (0.42 if len(labels) <= WRITTEN else 0.22) * len(labels) + 0.06 * max(map(len, labels))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(side + 0.8, side)
         axes = figure.add_subplot()
         # not an image: pages that hold the figure allow none
         edges = np.arange(len(labels) + 1) - 0.5
@@ -158,8 +155,8 @@ def distances_figure(
                 )
         solids: Any = figure.colorbar(mesh, ax=axes, shrink=0.8, label=title).solids
         solids.set_rasterized(False)
-        for each in (mesh, solids):
-            each.set_edgecolor("face")  # no gaps between the fields
+        for part in (mesh, solids):
+            part.set_edgecolor("face")  # no gaps between the fields
     return figure
 
 
@@ -184,11 +181,11 @@ class Evolution:
             raise ValueError("no snapshots to show")
         self.steps, self.domains, self.fixed = steps, domains, canonical_name(fixed)
         self.sites = [site for site in next(iter(steps.values())) if site in domains]
-        self.names = short_names(self.sites) if names is None else names
+        self.names = shorten_names(self.sites) if names is None else names
         self._limits = {site: self._heights(site) for site in self.sites}
 
     def _heights(self, site: str) -> tuple[float, float]:
-        """What a panel has to show of nearly all steps, so that it stays still; a few may leave it."""
+        """Choose limits that hold nearly all steps, so that a panel stays still."""
         x = self.domains[site].x
         values = np.stack([functions[site](x) for functions in self.steps.values()])
         fixed = FUNCTIONS[self.fixed](x)
@@ -202,9 +199,7 @@ class Evolution:
         shown = list(self.steps)
         places = sorted({round(place) for place in np.linspace(0, len(shown) - 1, frames)})
         with mpl.rc_context(STYLE):
-            size = (0.9 + 1.6 * len(places), 0.6 + 1.35 * len(self.sites))
-            figure = Figure(figsize=size, layout="constrained")
-            FigureCanvasAgg(figure)
+            figure = new_figure(0.9 + 1.6 * len(places), 0.6 + 1.35 * len(self.sites))
             grid = figure.subplots(len(self.sites), len(places), squeeze=False, sharex="row", sharey="row")
             for row, site in enumerate(self.sites):
                 for column, place in enumerate(places):
@@ -217,7 +212,7 @@ class Evolution:
         return figure
 
     def write_gif(self, file: Path, frames: int = 60, seconds: float = 6.0) -> None:
-        """An animation that runs through the snapshots, at most ``frames`` of them, and rests at the end."""
+        """Write an animation of at most ``frames`` snapshots that rests at the end."""
         shown = list(self.steps)
         places = sorted({round(place) for place in np.linspace(0, len(shown) - 1, frames)})
         rate = max(1.0, len(places) / seconds)
@@ -225,8 +220,7 @@ class Evolution:
         columns = min(COLUMNS, len(self.sites))
         rows = math.ceil(len(self.sites) / columns)
         with mpl.rc_context(STYLE):
-            figure = Figure(figsize=(0.6 + 2.3 * columns, 0.6 + 1.9 * rows), dpi=90, layout="constrained")
-            FigureCanvasAgg(figure)
+            figure = new_figure(0.6 + 2.3 * columns, 0.6 + 1.9 * rows, dpi=90)
             panels = [figure.add_subplot(rows, columns, place + 1) for place in range(len(self.sites))]
 
             def draw(place: int) -> Sequence[Axes]:

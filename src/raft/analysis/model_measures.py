@@ -11,17 +11,17 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.analysis.learned import beginning
-from raft.analysis.measures import (
+from raft.analysis.function_measures import (
     AffineMatch,
     Distance,
     Domain,
     Shape,
+    describe_shape,
     distance,
-    nearest,
-    nearest_affine,
-    shape,
+    find_nearest,
+    find_nearest_affine,
 )
+from raft.analysis.learned import get_start
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS, Function, canonical_name, name_of
 from raft.hf import rationals
@@ -34,7 +34,7 @@ ARROWS = {1: "↗", -1: "↘", 0: "→"}
 
 
 @dataclass(frozen=True)
-class Measured:
+class FunctionMeasures:
     """What is known of one RAF over the inputs that it gets.
 
     Attributes:
@@ -59,12 +59,12 @@ class Measured:
 
     @property
     def output_deviation(self) -> float:
-        """Standard deviation of what it gives over its inputs: what the best constant would leave."""
+        """Standard deviation of the outputs over the inputs: the error of the best constant."""
         y, weights = self.function(self.domain.x), self.domain.weights
         return float(np.sqrt(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)))
 
     def row(self) -> dict[str, Any]:
-        """Numbers and short texts, for a table or a file; None for a number that is not finite."""
+        """Return numbers and short texts for a table or a file; None for a number that is not finite."""
         name, to_nearest = self.nearest
         match = self.match
         row = {
@@ -93,9 +93,9 @@ class Measured:
         }
 
 
-def measure(
+def measure_function(
     function: RationalFunction, domain: Domain, fixed: str = "gelu", start: Function | None = None
-) -> Measured:
+) -> FunctionMeasures:
     """All measures of one RAF.
 
     Args:
@@ -105,19 +105,19 @@ def measure(
         start: what it began as.
     """
     known = FUNCTIONS[canonical_name(fixed)]
-    return Measured(
+    return FunctionMeasures(
         function=function,
         domain=domain,
         to_fixed=distance(function, known, domain),
         to_start=None if start is None else distance(function, start, domain),
-        nearest=nearest(function, domain)[0],
-        match=nearest_affine(function, domain),
-        shape=shape(function, domain),
+        nearest=find_nearest(function, domain)[0],
+        match=find_nearest_affine(function, domain),
+        shape=describe_shape(function, domain),
         asymptotes=(function.asymptote(-1).tolist(), function.asymptote(1).tolist()),
     )
 
 
-def functions_of(
+def rational_functions(
     model: PreTrainedModel, inputs: Mapping[str, InputHistogram] | None = None
 ) -> dict[str, RationalFunction]:
     """A model's RAFs as formulas, by site (with ``#0``, ``#1`` … where it has groups).
@@ -126,7 +126,7 @@ def functions_of(
         model: with RAFs.
         inputs: of :func:`raft.hf.histogram.count_inputs`; their ends become the formulas' intervals.
     """
-    found: dict[str, RationalFunction] = {}
+    named: dict[str, RationalFunction] = {}
     for site, act in rationals(model).items():
         seen = None if inputs is None else inputs.get(site)
         interval = None
@@ -135,8 +135,8 @@ def functions_of(
             interval = (float(ends[0]), float(ends[1]))
         functions = act.functions(site, interval)
         names = [site] if len(functions) == 1 else [f"{site}#{group}" for group in range(len(functions))]
-        found |= dict(zip(names, functions, strict=True))
-    return found
+        named |= dict(zip(names, functions, strict=True))
+    return named
 
 
 def measure_model(
@@ -144,7 +144,7 @@ def measure_model(
     texts: Calibration,
     tokenizer: PreTrainedTokenizerBase | None = None,
     fixed: str | None = None,
-) -> list[Measured]:
+) -> list[FunctionMeasures]:
     """Measure every RAF of a model over the inputs that it gets from texts.
 
     Args:
@@ -160,48 +160,48 @@ def measure_model(
     Example::
 
         >>> import raft, torch
-        >>> from raft.analysis.measured import measure_model
+        >>> from raft.analysis.model_measures import measure_model
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
-        >>> found = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
-        >>> all(each.to_fixed.max < 0.01 for each in found)
+        >>> measures = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])
+        >>> all(raf.to_fixed.max < 0.01 for raf in measures)
         True
     """
     if not rationals(model):
         raise ValueError(f"{type(model).__name__} has no rational activation")
-    return measured_functions(model, count_inputs(model, texts, tokenizer), fixed)
+    return measure_functions(model, count_inputs(model, texts, tokenizer), fixed)
 
 
-def measured_functions(
+def measure_functions(
     model: PreTrainedModel, inputs: Mapping[str, InputHistogram], fixed: str | None = None
-) -> list[Measured]:
+) -> list[FunctionMeasures]:
     """Measure the RAFs of a model that got inputs; arguments as above.
 
     Groups of one RAF are measured over the inputs of all channels. A RAF whose inputs are all the same is
     left out, as one without inputs is.
     """
-    acts, found = rationals(model), []
-    for name, function in functions_of(model, inputs).items():
+    acts, measures = rationals(model), []
+    for name, function in rational_functions(model, inputs).items():
         act, seen = acts[function.site], inputs[function.site]
         if not seen.total or seen.low == seen.high:
             continue
-        began_as = beginning(model, act, function.site)[1]
-        twin = fixed or twin_of(act)
+        began_as = get_start(model, act, function.site)[1]
+        twin = fixed or get_twin(act)
         named = replace(function, site=name)
-        found.append(measure(named, Domain.of(seen), twin, as_numpy(began_as)))
-    return found
+        measures.append(measure_function(named, Domain.of(seen), twin, to_numpy_function(began_as)))
+    return measures
 
 
-def twin_of(act: Rational) -> str:
-    """The name of the function that a RAF replaced; GELU where it is not known, or has none."""
+def get_twin(act: Rational) -> str:
+    """Return the name of the function that a RAF replaced; GELU if it is unknown."""
     return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 
 
-def as_numpy(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
-    """A function of tensors as one of arrays."""
+def to_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+    """Wrap a function of tensors as a function of arrays."""
     return lambda x: function(torch.from_numpy(x)).detach().numpy()
 
 
-def measures_frame(found: list[Measured]) -> pd.DataFrame:
-    """One row a RAF."""
-    return pd.DataFrame([each.row() for each in found]).replace({np.nan: None})
+def tabulate_measures(measures: list[FunctionMeasures]) -> pd.DataFrame:
+    """Build a data frame with one row per RAF."""
+    return pd.DataFrame([measure.row() for measure in measures]).replace({np.nan: None})

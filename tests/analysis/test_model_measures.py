@@ -11,8 +11,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 import raft
-from raft.analysis.measured import functions_of, measure, measure_model, measures_frame
-from raft.analysis.measures import Domain
+from raft.analysis.function_measures import Domain
+from raft.analysis.model_measures import (
+    measure_function,
+    measure_model,
+    rational_functions,
+    tabulate_measures,
+)
 from raft.coefficients.closed_form import RationalFunction
 from raft.hf import rationals
 from raft.hf.histogram import count_inputs
@@ -36,7 +41,7 @@ def model(**raf: Any) -> Any:
 
 
 def test_a_raft_at_its_start_is_near_gelu_and_where_it_began() -> None:
-    found = measures_frame(measure_model(model(), [IDS]))
+    found = tabulate_measures(measure_model(model(), [IDS]))
     assert list(found["site"]) == list(rationals(model()))
     # the tanh approximation is nearer to GELU than the fit is to either
     assert set(found["nearest"]) <= {"gelu", "gelu_tanh"}
@@ -61,7 +66,7 @@ def test_what_was_changed_is_seen() -> None:
 
 def test_the_deviation_is_that_of_the_outputs() -> None:
     line = RationalFunction((3.0, 2.0), ())  # 3 + 2 x over evenly spread inputs from 0 to 1
-    found = measure(line, Domain.interval(0, 1))
+    found = measure_function(line, Domain.interval(0, 1))
     assert found.output_deviation == pytest.approx(2 / np.sqrt(12), rel=1e-3)
     assert found.row()["output_deviation"] == found.output_deviation
 
@@ -88,13 +93,16 @@ def test_groups_and_constant_inputs() -> None:
     assert [each.row()["site"][-2:] for each in measure_model(made, [IDS])] == ["#0", "#1"] * 2
     made.encoder.layer[0].intermediate.dense.weight.data.zero_()
     assert len(measure_model(made, [IDS])) == 2  # the first layer's RAF sees nothing but zeros
-    assert functions_of(made, count_inputs(made, [IDS]))[f"{next(iter(rationals(made)))}#0"].interval is None
+    assert (
+        rational_functions(made, count_inputs(made, [IDS]))[f"{next(iter(rationals(made)))}#0"].interval
+        is None
+    )
 
 
 def test_formulas_know_the_interval_of_their_inputs() -> None:
     made = model(groups=2)
     seen = count_inputs(made, [IDS])
-    functions = functions_of(made, seen)
+    functions = rational_functions(made, seen)
     assert len(functions) == 2 * len(rationals(made))
     site = next(iter(rationals(made)))
     low, high = functions[f"{site}#1"].interval or (0, 0)

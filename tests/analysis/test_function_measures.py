@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import raft
-from raft.analysis.measures import (
+from raft.analysis.function_measures import (
     Domain,
     Piece,
-    affine_match,
+    describe_shape,
     distance,
-    domain_of_all,
-    nearest,
-    nearest_affine,
-    output_match,
-    shape,
+    find_nearest,
+    find_nearest_affine,
+    fit_affine,
+    fit_output,
+    merge_domains,
 )
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS
@@ -37,8 +37,8 @@ def test_a_raf_that_is_gelu_is_at_distance_zero() -> None:
     domain = Domain.of(normal())
     found = distance(NOTHING, GELU, domain)
     assert (found.l2, found.max) == (0, 0)
-    assert nearest(NOTHING, domain)[0][0] == "gelu"
-    match = nearest_affine(NOTHING, domain)
+    assert find_nearest(NOTHING, domain)[0][0] == "gelu"
+    match = find_nearest_affine(NOTHING, domain)
     assert match.name == "gelu"
     assert (match.scale, match.shift) == pytest.approx((1, 0), abs=1e-4)
     assert (match.factor, match.offset) == pytest.approx((1, 0), abs=1e-4)
@@ -57,7 +57,7 @@ def test_a_raised_gelu_is_as_far_as_it_is_raised() -> None:
     for domain in (Domain.of(normal()), Domain.interval(-3, 2)):
         found = distance(raised, GELU, domain)
         assert (found.l2, found.max) == pytest.approx((0.25, 0.25))
-        match = affine_match(raised, "gelu", domain)
+        match = fit_affine(raised, "gelu", domain)
         assert match.offset == pytest.approx(0.25, abs=1e-4)
         assert match.distance.l2 < 1e-6
 
@@ -66,7 +66,7 @@ def test_a_gelu_that_is_scaled_and_moved_is_found() -> None:
     def moved(x: np.ndarray) -> np.ndarray:
         return 1.5 * GELU(0.8 * x - 0.6) - 0.3
 
-    match = nearest_affine(moved, Domain.of(normal(std=2)))
+    match = find_nearest_affine(moved, Domain.of(normal(std=2)))
     assert match.name == "gelu"
     assert (match.scale, match.shift) == pytest.approx((0.8, -0.6), abs=1e-4)
     assert (match.factor, match.offset) == pytest.approx((1.5, -0.3), abs=1e-4)
@@ -84,7 +84,7 @@ def test_any_affine_form_is_found(name: str) -> None:
             return inner[2] * FUNCTIONS[name](inner[0] * x + inner[1]) + inner[3]
 
         spread = float(np.std(f(domain.x)))
-        assert affine_match(f, name, domain).distance.l2 < 0.02 * spread + 1e-9
+        assert fit_affine(f, name, domain).distance.l2 < 0.02 * spread + 1e-9
 
 
 def test_the_l2_distance_is_weighted_by_the_inputs() -> None:
@@ -98,7 +98,7 @@ def test_the_l2_distance_is_weighted_by_the_inputs() -> None:
 
 def test_what_is_left_of_a_match_is_weighted_by_the_inputs() -> None:
     # of x^2 for inputs with mean 1 and deviation 1 the best line is 2x: Cov(x, x^2) = 2, E[x^2] = 2
-    found = output_match(RationalFunction((0.0, 0.0, 1.0), ()), "identity", Domain.of(normal(mean=1)))
+    found = fit_output(RationalFunction((0.0, 0.0, 1.0), ()), "identity", Domain.of(normal(mean=1)))
     assert (found.factor, found.offset) == pytest.approx((2, 0), abs=0.05)
     assert found.distance.l2 == pytest.approx(np.sqrt(2), rel=0.05)  # the deviation of (x - 1)^2
 
@@ -109,46 +109,46 @@ def test_the_nearest_is_nearer_than_one_that_is_nearly_so() -> None:
         return found
 
     names, domain = ["gelu", "silu"], Domain.interval(-3, 3)
-    gelu, silu = (affine_match(f, name, domain).distance.l2 for name in names)
+    gelu, silu = (fit_affine(f, name, domain).distance.l2 for name in names)
     assert 1.1 * silu < gelu < 2 * silu
-    assert nearest_affine(f, domain, names).name == "silu"
+    assert find_nearest_affine(f, domain, names).name == "silu"
 
     # by the mean square, not by the largest difference
     def spike(x: np.ndarray) -> np.ndarray:
         return FUNCTIONS["silu"](x) + 0.5 * np.exp(-((x - 2) ** 2) / 0.001)
 
-    assert nearest(spike, domain)[0][0] == "silu"
-    assert nearest(spike, domain)[0][1].max > 0.49
+    assert find_nearest(spike, domain)[0][0] == "silu"
+    assert find_nearest(spike, domain)[0][1].max > 0.49
 
 
 def test_the_share_of_negative_outputs_is_that_of_inputs() -> None:
-    found = shape(RationalFunction((0.0, 1.0), ()), Domain.of(normal(mean=1)))
+    found = describe_shape(RationalFunction((0.0, 1.0), ()), Domain.of(normal(mean=1)))
     assert found.negative == pytest.approx(0.1587, abs=2e-3)  # of a normal distribution below -1
 
 
 def test_a_line() -> None:
     line = RationalFunction((1.0, -2.0), ())
     domain = Domain.interval(-1, 3)
-    found = shape(line, domain)
+    found = describe_shape(line, domain)
     assert found.pieces == (Piece(-1, 3, -1, 1.0),)
     assert found.zeros == pytest.approx((0.5,))
     assert (found.minima, found.maxima) == ((), ())
     assert found.negative == pytest.approx(2.5 / 4, abs=1e-3)
-    match = nearest_affine(line, domain, ["identity", "tanh", "gelu"])
+    match = find_nearest_affine(line, domain, ["identity", "tanh", "gelu"])
     assert match.name == "identity"
     assert (match.factor, match.offset) == pytest.approx((-2, 1))
 
 
 def test_a_constant() -> None:
-    found = shape(RationalFunction((3.0,), ()), Domain.interval(-1, 1))
+    found = describe_shape(RationalFunction((3.0,), ()), Domain.interval(-1, 1))
     assert found.pieces == (Piece(-1, 1, 0, 1.0),)
     assert found.zeros == ()
-    assert shape(RationalFunction((0.0,), ()), Domain.interval(-1, 1)).zeros == ()
+    assert describe_shape(RationalFunction((0.0,), ()), Domain.interval(-1, 1)).zeros == ()
 
 
 def test_a_parabola_turns_and_touches_zero() -> None:
     # (x - 1)^2 over inputs of a normal distribution around 1: one half on each side
-    found = shape(RationalFunction((1.0, -2.0, 1.0), ()), Domain.of(normal(mean=1)))
+    found = describe_shape(RationalFunction((1.0, -2.0, 1.0), ()), Domain.of(normal(mean=1)))
     assert [(piece.direction, round(piece.share, 2)) for piece in found.pieces] == [(-1, 0.5), (1, 0.5)]
     assert found.pieces[0].high == pytest.approx(1, abs=1e-9)
     assert len(found.minima) == 1
@@ -159,7 +159,7 @@ def test_a_parabola_turns_and_touches_zero() -> None:
 
 def test_a_cubic_has_three_pieces_and_three_zeros() -> None:
     # x^3 - 3x: zeros 0, ±√3; maximum 2 at -1, minimum -2 at 1
-    found = shape(RationalFunction((0.0, -3.0, 0.0, 1.0), ()), Domain.interval(-3, 5))
+    found = describe_shape(RationalFunction((0.0, -3.0, 0.0, 1.0), ()), Domain.interval(-3, 5))
     assert [piece.direction for piece in found.pieces] == [1, -1, 1]
     assert found.zeros == pytest.approx((-np.sqrt(3), 0, np.sqrt(3)), abs=1e-9)
     assert found.minima[0] == pytest.approx((1, -2))
@@ -168,31 +168,31 @@ def test_a_cubic_has_three_pieces_and_three_zeros() -> None:
 
 
 def test_a_flat_touch_is_no_turn() -> None:
-    found = shape(RationalFunction((0.0, 0.0, 0.0, 1.0), ()), Domain.interval(-2, 2))
+    found = describe_shape(RationalFunction((0.0, 0.0, 0.0, 1.0), ()), Domain.interval(-2, 2))
     assert [piece.direction for piece in found.pieces] == [1]
     assert found.zeros == pytest.approx((0,), abs=1e-12)
 
 
 def test_a_pole_is_no_zero() -> None:
-    found = shape(RationalFunction((1.0,), (-0.7,), "N"), Domain.interval(-3, 3))
+    found = describe_shape(RationalFunction((1.0,), (-0.7,), "N"), Domain.interval(-3, 3))
     assert found.zeros == ()
 
 
 @pytest.mark.parametrize("denominator", [(), (0.0, 0.0, 0.0, 1.0)])
 def test_a_flat_crossing_is_a_zero(denominator: tuple[float, ...]) -> None:
     power = RationalFunction((0.0,) * 5 + (1.0,), denominator)
-    assert shape(power, Domain.interval(-5, 5)).zeros == pytest.approx((0,), abs=1e-9)
+    assert describe_shape(power, Domain.interval(-5, 5)).zeros == pytest.approx((0,), abs=1e-9)
 
 
 def test_a_kink_of_the_denominator_is_found() -> None:
     # 1 / (1 + |x|) turns at 0 without a derivative of zero
-    found = shape(RationalFunction((1.0,), (1.0,)), Domain.interval(-1, 2.5))
+    found = describe_shape(RationalFunction((1.0,), (1.0,)), Domain.interval(-1, 2.5))
     assert len(found.maxima) == 1
     assert found.maxima[0] == pytest.approx((0, 1), abs=1e-9)
 
 
 def test_gelus_minimum_is_where_it_is_known_to_be() -> None:
-    found = shape(NOTHING, Domain.interval(-4, 4))
+    found = describe_shape(NOTHING, Domain.interval(-4, 4))
     assert found.minima[0] == pytest.approx((-0.7517916, -0.1699707), abs=1e-5)
     assert found.zeros == pytest.approx((0,), abs=1e-12)
     assert found.negative == pytest.approx(0.5, abs=1e-3)
@@ -205,7 +205,7 @@ def test_domains() -> None:
     # a seldom used RAF counts as much as a busy one
     few, many = normal(mean=-5), normal(mean=5)
     many.counts *= 50
-    both = domain_of_all([few, many])
+    both = merge_domains([few, many])
     assert both.share(-10, 0) == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(ValueError, match="from a smaller number to a larger, not 1 to 1"):
         Domain.interval(1, 1)

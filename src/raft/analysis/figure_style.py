@@ -1,0 +1,57 @@
+"""The look of all figures, and how they are written."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from raft.coefficients.drawing import RAF_COLOUR, START_COLOUR
+from raft.coefficients.functions import Array
+from raft.files import write_bytes
+
+RAFT_COLOUR, FAFT_COLOUR, QUIET = RAF_COLOUR, START_COLOUR, "#8a8a8a"
+"""Okabe and Ito's vermilion and blue: distinct for colour-blind readers, and in print."""
+OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
+"""Of all others, in turn: each has a contrast of 3:1 or more on the page's light ground."""
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "raft",
+}
+
+
+def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
+    """Write a figure in the format of the file's suffix, reproducible to the byte."""
+    # a date would make two writings of the same figure differ
+    kind, drawn = file.suffix.lower()[1:], io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    figure.savefig(drawn, format=kind, dpi=dpi, metadata=metadata)
+    write_bytes(file, drawn.getvalue())
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """Make a figure of this size in inches, without a window."""
+    figure = Figure(figsize=(width, height), layout="constrained", **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def fill_behind(axes: Axes, x: Array, density: Array, label: str | None = None) -> Axes:
+    """Fill a density behind ``axes``, on twin axes."""
+    behind = axes.twinx()
+    behind.fill_between(x, density, color=QUIET, alpha=0.25, linewidth=0, label=label)
+    behind.set_ylim(0, 1.6 * max(float(density.max()), 1e-12))
+    behind.set_yticks([])
+    behind.spines[:].set_visible(False)
+    axes.set_zorder(behind.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    return behind

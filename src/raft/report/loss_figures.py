@@ -1,0 +1,150 @@
+"""Losses over a pretraining as curves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
+from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.pretraining.run import PretrainingResult
+from raft.pretraining.variants import RAF, is_raft, twin_among
+
+FEW, SHORT = 6, 40
+"""Lines whose names stand in the axes, and the characters that each of them may have."""
+
+
+def draw_losses(history: dict[str, list[tuple[int, float]]], unigram_loss: float) -> Figure:
+    """Draw the validation loss of both twins over the steps, with the unigram model's."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(5.2, 3.1)
+        axes = figure.add_subplot()
+        axes.axhline(unigram_loss, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
+        for twin, colour, marker in (("faft", FAFT_COLOUR, "s"), ("raft", RAFT_COLOUR, "o")):
+            steps, losses = zip(*history[twin], strict=True)
+            axes.plot(
+                steps, losses, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=twin.upper()
+            )
+        axes.set_xlabel("pretraining step")
+        axes.set_ylabel("validation loss (nats)")
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
+    """Draw validation losses against steps and seconds, one line per run, with the unigram model's."""
+    runs: dict[str, list[PretrainingResult]] = defaultdict(list)
+    for result in results:
+        runs[result.activation].append(result)
+    styles = _choose_styles(list(runs))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(9.0, 3.3)
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw(left, runs, styles, 0, "step")
+        _draw(right, runs, styles, 1, "seconds of training")
+        left.set_ylabel("validation loss (nats)")
+        _add_legend(figure, left)
+        perplexity = right.twinx()
+        low, high = right.get_ylim()
+        round_numbers = [digit * 10.0**power for power in range(7) for digit in (1, 2, 5)]
+        ticks = [number for number in round_numbers if low <= np.log(number) <= high]
+        perplexity.set_ylim(low, high)
+        perplexity.set_yticks(np.log(ticks), [f"{tick:,.0f}" for tick in ticks])
+        perplexity.set_ylabel("perplexity")
+        perplexity.spines["right"].set_visible(True)
+    return figure
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Few short names stand in the axes; others beside them, in a figure as high and wide as they need."""
+    lines, names = axes.get_legend_handles_labels()
+    if len(names) <= FEW and max(map(len, names)) <= SHORT:
+        axes.legend(frameon=False)
+        return
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 0.4 + 0.075 * max(map(len, names)), max(height, 0.5 + 0.2 * len(names)))
+    figure.legend(lines, names, frameon=False, loc="outside right upper")
+
+
+def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
+    """Validation losses less the twin's of the same seed against steps: a thin line a run, the mean bold.
+
+    The axis holds the means after a quarter of the steps and all differences after half of them; what came
+    before may leave it.
+
+    Returns:
+        None where no run was evaluated beside its twin at more than one step.
+    """
+    names = [variant.activation for variant in comparison.variants]
+    fixed = comparison.twin
+    losses = {variant.activation: collect_losses(variant) for variant in comparison.variants}
+    twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
+    differences = {
+        name: (frame - twins).dropna(how="all").dropna(axis=1, how="all") for name, frame in losses.items()
+    }
+    differences = {name: frame for name, frame in differences.items() if len(frame) > 1}
+    if not differences:
+        return None
+    styles = _choose_styles(names)
+    late: list[float] = []
+    with mpl.rc_context(STYLE):
+        figure = new_figure(6.0, 3.0)
+        axes = figure.add_subplot()
+        axes.axhline(0, color=FAFT_COLOUR, linewidth=1, label=fixed)
+        for name, frame in differences.items():
+            line, colour = styles[name]
+            if frame.shape[1] > 1:
+                axes.plot(frame.index, frame, color=colour, linestyle=line, linewidth=0.7, alpha=0.4)
+            mean = frame.mean(axis=1)
+            axes.plot(mean.index, mean, color=colour, linestyle=line, linewidth=1.8, label=name)
+            end = frame.index.max()
+            late += [*mean[mean.index >= end / 4], *frame[frame.index >= end / 2].to_numpy().ravel()]
+        low, high = np.nanmin([*late, 0.0]), np.nanmax([*late, 0.0])
+        margin = 0.1 * (high - low) or 0.1
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"validation loss less {fixed}'s (nats)")
+        _add_legend(figure, axes)
+    return figure
+
+
+def collect_losses(variant: Variant) -> pd.DataFrame:
+    """Collect validation losses in nats: one row per step, one column per seed."""
+    histories = {result.seed: {step: loss for step, _, loss in result.history} for result in variant.results}
+    return pd.DataFrame(histories).sort_index()
+
+
+def _choose_styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Choose the line style and colour of each variant."""
+    others = product(("-", "--", "-.", ":"), OTHER_COLOURS)
+    first_raft = RAF if RAF in names else next(filter(is_raft, names), None)
+    first = {first_raft: ("-", RAFT_COLOUR), twin_among(names): ("-", FAFT_COLOUR)}
+    return {name: first.get(name) or next(others, ("-", QUIET)) for name in names}
+
+
+def _draw(
+    axes: Axes,
+    runs: dict[str, list[PretrainingResult]],
+    styles: dict[str, tuple[str, str]],
+    column: int,
+    label: str,
+) -> None:
+    unigram = next(iter(runs.values()))[0].unigram_loss
+    axes.axhline(unigram, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
+    for name, results in runs.items():
+        line, colour = styles[name]
+        for number, result in enumerate(results):
+            places = [point[column] for point in result.history]
+            losses = [point[2] for point in result.history]
+            axes.plot(
+                places, losses, color=colour, linestyle=line, linewidth=1.4, alpha=0.85,
+                label=name if number == 0 else None, marker="o" if len(places) < 3 else None,
+            )  # fmt: skip
+    axes.set_xlabel(label)
