@@ -20,6 +20,8 @@ from raft.analysis.learned import learned_functions
 from raft.hf import rationals
 from raft.training.monitoring import RafSnapshots
 
+__all__ = ["RafCallback"]
+
 NAME = "raf/functions"
 DPI = 80
 
