@@ -46,9 +46,7 @@ def main() -> None:
     rows = [measure(cells, site, domain) for site, domain in domains.items()]
     pd.DataFrame(rows).to_csv(FOLDER / "tasks.csv", index=False)
     if arguments.rates is not None:
-        moved_by_rate(read_cells(arguments.rates)).to_csv(
-            FOLDER / "rates.csv", index=False
-        )
+        moved_by_rate(read_cells(arguments.rates)).to_csv(FOLDER / "rates.csv", index=False)
     named = labels(list(domains))
     first = min(cell["seed"] for cell in cells)
     panels = {
