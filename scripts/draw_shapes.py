@@ -83,7 +83,7 @@ def main() -> None:
         for number, (site, function) in enumerate(functions_of(model).items()):
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
-            counted.setdefault(site, InputHistogram()).include(inputs[site])
+            counted.setdefault(site, InputHistogram()).update(inputs[site])
         masked, labels = masked_words(batch, tokenizer)
         judged = {**batch, "input_ids": masked, "labels": labels}
         ablations.append(ablation(model, partial(loss, model, judged), inputs=inputs).assign(seed=seed))

@@ -131,7 +131,7 @@ def write_snapshot(folder: Path, step: int, found: dict[str, Tensor], form: dict
 
 def write_inputs(folder: Path, found: dict[str, InputHistogram]) -> None:
     """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
-    records = {site: asdict(histogram.record()) for site, histogram in found.items() if histogram.total}
+    records = {site: asdict(histogram.to_record()) for site, histogram in found.items() if histogram.total}
     write_text(folder / INPUTS, json.dumps(records) + "\n")
 
 
