@@ -83,7 +83,7 @@ def main() -> None:
         for number, (site, function) in enumerate(rational_functions(model).items()):
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
-            counted.setdefault(site, InputHistogram()).include(inputs[site])
+            counted.setdefault(site, InputHistogram()).update(inputs[site])
         masked, labels = masked_words(batch, tokenizer)
         masked_batch = {**batch, "input_ids": masked, "labels": labels}
         ablations.append(ablate(model, partial(loss, model, masked_batch), inputs=inputs).assign(seed=seed))

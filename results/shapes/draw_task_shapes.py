@@ -83,7 +83,7 @@ def domains_of(cells: Sequence[dict[str, Any]]) -> dict[str, Domain]:
     counted: dict[str, InputHistogram] = {}
     for cell in cells:
         for site, inputs in cell["inputs"].items():
-            counted.setdefault(site, InputHistogram()).include(inputs)
+            counted.setdefault(site, InputHistogram()).update(inputs)
     return {site: Domain.of(counted[site]) for site in sort_sites(counted)}
 
 

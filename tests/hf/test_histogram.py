@@ -35,7 +35,7 @@ def test_quantiles_and_shares_are_those_of_all_values_within_a_bin(scale: float)
     for x in (-scale, 0.0, scale):
         # the values of a bin are spread over it evenly
         near = ((values - x).abs() < 0.015 * max(1.0, abs(x))).double().mean().item()
-        assert abs(found.share(x) - (values < x).double().mean().item()) <= near
+        assert abs(found.cdf(x) - (values < x).double().mean().item()) <= near
 
 
 def test_quantiles_lie_where_inputs_are() -> None:
@@ -48,9 +48,9 @@ def test_quantiles_lie_where_inputs_are() -> None:
 
 def test_what_is_included_widens_the_extremes() -> None:
     first, second = histogram(torch.tensor([1.0, 2.0])), histogram(torch.tensor([-7.0, 1.5, 9.0]))
-    first.include(second)
+    first.update(second)
     assert (first.total, first.low, first.high) == (5, -7.0, 9.0)
-    assert first.share(-0.5) == pytest.approx(0.2, abs=0.01)
+    assert first.cdf(-0.5) == pytest.approx(0.2, abs=0.01)
     assert (second.total, second.low, second.high) == (3, -7.0, 9.0)
 
 
@@ -66,7 +66,7 @@ def test_density_is_that_of_the_normal_distribution() -> None:
 def test_shares_rise_from_zero_to_one(values: list[float]) -> None:
     found = histogram(torch.tensor(values))
     x = np.linspace(found.low - 1, found.high + 1, 101)
-    shares = found.share(x)
+    shares = found.cdf(x)
     assert (np.diff(shares) >= 0).all()
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -78,7 +78,7 @@ def test_ends_of_a_narrow_range_are_no_spikes() -> None:
     found = histogram(values)
     # of evenly spread values the share rises evenly, within a bin as well
     x = np.linspace(0.002, 0.012, 11)
-    np.testing.assert_allclose(found.share(x), np.linspace(0, 1, 11), atol=0.01)
+    np.testing.assert_allclose(found.cdf(x), np.linspace(0, 1, 11), atol=0.01)
     assert found.quantile(0.25) == pytest.approx(0.0045, abs=2e-4)
 
 
@@ -107,7 +107,9 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 def test_a_record_goes_through_json() -> None:
     found = histogram(torch.tensor([-3.0, 0.5, 0.5, 70.0]))
-    read = InputHistogram.of_record(validate(json.loads(json.dumps(asdict(found.record()))), HistogramRecord))
+    read = InputHistogram.from_record(
+        validate(json.loads(json.dumps(asdict(found.to_record()))), HistogramRecord)
+    )
     assert (read.counts == found.counts).all()
     assert (read.low, read.high) == (found.low, found.high)
 

@@ -56,13 +56,13 @@ class Domain:
             raise ValueError(f"all inputs are {low:g}")
         x = np.linspace(low, high, points)
         borders = np.concatenate([[low], (x[1:] + x[:-1]) / 2, [high]])
-        shares = np.diff(inputs.share(borders))
+        shares = np.diff(inputs.cdf(borders))
         return cls(x, shares / shares.sum(), inputs)
 
     def share(self, low: float, high: float) -> float:
         """The share of inputs (of the width, where none were counted) between two numbers."""
         if self.inputs is not None:
-            return float(self.inputs.share(high) - self.inputs.share(low))
+            return float(self.inputs.cdf(high) - self.inputs.cdf(low))
         ends = np.clip([low, high], self.x[0], self.x[-1])
         return float((ends[1] - ends[0]) / (self.x[-1] - self.x[0]))
 

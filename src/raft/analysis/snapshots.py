@@ -112,7 +112,7 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
     what = "histograms of inputs"
     records = read_json(file, dict[str, HistogramRecord], what)
     try:
-        return {site: InputHistogram.of_record(record) for site, record in records.items()}
+        return {site: InputHistogram.from_record(record) for site, record in records.items()}
     except (ValueError, OverflowError) as error:
         raise InputError(f"{file} holds no {what}: {error}") from error
 

@@ -63,7 +63,7 @@ class InputHistogram:
         """The number of inputs."""
         return int(self.counts.sum())
 
-    def include(self, other: InputHistogram) -> None:
+    def update(self, other: InputHistogram) -> None:
         """Add the counts of another histogram."""
         self.counts += other.counts
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
@@ -81,23 +81,23 @@ class InputHistogram:
         self.counts += torch.bincount(bins, minlength=BINS).cpu().numpy()
         self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
 
-    def share(self, x: Any) -> Array:
+    def cdf(self, x: Any) -> Array:
         """The fraction of inputs below ``x``, of any shape; linear in arsinh(x) within a bin."""
         cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / max(self.total, 1)
         places = np.arcsinh(np.clip(np.asarray(x, np.float64), self.low, self.high))
         shares = np.interp(places, self._edges(), cumulative)
         return np.where(np.asarray(x) >= self.high, 1.0, np.where(np.asarray(x) <= self.low, 0.0, shares))
 
-    def quantile(self, share: float) -> float:
+    def quantile(self, level: float) -> float:
         """The input below which a fraction of the inputs lies, to within a bin."""
         if not self.total:
             raise ValueError("no inputs were seen")
         cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / self.total
         # the last edge with this fraction: empty bins hold no quantile
-        first = int(np.searchsorted(cumulative, share, side="right")) - 1
+        first = int(np.searchsorted(cumulative, level, side="right")) - 1
         if first >= BINS:
             return self.high
-        fraction = (share - cumulative[first]) / (cumulative[first + 1] - cumulative[first])
+        fraction = (level - cumulative[first]) / (cumulative[first + 1] - cumulative[first])
         edges = self._edges()[first : first + 2]
         return float(np.clip(np.sinh(edges[0] + fraction * (edges[1] - edges[0])), self.low, self.high))
 
@@ -109,17 +109,17 @@ class InputHistogram:
     def density(self, x: Array) -> Array:
         """The smoothed density of the inputs at ``x``."""
         half = max((self.quantile(0.999) - self.quantile(0.001)) / SMOOTHING, 1e-9) / 2
-        return (self.share(x + half) - self.share(x - half)) / (2 * half)
+        return (self.cdf(x + half) - self.cdf(x - half)) / (2 * half)
 
-    def record(self) -> HistogramRecord:
+    def to_record(self) -> HistogramRecord:
         """For a JSON file: the counts from the first to the last bin that is not empty."""
         filled = np.flatnonzero(self.counts)
         first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
         return HistogramRecord(self.low, self.high, first, self.counts[first:end].tolist())
 
     @classmethod
-    def of_record(cls, record: HistogramRecord) -> InputHistogram:
-        """Read what :meth:`record` returned.
+    def from_record(cls, record: HistogramRecord) -> InputHistogram:
+        """Read what :meth:`to_record` returned.
 
         Raises:
             ValueError: where its bins are not those of a histogram.

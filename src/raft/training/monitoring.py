@@ -131,7 +131,9 @@ def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], forms: di
 
 def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
     """Write ``inputs.json``: what inputs each RAF got from the model that is kept."""
-    records = {site: asdict(histogram.record()) for site, histogram in histograms.items() if histogram.total}
+    records = {
+        site: asdict(histogram.to_record()) for site, histogram in histograms.items() if histogram.total
+    }
     write_text(folder / INPUTS, json.dumps(records) + "\n")
 
 
