@@ -41,7 +41,7 @@ def to_latex(functions: Mapping[str, RationalFunction], digits: int = 4) -> str:
 
 
 def to_python(functions: Mapping[str, RationalFunction]) -> str:
-    """Format a Python module of one function per RAF and ``RAFS``, a dictionary by site; it imports no package."""
+    """Format a Python module of one function per RAF, and ``RAFS``, which has them by site."""
     parts: list[str] = []
     names: dict[str, str] = {}
     for site, short in shorten_names(list(functions)).items():
