@@ -239,7 +239,7 @@ def check_pretrained(found: Namespace) -> None:
 
 
 def check_learned(found: Namespace) -> None:
-    assert [each.began_as for each in found["found"]] == ["gelu", "gelu"]
+    assert [function.began_as for function in found["functions"]] == ["gelu", "gelu"]
     assert Path("curves.pdf").stat().st_size > 0
 
 

@@ -7,18 +7,14 @@ python results/shapes/draw_shapes.py --texts WIKIPEDIA --runs RUNS --results res
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from raft.analysis.ablation import ablate
+from raft.analysis.ablation import ablate, masked_loss
 from raft.analysis.comparison_figures import Evolution, draw_distances, draw_panels
 from raft.analysis.distances import cluster, distance_matrix
 from raft.analysis.function_measures import Domain, merge_domains
@@ -30,24 +26,6 @@ from raft.hf.histogram import InputHistogram, count_inputs
 
 FOLDER = Path(__file__).parent
 FIGURES = FOLDER.parents[1] / "docs" / "figures"
-MASKED = 0.15
-
-
-def loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> float:
-    """Mean loss at the masked tokens, of all sequences."""
-    total = 0.0
-    for start in range(0, len(batch["labels"]), 500):
-        chunk = {name: tensor[start : start + 500] for name, tensor in batch.items()}
-        total += model(**chunk).loss.item() * (chunk["labels"] != -100).sum().item()
-    return total / int((batch["labels"] != -100).sum())
-
-
-def masked_words(batch: Mapping[str, torch.Tensor], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """``[sequences, length]`` of tokens, some words masked, and of labels: the masked words, else -100."""
-    ids = batch["input_ids"]
-    is_word = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
-    chosen = is_word & (torch.rand(ids.shape, generator=torch.Generator().manual_seed(0)) < MASKED)
-    return torch.where(chosen, tokenizer.mask_token_id, ids), torch.where(chosen, ids, -100)
 
 
 def main() -> None:
@@ -84,9 +62,8 @@ def main() -> None:
             panels.setdefault(site, {})[seed] = function
             everything[f"layer {number}, {seed}"] = function
             counted.setdefault(site, InputHistogram()).update(inputs[site])
-        masked, labels = masked_words(batch, tokenizer)
-        masked_batch = {**batch, "input_ids": masked, "labels": labels}
-        ablations.append(ablate(model, partial(loss, model, masked_batch), inputs=inputs).assign(seed=seed))
+        loss = masked_loss(model, tokenizer, batch, batch_size=500)
+        ablations.append(ablate(model, loss, inputs=inputs).assign(seed=seed))
     pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
     pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
     domains = {site: Domain.of(inputs) for site, inputs in counted.items()}

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import raft
+from raft.analysis.ablation import masked_loss
 from raft.cli.main import main
 from raft.cli.tables import fold_name
 from raft.hf import rationals
@@ -353,6 +354,30 @@ def test_inspect_measures_over_the_inputs_of_texts(
     assert [made["RAFS"][FFN.format(1)](value) for value in x.tolist()] == pytest.approx(expected, abs=1e-6)
 
 
+def test_inspect_ablation_of_all_rafs_is_the_model_before_conversion(
+    run: Run, bert: Path, texts: Path, tmp_path: Path
+) -> None:
+    assert run("convert", bert, tmp_path / "raft")[0] == 0
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "raft")
+    with torch.no_grad():
+        model.get_submodule(FFN.format(1)).numerator[0] += 0.5
+    model.save_pretrained(tmp_path / "raft")
+    options = ("--texts", texts, "--ablation", "--json", tmp_path / "rafs.json")
+    status, printed, error = run("inspect", tmp_path / "raft", *options)
+    assert (status, error) == (0, "")
+    rows = json.loads((tmp_path / "rafs.json").read_text())["ablation"]
+    by_name = {row["replaced"]: row for row in rows}
+    assert list(by_name) == ["as it is", FFN.format(0), FFN.format(1), "all", "all by their mean"]
+    faft, tokenizer = AutoModelForMaskedLM.from_pretrained(bert).eval(), AutoTokenizer.from_pretrained(bert)
+    batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    with torch.no_grad():
+        loss, changed = (masked_loss(each, tokenizer, batch, 2)() for each in (faft, model.eval()))
+    assert by_name["all"]["loss"] == pytest.approx(loss, abs=1e-5)
+    assert by_name["as it is"]["loss"] == pytest.approx(changed, abs=1e-5)
+    assert abs(by_name[FFN.format(1)]["change"]) > 10 * abs(by_name[FFN.format(0)]["change"])
+    assert f"{by_name['all']['loss']:.4f}" in printed
+
+
 @pytest.mark.parametrize(("name", "begins"), [("c.png", b"\x89PNG"), ("c.pdf", b"%PDF"), ("c.SVG", b"<?xml")])
 def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
     folder, _ = saved(tmp_path / "raft", groups=2)
@@ -383,6 +408,7 @@ def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
         (["{raft}", "--texts_read", "0"], "--texts_read must be at least 1, not 0"),
         (["{raft}", "--fixed", "cosine"], "--fixed: unknown activation 'cosine'"),
         (["{raft}", "--fixed", "relu"], "on the inputs of --texts; give both"),
+        (["{raft}", "--ablation"], "--ablation needs --texts"),
     ],
 )
 def test_inspect_tells_bad_input_in_one_line(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_affine, fit_output
 from raft.analysis.model_measures import get_twin
@@ -22,6 +23,45 @@ from raft.modules import TORCH_FUNCTIONS, Rational
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"
 NEAREST = "nearest, scaled and moved"
+MASKED = 0.15
+"""The share of words that :func:`masked_loss` masks."""
+
+
+def masked_loss(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Mapping[str, Tensor],
+    batch_size: int = 64,
+) -> Callable[[], float]:
+    """Build a loss for :func:`ablate`: the mean over words masked at random, the same ones at each call.
+
+    Args:
+        model: a masked language model.
+        tokenizer: that made ``batch``.
+        batch: ``input_ids`` and ``attention_mask``, ``[sequences, length]``.
+        batch_size: sequences of one forward pass.
+
+    Raises:
+        ValueError: where no word is masked.
+    """
+    ids = batch["input_ids"]
+    is_word = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
+    is_masked = is_word & (torch.rand(ids.shape, generator=torch.Generator().manual_seed(0)) < MASKED)
+    if not is_masked.any():
+        raise ValueError("the texts are too short: no word is masked")
+    mask_id: Any = tokenizer.mask_token_id
+    inputs = {**batch, "input_ids": torch.where(is_masked, mask_id, ids)}
+    inputs["labels"] = torch.where(is_masked, ids, -100)
+
+    def loss() -> float:
+        total = 0.0
+        for start in range(0, len(ids), batch_size):
+            part = {name: tensor[start : start + batch_size] for name, tensor in inputs.items()}
+            count = int((part["labels"] != -100).sum())
+            total += model(**part).loss.item() * count if count else 0.0
+        return total / int(is_masked.sum())
+
+    return loss
 
 
 @contextmanager

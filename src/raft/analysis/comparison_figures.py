@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raft.analysis.figure_style import (
+    COLUMNS,
     FAFT_COLOUR,
     OTHER_COLOURS,
     QUIET,
@@ -22,6 +23,7 @@ from raft.analysis.figure_style import (
     STYLE,
     fill_behind,
     new_figure,
+    new_panels,
 )
 from raft.analysis.function_measures import Domain
 from raft.analysis.learned import shorten_names
@@ -29,7 +31,6 @@ from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_na
 
 COLOURS = (RAFT_COLOUR, FAFT_COLOUR, *OTHER_COLOURS)
 STYLES = ("-", "--", "-.", ":")
-COLUMNS = 4
 WRITTEN = 12
 """A heat map of more functions than this has no numbers in its fields."""
 
@@ -58,30 +59,22 @@ def draw_panels(
         raise ValueError("no functions to draw")
     names = shorten_names(list(panels)) if names is None else names
     labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
-    columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
     with mpl.rc_context(STYLE):
-        figure = new_figure(1.0 + 2.9 * columns, 0.8 + 2.3 * rows)
-        for number, (title, functions) in enumerate(panels.items()):
-            axes = figure.add_subplot(rows, columns, number + 1)
+        figure, all_axes = new_panels(len(panels), 2.9, 2.4, ylabel)
+        for axes, (title, functions) in zip(all_axes, panels.items(), strict=True):
             domain = domains[title]
             draw_density(axes, domain)
             for label, function in functions.items():
                 place = labels.index(label)
-                axes.plot(
-                    domain.x, function(domain.x), label=label, linewidth=1.5,
-                    color=COLOURS[place % len(COLOURS)],
-                    linestyle=STYLES[place // len(COLOURS) % len(STYLES)],
-                )  # fmt: skip
+                style = STYLES[place // len(COLOURS) % len(STYLES)]
+                colour = COLOURS[place % len(COLOURS)]
+                y = function(domain.x)
+                axes.plot(domain.x, y, label=label, linewidth=1.5, color=colour, linestyle=style)
             if fixed is not None:
                 known = FUNCTIONS[canonical_name(fixed)](domain.x)
                 axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
             _fit_limits(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
-            if number >= len(panels) - columns:
-                axes.set_xlabel("input")
-            if number % columns == 0:
-                axes.set_ylabel(ylabel)
         handles = {
             label: line
             for axes in figure.axes

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from raft.coefficients.functions import FUNCTIONS, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.data.text.masking import MaskedSequences
 from raft.functional import rational
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.sites.find import rationals
-
-Array = NDArray[np.float64]
 
 POINTS = 401
 TAIL = 0.0005

@@ -19,6 +19,9 @@ RAFT_COLOUR, FAFT_COLOUR, QUIET = RAF_COLOUR, START_COLOUR, "#8a8a8a"
 OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
 """Of all others, in turn: each has a contrast of 3:1 or more on the page's light ground."""
 
+COLUMNS = 4
+"""Panels in a row of a figure."""
+
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -43,6 +46,21 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(
+    count: int, width: float = 3.1, height: float = 2.5, ylabel: str = "output"
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels of this size in inches, up to four a row, labelled at the left and below."""
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    figure = new_figure(1.0 + width * columns, 0.5 + height * rows)
+    panels = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
+    for axes in panels[-columns:]:
+        axes.set_xlabel("input")
+    for axes in panels[::columns]:
+        axes.set_ylabel(ylabel)
+    return figure, panels
 
 
 def fill_behind(axes: Axes, x: Array, density: Array, label: str | None = None) -> Axes:

@@ -251,11 +251,7 @@ def describe_shape(f: RationalFunction, domain: Domain) -> Shape:
     located to rounding."""
     x, y = domain.x, f(domain.x)
     runs = _find_runs(f, x, y)
-    borders = [
-        float(x[0]),
-        *(_find_turn(f, x[end - 1], x[end]) for _, end in runs[:-1]),
-        float(x[-1]),
-    ]
+    borders = [float(x[0]), *(_find_turn(f, x[end - 1], x[end]) for _, end in runs[:-1]), float(x[-1])]
     kinds = [kind for kind, _ in runs]
     pieces = tuple(
         Piece(low, high, kind, domain.share(low, high))

@@ -10,17 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from raft.coefficients.functions import FUNCTIONS, canonical_name
+from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.functional import rational
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
 from raft.modules import Rational, ResidualRational, SharedRational
-
-Array = NDArray[np.float64]
 
 POINTS = 1001
 

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from raft.analysis.learned import shorten_name
-from raft.coefficients.functions import ALIASES, FUNCTIONS
+from raft.coefficients.functions import ALIASES, FUNCTIONS, Array
 from raft.errors import InputError, first_line
 from raft.files import read_json
 from raft.functional import rational
 from raft.hf.histogram import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
 from raft.training.monitoring import INPUTS, SNAPSHOTS
-
-Array = NDArray[np.float64]
 
 STEP = re.compile(r"step-(\d+)\.safetensors")
 

@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.table import Table
 from rich.text import Text
+from transformers import PreTrainedModel
 
+from raft.analysis.ablation import ablate, masked_loss
 from raft.analysis.figure_style import FAFT_COLOUR, RAFT_COLOUR, write_figure
 from raft.analysis.figures import draw_functions
 from raft.analysis.formulas import KINDS, format_functions
@@ -26,13 +30,14 @@ from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
 from raft.hf.histogram import count_inputs
-from raft.report.tables.text_table import make_rich_table
+from raft.hf.positions import max_positions
+from raft.report.tables.text_table import TextTable, make_rich_table
 
 DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
 its curve and of its difference to that function, each scaled to its own height. With --texts the model reads
 them, and each RAF is measured where its inputs lie: how far it is from GELU and from its start, which
-classical function it resembles, where it rises and falls."""
+classical function it resembles, where it rises and falls; --ablation adds what it is worth."""
 
 PLOTS = (".png", ".pdf", ".svg")
 SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
@@ -73,6 +78,14 @@ class InspectSettings:
         },
     )
 
+    ablation: bool = field(
+        default=False,
+        metadata={
+            "help": "Print the loss at masked words of --texts with each RAF, and all, replaced by the fixed "
+            "function (masked language models)."
+        },
+    )
+
     def check(self) -> None:
         """``InputError`` for what can be refused before a model is loaded."""
         is_interval = len(self.interval) == 2 and all(map(np.isfinite, self.interval))
@@ -89,6 +102,8 @@ class InspectSettings:
             raise InputError(f"--fixed: {error}") from error
         if self.fixed is not None and self.texts is None:
             raise InputError("--fixed is what RAFs are measured against on the inputs of --texts; give both")
+        if self.ablation and self.texts is None:
+            raise InputError("--ablation needs --texts to compute a loss on")
         for name, file in (("--plot", self.plot), ("--json", self.json), ("--formulas", self.formulas)):
             if file is not None and not Path(file).absolute().parent.is_dir():
                 raise InputError(f"{name} {file}: there is no folder {Path(file).parent}")
@@ -115,16 +130,22 @@ def main(arguments: Sequence[str]) -> None:
     tokenizer = load_tokenizer(settings.model) if texts is not None else None
     if texts is not None and tokenizer is None:
         raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
+    if settings.ablation and "ForMaskedLM" not in type(model).__name__:
+        raise InputError(f"--ablation is for masked language models, not {type(model).__name__}")
     print_table(console, type(model).__name__, functions)
-    inputs, measured = None, []
+    inputs, measured, ablated = None, [], None
     if texts is not None:
         with console.status("reading and measuring"):
             try:
                 inputs = count_inputs(model, texts, tokenizer)
                 measured = measure_functions(model, inputs, settings.fixed)
+                if settings.ablation:
+                    ablated = _ablate(model, tokenizer, texts, settings.fixed)
             except ValueError as error:
                 raise InputError(f"{settings.model} cannot be measured: {error}") from error
         console.print(tabulate_measures(measured, len(texts), settings.fixed or "fixed"), crop=False)
+    if ablated is not None:
+        console.print(tabulate_ablation(ablated).console(), crop=False)
     if settings.plot is not None:
         write_figure(draw_functions(functions), Path(settings.plot))
         console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
@@ -134,6 +155,7 @@ def main(arguments: Sequence[str]) -> None:
             "interval": settings.interval,
             "rafs": [record.row() for record in functions],
             **({"measures": [record.row() for record in measured]} if measured else {}),
+            **({"ablation": ablated.to_dict("records")} if ablated is not None else {}),
         }
         write_text(Path(settings.json), json.dumps(whole, indent=2) + "\n")
         console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
@@ -205,6 +227,26 @@ def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: s
             shape,
         )
     return table
+
+
+def tabulate_ablation(ablated: pd.DataFrame) -> TextTable:
+    """The loss with RAFs replaced, by what is replaced."""
+    names = shorten_names([site for site in ablated["replaced"] if "." in site])
+    cells = pd.DataFrame(
+        {
+            "replaced": [names.get(site, site) for site in ablated["replaced"]],
+            "by": ablated["by"],
+            "loss": [f"{value:.4f}" for value in ablated["loss"]],
+            "change": [f"{value:+.4f}".replace("-", "−") for value in ablated["change"]],
+        }
+    )
+    return TextTable("Loss at masked words with RAFs replaced", cells, labels=2)
+
+
+def _ablate(model: PreTrainedModel, tokenizer: Any, texts: list[str], fixed: str | None) -> pd.DataFrame:
+    length = max_positions(model)
+    batch = tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
+    return ablate(model, masked_loss(model, tokenizer, dict(batch)), fixed)
 
 
 def _format_form(function: LearnedFunction) -> str:

@@ -16,12 +16,7 @@ from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
-from raft.experiments.pretraining import (
-    COMPARISON,
-    PretrainingComparison,
-    compare_pretraining,
-    planned_runs,
-)
+from raft.experiments.pretraining import COMPARISON, PretrainingComparison, compare_pretraining, planned_runs
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state

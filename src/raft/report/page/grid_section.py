@@ -132,10 +132,7 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
         if "model" in settings:
             settings["model"] = make_cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
-            settings or {"cell": place.name},
-            snapshots,
-            find_twins(snapshots),
-            read_inputs(place / SNAPSHOTS),
+            settings or {"cell": place.name}, snapshots, find_twins(snapshots), read_inputs(place / SNAPSHOTS)
         )
         # what was kept of a grid without its cells' options is what its author wants shown
         counts = not options or make_cell_key(options, models) in counting

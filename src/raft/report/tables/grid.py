@@ -239,11 +239,7 @@ def get_compared_column(results: pd.DataFrame) -> str:
 
 
 def _tabulate(
-    title: str,
-    rows: pd.DataFrame,
-    by: str,
-    cell: Callable[[pd.DataFrame], str],
-    is_of_scores: bool = True,
+    title: str, rows: pd.DataFrame, by: str, cell: Callable[[pd.DataFrame], str], is_of_scores: bool = True
 ) -> TextTable:
     """A row a setting and a column a task; what rests on models that predict one class is marked."""
     if is_of_scores and rows.constant.any():
