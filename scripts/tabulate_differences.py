@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
-from raft.experiments.statistics import over_seeds
+from raft.experiments.statistics import compare_seeds
 from raft.report.tables.pretraining import losses_by_step
 from raft.report.tables.text_table import TextTable
 
@@ -38,7 +38,7 @@ def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
     """A row every so many steps, a column a seed, and the mean with its interval."""
     rows = []
     for step in [step for step in ours.index if step % every == 0]:
-        mean = over_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
+        mean = compare_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
         each = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
         cells = [f"{step:,}", *each, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
         rows.append([cell.replace("-", "−") for cell in cells])

@@ -22,7 +22,7 @@ from transformers import (
 from raft.benchmarks.timing import Ratio, ratio
 from raft.data.tasks.subsets import select
 from raft.data.tasks.task import evaluate
-from raft.finetuning.data import predictions, sentence_data
+from raft.finetuning.data import decode_predictions, sentence_data
 from raft.finetuning.finetune import KEEP, RAF
 from raft.finetuning.run import FinetuningRecipe, run_finetuning
 from raft.finetuning.task_source import Sources
@@ -121,7 +121,7 @@ def _plain(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sources, 
 
     def points(found: EvalPrediction) -> dict[str, float]:
         logits: Any = found.predictions
-        score = evaluate(task.metric, predictions(task, (logits,)), np.array(found.label_ids))
+        score = evaluate(task.metric, decode_predictions(task, (logits,)), np.array(found.label_ids))
         return {"points": score.points}
 
     train: Any = data.train

@@ -135,7 +135,9 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     return changed
 
 
-def difference(before: dict[str, Any], now: dict[str, Any], ignored: Collection[str] = ()) -> str | None:
+def first_difference(
+    before: dict[str, Any], now: dict[str, Any], ignored: Collection[str] = ()
+) -> str | None:
     """The first option that differs, in words; None where all that count are the same."""
     for key in [*before, *(key for key in now if key not in before)]:
         if key not in ignored and before.get(key) != now.get(key):

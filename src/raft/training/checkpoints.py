@@ -55,15 +55,15 @@ class TrainingState:
     sequences_a_step: int
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """Folders named ``checkpoint-N``, the one with the highest step first; they may be broken."""
     if not folder.is_dir():
         return []
     checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(checkpoints, key=step_of, reverse=True)
+    return sorted(checkpoints, key=step_number, reverse=True)
 
 
-def step_of(checkpoint: Path) -> int:
+def step_number(checkpoint: Path) -> int:
     """The N of ``checkpoint-N``."""
     match = _NAME.fullmatch(checkpoint.name)
     if match is None:
@@ -119,8 +119,8 @@ def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be read ({error})"
     missing = _missing_for_resuming(expected) if must_resume else None
-    mismatches = (_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
-    return missing or next(filter(None, mismatches), None) or _impossible_state(checkpoint)
+    mismatches = (_find_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
+    return missing or next(filter(None, mismatches), None) or _find_impossible_state(checkpoint)
 
 
 def read_state(checkpoint: Path) -> TrainingState:
@@ -132,9 +132,9 @@ def read_state(checkpoint: Path) -> TrainingState:
     return read_json(checkpoint / STATE, TrainingState, "state of a training")
 
 
-def newest_valid(folder: Path) -> Path | None:
+def find_newest_valid(folder: Path) -> Path | None:
     """The newest checkpoint that can be resumed from; the log says why newer ones are refused."""
-    for checkpoint in checkpoints_in(folder):
+    for checkpoint in list_checkpoints(folder):
         reason = find_corruption(checkpoint)
         if reason is None:
             return checkpoint
@@ -155,7 +155,7 @@ def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
     """
     if not limit or limit < 0:
         return
-    older = [path for path in checkpoints_in(newest.parent) if step_of(path) < step_of(newest)]
+    older = [path for path in list_checkpoints(newest.parent) if step_number(path) < step_number(newest)]
     kept = [path for path in older if keep is not None and path.name == keep.name]
     removable = [path for path in older if path not in kept]
     for path in removable[max(0, limit - 1 - len(kept)) :]:
@@ -169,10 +169,10 @@ def remove_stale(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def failure(error: BaseException, checkpoint: Path) -> str:
+def describe_failure(error: BaseException, checkpoint: Path) -> str:
     """One line on why a checkpoint could not be written."""
     reason = write_failure(error)
-    last = next((path for path in checkpoints_in(checkpoint.parent) if find_corruption(path) is None), None)
+    last = next((path for path in list_checkpoints(checkpoint.parent) if find_corruption(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
     space = "free some space, " if reason == DISK_FULL else ""
     return f"{checkpoint} could not be written: {reason}; {rest}: {space}then give the same command again"
@@ -197,7 +197,7 @@ def _missing_for_resuming(names: Collection[str]) -> str | None:
     return f"it was saved without {' and '.join(lacking)}" if lacking else None
 
 
-def _impossible_state(checkpoint: Path) -> str | None:
+def _find_impossible_state(checkpoint: Path) -> str | None:
     """What cannot be of files that a resumed training begins with, though they are as they were sealed."""
     try:
         read_state(checkpoint)
@@ -217,7 +217,7 @@ def _impossible_state(checkpoint: Path) -> str | None:
     return None
 
 
-def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
+def _find_mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
     path = checkpoint / name
     is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
     if not is_inside or not path.is_file():  # nor is a device one, which could be read for ever

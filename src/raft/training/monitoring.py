@@ -113,20 +113,20 @@ class RafSnapshots(TrainerCallback):
         values = coefficients(model)
         self._kept = state.global_step
         if values and state.is_world_process_zero:
-            write_snapshot(self.folder, state.global_step, values, forms(model))
+            write_snapshot(self.folder, state.global_step, values, raf_metadata(model))
 
 
-def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], forms: dict[str, str]) -> None:
+def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write ``step-00000250.safetensors``.
 
     Args:
         folder: made where it does not exist.
         step: after which the coefficients were these.
         values: of :func:`coefficients`.
-        forms: of :func:`forms`.
+        metadata: of :func:`raf_metadata`.
     """
     with replacing(folder / f"step-{step:08d}.safetensors") as file:
-        save_file(values, file, metadata=forms | {"step": str(step)})
+        save_file(values, file, metadata=metadata | {"step": str(step)})
 
 
 def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
@@ -146,7 +146,7 @@ def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     return values
 
 
-def forms(model: PreTrainedModel) -> dict[str, str]:
+def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
     function that stood there, and ``<site>.beside``, that which a residual one is added to."""
     metadata = {}
@@ -197,7 +197,7 @@ class ProgressWithLoss(ProgressCallback):
         bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.shown.items()))
 
 
-def scalars(model: PreTrainedModel) -> dict[str, float]:
+def coefficient_scalars(model: PreTrainedModel) -> dict[str, float]:
     """Each coefficient as a number for a tracker: ``raf/<site>/a0`` …, ``raf/<site>/b1`` …; group means."""
     scalars: dict[str, float] = {}
     for name, values in coefficients(model).items():

@@ -17,7 +17,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from raft.training.distributed import all_reduce_max
 
 
-class Meetings:
+class PeriodicExchange:
     """Processes exchange a few numbers about once a second, at the same steps; a single process at each step.
 
     An exchange waits for the device, which each step could not afford. How many steps lie between two is part
@@ -31,8 +31,8 @@ class Meetings:
         self.left = 0
         self.last = time.perf_counter()
 
-    def exchange(self, values: Sequence[float], device: torch.device) -> list[float] | None:
-        """To be called once a step: the maxima over all processes, or None between two meetings."""
+    def all_reduce_max(self, values: Sequence[float], device: torch.device) -> list[float] | None:
+        """To be called once a step: the maxima over all processes, or None between two exchanges."""
         self.left -= 1
         if self.left > 0:
             return None
@@ -103,23 +103,23 @@ class TimeBudget(TrainerCallback):
         self.clock = clock
         self.budget = 3600 * hours
         self.share = 0.0
-        self.meetings = Meetings()
+        self.exchange = PeriodicExchange()
 
     @property
-    def over(self) -> bool:
+    def is_spent(self) -> bool:
         return self.share >= 1
 
-    def look(self, device: torch.device) -> None:
+    def update(self, device: torch.device) -> None:
         """Bring the share up to date; to be called by all processes at the same step."""
-        maxima = self.meetings.exchange([self.clock.seconds / self.budget], device)
+        maxima = self.exchange.all_reduce_max([self.clock.seconds / self.budget], device)
         if maxima is not None:
             self.share = min(1.0, maxima[0])
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.look(args.device)  # the learning rates' scheduler comes next
+        self.update(args.device)  # the learning rates' scheduler comes next
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.over:
+        if self.is_spent:
             control.should_training_stop = True
             control.should_save = control.should_save or args.save_strategy == SaveStrategy.STEPS
             control.should_evaluate = control.should_evaluate or args.eval_strategy == IntervalStrategy.STEPS
@@ -148,7 +148,7 @@ class StopOnSignal(TrainerCallback):
         self.agreed = 0
         self._at = 0.0
         self._previous: dict[int, Any] = {}
-        self.meetings = Meetings()
+        self.exchange = PeriodicExchange()
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.received = self.agreed = 0
@@ -157,7 +157,7 @@ class StopOnSignal(TrainerCallback):
                 self._previous.setdefault(number, signal.signal(number, self._receive))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        maxima = self.meetings.exchange([self.received], args.device)
+        maxima = self.exchange.all_reduce_max([self.received], args.device)
         if maxima is not None and maxima[0]:
             self.agreed = int(maxima[0])
             control.should_training_stop = control.should_save = True

@@ -21,7 +21,7 @@ from raft.pretraining.pretrain import save
 from raft.report.page.demo_section import RAFS, demo_section
 from raft.report.page.page import REPORT, page
 from raft.report.tables.demo import console_table, markdown_table, summary
-from raft.training.monitoring import coefficients, forms, write_inputs
+from raft.training.monitoring import coefficients, raf_metadata, write_inputs
 from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
@@ -85,7 +85,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
     with replacing(folder / RAFS) as file:
-        save_file(coefficients(raft_model), file, metadata=forms(raft_model))
+        save_file(coefficients(raft_model), file, metadata=raf_metadata(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in found})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)

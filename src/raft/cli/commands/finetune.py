@@ -14,7 +14,7 @@ from raft.finetuning.finetune import Finetuned
 from raft.finetuning.run import (
     FinetuningRecipe,
     FinetuningResult,
-    kept_activation,
+    resolve_activation,
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run ``raft finetune`` with the given words of the command line."""
     kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
-    recipe.activation = kept_activation(recipe.activation, recipe.model)
+    recipe.activation = resolve_activation(recipe.activation, recipe.model)
     recipe.check()
     recipe.check_conversion()
     check_machine(training)

@@ -20,7 +20,7 @@ from raft.experiments.pretraining import (
     COMPARISON,
     PretrainingComparison,
     compare_pretraining,
-    planned_runs,
+    plan_runs,
 )
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
@@ -125,7 +125,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     for name in WITHOUT_EFFECT:
         if getattr(training, name):
             raise InputError(f"--{name} has no effect on a pretraining: leave it out")
-    runs = list(planned_runs(recipe, training))
+    runs = list(plan_runs(recipe, training))
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from raft.analysis.figures import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.pretraining.variants import RAF, is_raft, twin_among
+from raft.pretraining.variants import RAF, find_twin, is_raft
 from raft.report.tables.text_table import TextTable
 
 FEW, SHORT = 6, 40
@@ -169,7 +169,7 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Line and colour of each variant."""
     others = product(("-", "--", "-.", ":"), COLOURS)
     first_raft = RAF if RAF in names else next(filter(is_raft, names), None)
-    first = {first_raft: ("-", RAFT_COLOUR), twin_among(names): ("-", FAFT_COLOUR)}
+    first = {first_raft: ("-", RAFT_COLOUR), find_twin(names): ("-", FAFT_COLOUR)}
     return {name: first.get(name) or next(others, ("-", QUIET)) for name in names}
 
 
