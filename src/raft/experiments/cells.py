@@ -115,7 +115,7 @@ class CellFolder:
         Args:
             cells: of the grid, in the order in which they are begun.
             run: fills the folder that it is given.
-            on_state_change: of each cell that this process begins and ends.
+            on_state_change: called when this process begins or ends a cell.
 
         Returns:
             The cells that are not done: all attempts at them failed.

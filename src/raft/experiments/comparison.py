@@ -231,8 +231,8 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
 
     Args:
         settings: checked here.
-        say: told what is going on, a line at a time.
-        progress: told how many fine-tunings of how many are done.
+        say: called with one line on each stage.
+        progress: called with the numbers of finished and of all fine-tunings.
 
     Raises:
         InputError: for bad settings or data.

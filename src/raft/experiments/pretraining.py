@@ -167,8 +167,8 @@ def compare_pretraining(
         arguments: of each run, but for its seed and folder.
         text: of ``read_text``; all variants read the same batches.
         command: that repeats the comparison.
-        started: told the activation and the seed before each run.
-        finished: told the result and the folder after each.
+        started: called with activation and seed before each run.
+        finished: called with result and folder after each run.
         callbacks: of ``transformers``, for every run.
     """
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from raft.data.squad.answers import Answers, find_answers, write_null_odds, write_predictions
-from raft.data.squad.questions import Question, Version
+from raft.data.squad.questions import Question, SquadVersion
 from raft.data.squad.scores import score as squad_score
 from raft.data.squad.windows import make_windows
 from raft.data.tasks.submission import FILES, write_lines, write_submission
@@ -98,7 +98,7 @@ def question_data(
     validation: Sequence[Question] | None,
     tests: Mapping[str, Sequence[Question]],
     tokenizer: Any,
-    version: Version,
+    version: SquadVersion,
     max_length: int = 384,
 ) -> FinetuningData:
     """Extractive question answering; points are those of F1. Windows share a third with the next one.
@@ -124,8 +124,8 @@ def question_data(
 
         def score(outputs: Outputs) -> Score:
             texts = answers(outputs).texts(threshold)
-            found = squad_score(texts, questions, version)
-            return Score(found.f1, {"exact": found.exact, "f1": found.f1}, len(set(texts.values())) == 1)
+            scores = squad_score(texts, questions, version)
+            return Score(scores.f1, {"exact": scores.exact, "f1": scores.f1}, len(set(texts.values())) == 1)
 
         def write(outputs: Outputs, folder: Path) -> None:
             predicted = answers(outputs)

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there: staged, hashed, brought to the disk, renamed; verified before use.
+"""Atomic checkpoints: staged, hashed, synced, renamed; verified before use.
 
-``Trainer`` writes a checkpoint file by file into its final place. A kill in the middle leaves a folder that
-looks whole: without its optimizer file it resumes silently, with a new optimizer. Here a folder gets its name
-``checkpoint-N`` last, in one rename, and holds ``manifest.json``, which lists size and SHA-256 of every other
-file in it, in folders too. A folder that does not match its manifest is never resumed from.
+``Trainer`` writes a checkpoint file by file into its final place. A kill in between leaves a folder that
+looks complete: without its optimizer file it resumes silently, with a new optimizer. Here a folder gets its
+name ``checkpoint-N`` last, in one rename, and its ``manifest.json`` lists size and SHA-256 of all other
+files. A folder that does not match its manifest is never resumed from.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ STAGING = ".saving"
 DISCARDED = ".discarded-"
 TRAINER_STATE = "trainer_state.json"
 STATE = "raft_state.json"
-"""What a checkpoint holds beside ``Trainer``'s own files."""
+"""File in a checkpoint in addition to those of ``Trainer``."""
 
 PROGRESS: dict[str, Any] = {
     "epoch": float | None, "total_flos": float | None, "log_history": list[dict[str, Any]] | None,
     "stateful_callbacks": dict[str, dict[str, Any]] | None, "best_metric": float | None,
     "best_model_checkpoint": str | None, "train_batch_size": int | None,
 }  # fmt: skip
-"""What a ``Trainer`` goes on with, of its own state."""
+"""Fields of ``TrainerState`` that a resumed training uses, and their types."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CHUNK = 1 << 20
@@ -56,7 +56,7 @@ class TrainingState:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Folders named ``checkpoint-N``, the one with the highest step first; they may be broken."""
+    """List folders named ``checkpoint-N``, highest step first; they may be corrupt."""
     if not folder.is_dir():
         return []
     checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
@@ -72,10 +72,10 @@ def step_number(checkpoint: Path) -> int:
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the manifest of a folder that nobody writes to any more, and bring all of it to the disk.
+    """Write the manifest of a complete folder, and sync all of it to disk.
 
     Raises:
-        OSError: where the disk is full, or fails.
+        OSError: if the disk is full, or fails.
     """
     files = {}
     for path in _files(checkpoint):
@@ -91,7 +91,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Give a sealed folder its name, in one rename; what had that name before is removed.
+    """Rename a sealed folder to its final name; an earlier folder of that name is removed.
 
     Args:
         staged: on the file system of ``final``.
@@ -105,11 +105,10 @@ def publish(staged: Path, final: Path) -> None:
 
 
 def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged, and says
-    how far the training came.
+    """Describe what is wrong with a checkpoint; None if every file of its manifest is unchanged, and its
+    training state is readable.
 
-    Files that the manifest does not list are not looked at. With ``must_resume``, one saved with
-    ``save_only_model`` is wrong, too.
+    With ``must_resume``, a checkpoint saved with ``save_only_model`` is wrong, too.
     """
     try:
         listed: dict[str, dict[str, Any]] = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
@@ -124,16 +123,16 @@ def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """What a checkpoint holds beside ``Trainer``'s own files.
+    """Read ``raft_state.json``.
 
     Raises:
-        InputError: where it holds other things.
+        InputError: if it has other content.
     """
     return read_json(checkpoint / STATE, TrainingState, "state of a training")
 
 
 def find_newest_valid(folder: Path) -> Path | None:
-    """The newest checkpoint that can be resumed from; the log says why newer ones are refused."""
+    """Find the newest checkpoint that can be resumed from; log why newer ones are refused."""
     for checkpoint in list_checkpoints(folder):
         reason = find_corruption(checkpoint)
         if reason is None:
@@ -143,10 +142,10 @@ def find_newest_valid(folder: Path) -> Path | None:
 
 
 def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
-    """Remove the oldest checkpoints beside a new one, until ``limit`` are left.
+    """Remove the oldest checkpoints until ``limit`` are left.
 
-    To be called when ``newest`` has been published. It stays, whatever the limit, and so do folders with a
-    higher step: they were refused when the training resumed before them, and are replaced as it gets there.
+    Call it after ``newest`` has been published. It is always kept, and so are folders with a higher step:
+    they were refused when the training resumed before them, and are replaced when it gets there.
 
     Args:
         newest: just published.
@@ -163,14 +162,14 @@ def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what a training that was killed left half written, or half removed."""
+    """Remove what a killed training left half written, or half removed."""
     if folder.is_dir():
         for path in (folder / STAGING, *folder.glob(f"{DISCARDED}*")):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def describe_failure(error: BaseException, checkpoint: Path) -> str:
-    """One line on why a checkpoint could not be written."""
+    """Describe in one line why a checkpoint could not be written."""
     reason = write_failure(error)
     last = next((path for path in list_checkpoints(checkpoint.parent) if find_corruption(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
@@ -198,7 +197,7 @@ def _missing_for_resuming(names: Collection[str]) -> str | None:
 
 
 def _find_impossible_state(checkpoint: Path) -> str | None:
-    """What cannot be of files that a resumed training begins with, though they are as they were sealed."""
+    """Describe an invalid training state in files that match the manifest."""
     try:
         read_state(checkpoint)
         what = "state of a Trainer"
@@ -233,7 +232,7 @@ def _find_mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str |
 
 
 def _set_aside(checkpoint: Path) -> Path:
-    """Take a folder's name away before it is removed: a kill meanwhile leaves no half-removed checkpoint."""
+    """Rename a folder before it is removed: a kill in between leaves no half-removed checkpoint."""
     aside = checkpoint.with_name(f"{DISCARDED}{checkpoint.name}")
     shutil.rmtree(aside, ignore_errors=True)
     checkpoint.rename(aside)

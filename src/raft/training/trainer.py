@@ -1,4 +1,4 @@
-"""A thin ``transformers.Trainer``: RAF group, draws in their order, divergence said early, no work lost."""
+"""A thin ``transformers.Trainer``: RAF group, deterministic draws, divergence checks, atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, sch
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 
 STEP_SECONDS = "step_seconds"
-"""In the log beside a validation loss: time of training so far, see ``Clock``."""
+"""Key in the log of a validation: time of training so far, see ``Clock``."""
 
 CHECK_EVERY = 100
-"""Steps between two looks at whether the loss is finite, where a look makes the device wait."""
+"""Steps between checks that the loss is finite, where a check synchronises with the device."""
 
 FINITE = torch.iinfo(torch.int64).max
 
@@ -162,7 +162,7 @@ class RaftTrainer(Trainer):
         return output
 
     def _drop_wrapper(self) -> None:
-        """Let DDP go while its group of processes is there.
+        """Release DDP before its process group is destroyed.
 
         Were its reducer the group's last owner, it would wait, holding Python's lock, for a thread of gloo's
         that waits for this lock.
@@ -204,7 +204,7 @@ class RaftTrainer(Trainer):
         return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """The RAFs' by themselves, but where gradients are sharded or not torch's."""
+        """Clip RAFs by themselves, unless gradients are sharded or not managed by torch."""
         kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.XLA)
         if self.accelerator.distributed_type in kinds or self._has_mixed_mesh_grads(model):
             return super()._clip_grad_norm(model)
@@ -263,7 +263,7 @@ class RaftTrainer(Trainer):
         return losses.sum() * processes / torch.as_tensor(count).clamp(min=1)
 
     def _record_divergence(self, loss: Tensor) -> None:
-        """Remember the first step whose loss is not finite, on the device: to ask would make it wait."""
+        """Record the first step whose loss is not finite, on the device, without synchronising."""
         step = self.state.global_step
         if self._checks_each_step:
             if not torch.isfinite(loss):
@@ -277,7 +277,7 @@ class RaftTrainer(Trainer):
             self._raise_if_diverged()
 
     def _raise_if_diverged(self, weights: bool = False) -> None:
-        """Raise where a loss was not finite; with ``weights``, in all processes, and where those are not."""
+        """Raise if a loss was not finite; with ``weights``, check them too, in all processes."""
         first = FINITE if self._first_bad_step is None else int(self._first_bad_step.item())
         if weights:
             finite = [torch.isfinite(_local_shard(p)).all() for p in self.model.parameters()]
@@ -307,7 +307,7 @@ class RaftTrainer(Trainer):
         return str(Path(folder) / checkpoints.STAGING) if self._staging else folder
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """``Trainer`` writes into a hidden folder; whole, it is sealed and gets its name from one process."""
+        """Let ``Trainer`` write into a hidden folder, then seal and rename it from one process."""
         if self._saved_step == self.state.global_step:  # a stop at the end of an epoch that is saved, too
             return
         self.clock.pause(self.args.device)
@@ -344,7 +344,7 @@ class RaftTrainer(Trainer):
             checkpoints.rotate(final, self.args.save_total_limit, None if best is None else Path(best))
 
     def _attempt(self, action: Callable[[], None], final: Path) -> None:
-        """Do something that succeeds in all processes, or ends the training in all and leaves no trace."""
+        """Run an action that succeeds in all processes, or ends the training in all and leaves no trace."""
         error: Exception | None = None
         try:
             action()
@@ -357,10 +357,10 @@ class RaftTrainer(Trainer):
             raise TrainingError(checkpoints.describe_failure(reason, final)) from error
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Not before the checkpoint has its name."""
+        """Do nothing: a checkpoint is pushed after it has its name."""
 
     def _choose_checkpoint(self, asked: str | bool | None) -> Path | None:
-        """The checkpoint to resume from, found and verified by one process for all."""
+        """Choose and verify the checkpoint to resume from, in one process for all."""
         if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
             checkpoints.remove_stale(self._folder)
         return run_on_main_and_broadcast(lambda: self._verify_checkpoint(asked) if asked else None)
@@ -457,7 +457,7 @@ class RaftTrainer(Trainer):
 
 @contextmanager
 def _resume_errors(checkpoint: str | None) -> Iterator[None]:
-    """Files that are as they were sealed may still be another model's, or of another kind."""
+    """Raise errors of loading as one line: unchanged files may still be those of another model."""
     try:
         yield
     except Exception as error:  # each library fails in its own way
@@ -469,7 +469,7 @@ def _resume_errors(checkpoint: str | None) -> Iterator[None]:
 def _call_through(
     wrapper: nn.Module, module: nn.Module, function: Callable[..., Tensor], *args: Any
 ) -> Tensor:
-    """``function(*args)`` as if it were the module's ``forward``.
+    """Call ``function(*args)`` as if it were the module's ``forward``.
 
     What wraps the module (DDP, FSDP) synchronises gradients and gathers weights around calls of itself only.
     """
@@ -495,12 +495,12 @@ def _call_through(
 
 
 def _local_shard(parameter: Tensor) -> Tensor:
-    """The part of a sharded parameter that lies here."""
+    """The local shard of a parameter."""
     local: Tensor = getattr(parameter, "to_local", lambda: parameter)()
     return local.detach()
 
 
 def _all_reduce_min_step(step: int, device: torch.device) -> int:
-    """The smallest step over all processes; exact, also for ``FINITE``."""
+    """Return the smallest step over all processes; exact, also for ``FINITE``."""
     smallest = -all_reduce_max([-float(step)], device)[0]
     return FINITE if smallest >= float(FINITE) else int(smallest)

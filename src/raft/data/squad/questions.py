@@ -16,7 +16,7 @@ import datasets
 from raft.data.json_rows import has_half_character
 from raft.errors import InputError
 
-Version = Literal["1.1", "2.0"]
+SquadVersion = Literal["1.1", "2.0"]
 Split = Literal["train", "validation"]
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("validation", "dev", "test")}
 """What splits are called in files and on the hub, the first that is there is taken."""
@@ -70,14 +70,14 @@ class QuestionSet:
         questions: in the order of the data.
     """
 
-    version: Version
+    version: SquadVersion
     questions: tuple[Question, ...]
 
 
 def load_squad(
     source: str | Path,
     split: Split,
-    version: Version | None = None,
+    version: SquadVersion | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> QuestionSet:
     """Read one split.
@@ -99,7 +99,7 @@ def load_squad(
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250; Rajpurkar, Jia and Liang 2018, arXiv 1806.03822.
     """
-    if version not in (None, *get_args(Version)):
+    if version not in (None, *get_args(SquadVersion)):
         raise InputError(f"SQuAD has the versions 1.1 and 2.0, not {version}")
     if split not in SPLIT_NAMES:
         raise InputError(f"the splits are train and validation, not {split!r}")
@@ -113,7 +113,7 @@ def load_squad(
     return _load_from_hub(source, split, version, {**COLUMNS, **(columns or {})})
 
 
-def read_squad(path: Path, version: Version | None = None) -> QuestionSet:
+def read_squad(path: Path, version: SquadVersion | None = None) -> QuestionSet:
     """Read a JSON file in SQuAD's form; arguments, value and errors are those of ``load_squad``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -138,9 +138,9 @@ def read_squad(path: Path, version: Version | None = None) -> QuestionSet:
     return QuestionSet(version, _checked(questions, where))
 
 
-def _file_in(folder: Path, split: Split, version: Version | None) -> Path:
+def _file_in(folder: Path, split: Split, version: SquadVersion | None) -> Path:
     name = "train" if split == "train" else "dev"
-    versions: tuple[Version, ...] = get_args(Version) if version is None else (version,)
+    versions: tuple[SquadVersion, ...] = get_args(SquadVersion) if version is None else (version,)
     names = [f"{name}-v{one}.json" for one in versions]
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
@@ -176,7 +176,9 @@ def _marks_impossible(articles: Iterable[object], where: str) -> bool:
     return any(isinstance(qa, dict) and "is_impossible" in qa for qa, *_ in _walk(articles, where))
 
 
-def _question(qa: object, title: str, context: str, version: Version, source: str, place: str) -> Question:
+def _question(
+    qa: object, title: str, context: str, version: SquadVersion, source: str, place: str
+) -> Question:
     """One question of a file or of a hub dataset, checked; messages call it by its id as soon as they can."""
     id = _member(qa, "id", str, place)
     where = f"{source}, question {id}"
@@ -218,7 +220,7 @@ def _checked(questions: Iterable[Question], where: str) -> tuple[Question, ...]:
 
 
 def _load_from_hub(
-    source: str, split: Split, version: Version | None, columns: Mapping[str, str]
+    source: str, split: Split, version: SquadVersion | None, columns: Mapping[str, str]
 ) -> QuestionSet:
     name, _, configuration = source.partition(":")
     try:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raft.data.squad.questions import Question, Version
+from raft.data.squad.questions import Question, SquadVersion
 from raft.errors import InputError
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as officially
@@ -68,7 +68,7 @@ def normalize(text: str) -> str:
 def score(
     predictions: Mapping[str, str],
     questions: Sequence[Question],
-    version: Version,
+    version: SquadVersion,
     null_odds: Mapping[str, float] | None = None,
     null_threshold: float = 1.0,
 ) -> SquadScore:
@@ -181,7 +181,7 @@ def _has_answer(questions: Sequence[Question]) -> NDArray[np.bool_]:
 
 
 def _raw_scores(
-    predictions: Mapping[str, str], questions: Sequence[Question], version: Version
+    predictions: Mapping[str, str], questions: Sequence[Question], version: SquadVersion
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact match and F1 of each question, from 0 to 1, ``[N]``."""
     scores = np.zeros((2, len(questions)))
@@ -200,7 +200,7 @@ def _raw_scores(
     return scores[0], scores[1]
 
 
-def _f1(found: str, right: str, version: Version) -> float:
+def _f1(found: str, right: str, version: SquadVersion) -> float:
     words, right_words = found.split(), right.split()
     if not words or not right_words:
         return float(version == "2.0" and words == right_words)
