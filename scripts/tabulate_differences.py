@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
-from raft.experiments.statistics import over_seeds
+from raft.experiments.statistics import compare_seeds
 from raft.report.loss_figures import collect_losses
 from raft.report.tables.text_table import TextTable
 
@@ -40,7 +40,7 @@ def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
     """A row every so many steps, a column a seed, and the mean with its interval."""
     rows = []
     for step in [step for step in ours.index if step % every == 0]:
-        mean = over_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
+        mean = compare_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
         by_seed = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
         cells = [f"{step:,}", *by_seed, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
         rows.append([cell.replace("-", "−") for cell in cells])

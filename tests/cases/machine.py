@@ -97,7 +97,7 @@ def resealed(damage: Callable[[Path], object]) -> str:
     pretrain()
     folder = Path("out")
     (folder / "pretraining.json").unlink()
-    newest = checkpoints.checkpoints_in(folder)[0]
+    newest = checkpoints.list_checkpoints(folder)[0]
     damage(newest)
     checkpoints.seal(newest)
     outcome = pretrain()

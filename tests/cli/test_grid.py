@@ -24,7 +24,7 @@ from raft.cli import slurm
 from raft.cli.commands.grid import parse_grid, share_devices
 from raft.cli.main import main
 from raft.experiments.grid import Grid, GridRecipe
-from raft.experiments.statistics import paired
+from raft.experiments.statistics import compare_paired
 from raft.finetuning.run import FinetuningRecipe, is_raft
 from raft.pretraining.run import PretrainingResult
 from raft.report.tables.grid import build_frame, tabulate_differences, tabulate_rates, tabulate_scores
@@ -99,7 +99,7 @@ def test_a_grid_searches_runs_and_compares(
     assert all(drawn == twins[0] for drawn in twins)
     raf, keep = (rows[rows.activation == name].points.tolist() for name in ("raf", "keep"))
     assert f"{sum(raf) / 2:.1f}" in printed
-    assert f"p={paired(raf, keep).p_value:.3f}" in printed
+    assert f"p={compare_paired(raf, keep).p_value:.3f}" in printed
     assert "\\toprule" in (folder / "tables.tex").read_text()
     assert "| raf |" in (folder / "tables.md").read_text()
     # the report of it is the same, also where the cells are gone

@@ -35,7 +35,7 @@ def slow(cell: Cell, folder: Path) -> None:
 
 
 def work(folder: Path) -> None:
-    CellFolder(folder).work_through(CELLS, slow)
+    CellFolder(folder).run_all(CELLS, slow)
 
 
 def ended(folder: Path) -> Counter[str]:
@@ -105,7 +105,7 @@ def test_a_failed_cell_spoils_no_other_and_is_tried_again(tmp_path: Path) -> Non
             raise TrainingError("the loss is\nnot finite")
 
     changes: list[tuple[str, str]] = []
-    failed = grid.work_through(CELLS[:3], run, lambda cell, state: changes.append((cell.name, state)))
+    failed = grid.run_all(CELLS[:3], run, lambda cell, state: changes.append((cell.name, state)))
     assert [cell.name for cell in failed] == ["cell-1"]
     assert changes == [
         ("cell-0", "running"), ("cell-0", "done"), ("cell-1", "running"), ("cell-1", "failed"),
@@ -118,12 +118,12 @@ def test_a_failed_cell_spoils_no_other_and_is_tried_again(tmp_path: Path) -> Non
     # not by another process of the same command, which comes to it later
     again = CellFolder(tmp_path / "grid")
     assert again.failure(CELLS[1]) == "the loss is not finite"
-    assert again.work_through(CELLS[:3], run) == [CELLS[1]]
+    assert again.run_all(CELLS[:3], run) == [CELLS[1]]
     assert attempts == ["cell-0", "cell-1", "cell-2"]
 
     again.forget_failures()
     assert grid.states(CELLS[:3]) == {"done": 2, "waiting": 1}
-    grid.work_through(CELLS[:3], lambda cell, folder: attempts.append(cell.name))
+    grid.run_all(CELLS[:3], lambda cell, folder: attempts.append(cell.name))
     assert attempts == ["cell-0", "cell-1", "cell-2", "cell-1"]
     assert grid.failure(CELLS[1]) is None
     assert grid.states(CELLS[:3]) == {"done": 3}
@@ -136,7 +136,7 @@ def test_an_error_of_the_program_is_not_hidden(tmp_path: Path) -> None:
 
     grid = CellFolder(tmp_path / "grid")
     with pytest.raises(AttributeError):
-        grid.work_through(CELLS, run)
+        grid.run_all(CELLS, run)
     assert grid.states(CELLS) == {"waiting": 6}
 
 
@@ -157,7 +157,7 @@ def test_a_cell_that_another_did_before_the_lock_was_ours_is_not_done_again(
         return acquire(lock, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FileLock, "acquire", after_another)
-    assert grid.work_through([cell], lambda cell, folder: run.append(cell.name)) == []
+    assert grid.run_all([cell], lambda cell, folder: run.append(cell.name)) == []
     assert run == []
 
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_a_failure_that_names_the_file(
             write_text(folder / "a.txt", "")
 
     grid = CellFolder(tmp_path)
-    assert grid.work_through(CELLS[:1], run) == CELLS[:1]
+    assert grid.run_all(CELLS[:1], run) == CELLS[:1]
     assert grid.failure(CELLS[0]) == f"{tmp_path}/cell-0/a.txt could not be written: the disk is full"
     assert not [*tmp_path.rglob("*unfinished*")]
 
@@ -180,12 +180,12 @@ def test_cells_that_all_failed_are_no_cells_of_the_grid(tmp_path: Path) -> None:
         raise InputError("no")
 
     grid = CellFolder(tmp_path)
-    grid.work_through(CELLS[:1], fail)
-    had = [grid.has_any]
+    grid.run_all(CELLS[:1], fail)
+    had = [grid.is_used]
     with FileLock(tmp_path / ".locks" / "cell-3.lock"):
-        had.append(grid.has_any)
-    grid.work_through(CELLS[1:2], lambda cell, folder: None)
-    assert [*had, grid.has_any] == [False, True, True]
+        had.append(grid.is_used)
+    grid.run_all(CELLS[1:2], lambda cell, folder: None)
+    assert [*had, grid.is_used] == [False, True, True]
 
 
 def full(*_: object) -> None:

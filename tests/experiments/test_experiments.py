@@ -17,7 +17,7 @@ from raft.errors import InputError
 from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
 from raft.experiments.results import Results, Row
-from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
+from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds, compare_sequences
 from raft.pretraining.pretrain import Pretrained
 from raft.pretraining.run import PretrainingResult
 from raft.training.run_folder import run_folder
@@ -43,13 +43,13 @@ def results() -> Results:
 
 def test_interval_over_seeds_is_students() -> None:
     raft, faft = [3.0, 5.0, 4.0, 8.0], [1.0, 4.0, 4.5, 5.0]
-    found = over_seeds(raft, faft)
+    found = compare_seeds(raft, faft)
     difference = np.subtract(raft, faft)
     half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
     assert (found.mean, found.low, found.high) == pytest.approx(
         (difference.mean(), difference.mean() - half, difference.mean() + half)
     )
-    assert over_seeds([2.0, 3.0], [1.0, 2.0]) == Difference(1.0, 1.0, 1.0)
+    assert compare_seeds([2.0, 3.0], [1.0, 2.0]) == Difference(1.0, 1.0, 1.0)
 
 
 def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
@@ -58,7 +58,7 @@ def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
     for _ in range(200):
         counts = random.integers(1, 10, size=150)
         difference = 0.3 * counts + random.normal(size=150)
-        found = over_sequences(difference, np.zeros(150), counts)
+        found = compare_sequences(difference, np.zeros(150), counts)
         inside += found.low <= 0.3 <= found.high
     assert 180 <= inside <= 198
 
@@ -68,7 +68,7 @@ def test_interval_over_sequences_is_that_of_a_ratio() -> None:
     counts = random.integers(1, 40, size=2000)
     faft = 2.5 * counts.astype(np.float64)
     raft = 0.8 * faft + random.normal(size=2000) * counts
-    found = over_sequences(raft, faft, counts)
+    found = compare_sequences(raft, faft, counts)
     # of all tokens alike, though short sequences have as large a mean as long ones
     mean = (raft - faft).sum() / counts.sum()
     assert found.mean == pytest.approx(mean, rel=1e-12)
@@ -157,7 +157,7 @@ def test_the_command_repeats_the_settings() -> None:
 
 def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:
     variant, baseline = [1.0, 2.0, 3.0, 4.0, 0.0, 2.5], [0.0, 0.0, 0.0, 0.0, 5.0, 2.5]
-    found = paired(variant, baseline)
+    found = compare_paired(variant, baseline)
     difference = np.subtract(variant, baseline)
     signs = np.array(list(product((-1, 1), repeat=6)))
     sums = np.abs(signs @ difference)
@@ -173,16 +173,16 @@ def test_paired_interval_covers_about_as_often_as_it_says(seeds: int) -> None:
     random = np.random.default_rng(2)
     inside = 0
     for _ in range(400):
-        found = paired(random.normal(1.0, 2.0, size=seeds).tolist(), [0.0] * seeds)
+        found = compare_paired(random.normal(1.0, 2.0, size=seeds).tolist(), [0.0] * seeds)
         inside += found.low <= 1.0 <= found.high
     assert 0.92 < inside / 400 < 0.98
 
 
 def test_paired_scores_that_do_not_vary_have_no_width() -> None:
-    assert paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == Paired(1.0, 1.0, 1.0, 0.25, 3, 0, 0)
-    assert paired([2.0, 3.0], [2.0, 3.0]) == Paired(0.0, 0.0, 0.0, 1.0, 0, 2, 0)
+    assert compare_paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == Paired(1.0, 1.0, 1.0, 0.25, 3, 0, 0)
+    assert compare_paired([2.0, 3.0], [2.0, 3.0]) == Paired(0.0, 0.0, 0.0, 1.0, 0, 2, 0)
     with pytest.raises(ValueError, match="at least two seeds are needed, not 1, 1"):
-        paired([1.0], [1.0])
+        compare_paired([1.0], [1.0])
 
 
 def test_steps_to_a_loss_lie_between_evaluations() -> None:

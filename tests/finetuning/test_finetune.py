@@ -29,8 +29,8 @@ from raft.finetuning.finetune import (
     KeepBest,
     finetune,
     load,
-    outputs_of,
-    parts_of,
+    predict_logits,
+    split_batch,
 )
 from raft.hf import rationals
 from raft.training.arguments import RaftTrainingArguments
@@ -53,7 +53,7 @@ def test_parts_hold_every_input_once_and_little_padding(side: str, tokens: int) 
     whole = batch(side)
     seen: list[int] = []
     shares = []
-    for part, share in parts_of(whole, tokens):
+    for part, share in split_batch(whole, tokens):
         rows, longest = part["input_ids"].shape
         lengths = part["attention_mask"].sum(dim=1)
         assert longest == lengths.max()
@@ -88,7 +88,7 @@ def test_the_gradient_is_the_whole_batchs(kind: str, tmp_path: Path, monkeypatch
     model.register_forward_pre_hook(
         lambda module, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
     )
-    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_A_PART", 24)
+    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_PER_PART", 24)
     model.zero_grad()
     trainer(model, tmp_path).compute_loss(model, inputs).backward()
     assert len(sizes) > 3
@@ -108,7 +108,7 @@ def test_an_answer_is_not_looked_for_in_the_padding(tmp_path: Path, monkeypatch:
     for row, length in enumerate(LENGTHS):
         one = {name: tensor[row : row + 1] for name, tensor in inputs.items()}
         alone.append(model(**{k: t[:, :length] if t.dim() == 2 else t for k, t in one.items()}).loss)
-    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_A_PART", 1)
+    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_PER_PART", 1)
     loss = trainer(model, tmp_path).compute_loss(model, inputs)
     torch.testing.assert_close(loss, torch.stack(alone).mean())
     assert float(model(**inputs).loss) > float(loss) + 0.1
@@ -126,7 +126,7 @@ def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> N
     judged = EvalSplit(inputs, np.array(LENGTHS), None)
     for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
         model.train()
-        found = outputs_of(model, judged, padded, batch_size=3)
+        found = predict_logits(model, judged, padded, batch_size=3)
         assert model.training
         model.eval()
         for row, length in enumerate(LENGTHS):

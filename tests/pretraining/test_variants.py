@@ -10,18 +10,18 @@ import pytest
 from raft.errors import InputError
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.variants import (
+    find_twin,
+    parse_settings,
     parse_variants,
-    settings_of,
-    twin_among,
     variant_arguments,
 )
 from raft.training.arguments import RaftTrainingArguments
 
 
 def test_the_first_fixed_activation_is_the_twin() -> None:
-    assert twin_among(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
-    assert twin_among(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
-    assert twin_among(["raf", "raf:version=B"]) is None
+    assert find_twin(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
+    assert find_twin(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
+    assert find_twin(["raf", "raf:version=B"]) is None
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def test_the_first_fixed_activation_is_the_twin() -> None:
 )
 def test_what_a_name_cannot_set(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        settings_of(name)
+        parse_settings(name)
 
 
 def test_a_rate_of_zero_freezes() -> None:
-    assert settings_of("raf:raf_learning_rate=0") == {"raf_learning_rate": 0.0}
-    assert settings_of("gelu:learning_rate=0") == {"learning_rate": 0.0}
+    assert parse_settings("raf:raf_learning_rate=0") == {"raf_learning_rate": 0.0}
+    assert parse_settings("gelu:learning_rate=0") == {"learning_rate": 0.0}
 
 
 @pytest.mark.parametrize(

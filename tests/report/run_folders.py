@@ -14,7 +14,7 @@ import raft
 from raft.cli.commands.grid import write_results
 from raft.experiments.grid import GridRecipe
 from raft.experiments.pretraining import PretrainingComparison, Variant
-from raft.experiments.statistics import over_seeds
+from raft.experiments.statistics import compare_seeds
 from raft.finetuning.run import FinetuningResult
 from raft.hf.histogram import InputHistogram
 from raft.pretraining.run import PretrainingResult
@@ -77,7 +77,7 @@ def pretraining(folder: Path, command: str = "raft pretrain --compare raf,gelu -
                 snapshots(folder / f"raf-{seed}", [0, 50, 100])
     losses = {name: [result.loss for result in of_it] for name, of_it in found.items()}
     variants = [
-        Variant("raf", found["raf"], over_seeds(losses["raf"], losses["gelu"])),
+        Variant("raf", found["raf"], compare_seeds(losses["raf"], losses["gelu"])),
         Variant("gelu", found["gelu"]),
     ]
     PretrainingComparison(variants, command, {"documents": {"train": 321}, "torch": "2"}).write(folder)

@@ -24,7 +24,14 @@ from transformers import TrainerCallback
 from raft.data.text.masking import MaskedSequences
 from raft.errors import InputError, TrainingError, TrainingStopped
 from raft.training import checkpoints, stopping
-from raft.training.checkpoints import checkpoints_in, find_corruption, newest_valid, rotate, seal, step_of
+from raft.training.checkpoints import (
+    find_corruption,
+    find_newest_valid,
+    list_checkpoints,
+    rotate,
+    seal,
+    step_number,
+)
 from tests.training import tiny
 
 STEPS = 60
@@ -92,11 +99,11 @@ def test_a_damaged_checkpoint_is_refused_and_an_older_one_found(
     damage: Callable[[Path], Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     older, newer = made(tmp_path, 9), made(tmp_path, 10)
-    assert newest_valid(tmp_path) == newer
+    assert find_newest_valid(tmp_path) == newer
     assert not caplog.records
     damage(newer)
     with caplog.at_level(logging.WARNING, "raft"):
-        assert newest_valid(tmp_path) == older
+        assert find_newest_valid(tmp_path) == older
     assert len(caplog.messages) == 1
     assert reason in caplog.messages[0]
     assert "checkpoint-10 is refused" in caplog.messages[0]
@@ -120,7 +127,7 @@ def test_a_sealed_checkpoint_of_no_training_is_refused_and_an_older_one_found(
     (newer / file).write_text(content)
     seal(newer)
     with caplog.at_level(logging.WARNING, "raft"):
-        assert newest_valid(tmp_path) == older
+        assert find_newest_valid(tmp_path) == older
     assert reason in caplog.messages[0]
 
 
@@ -137,9 +144,9 @@ def test_all_files_of_a_checkpoint_are_on_the_disk_before_it_is_sealed(
 
 
 def test_nothing_valid_is_none(tmp_path: Path) -> None:
-    assert newest_valid(tmp_path / "absent") is None
+    assert find_newest_valid(tmp_path / "absent") is None
     (made(tmp_path, 3) / "scheduler.pt").unlink()
-    assert newest_valid(tmp_path) is None
+    assert find_newest_valid(tmp_path) is None
 
 
 def test_a_model_without_its_optimizer_cannot_be_resumed_from(tmp_path: Path) -> None:
@@ -155,11 +162,11 @@ def test_rotation_keeps_the_newest_the_best_and_what_lies_ahead(tmp_path: Path) 
     for step in (5, 10, 15, 100, 200):
         made(tmp_path, step)
     rotate(tmp_path / "checkpoint-100", None)
-    assert len(checkpoints_in(tmp_path)) == 5
+    assert len(list_checkpoints(tmp_path)) == 5
     rotate(tmp_path / "checkpoint-100", 3, keep=tmp_path / "checkpoint-5")
-    assert [step_of(path) for path in checkpoints_in(tmp_path)] == [200, 100, 15, 5]
+    assert [step_number(path) for path in list_checkpoints(tmp_path)] == [200, 100, 15, 5]
     rotate(tmp_path / "checkpoint-100", 1)
-    assert [step_of(path) for path in checkpoints_in(tmp_path)] == [200, 100]
+    assert [step_number(path) for path in list_checkpoints(tmp_path)] == [200, 100]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-200"]
 
 
@@ -180,10 +187,10 @@ def test_kills_at_random_moments_change_nothing(whole: Path, tmp_path: Path) -> 
     chance, kills, seen = random.Random(7), 0, -1
     while kills < 5:
         (process,) = tiny.start(tmp_path, max_steps=STEPS)
-        while process.is_alive() and max(map(step_of, checkpoints_in(tmp_path)), default=0) <= seen:
+        while process.is_alive() and max(map(step_number, list_checkpoints(tmp_path)), default=0) <= seen:
             time.sleep(0.001)
         time.sleep(chance.uniform(0.0, 0.1))
-        seen = max(map(step_of, checkpoints_in(tmp_path)), default=0)
+        seen = max(map(step_number, list_checkpoints(tmp_path)), default=0)
         process.kill()
         (status,) = tiny.join([process])
         assert status in (0, -signal.SIGKILL), output(tmp_path)
@@ -199,9 +206,9 @@ def test_kills_at_random_moments_change_nothing(whole: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("where", ["seal", "publish", "remove_stale", "rotate"])
 def test_a_kill_inside_saving_changes_nothing(where: str, whole: Path, tmp_path: Path) -> None:
     assert tiny.join(tiny.start(tmp_path, die_at=where, max_steps=STEPS)) == [-signal.SIGKILL]
-    assert not any(map(find_corruption, checkpoints_in(tmp_path)))
+    assert not any(map(find_corruption, list_checkpoints(tmp_path)))
     assert tiny.join(tiny.start(tmp_path, max_steps=STEPS)) == [0], output(tmp_path)
-    assert [step_of(path) for path in checkpoints_in(tmp_path)] == [STEPS, STEPS - 4]
+    assert [step_number(path) for path in list_checkpoints(tmp_path)] == [STEPS, STEPS - 4]
     assert not list(tmp_path.glob(".*"))
     assert_same_bits(tmp_path, whole)
 
@@ -221,7 +228,7 @@ def test_a_finished_training_trains_no_step_more(whole: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
 def test_the_trainer_falls_back_and_says_so(name: str, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    newest, older = checkpoints_in(tmp_path)
+    newest, older = list_checkpoints(tmp_path)
     if name == "optimizer.pt":
         (newest / name).unlink()
     else:
@@ -237,7 +244,7 @@ def test_the_trainer_falls_back_and_says_so(name: str, whole: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_a_named_checkpoint_is_verified_and_a_step_of_another_size_refused(tmp_path: Path) -> None:
     tiny.trainer(tmp_path, max_steps=8).train()
-    newest, older = checkpoints_in(tmp_path)
+    newest, older = list_checkpoints(tmp_path)
     (newest / "optimizer.pt").unlink()
     with pytest.raises(InputError, match=r"cannot resume from .*checkpoint-8: optimizer.pt is missing"):
         tiny.trainer(tmp_path).train(resume_from_checkpoint=str(newest))
@@ -290,7 +297,7 @@ def small_disk(tmp_path: Path) -> Any:
 def assert_stopped_with_the_last_good_one(folder: Path, message: str) -> None:
     assert "the disk is full; the last good one is checkpoint-" in message
     assert "\n" not in message
-    found = checkpoints_in(folder)
+    found = list_checkpoints(folder)
     assert found
     assert [find_corruption(path) for path in found] == [None] * len(found)
     assert not list(folder.glob(".*"))
@@ -346,11 +353,11 @@ class Spoiling(tiny.Recorder):
 def test_nothing_that_is_not_finite_is_saved(spoiled: str, at_once: bool, said: str, tmp_path: Path) -> None:
     each = tiny.trainer(tmp_path)
     each.__class__ = Spoiling
-    each.spoiled, each._looks_at_once = spoiled, at_once  # type: ignore[attr-defined]
+    each.spoiled, each._checks_each_step = spoiled, at_once  # type: ignore[attr-defined]
     with pytest.raises(TrainingError, match=f"{said}: the training has diverged"):
         each.train()
-    assert [step_of(path) for path in checkpoints_in(tmp_path)] == [8, 4]
-    assert [find_corruption(path) for path in checkpoints_in(tmp_path)] == [None, None]
+    assert [step_number(path) for path in list_checkpoints(tmp_path)] == [8, 4]
+    assert [find_corruption(path) for path in list_checkpoints(tmp_path)] == [None, None]
 
 
 # ---- signals ----
@@ -360,12 +367,12 @@ def test_nothing_that_is_not_finite_is_saved(spoiled: str, at_once: bool, said: 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_exits_with_zero(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
     (process,) = tiny.start(tmp_path, max_steps=STEPS)
-    while not checkpoints_in(tmp_path):
+    while not list_checkpoints(tmp_path):
         time.sleep(0.001)
     assert process.pid is not None
     os.kill(process.pid, number)
     assert tiny.join([process]) == [0]
-    step = step_of(checkpoints_in(tmp_path)[0])
+    step = step_number(list_checkpoints(tmp_path)[0])
     assert f"{number.name}: stopped after step {step}; to go on: {tiny.COMMAND}\n" in output(tmp_path)
     assert not (tmp_path / "weights-0.pt").exists()
     assert tiny.join(tiny.start(tmp_path, max_steps=STEPS)) == [0]
@@ -378,7 +385,7 @@ def test_a_command_that_is_stopped_has_status_zero(tmp_path: Path) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as process:
-        while not checkpoints_in(tmp_path) and process.poll() is None:
+        while not list_checkpoints(tmp_path) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[0]
@@ -458,7 +465,7 @@ def test_a_time_budget_ends_the_training_and_counts_what_was_spent_before(
     spent = np.arange(20) / 20
     np.testing.assert_allclose(rates[:, 0], 1e-3 * (1 - spent))
     np.testing.assert_allclose(rates[:, -1], 1e-3 * (1 + np.cos(np.pi * spent)) / 2)
-    assert step_of(checkpoints_in(tmp_path)[0]) == 20
+    assert step_number(list_checkpoints(tmp_path)[0]) == 20
 
     third, unused = observed(tmp_path, monkeypatch, max_steps=1000, **values)
     third.train(resume_from_checkpoint=True)
@@ -512,15 +519,15 @@ def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) 
     assert tiny.join(tiny.start(together, 2, max_steps=steps)) == [0, 0], output(together)
 
     processes = tiny.start(stopped, 2, max_steps=steps)
-    while not checkpoints_in(stopped):
+    while not list_checkpoints(stopped):
         time.sleep(0.001)
     assert processes[1].pid is not None
     os.kill(processes[1].pid, signal.SIGTERM)  # one of the two is told
     assert tiny.join(processes) == [0, 0], output(stopped)
-    newest = checkpoints_in(stopped)[0]
+    newest = list_checkpoints(stopped)[0]
     assert find_corruption(newest) is None
     assert {path.name for path in newest.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
-    if step_of(newest) == steps:
+    if step_number(newest) == steps:
         pytest.fail("the processes met too late; the training must be longer")
     shutil.copytree(stopped, alone)
 
@@ -530,7 +537,7 @@ def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) 
     (alone / "seen-0.jsonl").unlink()
     assert tiny.join(tiny.start(alone, 1, max_steps=steps)) == [0], output(alone)
     expected, found = seen(together, 2), seen(alone, 1)
-    assert list(found) == list(range(step_of(newest), steps))
+    assert list(found) == list(range(step_number(newest), steps))
     assert all(found[step] == expected[step] for step in found)
 
 
@@ -539,7 +546,7 @@ def test_two_killed_processes_go_on(tmp_path: Path) -> None:
     together, killed = tmp_path / "together", tmp_path / "killed"
     assert tiny.join(tiny.start(together, 2, max_steps=20)) == [0, 0], output(together)
     processes = tiny.start(killed, 2, max_steps=20)
-    while not checkpoints_in(killed):
+    while not list_checkpoints(killed):
         time.sleep(0.001)
     for process in processes:
         process.kill()

@@ -17,7 +17,7 @@ from raft.data.text.masking import MaskedSequences
 from raft.errors import InputError, TrainingError
 from raft.finetuning.finetune import FinetuningTrainer
 from raft.pretraining.pretrain import build_model
-from raft.training.checkpoints import checkpoints_in, step_of
+from raft.training.checkpoints import list_checkpoints, step_number
 from raft.training.optimizer import clip_before_step, param_groups
 from raft.training.trainer import PRIVATE_OVERRIDES, RaftTrainer
 from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
@@ -96,7 +96,7 @@ BEST: dict[str, Any] = {
 def test_the_best_model_is_kept_and_comes_back(only_model: bool, tmp_path: Path) -> None:
     training = trainer(tmp_path, save_only_model=only_model, **BEST)
     training.train()
-    assert sorted(map(step_of, checkpoints_in(tmp_path))) == [2, 6]
+    assert sorted(map(step_number, list_checkpoints(tmp_path))) == [2, 6]
     assert training.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
     weights = training.model.state_dict()
     best, last = (load_file(tmp_path / f"checkpoint-{step}" / "model.safetensors") for step in (2, 6))

@@ -480,7 +480,7 @@ def test_seconds_of_training_are_without_validation_and_saving(
         return slowly
 
     monkeypatch.setattr("raft.training.trainer.validation_losses", slow(validation_losses))
-    monkeypatch.setattr(RaftTrainer, "_finish", slow(RaftTrainer._finish))
+    monkeypatch.setattr(RaftTrainer, "_publish", slow(RaftTrainer._publish))
     args = arguments(tmp_path, max_steps=20, eval_strategy="steps", eval_steps=10, save_strategy="steps",
                      save_steps=10)  # fmt: skip
     trainer = RaftTrainer(model=build_model(config({}), 5), args=args,

@@ -22,7 +22,7 @@ from transformers import (
 from raft.benchmarks.timing import Ratio, compute_ratio
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
-from raft.finetuning.data import predictions, sentence_data
+from raft.finetuning.data import decode_predictions, sentence_data
 from raft.finetuning.finetune import KEEP, RAF
 from raft.finetuning.run import FinetuningRecipe, run_finetuning
 from raft.finetuning.task_source import Sources
@@ -120,7 +120,7 @@ def _run_trainer(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sou
 
     def points(prediction: EvalPrediction) -> dict[str, float]:
         logits: Any = prediction.predictions
-        score = evaluate(task.metric, predictions(task, (logits,)), np.array(prediction.label_ids))
+        score = evaluate(task.metric, decode_predictions(task, (logits,)), np.array(prediction.label_ids))
         return {"points": score.points}
 
     train: Any = data.train

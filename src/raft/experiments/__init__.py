@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from raft.experiments.statistics import Difference, Paired, over_seeds, over_sequences, paired
+from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds, compare_sequences
 from raft.lazy import lazy_attributes
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ __all__ = [
     "Paired",
     "PretrainingComparison",
     "compare",
+    "compare_paired",
     "compare_pretraining",
-    "over_seeds",
-    "over_sequences",
-    "paired",
+    "compare_seeds",
+    "compare_sequences",
 ]
 __getattr__ = lazy_attributes(
     __name__,

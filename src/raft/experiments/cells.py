@@ -71,7 +71,7 @@ class CellFolder:
         return self.folder / cell.name
 
     @property
-    def has_any(self) -> bool:
+    def is_used(self) -> bool:
         """Whether any cell is done or running, whatever its options."""
         done = (path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         locks = (self.folder / LOCKS).glob("*.lock")
@@ -101,7 +101,7 @@ class CellFolder:
         """How many cells are in each state."""
         return Counter(self.state(cell) for cell in cells)
 
-    def work_through(
+    def run_all(
         self,
         cells: Sequence[Cell],
         run: Callable[[Cell, Path], None],
@@ -115,7 +115,7 @@ class CellFolder:
         Args:
             cells: of the grid, in the order in which they are begun.
             run: fills the folder that it is given.
-            on_state_change: of each cell that this process begins and ends.
+            on_state_change: called when this process begins or ends a cell.
 
         Returns:
             The cells that are not done: all attempts at them failed.

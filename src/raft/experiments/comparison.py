@@ -26,7 +26,7 @@ from raft.data.text.masking import MaskedSequences, unigram_loss
 from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
-from raft.experiments.statistics import over_seeds, over_sequences
+from raft.experiments.statistics import compare_seeds, compare_sequences
 from raft.finetuning.data import sentence_data
 from raft.finetuning.finetune import finetune
 from raft.hf.config import RafConfig
@@ -231,8 +231,8 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
 
     Args:
         settings: checked here.
-        say: told what is going on, a line at a time.
-        progress: told how many fine-tunings of how many are done.
+        say: called with one line on each stage.
+        progress: called with the numbers of finished and of all fine-tunings.
 
     Raises:
         InputError: for bad settings or data.
@@ -359,7 +359,7 @@ def _rows(
     pretrained: dict[str, Pretrained], tasks: list[Task], scores: dict[str, dict[str, list[float]]]
 ) -> list[Row]:
     faft, raft = pretrained["faft"], pretrained["raft"]
-    loss = over_sequences(raft.loss_sums, faft.loss_sums, faft.loss_counts)
+    loss = compare_sequences(raft.loss_sums, faft.loss_sums, faft.loss_counts)
     rows = [
         Row("validation loss", "nats", faft.loss, raft.loss, difference=loss, lower_is_better=True),
         Row("perplexity", "", math.exp(faft.loss), math.exp(raft.loss), lower_is_better=True),
@@ -376,7 +376,7 @@ def _rows(
                 float(np.mean(points["raft"])),
                 float(np.std(points["faft"], ddof=1)),
                 float(np.std(points["raft"], ddof=1)),
-                over_seeds(points["raft"], points["faft"]),
+                compare_seeds(points["raft"], points["faft"]),
                 seeds=len(points["raft"]),
             )
         )

@@ -115,7 +115,7 @@ class Grid:
         """Raise ``InputError`` for a cell that cannot work, before any is run."""
         self.recipe.check()
         for group in self.recipe.groups():
-            self._of(group).check()
+            self._recipe_of(group).check()
         if self.recipe.activations == [KEEP]:
             self.cell.check_conversion()
 
@@ -144,7 +144,7 @@ class Grid:
         sources, count = Sources(), 0
         problems: dict[str, TransferError] = {}
         for task in self.recipe.tasks:
-            for other in replace(self.cell, task=task).transferred():
+            for other in replace(self.cell, task=task).transfer_tasks():
                 count += 1
                 problem = self._transfer_problem(task, other, sources)
                 if problem is not None:
@@ -164,7 +164,7 @@ class Grid:
         """Those whose validation scores choose the rates, each once."""
         if not self._is_searched:
             return []
-        return distinct(
+        return drop_duplicates(
             self._cell(group, rates, seed)
             for group in self.recipe.groups()
             for rates in self._rates(group)
@@ -174,7 +174,7 @@ class Grid:
     def final_cells(self, folder: CellFolder) -> list[Cell]:
         """Those whose test scores count, of the settings whose rates are chosen. A model without RAFs has the
         same cell in modes that differ by the RAFs alone."""
-        chosen = self.choices(folder)
+        chosen = self.choose_rates(folder)
         return [
             self._cell(group, chosen[group], seed)
             for group in self.recipe.groups()
@@ -182,7 +182,7 @@ class Grid:
             for seed in SEEDS[: self.recipe.seeds]
         ]
 
-    def choices(self, folder: CellFolder) -> dict[Group, tuple[float, float]]:
+    def choose_rates(self, folder: CellFolder) -> dict[Group, tuple[float, float]]:
         """Learning rate, and that of the RAFs, of each setting: the best mean validation score of those whose
         seeds are all done; of equal ones the first."""
         chosen = {}
@@ -203,24 +203,27 @@ class Grid:
     def run(
         self, folder: CellFolder, on_state_change: Callable[[Cell, State], None] = lambda cell, state: None
     ) -> list[Cell]:
-        """Search, choose, run; see ``CellFolder.work_through``. Returns the cells that are not done."""
+        """Search, choose, run; see ``CellFolder.run_all``. Returns the cells that are not done."""
         sources = Sources()
 
         def run_cell(cell: Cell, place: Path) -> None:
             recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
             transferred = [
                 other.task
-                for other in recipe.transferred()
+                for other in recipe.transfer_tasks()
                 if self._transfer_problem(recipe.task, other, sources) is None
             ]
             recipe = replace(recipe, transfer=transferred or None)
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
-            options = {**cell.options, **pretrained(str(cell.options["model"]))}
+            options = {**cell.options, **read_pretraining(str(cell.options["model"]))}
             write_text(place / CELL, json.dumps(options) + "\n")
             run_finetuning(recipe, arguments, place, sources)
 
-        failed = folder.work_through(self.search_cells(), run_cell, on_state_change)
-        return [*failed, *folder.work_through(distinct(self.final_cells(folder)), run_cell, on_state_change)]
+        failed = folder.run_all(self.search_cells(), run_cell, on_state_change)
+        return [
+            *failed,
+            *folder.run_all(drop_duplicates(self.final_cells(folder)), run_cell, on_state_change),
+        ]
 
     @property
     def _is_searched(self) -> bool:
@@ -234,7 +237,7 @@ class Grid:
             raf_rates = [0.0]
         return list(product(rates, raf_rates))
 
-    def _of(self, group: Group) -> FinetuningRecipe:
+    def _recipe_of(self, group: Group) -> FinetuningRecipe:
         task, model, activation, tuning, size = group
         return replace(
             self.cell, task=task, model=model, activation=activation, tuning=tuning, train_examples=size
@@ -265,7 +268,7 @@ def _validation(cell: Path) -> float:
     return FinetuningResult.read(cell).validation or 0.0
 
 
-def distinct(cells: Iterable[Cell]) -> list[Cell]:
+def drop_duplicates(cells: Iterable[Cell]) -> list[Cell]:
     """The first of each folder."""
     first: dict[str, Cell] = {}
     for cell in cells:
@@ -273,7 +276,7 @@ def distinct(cells: Iterable[Cell]) -> list[Cell]:
     return list(first.values())
 
 
-def pretrained(model: str) -> dict[str, Any]:
+def read_pretraining(model: str) -> dict[str, Any]:
     """Variant and seed of a model that ``raft pretrain`` made; empty for any other."""
     folder = Path(model)
     if not (folder / RESULT).is_file():  # another's model
@@ -297,7 +300,7 @@ def read_options(cell: Path) -> dict[str, Any]:
     return read_json(cell / CELL, dict[str, Any], "options of a cell")
 
 
-def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def result_rows(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """One row a finished cell: options, pretraining of the model, scores; no rate of RAFs where none was
     trained. One more for each task that its model was judged on untrained."""
     rows = []
@@ -310,7 +313,7 @@ def results(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         options = {**read_options(folder.path(cell)), **cell.options}
         row = {
             **options,
-            **({} if PRETRAINED in options else pretrained(str(options["model"]))),  # older cells
+            **({} if PRETRAINED in options else read_pretraining(str(options["model"]))),  # older cells
             "raf_learning_rate": raf_rate,
             "validation": result.validation,
             "epoch": result.epoch,

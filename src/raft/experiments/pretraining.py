@@ -15,11 +15,11 @@ from transformers import TrainerCallback
 
 from raft.errors import InputError
 from raft.experiments.results import machine
-from raft.experiments.statistics import Difference, over_seeds
+from raft.experiments.statistics import Difference, compare_seeds
 from raft.files import read_json, write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
-from raft.pretraining.variants import folder_name, twin_among, variant_arguments
+from raft.pretraining.variants import find_twin, folder_name, variant_arguments
 from raft.training.arguments import RaftTrainingArguments
 
 COMPARISON = "comparison.json"
@@ -63,7 +63,7 @@ class PretrainingComparison:
     @property
     def twin(self) -> str | None:
         """The variant that the others are compared with."""
-        return twin_among([variant.activation for variant in self.variants])
+        return find_twin([variant.activation for variant in self.variants])
 
     def rows(self) -> list[dict[str, Any]]:
         """The table: one row a variant, means and standard deviations over seeds."""
@@ -138,7 +138,7 @@ def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:
     return None
 
 
-def planned_runs(
+def plan_runs(
     recipe: PretrainingRecipe, arguments: RaftTrainingArguments
 ) -> Iterator[tuple[str, PretrainingRecipe, RaftTrainingArguments]]:
     """Each run of a comparison: its variant's name, recipe and arguments, folder and seed among them."""
@@ -167,17 +167,17 @@ def compare_pretraining(
         arguments: of each run, but for its seed and folder.
         text: of ``read_text``; all variants read the same batches.
         command: that repeats the comparison.
-        started: told the activation and the seed before each run.
-        finished: told the result and the folder after each.
+        started: called with activation and seed before each run.
+        finished: called with result and folder after each run.
         callbacks: of ``transformers``, for every run.
     """
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
-    for name, of_variant, one in planned_runs(recipe, arguments):
+    for name, of_variant, one in plan_runs(recipe, arguments):
         started(name, one.seed)
         result = replace(run(of_variant, one, text, callbacks), activation=name)
         variants[name].append(result)
         finished(result, one.folder)
-    first = twin_among(list(variants))
+    first = find_twin(list(variants))
     compared = [
         Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)
         for name, results in variants.items()
@@ -195,7 +195,7 @@ def compare_pretraining(
 def _difference(ours: Sequence[PretrainingResult], theirs: Sequence[PretrainingResult]) -> Difference | None:
     if len(ours) < 2:
         return None
-    return over_seeds([result.loss for result in ours], [result.loss for result in theirs])
+    return compare_seeds([result.loss for result in ours], [result.loss for result in theirs])
 
 
 def _deviation(values: Sequence[float]) -> float | None:

@@ -23,7 +23,7 @@ class Difference:
     high: float
 
 
-def over_seeds(raft: Sequence[float], faft: Sequence[float]) -> Difference:
+def compare_seeds(raft: Sequence[float], faft: Sequence[float]) -> Difference:
     """Mean paired difference, with Student's interval over seeds.
 
     Args:
@@ -38,7 +38,7 @@ def over_seeds(raft: Sequence[float], faft: Sequence[float]) -> Difference:
     return Difference(mean, float(interval.low), float(interval.high))
 
 
-def over_sequences(
+def compare_sequences(
     raft_sums: NDArray[np.float64], faft_sums: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> Difference:
     """Difference of mean losses, with a bootstrap interval over validation sequences.
@@ -81,7 +81,7 @@ class Paired:
     losses: int
 
 
-def paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
+def compare_paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
     """Compare scores of the same seeds.
 
     The interval is Student's: of three to ten differences a bootstrap covers the mean in 73 to 89 of 100
@@ -105,5 +105,5 @@ def paired(variant: Sequence[float], baseline: Sequence[float]) -> Paired:
     test = stats.permutation_test(
         (difference,), np.mean, permutation_type="samples", n_resamples=EXACT, rng=np.random.default_rng(0)
     )
-    interval = over_seeds(variant, baseline)
+    interval = compare_seeds(variant, baseline)
     return Paired(interval.mean, interval.low, interval.high, float(test.pvalue), *counts)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from raft.data.squad.answers import Answers, find_answers, write_null_odds, write_predictions
-from raft.data.squad.questions import Question, Version
+from raft.data.squad.questions import Question, SquadVersion
 from raft.data.squad.scores import score as squad_score
 from raft.data.squad.windows import make_windows
 from raft.data.tasks.submission import FILES, write_lines, write_submission
@@ -47,19 +47,19 @@ def sentence_data(
     names = task.labels or ("score",)
 
     def labelled(examples: Sequence[Example]) -> EvalSplit:
-        rows = _encoded(examples, tokenizer, max_length)
+        rows = _encode(examples, tokenizer, max_length)
         labels = np.array([example.label for example in examples])
 
         def score(outputs: Outputs) -> Score:
-            return evaluate(task.metric, predictions(task, outputs), labels)
+            return evaluate(task.metric, decode_predictions(task, outputs), labels)
 
         return EvalSplit(rows, _lengths(rows), score)
 
     def unlabelled(file: str, sentences: Sequence[Sentences]) -> EvalSplit:
-        rows = _encoded(sentences, tokenizer, max_length)
+        rows = _encode(sentences, tokenizer, max_length)
 
         def write(outputs: Outputs, folder: Path) -> object:
-            predicted = predictions(task, outputs)
+            predicted = decode_predictions(task, outputs)
             if file in FILES:
                 return write_submission(folder, file, predicted)
             texts = [f"{value:.5f}" if task.labels is None else names[value] for value in predicted]
@@ -76,7 +76,7 @@ def sentence_data(
     return FinetuningData(
         head=AutoModelForSequenceClassification,
         config=config,
-        train=_encoded(train, tokenizer, max_length),
+        train=_encode(train, tokenizer, max_length),
         validation=None if validation is None else labelled(validation),
         tests={
             **{name: labelled(examples) for name, examples in task.tests.items()},
@@ -87,7 +87,7 @@ def sentence_data(
     )
 
 
-def predictions(task: Task, outputs: Outputs) -> NDArray[Any]:
+def decode_predictions(task: Task, outputs: Outputs) -> NDArray[Any]:
     """Classes (int64), or the scores of a regression (float32), from a model's logits."""
     (logits,) = outputs
     return logits[:, 0] if task.labels is None else logits.argmax(axis=1)
@@ -98,7 +98,7 @@ def question_data(
     validation: Sequence[Question] | None,
     tests: Mapping[str, Sequence[Question]],
     tokenizer: Any,
-    version: Version,
+    version: SquadVersion,
     max_length: int = 384,
 ) -> FinetuningData:
     """Extractive question answering; points are those of F1. Windows share a third with the next one.
@@ -124,8 +124,8 @@ def question_data(
 
         def score(outputs: Outputs) -> Score:
             texts = answers(outputs).texts(threshold)
-            found = squad_score(texts, questions, version)
-            return Score(found.f1, {"exact": found.exact, "f1": found.f1}, len(set(texts.values())) == 1)
+            scores = squad_score(texts, questions, version)
+            return Score(scores.f1, {"exact": scores.exact, "f1": scores.f1}, len(set(texts.values())) == 1)
 
         def write(outputs: Outputs, folder: Path) -> None:
             predicted = answers(outputs)
@@ -148,7 +148,7 @@ def question_data(
     )
 
 
-def _encoded(
+def _encode(
     examples: Sequence[Sentences], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[dict[str, Any]]:
     first = [example.first for example in examples]

@@ -26,7 +26,7 @@ from transformers import (
 from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
-from raft.finetuning.tuning import Part, set_tuning
+from raft.finetuning.tuning import ParameterCount, set_tuning
 from raft.hf import ConversionReport, rationals
 from raft.hf.config import RafConfig
 from raft.hf.conversion import convert
@@ -42,7 +42,7 @@ Outputs = tuple[NDArray[np.float32], ...]
 CALIBRATION_TEXTS = 64
 """Training inputs that the RAFs of a converted model are fitted to, at most."""
 
-TOKENS_A_PART = 1024
+TOKENS_PER_PART = 1024
 """Tokens of a part of a batch on a CPU, padding included: they fit its caches."""
 
 KEEP, RAF, RESIDUAL = "keep", "raf", "raf-residual"
@@ -122,7 +122,7 @@ class Finetuned:
     outputs: dict[str, Outputs]
     epoch: int
     history: list[float]
-    parts: list[Part]
+    parts: list[ParameterCount]
     rafs: dict[int, dict[str, Tensor]]
     inputs: dict[str, InputHistogram]
     report: ConversionReport | None
@@ -154,11 +154,11 @@ def load(
         attn_implementation=attn_implementation,
         ignore_mismatched_sizes=True,
     )
-    replaced = _replaced(checkpoint, model, info["mismatched_keys"])
+    replaced = _check_replaced(checkpoint, model, info["mismatched_keys"])
     return model, sorted({*info["missing_keys"], *replaced})
 
 
-def _replaced(
+def _check_replaced(
     checkpoint: str | Path, model: Any, mismatched: Iterable[tuple[str, torch.Size, torch.Size]]
 ) -> list[str]:
     """The weights of a head with another number of outputs; anything else of another shape is refused."""
@@ -259,9 +259,9 @@ def finetune(
     inputs = {}
     if rafs:
         rafs[best.step] = coefficients(model)
-        inputs = _inputs(model, data, arguments.per_device_eval_batch_size)
+        inputs = _record_inputs(model, data, arguments.per_device_eval_batch_size)
     outputs = {
-        name: outputs_of(model, split, data.collate, arguments.per_device_eval_batch_size)
+        name: predict_logits(model, split, data.collate, arguments.per_device_eval_batch_size)
         for name, split in data.tests.items()
     }
     tests = {
@@ -295,7 +295,7 @@ def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: s
 
 
 @torch.no_grad()
-def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
+def _record_inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
     """What the RAFs get of the first training inputs."""
     was_training = model.training
     model.eval()
@@ -308,7 +308,7 @@ def _inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, Inpu
     return {plain: histograms[site] for site, plain in names_without_adapter(model, histograms).items()}
 
 
-def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:
+def split_batch(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[str, Tensor], float]]:
     """Parts of a padded batch, the longest inputs first, each cut to the columns that its inputs use.
 
     Args:
@@ -336,7 +336,7 @@ def parts_of(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict[st
 
 
 @torch.no_grad()
-def outputs_of(
+def predict_logits(
     model: Any,
     split: EvalSplit,
     collate: Callable[[list[dict[str, Any]]], Mapping[str, Tensor]],
@@ -441,7 +441,7 @@ class FinetuningTrainer(RaftTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         losses = [
             share * super(FinetuningTrainer, self).compute_loss(model, part, False, num_items_in_batch)
-            for part, share in parts_of(inputs, TOKENS_A_PART)
+            for part, share in split_batch(inputs, TOKENS_PER_PART)
         ]
         return torch.stack(losses).sum()
 
@@ -451,7 +451,9 @@ class FinetuningTrainer(RaftTrainer):
         if split is None or split.score is None:
             return {}
         with self.accelerator.autocast():
-            outputs = outputs_of(self.model, split, self.data.collate, self.args.per_device_eval_batch_size)
+            outputs = predict_logits(
+                self.model, split, self.data.collate, self.args.per_device_eval_batch_size
+            )
         score = split.score(outputs)
         self.log({"eval_points": score.points})
         self.control = self.callback_handler.on_evaluate(

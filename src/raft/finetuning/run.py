@@ -28,7 +28,7 @@ from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.pretrain import save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.monitoring import SNAPSHOTS, MetricsLog, forms, write_inputs, write_snapshot
+from raft.training.monitoring import SNAPSHOTS, MetricsLog, raf_metadata, write_inputs, write_snapshot
 
 DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
@@ -123,7 +123,7 @@ class FinetuningRecipe(TaskOptions):
                     f"--{name} is of a model that is converted, by --activation raf or raf-residual"
                 )
 
-    def transferred(self) -> list[TransferOptions]:
+    def transfer_tasks(self) -> list[TransferOptions]:
         """The tasks that the tuned model is judged on untrained."""
         return [
             TransferOptions(task=name, data_dir=self.transfer_data_dir, max_length=self.max_length)
@@ -140,7 +140,7 @@ class FinetuningRecipe(TaskOptions):
         return ALL if self.train_examples == ALL else int(self.train_examples)
 
 
-def kept_activation(activation: str, model: str) -> str:
+def resolve_activation(activation: str, model: str) -> str:
     """``"keep"`` for the fixed function that a model has, by whose name a pretraining calls the twin; any
     other choice as it is.
 
@@ -299,7 +299,7 @@ def run_finetuning(
             split on.
         TrainingError: where the loss is not finite.
     """
-    for other in recipe.transferred():
+    for other in recipe.transfer_tasks():
         check_transfer(recipe, other, sources)
     data, drawn = read_data(recipe, arguments.seed, sources)
     write_text(folder / DRAWN, json.dumps(drawn) + "\n")
@@ -308,7 +308,7 @@ def run_finetuning(
         recipe.model, sources.tokenizer(recipe.model), data, arguments, recipe.tuning, recipe.activation,
         recipe.raf_config(), recipe.patience, [MetricsLog(folder), *callbacks],
     )  # fmt: skip
-    tests = {**tuned.tests, **_untrained(recipe, tuned.model, sources)}
+    tests = {**tuned.tests, **_evaluate_untrained(recipe, tuned.model, sources)}
     result = FinetuningResult(
         task=recipe.task,
         seed=arguments.seed,
@@ -326,7 +326,7 @@ def run_finetuning(
         },
     )
     for step, rafs in tuned.rafs.items():
-        write_snapshot(folder / SNAPSHOTS, step, rafs, forms(tuned.model))
+        write_snapshot(folder / SNAPSHOTS, step, rafs, raf_metadata(tuned.model))
     if tuned.inputs:
         write_inputs(folder / SNAPSHOTS, tuned.inputs)
     for name, split in data.tests.items():
@@ -345,10 +345,10 @@ def _without_adapter(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
-def _untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:
+def _evaluate_untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:
     tokenizer = sources.tokenizer(recipe.model)
     untrained = {}
-    for task in recipe.transferred():
+    for task in recipe.transfer_tasks():
         scores = score_transfer(model, tokenizer, task, sources)
         for name, score in scores.items():
             untrained[f"{UNTRAINED}{task.task}{f' {name}' if len(scores) > 1 else ''}"] = score

@@ -15,7 +15,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from raft.bounds import check_numbers
 from raft.data.files import stem_of
 from raft.data.splits import TrainOrValidation
-from raft.data.squad.questions import Question, Version, load_squad
+from raft.data.squad.questions import Question, SquadVersion, load_squad
 from raft.data.tasks.glue import GLUE, load_glue
 from raft.data.tasks.nli import load_snli
 from raft.data.tasks.table_dataset import load_table
@@ -25,7 +25,7 @@ from raft.errors import InputError, suggest
 from raft.hf.loading import load_config
 from raft.hf.positions import max_positions
 
-SQUADS: dict[str, Version] = {"squad": "1.1", "squad_v2": "2.0"}
+SQUADS: dict[str, SquadVersion] = {"squad": "1.1", "squad_v2": "2.0"}
 HUB_SQUADS = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
 SNLI = "snli"
 RESULT = "finetuning.json"

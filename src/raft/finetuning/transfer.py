@@ -13,8 +13,8 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from raft.data.tasks.label_maps import LabelMap, map_labels
 from raft.data.tasks.task import Score, Task, evaluate
 from raft.errors import InputError
-from raft.finetuning.data import predictions, question_data, sentence_data
-from raft.finetuning.finetune import outputs_of
+from raft.finetuning.data import decode_predictions, question_data, sentence_data
+from raft.finetuning.finetune import predict_logits
 from raft.finetuning.task_source import SQUADS, Sources, TaskOptions
 from raft.hf.loading import load_pretrained
 from raft.hf.saving.hooks import COEFFICIENTS
@@ -46,7 +46,7 @@ def evaluate_transfer(
     """
     head = AutoModelForQuestionAnswering if _is_squad(options) else AutoModelForSequenceClassification
     tokenizer = sources.tokenizer(model)
-    return score_transfer(_tuned(head, model).to(device), tokenizer, options, sources, labels)
+    return score_transfer(_load_tuned(head, model).to(device), tokenizer, options, sources, labels)
 
 
 def score_transfer(
@@ -81,19 +81,19 @@ def score_transfer(
             options.max_length or 384,
         )  # fmt: skip
         return {
-            name: split.score(outputs_of(tuned, split, data.collate, BATCH))
+            name: split.score(predict_logits(tuned, split, data.collate, BATCH))
             for name, split in data.tests.items()
             if split.score is not None
         }
     task = sources.task(options)
     names = [str(tuned.config.id2label[number]) for number in range(tuned.config.num_labels)]
-    mapped = _mapped(names, task, labels)
+    mapped = _map_labels(names, task, labels)
     is_same = len(mapped.labels) == len(task.labels or ())
     task = replace(task, metric=task.metric if is_same else "accuracy", hidden={})
     data = sentence_data(task, task.test[:1], None, tokenizer, options.max_length or 128)
     scores = {}
     for name, split in data.tests.items():
-        predicted = predictions(task, outputs_of(tuned, split, data.collate, BATCH))
+        predicted = decode_predictions(task, predict_logits(tuned, split, data.collate, BATCH))
         wanted = np.array([example.label for example in task.tests[name]])
         scores[name] = evaluate(task.metric, mapped.map_predictions(predicted), mapped.map_targets(wanted))
     return scores
@@ -115,14 +115,14 @@ def check_transfer(tuned: TaskOptions, other: TaskOptions, sources: Sources) -> 
         labels = sources.task(tuned).labels
         if labels is None:
             raise TransferError(f"{tuned.task} is a regression: its model cannot be judged on {other.task}")
-        _mapped(labels, sources.task(other))
+        _map_labels(labels, sources.task(other))
 
 
 def _is_squad(options: TaskOptions) -> bool:
     return options.dataset is None and options.task in SQUADS
 
 
-def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:
+def _map_labels(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:
     if task.labels is None:
         raise TransferError(f"{task.name} is a regression, to which no other task's labels can be mapped")
     try:
@@ -131,7 +131,7 @@ def _mapped(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] |
         raise TransferError(str(error)) from error
 
 
-def _tuned(head: Any, model: str) -> Any:
+def _load_tuned(head: Any, model: str) -> Any:
     tuned, info = load_pretrained(head, model)
     if info["missing_keys"]:
         raise InputError(

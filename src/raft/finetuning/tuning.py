@@ -27,7 +27,7 @@ RANK = 8
 
 
 @dataclass(frozen=True)
-class Part:
+class ParameterCount:
     """Parameters of one kind.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 
 def set_tuning(
     model: PreTrainedModel, tuning: str, new: Collection[str] = (), rank: int = RANK
-) -> tuple[Any, list[Part]]:
+) -> tuple[Any, list[ParameterCount]]:
     """Let a model train what a mode trains.
 
     ``full``: everything; ``fixed``: everything but the RAFs; ``bitfit``: biases and the head;
@@ -99,7 +99,7 @@ def _kinds(model: PreTrainedModel, new: Collection[str]) -> dict[str, str]:
 
 def _with_adapter(
     model: PreTrainedModel, tuning: str, kinds: dict[str, str], rank: int
-) -> tuple[Any, list[Part]]:
+) -> tuple[Any, list[ParameterCount]]:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -124,7 +124,7 @@ def _with_adapter(
     return wrapped, _parts(wrapped, wrapped_kinds, without="original_module")
 
 
-def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> list[Part]:
+def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> list[ParameterCount]:
     counts: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
         if without is not None and without in name:
@@ -133,4 +133,4 @@ def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> lis
         numbers[0] += parameter.numel() * parameter.requires_grad
         numbers[1] += parameter.numel()
     order = ("RAFs", "head", "adapter", "biases", "weights")
-    return [Part(name, *counts[name]) for name in order if name in counts]
+    return [ParameterCount(name, *counts[name]) for name in order if name in counts]

@@ -74,7 +74,7 @@ def pretrain(
         InputError: where the training text does not fill one batch, nothing is predicted in the validation
             text, or the checkpoint cannot be used.
         TrainingError: where the loss is not finite, or a checkpoint cannot be written.
-        TrainingStopped: after a signal that ``StopOnSignal`` was told of.
+        TrainingStopped: after a signal that ``StopOnSignal`` handles.
     """
     batch = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     if len(train.sequences) < batch or len(validation.sequences) == 0:

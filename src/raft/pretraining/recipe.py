@@ -17,7 +17,7 @@ from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
-from raft.pretraining.variants import MODEL_SETTINGS, RAF, activation_of, parse_variants, settings_of
+from raft.pretraining.variants import MODEL_SETTINGS, RAF, parse_activation, parse_settings, parse_variants
 
 
 @dataclass
@@ -152,8 +152,8 @@ class PretrainingRecipe:
 
     def variant(self, name: str) -> PretrainingRecipe:
         """The recipe of one variant's run."""
-        changed = {key: value for key, value in settings_of(name).items() if key in MODEL_SETTINGS}
-        return replace(self, activation=activation_of(name), compare=None, seeds=1, **changed)
+        changed = {key: value for key, value in parse_settings(name).items() if key in MODEL_SETTINGS}
+        return replace(self, activation=parse_activation(name), compare=None, seeds=1, **changed)
 
     def raf_block(self) -> dict[str, Any]:
         """The ``raf`` block of a RAFT."""

@@ -1,4 +1,4 @@
-"""One pretraining as a folder: claimed by its recipe, resumed by the same command, finished once."""
+"""A pretraining run in a folder: claimed by its recipe, resumed by the same command, finished once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def read_text(
 
     Args:
         recipe: checked.
-        progress: told, now and then, how many documents and tokens there are.
+        progress: called now and then with the numbers of documents and tokens.
 
     Raises:
         InputError: for a corpus or tokenizer that cannot be used.

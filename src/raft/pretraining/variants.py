@@ -47,7 +47,7 @@ def parse_variants(compared: str) -> list[str]:
         raise InputError(f"--compare needs names with commas between them, not {compared!r}")
     seen: dict[tuple[str, str], str] = {}
     for name in names:
-        meant = (activation_of(name), repr(sorted(settings_of(name).items())))
+        meant = (parse_activation(name), repr(sorted(parse_settings(name).items())))
         if meant in seen:
             raise InputError(f"--compare needs different variants, not {seen[meant]} and {name}")
         seen[meant] = name
@@ -56,15 +56,15 @@ def parse_variants(compared: str) -> list[str]:
 
 def is_raft(name: str) -> bool:
     """Whether a variant of this name has RAFs."""
-    return activation_of(name) == RAF
+    return parse_activation(name) == RAF
 
 
-def activation_of(name: str) -> str:
+def parse_activation(name: str) -> str:
     """``"raf"`` of ``"raf:version=B"``."""
     return name.partition(":")[0]
 
 
-def twin_among(names: Sequence[str]) -> str | None:
+def find_twin(names: Sequence[str]) -> str | None:
     """The variant that the others are compared with: the first with a fixed activation."""
     return next((name for name in names if not is_raft(name)), None)
 
@@ -75,7 +75,7 @@ def folder_name(name: str, seed: int) -> str:
     return f"{plain}-{seed}"
 
 
-def settings_of(name: str) -> dict[str, Any]:
+def parse_settings(name: str) -> dict[str, Any]:
     """``{"version": "B", "degrees": [3, 2]}`` of ``"raf:version=B:degrees=3/2"``.
 
     Raises:
@@ -110,5 +110,5 @@ def variant_arguments(arguments: RaftTrainingArguments, name: str, **others: Any
     Raises:
         InputError: for a value that they do not take.
     """
-    changed = {key: value for key, value in settings_of(name).items() if key in TRAINING_SETTINGS}
+    changed = {key: value for key, value in parse_settings(name).items() if key in TRAINING_SETTINGS}
     return replace(arguments, **others, **changed)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
-from raft.experiments.statistics import over_seeds
+from raft.experiments.statistics import compare_seeds
 from raft.finetuning.finetune import RAF
 from raft.report.tables.grid import SETTING, get_compared_column
 from raft.report.tables.twins import pair_twins
@@ -76,5 +76,7 @@ def _draw(axes: Axes, points: np.ndarray, at: float, place: int) -> None:
         points, np.full(len(points), at), ".", color=style["color"], alpha=0.35, markersize=4,
         markeredgewidth=0,
     )  # fmt: skip
-    half = over_seeds(points.tolist(), [0.0] * len(points)).high - points.mean() if len(points) > 1 else 0.0
+    half = (
+        compare_seeds(points.tolist(), [0.0] * len(points)).high - points.mean() if len(points) > 1 else 0.0
+    )
     axes.errorbar(points.mean(), at, xerr=half, capsize=2.5, **style)

@@ -1,4 +1,4 @@
-"""Training arguments: those of ``transformers``, and what the RAF coefficients' group needs."""
+"""Training arguments: those of ``transformers``, and those of the parameter group of RAFs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ GROUPING_OPTIMIZERS = ("galore", "apollo", "lomo", "adalomo")
 
 @dataclass
 class RaftTrainingArguments(TrainingArguments):
-    """``transformers.TrainingArguments`` with rate, weight decay and schedule of the RAF coefficients.
+    """``transformers.TrainingArguments`` with learning rate, weight decay and schedule of RAF coefficients.
 
-    With ``time_budget_hours``, learning rates follow the clock and the training ends with the budget; the
-    steps are an upper bound. Such a training can be resumed, and the hours before count, but it does not
-    repeat bit for bit.
+    With ``time_budget_hours``, learning rates follow the clock and the training ends with the budget;
+    ``max_steps`` is an upper bound. Such a training can be resumed, and earlier hours count, but it is not
+    reproducible bit for bit.
 
     ``resume_from_checkpoint`` is what ``RaftTrainer.train`` resumes from, unless it is called with another;
     ``load_best_model_at_end`` verifies the checkpoint first; ``optim`` gets the groups of
@@ -114,7 +114,7 @@ class CommandArguments(RaftTrainingArguments):
 
 
 def is_slow_bfloat16(arguments: TrainingArguments) -> bool:
-    """Whether a training in bfloat16 is to run on a CPU that is known to have no instructions for it."""
+    """Whether the training uses bfloat16 on a CPU that is known to have no instructions for it."""
     if not arguments.bf16 or arguments.device.type != "cpu":
         return False
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.10
@@ -123,7 +123,7 @@ def is_slow_bfloat16(arguments: TrainingArguments) -> bool:
 
 
 def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
-    """The arguments that are not what they are by default, and the seed; as a file can hold them."""
+    """Arguments that differ from their defaults, and the seed, as plain values."""
     # transformers takes the number of processes from the newest arguments: these must be of the same device
     defaults = RaftTrainingArguments(output_dir="", use_cpu=arguments.use_cpu).to_dict()
     given = arguments.to_dict()
@@ -135,8 +135,10 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     return changed
 
 
-def difference(before: dict[str, Any], now: dict[str, Any], ignored: Collection[str] = ()) -> str | None:
-    """The first option that differs, in words; None where all that count are the same."""
+def first_difference(
+    before: dict[str, Any], now: dict[str, Any], ignored: Collection[str] = ()
+) -> str | None:
+    """Describe the first option that differs; None if all but the ignored ones are the same."""
     for key in [*before, *(key for key in now if key not in before)]:
         if key not in ignored and before.get(key) != now.get(key):
             was, is_ = (repr(options[key]) if key in options else "the default" for options in (before, now))

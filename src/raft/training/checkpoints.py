@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there: staged, hashed, brought to the disk, renamed; verified before use.
+"""Atomic checkpoints: staged, hashed, synced, renamed; verified before use.
 
-``Trainer`` writes a checkpoint file by file into its final place. A kill in the middle leaves a folder that
-looks whole: without its optimizer file it resumes silently, with a new optimizer. Here a folder gets its name
-``checkpoint-N`` last, in one rename, and holds ``manifest.json``, which lists size and SHA-256 of every other
-file in it, in folders too. A folder that does not match its manifest is never resumed from.
+``Trainer`` writes a checkpoint file by file into its final place. A kill in between leaves a folder that
+looks complete: without its optimizer file it resumes silently, with a new optimizer. Here a folder gets its
+name ``checkpoint-N`` last, in one rename, and its ``manifest.json`` lists size and SHA-256 of all other
+files. A folder that does not match its manifest is never resumed from.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ STAGING = ".saving"
 DISCARDED = ".discarded-"
 TRAINER_STATE = "trainer_state.json"
 STATE = "raft_state.json"
-"""What a checkpoint holds beside ``Trainer``'s own files."""
+"""File in a checkpoint in addition to those of ``Trainer``."""
 
 PROGRESS: dict[str, Any] = {
     "epoch": float | None, "total_flos": float | None, "log_history": list[dict[str, Any]] | None,
     "stateful_callbacks": dict[str, dict[str, Any]] | None, "best_metric": float | None,
     "best_model_checkpoint": str | None, "train_batch_size": int | None,
 }  # fmt: skip
-"""What a ``Trainer`` goes on with, of its own state."""
+"""Fields of ``TrainerState`` that a resumed training uses, and their types."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CHUNK = 1 << 20
@@ -55,15 +55,15 @@ class TrainingState:
     sequences_a_step: int
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Folders named ``checkpoint-N``, the one with the highest step first; they may be broken."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List folders named ``checkpoint-N``, highest step first; they may be corrupt."""
     if not folder.is_dir():
         return []
     checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(checkpoints, key=step_of, reverse=True)
+    return sorted(checkpoints, key=step_number, reverse=True)
 
 
-def step_of(checkpoint: Path) -> int:
+def step_number(checkpoint: Path) -> int:
     """The N of ``checkpoint-N``."""
     match = _NAME.fullmatch(checkpoint.name)
     if match is None:
@@ -72,10 +72,10 @@ def step_of(checkpoint: Path) -> int:
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the manifest of a folder that nobody writes to any more, and bring all of it to the disk.
+    """Write the manifest of a complete folder, and sync all of it to disk.
 
     Raises:
-        OSError: where the disk is full, or fails.
+        OSError: if the disk is full, or fails.
     """
     files = {}
     for path in _files(checkpoint):
@@ -91,7 +91,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Give a sealed folder its name, in one rename; what had that name before is removed.
+    """Rename a sealed folder to its final name; an earlier folder of that name is removed.
 
     Args:
         staged: on the file system of ``final``.
@@ -105,11 +105,10 @@ def publish(staged: Path, final: Path) -> None:
 
 
 def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None where each file is there and unchanged, and says
-    how far the training came.
+    """Describe what is wrong with a checkpoint; None if every file of its manifest is unchanged, and its
+    training state is readable.
 
-    Files that the manifest does not list are not looked at. With ``must_resume``, one saved with
-    ``save_only_model`` is wrong, too.
+    With ``must_resume``, a checkpoint saved with ``save_only_model`` is wrong, too.
     """
     try:
         listed: dict[str, dict[str, Any]] = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
@@ -119,22 +118,22 @@ def find_corruption(checkpoint: Path, must_resume: bool = True) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be read ({error})"
     missing = _missing_for_resuming(expected) if must_resume else None
-    mismatches = (_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
-    return missing or next(filter(None, mismatches), None) or _impossible_state(checkpoint)
+    mismatches = (_find_mismatch(checkpoint, name, size, digest) for name, (size, digest) in expected.items())
+    return missing or next(filter(None, mismatches), None) or _find_impossible_state(checkpoint)
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """What a checkpoint holds beside ``Trainer``'s own files.
+    """Read ``raft_state.json``.
 
     Raises:
-        InputError: where it holds other things.
+        InputError: if it has other content.
     """
     return read_json(checkpoint / STATE, TrainingState, "state of a training")
 
 
-def newest_valid(folder: Path) -> Path | None:
-    """The newest checkpoint that can be resumed from; the log says why newer ones are refused."""
-    for checkpoint in checkpoints_in(folder):
+def find_newest_valid(folder: Path) -> Path | None:
+    """Find the newest checkpoint that can be resumed from; log why newer ones are refused."""
+    for checkpoint in list_checkpoints(folder):
         reason = find_corruption(checkpoint)
         if reason is None:
             return checkpoint
@@ -143,10 +142,10 @@ def newest_valid(folder: Path) -> Path | None:
 
 
 def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
-    """Remove the oldest checkpoints beside a new one, until ``limit`` are left.
+    """Remove the oldest checkpoints until ``limit`` are left.
 
-    To be called when ``newest`` has been published. It stays, whatever the limit, and so do folders with a
-    higher step: they were refused when the training resumed before them, and are replaced as it gets there.
+    Call it after ``newest`` has been published. It is always kept, and so are folders with a higher step:
+    they were refused when the training resumed before them, and are replaced when it gets there.
 
     Args:
         newest: just published.
@@ -155,7 +154,7 @@ def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
     """
     if not limit or limit < 0:
         return
-    older = [path for path in checkpoints_in(newest.parent) if step_of(path) < step_of(newest)]
+    older = [path for path in list_checkpoints(newest.parent) if step_number(path) < step_number(newest)]
     kept = [path for path in older if keep is not None and path.name == keep.name]
     removable = [path for path in older if path not in kept]
     for path in removable[max(0, limit - 1 - len(kept)) :]:
@@ -163,16 +162,16 @@ def rotate(newest: Path, limit: int | None, keep: Path | None = None) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what a training that was killed left half written, or half removed."""
+    """Remove what a killed training left half written, or half removed."""
     if folder.is_dir():
         for path in (folder / STAGING, *folder.glob(f"{DISCARDED}*")):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def failure(error: BaseException, checkpoint: Path) -> str:
+def describe_failure(error: BaseException, checkpoint: Path) -> str:
     """One line on why a checkpoint could not be written."""
     reason = write_error_reason(error)
-    last = next((path for path in checkpoints_in(checkpoint.parent) if find_corruption(path) is None), None)
+    last = next((path for path in list_checkpoints(checkpoint.parent) if find_corruption(path) is None), None)
     rest = f"the last good one is {last.name}" if last else "there is no earlier one"
     space = "free some space, " if reason == DISK_FULL else ""
     return f"{checkpoint} could not be written: {reason}; {rest}: {space}then give the same command again"
@@ -197,8 +196,8 @@ def _missing_for_resuming(names: Collection[str]) -> str | None:
     return f"it was saved without {' and '.join(lacking)}" if lacking else None
 
 
-def _impossible_state(checkpoint: Path) -> str | None:
-    """What cannot be of files that a resumed training begins with, though they are as they were sealed."""
+def _find_impossible_state(checkpoint: Path) -> str | None:
+    """Describe an invalid training state in files that match the manifest."""
     try:
         read_state(checkpoint)
         what = "state of a Trainer"
@@ -217,7 +216,7 @@ def _impossible_state(checkpoint: Path) -> str | None:
     return None
 
 
-def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
+def _find_mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None:
     path = checkpoint / name
     is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
     if not is_inside or not path.is_file():  # nor is a device one, which could be read for ever
@@ -233,7 +232,7 @@ def _mismatch(checkpoint: Path, name: str, size: int, digest: str) -> str | None
 
 
 def _set_aside(checkpoint: Path) -> Path:
-    """Take a folder's name away before it is removed: a kill meanwhile leaves no half-removed checkpoint."""
+    """Rename a folder before it is removed: a kill in between leaves no half-removed checkpoint."""
     aside = checkpoint.with_name(f"{DISCARDED}{checkpoint.name}")
     shutil.rmtree(aside, ignore_errors=True)
     checkpoint.rename(aside)

@@ -1,4 +1,4 @@
-"""What the processes of a training agree on."""
+"""Collective operations of the processes of a training; without a process group they act locally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Decided = TypeVar("Decided")
 
 
 def all_reduce_max(values: Sequence[float], device: torch.device) -> list[float]:
-    """Each value's maximum over all processes; a collective operation where there are several."""
+    """Return the maximum of each value over all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return list(values)
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -25,12 +25,12 @@ def all_reduce_max(values: Sequence[float], device: torch.device) -> list[float]
 
 
 def run_on_main_and_broadcast(decide: Callable[[], Decided]) -> Decided:
-    """What the first process decides, in all of them; a collective operation where there are several.
+    """Call a function in the main process, and return its result in all processes.
 
-    What lies on disk is looked at so: by the time that another process looks, the first may have changed it.
+    State on disk must be read this way: the main process may change it before another one reads it.
 
     Raises:
-        InputError: in all processes where ``decide`` raises it in the first.
+        InputError: in all processes, if ``decide`` raises it in the main process.
     """
     state = PartialState()
     answer: list[Decided | InputError | None] = [None]
@@ -43,11 +43,11 @@ def run_on_main_and_broadcast(decide: Callable[[], Decided]) -> Decided:
         broadcast_object_list(answer)
     if isinstance(answer[0], InputError):
         raise answer[0]
-    return answer[0]  # type: ignore[return-value]  # the None that it began as is gone
+    return answer[0]  # type: ignore[return-value]  # the initial None has been replaced
 
 
 def destroy_process_group() -> None:
-    """End the group of processes, when all have come to here; to be called last."""
+    """Wait for all processes, then destroy the process group. Call this last."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # gloo's own threads may still be in a reduction
         torch.distributed.destroy_process_group()

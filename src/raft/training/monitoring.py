@@ -1,7 +1,6 @@
-"""What a pretraining leaves to be watched and shown: a log of metrics, and the RAFs along the way.
+"""Callbacks that log metrics and snapshots of RAFs into the folder of a run.
 
-Both are kept in the run's folder beside the checkpoints, and go on where a resumed training goes on: what a
-killed run wrote beyond its last checkpoint is written again.
+A resumed training continues both: records after its checkpoint, which a killed run wrote, are written again.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ INPUTS = "inputs.json"
 
 
 class MetricsLog(TrainerCallback):
-    """Each record of the training's log as a line of ``metrics.jsonl``.
+    """Append each record of the training's log to ``metrics.jsonl``.
 
     Args:
         folder: of the run.
@@ -41,7 +40,7 @@ class MetricsLog(TrainerCallback):
         self.file = folder / METRICS
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Drop what lies beyond the step that the training goes on from."""
+        """Drop records after the step that the training resumes from."""
         if state.is_world_process_zero and self.file.exists():
             kept = [line for line in read_metrics(self.file) if line["step"] <= state.global_step]
             write_text(self.file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -61,7 +60,7 @@ class MetricsLog(TrainerCallback):
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The records of a ``metrics.jsonl``, without a last line that was cut short.
+    """Read a ``metrics.jsonl``; an incomplete last line is skipped.
 
     Raises:
         InputError: for a file that holds other things.
@@ -75,7 +74,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 class RafSnapshots(TrainerCallback):
-    """The coefficients of all RAFs every some steps, from step 0 on: ``rafs/step-00000250.safetensors``.
+    """Save the coefficients of all RAFs every few steps, from step 0: ``rafs/step-00000250.safetensors``.
 
     Args:
         folder: of the run.
@@ -88,7 +87,7 @@ class RafSnapshots(TrainerCallback):
         self._kept = -1
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep what the training starts from; drop what another left beyond it, or it will do again."""
+        """Save the initial state; remove snapshots after the step that the training resumes from."""
         if state.is_world_process_zero:
             for file in self.folder.glob("step-*.safetensors"):
                 if int(file.stem.removeprefix("step-")) > state.global_step:
@@ -98,14 +97,13 @@ class RafSnapshots(TrainerCallback):
             self._keep(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the coefficients of this step, where it is one of those, or the last."""
+        """Save the coefficients at every ``every``-th step and at the last."""
         is_last = state.global_step >= state.max_steps or control.should_training_stop
         if state.global_step % self.every == 0 or is_last:
             self._keep(state, kwargs["model"])
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep what the training ends with, where the last step has not: after it, a ``Trainer`` may have put
-        the weights of an earlier step back."""
+        """Save the final state if the last step did not: ``Trainer`` may have loaded the best model since."""
         if self._kept != state.global_step:
             self._keep(state, kwargs["model"])
 
@@ -113,20 +111,20 @@ class RafSnapshots(TrainerCallback):
         values = coefficients(model)
         self._kept = state.global_step
         if values and state.is_world_process_zero:
-            write_snapshot(self.folder, state.global_step, values, forms(model))
+            write_snapshot(self.folder, state.global_step, values, raf_metadata(model))
 
 
-def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], forms: dict[str, str]) -> None:
+def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write ``step-00000250.safetensors``.
 
     Args:
         folder: made where it does not exist.
         step: after which the coefficients were these.
         values: of :func:`coefficients`.
-        forms: of :func:`forms`.
+        metadata: of :func:`raf_metadata`.
     """
     with atomic_write(folder / f"step-{step:08d}.safetensors") as file:
-        save_file(values, file, metadata=forms | {"step": str(step)})
+        save_file(values, file, metadata=metadata | {"step": str(step)})
 
 
 def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
@@ -148,7 +146,7 @@ def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     return values
 
 
-def forms(model: PreTrainedModel) -> dict[str, str]:
+def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
     function that stood there, and ``<site>.beside``, that which a residual one is added to."""
     metadata = {}
@@ -162,19 +160,19 @@ def forms(model: PreTrainedModel) -> dict[str, str]:
 
 
 def _rationals(model: nn.Module) -> dict[str, Rational]:
-    """By the names that they have without an adapter around the model."""
+    """RAFs by the names that they have without an adapter."""
     acts = rationals(model)
     return {plain: acts[site] for site, plain in names_without_adapter(model, acts).items()}
 
 
 def _whole(parameter: Tensor) -> Tensor:
-    """A parameter that FSDP has sharded, put together."""
+    """Gather a parameter that FSDP has sharded."""
     gather = getattr(parameter, "full_tensor", None)
     return gather() if gather is not None else parameter
 
 
 class ProgressWithLoss(ProgressCallback):
-    """The progress bar shows losses and tokens a second, instead of a line for every record of the log.
+    """Show losses and tokens per second in the progress bar, instead of a line for every log record.
 
     Args:
         tokens: gives those of one step, over all processes; 0 leaves their rate out.
@@ -186,7 +184,7 @@ class ProgressWithLoss(ProgressCallback):
         self.shown: dict[str, str] = {}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Take over the newest numbers."""
+        """Update the numbers."""
         bar = getattr(self, "training_bar", None)
         if not logs or bar is None:
             return
@@ -199,8 +197,8 @@ class ProgressWithLoss(ProgressCallback):
         bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.shown.items()))
 
 
-def scalars(model: PreTrainedModel) -> dict[str, float]:
-    """Each coefficient as a number for a tracker: ``raf/<site>/a0`` …, ``raf/<site>/b1`` …; group means."""
+def coefficient_scalars(model: PreTrainedModel) -> dict[str, float]:
+    """Coefficients as scalars for a tracker, ``raf/<site>/a0`` …, ``raf/<site>/b1`` …: means over groups."""
     scalars: dict[str, float] = {}
     for name, values in coefficients(model).items():
         site, _, kind = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Parameter groups, schedules and norms: RAF coefficients have a rate of their own, by default constant."""
+"""Parameter groups, schedules and clipping: RAF coefficients have a learning rate and a norm of their own."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def can_fuse(groups: list[dict[str, Any]]) -> bool:
 def clip_grad_norm_(model: nn.Module, max_norm: float) -> Tensor:
     """Clip the gradients of a model, those of its RAFs by themselves.
 
-    The gradient of a RAF's coefficient is a sum over all tokens and channels: under a common norm the ten
-    numbers of each layer would take nearly all of it, and leave hardly a step to the other weights.
+    The gradient of a RAF coefficient sums over all tokens and channels: under a common norm the ten
+    coefficients of each layer would dominate it, and the other weights would hardly move.
 
     Args:
         model: after its backward pass.
@@ -180,9 +180,9 @@ def schedule(
     raf_kind: str = "constant",
     spent: Callable[[], float] | None = None,
 ) -> LambdaLR:
-    """Linear warm-up for all groups; then each its own way to the end, which is a step or a time.
+    """Warm up all groups linearly, then follow the schedule of each to the last step, or in a time budget.
 
-    With ``spent`` the learning rates follow the clock: two such trainings do not repeat bit for bit.
+    With ``spent`` the learning rates follow the clock, and training is not reproducible bit for bit.
 
     Args:
         optimizer: over groups from :func:`param_groups`.
@@ -190,7 +190,7 @@ def schedule(
         steps: all steps.
         kind: ``"constant"``, ``"linear"`` (to zero) or ``"cosine"`` (to zero, half a period).
         raf_kind: the same for the group ``raf``.
-        spent: gives the share of a time budget that is spent, 0 … 1; ``steps`` then counts for nothing.
+        spent: returns the share of a time budget that is spent, in [0, 1]; ``steps`` is then ignored.
 
     Raises:
         InputError: for another kind.

@@ -14,7 +14,7 @@ import yaml
 
 from raft.errors import InputError
 from raft.files import find_write_error, publish, read_yaml, staging_folder, write_text
-from raft.training.arguments import RaftTrainingArguments, changed_arguments, difference
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, first_difference
 
 RECIPE = "recipe.yaml"
 RunState = Literal["new", "begun", "finished"]
@@ -132,7 +132,7 @@ def run_state(folder: Path, options: dict[str, Any], result: str, ignored: Colle
     if is_unused(folder):
         return "new"
     now = yaml.safe_load(yaml.safe_dump(options))
-    changed = difference(read_yaml(file, "recipe"), now, ignored)
+    changed = first_difference(read_yaml(file, "recipe"), now, ignored)
     if changed is not None:
         raise InputError(
             f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "

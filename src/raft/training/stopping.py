@@ -1,4 +1,4 @@
-"""What ends a training early: a signal, or a time budget; all processes end at the same step."""
+"""Stop a training early, on a signal or a time budget, at the same step in all processes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from raft.training.distributed import all_reduce_max
 
 
-class Meetings:
-    """Processes exchange a few numbers about once a second, at the same steps; a single process at each step.
+class PeriodicExchange:
+    """All-reduce a few numbers about once a second, at the same steps; a single process does at each step.
 
-    An exchange waits for the device, which each step could not afford. How many steps lie between two is part
-    of what is exchanged.
+    An all-reduce synchronises with the device, which is too slow for every step. The processes also agree on
+    the number of steps to the next one.
     """
 
     PERIOD = 1.0  # seconds
@@ -31,8 +31,8 @@ class Meetings:
         self.left = 0
         self.last = time.perf_counter()
 
-    def exchange(self, values: Sequence[float], device: torch.device) -> list[float] | None:
-        """To be called once a step: the maxima over all processes, or None between two meetings."""
+    def all_reduce_max(self, values: Sequence[float], device: torch.device) -> list[float] | None:
+        """Return the maxima over all processes, or None between two exchanges. Call it once a step."""
         self.left -= 1
         if self.left > 0:
             return None
@@ -47,12 +47,12 @@ class Meetings:
 
 
 class Clock(TrainerCallback):
-    """Wall-clock time of a training, the parts before it was resumed included.
+    """Measure the wall-clock time of a training, including the time before it was resumed.
 
     Attributes:
-        before: seconds that earlier parts took, up to the checkpoint that was resumed from.
-        step_seconds: seconds of training up to the last pause: steps and the reading of their batches,
-            without validation and saving, before which the clock is to be paused.
+        before: seconds up to the checkpoint that was resumed from.
+        step_seconds: seconds of training up to the last pause: steps and loading of their batches. Pause the
+            clock before validation and saving.
     """
 
     def __init__(self) -> None:
@@ -62,18 +62,18 @@ class Clock(TrainerCallback):
 
     @property
     def seconds(self) -> float:
-        """Everything since the training began: steps, validation, saving."""
+        """Seconds since the training began: steps, validation, saving."""
         return self.before + (0.0 if self._began is None else time.perf_counter() - self._began)
 
     def state(self) -> dict[str, float]:
         return {"seconds": self.seconds, "step_seconds": self.step_seconds}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go on from an earlier part's state; from nothing where it is empty."""
+        """Continue from an earlier state; an empty one resets the clock."""
         self.before, self.step_seconds = state.get("seconds", 0.0), state.get("step_seconds", 0.0)
 
     def pause(self, device: torch.device) -> None:
-        """Count no seconds of training until the next step begins; waits for what a GPU has been told."""
+        """Stop counting until the next step begins; synchronises with a GPU."""
         if self._going_since is not None:
             if device.type != "cpu":
                 torch.accelerator.synchronize()
@@ -93,47 +93,47 @@ class Clock(TrainerCallback):
 
 
 class TimeBudget(TrainerCallback):
-    """Ends the training when its time is spent, and tells the learning rates how much of it is.
+    """Stop the training when its time is spent; the learning rates follow ``share``.
 
     Attributes:
-        share: of the budget that is spent, the same in all processes; 0 … 1.
+        share: of the budget that is spent, in [0, 1], the same in all processes.
     """
 
     def __init__(self, clock: Clock, hours: float) -> None:
         self.clock = clock
         self.budget = 3600 * hours
         self.share = 0.0
-        self.meetings = Meetings()
+        self.exchange = PeriodicExchange()
 
     @property
-    def over(self) -> bool:
+    def is_spent(self) -> bool:
         return self.share >= 1
 
-    def look(self, device: torch.device) -> None:
-        """Bring the share up to date; to be called by all processes at the same step."""
-        maxima = self.meetings.exchange([self.clock.seconds / self.budget], device)
+    def update(self, device: torch.device) -> None:
+        """Update the share. All processes must call it at the same step."""
+        maxima = self.exchange.all_reduce_max([self.clock.seconds / self.budget], device)
         if maxima is not None:
             self.share = min(1.0, maxima[0])
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.look(args.device)  # the learning rates' scheduler comes next
+        self.update(args.device)  # the learning rates' scheduler comes next
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.over:
+        if self.is_spent:
             control.should_training_stop = True
             control.should_save = control.should_save or args.save_strategy == SaveStrategy.STEPS
             control.should_evaluate = control.should_evaluate or args.eval_strategy == IntervalStrategy.STEPS
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGTERM (a cluster's preemption) and SIGINT (Ctrl-C) end the step, save, and end the training.
+    """On SIGTERM (preemption) or SIGINT (Ctrl-C), finish the step, save a checkpoint, and stop the training.
 
     ``RaftTrainer.train`` then raises ``raft.errors.TrainingStopped``, exit status 0. A second Ctrl-C
-    interrupts at once. A signal that comes when there is no step left to end is delivered after the training.
+    interrupts at once. A signal after the last step is delivered when the training has ended.
 
     Args:
-        command: continues the training where it stopped; part of the message.
-        more: signals that do the same, such as the one by which a cluster tells that a job's time is over.
+        command: resumes the training; part of the message.
+        more: further signals, such as the one that a cluster sends before a job's time limit.
 
     Example::
 
@@ -148,26 +148,26 @@ class StopOnSignal(TrainerCallback):
         self.agreed = 0
         self._at = 0.0
         self._previous: dict[int, Any] = {}
-        self.meetings = Meetings()
+        self.exchange = PeriodicExchange()
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.received = self.agreed = 0
-        if threading.current_thread() is threading.main_thread():  # Python knows no signals elsewhere
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
             for number in self.signals:
                 self._previous.setdefault(number, signal.signal(number, self._receive))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        maxima = self.meetings.exchange([self.received], args.device)
+        maxima = self.exchange.all_reduce_max([self.received], args.device)
         if maxima is not None and maxima[0]:
             self.agreed = int(maxima[0])
             control.should_training_stop = control.should_save = True
 
     def message(self, step: int) -> str:
-        """What happened, and how it goes on."""
+        """Which signal stopped the training, and how to resume it."""
         return f"{signal.Signals(self.agreed).name}: stopped after step {step}; to go on: {self.command}"
 
     def release(self) -> None:
-        """Give the signals back to whom they belonged to."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()

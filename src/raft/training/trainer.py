@@ -1,4 +1,4 @@
-"""A thin ``transformers.Trainer``: RAF group, draws in their order, divergence said early, no work lost."""
+"""A thin ``transformers.Trainer``: RAF group, deterministic draws, divergence checks, atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
 from raft.training.masked_lm import masked_lm_loss, validation_losses
-from raft.training.monitoring import ProgressWithLoss, scalars
+from raft.training.monitoring import ProgressWithLoss, coefficient_scalars
 from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 
 STEP_SECONDS = "step_seconds"
-"""In the log beside a validation loss: time of training so far, see ``Clock``."""
+"""Key in the log of a validation: time of training so far, see ``Clock``."""
 
-LOOK_EVERY = 100
-"""Steps between two looks at whether the loss is finite, where a look makes the device wait."""
+CHECK_EVERY = 100
+"""Steps between checks that the loss is finite, where a check synchronises with the device."""
 
 FINITE = torch.iinfo(torch.int64).max
 
@@ -113,7 +113,7 @@ class RaftTrainer(Trainer):
         if self.budget is not None:
             self.add_callback(self.budget)
         self._losses: Callable[..., Tensor] | None = None
-        self._looks_at_once = self.args.device.type == "cpu"
+        self._checks_each_step = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
         self._staging = False
         self._saved_step = -1
@@ -158,11 +158,11 @@ class RaftTrainer(Trainer):
             if self.is_world_process_zero():
                 print(message, flush=True)
             raise TrainingStopped(message)
-        self._refuse_divergence(weights=True)
+        self._raise_if_diverged(weights=True)
         return output
 
     def _drop_wrapper(self) -> None:
-        """Let DDP go while its group of processes is there.
+        """Release DDP before its process group is destroyed.
 
         Were its reducer the group's last owner, it would wait, holding Python's lock, for a thread of gloo's
         that waits for this lock.
@@ -204,7 +204,7 @@ class RaftTrainer(Trainer):
         return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """The RAFs' by themselves, but where gradients are sharded or not torch's."""
+        """Clip RAFs by themselves, unless gradients are sharded or not managed by torch."""
         kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.XLA)
         if self.accelerator.distributed_type in kinds or self._has_mixed_mesh_grads(model):
             return super()._clip_grad_norm(model)
@@ -218,9 +218,11 @@ class RaftTrainer(Trainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Trainer looks at the end after a step: one that resumed at its end would train one more
+        is_over = self.state.global_step >= self.state.max_steps
         if self.budget is not None:
-            self.budget.look(self.args.device)
-        if self.state.global_step >= self.state.max_steps or (self.budget is not None and self.budget.over):
+            self.budget.update(self.args.device)
+            is_over = is_over or self.budget.is_spent
+        if is_over:
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
@@ -238,7 +240,7 @@ class RaftTrainer(Trainer):
             result = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         else:
             result = self._masked_lm_loss(model, inputs, num_items_in_batch)
-        self._watch(result[0] if isinstance(result, tuple) else result)
+        self._record_divergence(result[0] if isinstance(result, tuple) else result)
         return result
 
     def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
@@ -260,42 +262,42 @@ class RaftTrainer(Trainer):
         processes: int = self.accelerator.num_processes
         return losses.sum() * processes / torch.as_tensor(count).clamp(min=1)
 
-    def _watch(self, loss: Tensor) -> None:
-        """Remember the first step whose loss is not finite, on the device: to ask would make it wait."""
+    def _record_divergence(self, loss: Tensor) -> None:
+        """Record the first step whose loss is not finite, on the device, without synchronising."""
         step = self.state.global_step
-        if self._looks_at_once:
+        if self._checks_each_step:
             if not torch.isfinite(loss):
-                raise TrainingError(self._divergence(f"the loss is {loss.item()} at step {step}"))
+                raise TrainingError(self._divergence_message(f"the loss is {loss.item()} at step {step}"))
             return
         if self._first_bad_step is None:
             self._first_bad_step = torch.full((), FINITE, dtype=torch.int64, device=loss.device)
         bad = torch.where(torch.isfinite(loss.detach()), FINITE, step)
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
-        if step % LOOK_EVERY == LOOK_EVERY - 1:
-            self._refuse_divergence()
+        if step % CHECK_EVERY == CHECK_EVERY - 1:
+            self._raise_if_diverged()
 
-    def _refuse_divergence(self, weights: bool = False) -> None:
-        """Raise where a loss was not finite; with ``weights``, in all processes, and where those are not."""
+    def _raise_if_diverged(self, weights: bool = False) -> None:
+        """Raise if a loss was not finite; with ``weights``, check them too, in all processes."""
         first = FINITE if self._first_bad_step is None else int(self._first_bad_step.item())
         if weights:
-            finite = [torch.isfinite(_local(p)).all() for p in self.model.parameters()]
+            finite = [torch.isfinite(_local_shard(p)).all() for p in self.model.parameters()]
             spoiled = bool(finite) and not bool(torch.stack(finite).all())
             last = self.state.global_step
-            first = _first_of(first, self.args.device)
+            first = _all_reduce_min_step(first, self.args.device)
             spoiled = all_reduce_max([spoiled], self.args.device)[0] > 0
             if spoiled and first == FINITE:
-                raise TrainingError(self._divergence(f"the weights are not finite after step {last}"))
+                raise TrainingError(self._divergence_message(f"the weights are not finite after step {last}"))
         if first != FINITE:
-            raise TrainingError(self._divergence(f"the loss is not finite at step {first}"))
+            raise TrainingError(self._divergence_message(f"the loss is not finite at step {first}"))
 
-    def _divergence(self, what: str) -> str:
+    def _divergence_message(self, what: str) -> str:
         return (
             f"{what}: the training has diverged; lower the learning rate ({self.args.learning_rate:g}) or "
             f"that of the RAFs ({self.args.raf_learning_rate:g})"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        self._refuse_divergence()
+        self._raise_if_diverged()
         super().log(logs, start_time)
 
     # ---- checkpoints ----
@@ -305,16 +307,16 @@ class RaftTrainer(Trainer):
         return str(Path(folder) / checkpoints.STAGING) if self._staging else folder
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """``Trainer`` writes into a hidden folder; whole, it is sealed and gets its name from one process."""
+        """Let ``Trainer`` write into a hidden folder, then seal and rename it from one process."""
         if self._saved_step == self.state.global_step:  # a stop at the end of an epoch that is saved, too
             return
         self.clock.pause(self.args.device)
-        self._refuse_divergence(weights=True)
+        self._raise_if_diverged(weights=True)
         folder = Path(self._get_output_dir(trial))
         final = folder / f"checkpoint-{self.state.global_step}"
         staged = folder / checkpoints.STAGING / final.name
         self._attempt(lambda: self._stage(model, trial, staged, final), final)
-        self._attempt(lambda: self._finish(staged, final), final)
+        self._attempt(lambda: self._publish(staged, final), final)
         self._saved_step = self.state.global_step
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(final))
@@ -333,7 +335,7 @@ class RaftTrainer(Trainer):
             state = checkpoints.TrainingState(self.clock.state(), sequences)
             write_text(staged / checkpoints.STATE, json.dumps(asdict(state)))
 
-    def _finish(self, staged: Path, final: Path) -> None:
+    def _publish(self, staged: Path, final: Path) -> None:
         if self.args.should_save:
             checkpoints.seal(staged)
             checkpoints.publish(staged, final)
@@ -342,7 +344,7 @@ class RaftTrainer(Trainer):
             checkpoints.rotate(final, self.args.save_total_limit, None if best is None else Path(best))
 
     def _attempt(self, action: Callable[[], None], final: Path) -> None:
-        """Do something that succeeds in all processes, or ends the training in all and leaves no trace."""
+        """Run an action that succeeds in all processes, or ends the training in all and leaves no trace."""
         error: Exception | None = None
         try:
             action()
@@ -352,20 +354,20 @@ class RaftTrainer(Trainer):
             if self.args.should_save:
                 shutil.rmtree(final.parent / checkpoints.STAGING, ignore_errors=True)
             reason = error or RuntimeError("another process could not write its part")
-            raise TrainingError(checkpoints.failure(reason, final)) from error
+            raise TrainingError(checkpoints.describe_failure(reason, final)) from error
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Not before the checkpoint has its name."""
+        """Do nothing: a checkpoint is pushed after it has its name."""
 
     def _choose_checkpoint(self, asked: str | bool | None) -> Path | None:
-        """The checkpoint to resume from, found and verified by one process for all."""
+        """Choose and verify the checkpoint to resume from, in one process for all."""
         if self.is_local_process_zero() and (asked or self.args.save_strategy != SaveStrategy.NO):
             checkpoints.remove_stale(self._folder)
-        return run_on_main_and_broadcast(lambda: self._verified(asked) if asked else None)
+        return run_on_main_and_broadcast(lambda: self._verify_checkpoint(asked) if asked else None)
 
-    def _verified(self, asked: str | bool) -> Path | None:
+    def _verify_checkpoint(self, asked: str | bool) -> Path | None:
         if asked is True:
-            checkpoint = checkpoints.newest_valid(self._folder)
+            checkpoint = checkpoints.find_newest_valid(self._folder)
             if checkpoint is None:
                 logging.getLogger("raft").warning(
                     "no whole checkpoint in %s: starting from the beginning", self._folder
@@ -386,7 +388,7 @@ class RaftTrainer(Trainer):
         return checkpoint
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        with _one_line_where_unfit(resume_from_checkpoint):
+        with _resume_errors(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
@@ -397,7 +399,7 @@ class RaftTrainer(Trainer):
         super()._issue_warnings_after_load(load_result)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _one_line_where_unfit(checkpoint):
+        with _resume_errors(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
             for parameter, state in getattr(self.optimizer, "state", {}).items():
                 for name in ("exp_avg", "exp_avg_sq"):
@@ -413,7 +415,7 @@ class RaftTrainer(Trainer):
         super()._load_best_model()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _one_line_where_unfit(checkpoint):
+        with _resume_errors(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _tokens_a_step(self) -> int:
@@ -448,14 +450,14 @@ class RaftTrainer(Trainer):
             f"{metric_key_prefix}_perplexity": math.exp(loss),
             STEP_SECONDS: self.clock.step_seconds,
         }
-        self.log({**metrics, **(scalars(self.model) if self.args.report_to else {})})
+        self.log({**metrics, **(coefficient_scalars(self.model) if self.args.report_to else {})})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
 @contextmanager
-def _one_line_where_unfit(checkpoint: str | None) -> Iterator[None]:
-    """Files that are as they were sealed may still be another model's, or of another kind."""
+def _resume_errors(checkpoint: str | None) -> Iterator[None]:
+    """Raise errors of loading as one line: unchanged files may still be those of another model."""
     try:
         yield
     except Exception as error:  # each library fails in its own way
@@ -467,7 +469,7 @@ def _one_line_where_unfit(checkpoint: str | None) -> Iterator[None]:
 def _call_through(
     wrapper: nn.Module, module: nn.Module, function: Callable[..., Tensor], *args: Any
 ) -> Tensor:
-    """``function(*args)`` as if it were the module's ``forward``.
+    """Call ``function(*args)`` as if it were the module's ``forward``.
 
     What wraps the module (DDP, FSDP) synchronises gradients and gathers weights around calls of itself only.
     """
@@ -492,13 +494,13 @@ def _call_through(
     return result
 
 
-def _local(parameter: Tensor) -> Tensor:
-    """The part of a sharded parameter that lies here."""
+def _local_shard(parameter: Tensor) -> Tensor:
+    """The local shard of a parameter."""
     local: Tensor = getattr(parameter, "to_local", lambda: parameter)()
     return local.detach()
 
 
-def _first_of(step: int, device: torch.device) -> int:
-    """The smallest step over all processes; exact, also for ``FINITE``."""
+def _all_reduce_min_step(step: int, device: torch.device) -> int:
+    """Return the smallest step over all processes; exact, also for ``FINITE``."""
     smallest = -all_reduce_max([-float(step)], device)[0]
     return FINITE if smallest >= float(FINITE) else int(smallest)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
-from raft.data.squad.questions import Question, Version
+from raft.data.squad.questions import Question, SquadVersion
 from raft.data.squad.scores import SquadScore, normalize, score
 from raft.errors import InputError
 from tests.data.squad.squad_form import asked
@@ -52,7 +52,9 @@ def test_normalization(text: str, normal: str) -> None:
     ],
 )
 @pytest.mark.parametrize("version", ["1.1", "2.0"])
-def test_one_answer_by_hand(version: Version, given: str, right: list[str], exact: float, f1: float) -> None:
+def test_one_answer_by_hand(
+    version: SquadVersion, given: str, right: list[str], exact: float, f1: float
+) -> None:
     found = score({"q": given}, [asked("q", *right)], version)
     assert [found.exact, found.f1, found.total] == pytest.approx([exact, f1, 1])
 
@@ -84,7 +86,7 @@ def test_questions_without_an_answer() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.1", "2.0"])
-def test_a_missing_prediction_counts_zero(version: Version, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_prediction_counts_zero(version: SquadVersion, caplog: pytest.LogCaptureFixture) -> None:
     questions = [asked("a", "Paris"), asked("b", "Paris")]
     with caplog.at_level(logging.WARNING, "raft"):
         found = score({"a": "Paris", "x": "more than asked"}, questions, version)

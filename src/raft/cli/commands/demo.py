@@ -23,7 +23,7 @@ from raft.report.loss_figures import draw_losses
 from raft.report.page.demo_section import RAFS, build_demo_section
 from raft.report.page.page import REPORT, render_page
 from raft.report.tables.demo import summarize, tabulate_comparison
-from raft.training.monitoring import coefficients, forms, write_inputs
+from raft.training.monitoring import coefficients, raf_metadata, write_inputs
 from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
@@ -86,7 +86,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
     with atomic_write(folder / RAFS) as file:
-        save_file(coefficients(raft_model), file, metadata=forms(raft_model))
+        save_file(coefficients(raft_model), file, metadata=raf_metadata(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in learned})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)

@@ -13,7 +13,7 @@ from raft.cli.quiet import Console, print_plain, quieten
 from raft.finetuning.run import (
     FinetuningRecipe,
     FinetuningResult,
-    kept_activation,
+    resolve_activation,
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
@@ -38,7 +38,7 @@ class FolderOptions:
 def main(arguments: Sequence[str]) -> None:
     kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
-    recipe.activation = kept_activation(recipe.activation, recipe.model)
+    recipe.activation = resolve_activation(recipe.activation, recipe.model)
     recipe.check()
     recipe.check_conversion()
     check_machine(training)

@@ -23,13 +23,13 @@ from raft.cli.slurm import ResumableJob, SlurmOptions, submit
 from raft.data.text.encoding import usable_cores
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
-from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, distinct, results
+from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, drop_duplicates, result_rows
 from raft.files import read_json, write_text
-from raft.finetuning.run import FinetuningRecipe, FinetuningResult, kept_activation
+from raft.finetuning.run import FinetuningRecipe, FinetuningResult, resolve_activation
 from raft.finetuning.task_source import name_of
 from raft.report.tables.grid import RESULTS, SEARCH, build_frame, make_grid_tables
 from raft.report.tables.text_table import TextTable
-from raft.training.arguments import CommandArguments, changed_arguments, difference
+from raft.training.arguments import CommandArguments, changed_arguments, first_difference
 from raft.training.run_folder import check_holds, recipe_options, write_recipe
 
 DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
@@ -109,16 +109,16 @@ def main(arguments: Sequence[str]) -> None:
         for worker in workers:
             worker.terminate()
     cells = grid.final_cells(folder)
-    rows = results(folder, cells)
+    rows = result_rows(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    if searched := results(folder, grid.search_cells()):
+    if searched := result_rows(folder, grid.search_cells()):
         write_text(training.folder / SEARCH, build_frame(searched, grid.recipe).to_csv(index=False))
     for table in write_results(build_frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)
-    tried = distinct([*grid.search_cells(), *cells])
+    tried = drop_duplicates([*grid.search_cells(), *cells])
     failed = [cell for cell in tried if folder.state(cell) == "failed"]
     if failed:
         raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
@@ -137,7 +137,7 @@ def parse_grid(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOption
         recipe.tasks = [name_of(cell.dataset)]
     for number, activation in enumerate(recipe.activations):
         for model in recipe.models:
-            recipe.activations[number] = kept_activation(activation, model)
+            recipe.activations[number] = resolve_activation(activation, model)
     grid = Grid(recipe, cell, training)
     grid.check()
     if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
@@ -173,7 +173,7 @@ def work(arguments: Sequence[str]) -> None:
 def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     """Format the numbers of cells in each state and the estimated time left."""
     final = grid.final_cells(folder)
-    cells = distinct([*grid.search_cells(), *final])
+    cells = drop_duplicates([*grid.search_cells(), *final])
     states = folder.states(cells)
     # settings whose rates are not chosen yet have their cells still to come
     groups = len(list(grid.recipe.groups()))
@@ -225,11 +225,11 @@ def _check_shared(grid: Grid, cells: CellFolder) -> None:
     now = json.loads(json.dumps({key: value for key, value in options.items() if key not in varied}))
     folder = cells.folder
     file = folder / SHARED
-    if not file.exists() or not cells.has_any:  # options with which no cell could be run count for nothing
+    if not file.exists() or not cells.is_used:  # options with which no cell could be run count for nothing
         write_text(file, json.dumps(now, indent=1) + "\n")
         return
     before = read_json(file, dict[str, Any], "options of a grid")
-    changed = difference(before, now)
+    changed = first_difference(before, now)
     if changed is not None:
         raise InputError(
             f"{folder} holds a grid with other options: {changed}; give the same, or choose another "

@@ -16,7 +16,7 @@ from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
-from raft.experiments.pretraining import COMPARISON, PretrainingComparison, compare_pretraining, planned_runs
+from raft.experiments.pretraining import COMPARISON, PretrainingComparison, compare_pretraining, plan_runs
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state
@@ -120,7 +120,7 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     for name in WITHOUT_EFFECT:
         if getattr(training, name):
             raise InputError(f"--{name} has no effect on a pretraining: leave it out")
-    runs = list(planned_runs(recipe, training))
+    runs = list(plan_runs(recipe, training))
     if training.max_steps <= 0:
         raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):

@@ -11,7 +11,7 @@ from raft.cli.options import parse
 from raft.cli.quiet import Console
 from raft.errors import InputError
 from raft.experiments.cells import LOCKS, CellFolder
-from raft.experiments.grid import results
+from raft.experiments.grid import result_rows
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.results import Results
 from raft.files import check_writable, write_text
@@ -115,7 +115,7 @@ def read_grid_tables(folder: Path, console: Console) -> list[TextTable]:
                 raise
             console.print(f"As last written: {error}", highlight=False, soft_wrap=True)
         else:
-            rows = results(cells, grid.final_cells(cells))
+            rows = result_rows(cells, grid.final_cells(cells))
             if rows:
                 return write_results(build_frame(rows, grid.recipe), folder)
             raise InputError(f"no cell of the grid in {folder} counts yet")

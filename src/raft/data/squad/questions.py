@@ -16,7 +16,7 @@ from raft.data.json_rows import has_lone_surrogate
 from raft.data.splits import TrainOrValidation
 from raft.errors import InputError
 
-Version = Literal["1.1", "2.0"]
+SquadVersion = Literal["1.1", "2.0"]
 HUB_SPLITS: dict[TrainOrValidation, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "dev", "test"),
@@ -72,14 +72,14 @@ class QuestionSet:
         questions: in the order of the data.
     """
 
-    version: Version
+    version: SquadVersion
     questions: tuple[Question, ...]
 
 
 def load_squad(
     source: str | Path,
     split: TrainOrValidation,
-    version: Version | None = None,
+    version: SquadVersion | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> QuestionSet:
     """Read one split.
@@ -101,7 +101,7 @@ def load_squad(
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250; Rajpurkar, Jia and Liang 2018, arXiv 1806.03822.
     """
-    if version not in (None, *get_args(Version)):
+    if version not in (None, *get_args(SquadVersion)):
         raise InputError(f"SQuAD has the versions 1.1 and 2.0, not {version}")
     if split not in HUB_SPLITS:
         raise InputError(f"the splits are train and validation, not {split!r}")
@@ -115,7 +115,7 @@ def load_squad(
     return _load_from_hub(source, split, version, {**COLUMNS, **(columns or {})})
 
 
-def read_squad(path: Path, version: Version | None = None) -> QuestionSet:
+def read_squad(path: Path, version: SquadVersion | None = None) -> QuestionSet:
     """Read a JSON file in SQuAD's form; arguments, value and errors are those of ``load_squad``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -140,9 +140,9 @@ def read_squad(path: Path, version: Version | None = None) -> QuestionSet:
     return QuestionSet(version, _check_ids(questions, where))
 
 
-def _find_file(folder: Path, split: TrainOrValidation, version: Version | None) -> Path:
+def _find_file(folder: Path, split: TrainOrValidation, version: SquadVersion | None) -> Path:
     name = "train" if split == "train" else "dev"
-    versions: tuple[Version, ...] = get_args(Version) if version is None else (version,)
+    versions: tuple[SquadVersion, ...] = get_args(SquadVersion) if version is None else (version,)
     names = [f"{name}-v{one}.json" for one in versions]
     files = [folder / name for name in names if (folder / name).is_file()]
     if not files:
@@ -178,7 +178,9 @@ def _marks_impossible(articles: Iterable[object], where: str) -> bool:
     return any(isinstance(qa, dict) and "is_impossible" in qa for qa, *_ in _walk(articles, where))
 
 
-def _question(qa: object, title: str, context: str, version: Version, source: str, place: str) -> Question:
+def _question(
+    qa: object, title: str, context: str, version: SquadVersion, source: str, place: str
+) -> Question:
     """Check one question of a file or a hub dataset; messages name its id where it has one."""
     id = _member(qa, "id", str, place)
     where = f"{source}, question {id}"
@@ -220,7 +222,7 @@ def _check_ids(questions: Iterable[Question], where: str) -> tuple[Question, ...
 
 
 def _load_from_hub(
-    source: str, split: TrainOrValidation, version: Version | None, columns: Mapping[str, str]
+    source: str, split: TrainOrValidation, version: SquadVersion | None, columns: Mapping[str, str]
 ) -> QuestionSet:
     splits = load_splits(source)
     data = next((splits[name] for name in HUB_SPLITS[split] if name in splits), None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raft.data.squad.questions import Question, Version
+from raft.data.squad.questions import Question, SquadVersion
 from raft.errors import InputError
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as officially
@@ -42,7 +42,7 @@ def normalize(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(WITHOUT_PUNCTUATION)).split())
 
 
-def score(predictions: Mapping[str, str], questions: Sequence[Question], version: Version) -> SquadScore:
+def score(predictions: Mapping[str, str], questions: Sequence[Question], version: SquadVersion) -> SquadScore:
     """Score answers by the official definitions.
 
     Each answer gets the best score that it reaches against any right one. Where nothing is left of an answer
@@ -91,7 +91,7 @@ def _warn_if_missing(predictions: Mapping[str, str], questions: Sequence[Questio
         )
 
 
-def _f1(answer: str, right: str, version: Version) -> float:
+def _f1(answer: str, right: str, version: SquadVersion) -> float:
     words, right_words = answer.split(), right.split()
     if not words or not right_words:
         return float(version == "2.0" and words == right_words)

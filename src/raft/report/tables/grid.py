@@ -12,7 +12,7 @@ import pandas as pd
 
 from raft.errors import InputError, first_line
 from raft.experiments.grid import SINGLE_CLASS, GridRecipe
-from raft.experiments.statistics import Difference, Paired, over_seeds, paired
+from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds
 from raft.finetuning.run import UNTRAINED
 from raft.report.tables.text_table import TextTable
 from raft.report.tables.twins import has_pretrainings, pair_twins
@@ -90,7 +90,7 @@ def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
     def cell(rows: pd.DataFrame) -> str:
         if len(rows) < 2:
             return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
-        return format_difference(paired(rows.points.tolist(), rows.points_baseline.tolist()))
+        return format_difference(compare_paired(rows.points.tolist(), rows.points_baseline.tolist()))
 
     title = f"Differences to {results[by].iloc[0]}, paired by seed: mean [95 %], exact p, wins/ties/losses"
     return _tabulate(title, joined, by, cell)
@@ -121,7 +121,7 @@ def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
         difference = (rows.points - rows.points_baseline).to_numpy()
         if len(rows) < 2:
             return f"{difference.mean():+.1f}".replace("-", "−")
-        paired_means = over_seeds(rows.points.tolist(), rows.points_baseline.tolist())
+        paired_means = compare_seeds(rows.points.tolist(), rows.points_baseline.tolist())
         wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
         return f"{format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
 
