@@ -50,12 +50,14 @@ class Case:
         name: what is done, in a few words.
         expected: a pattern that the outcome matches.
         run: gives the outcome, in a folder of its own that is the current one.
+        is_slow: whether it takes seconds, as a process of its own does.
     """
 
     group: str
     name: str
     expected: str
     run: Callable[[], str]
+    is_slow: bool = False
 
     @property
     def id(self) -> str:
@@ -81,11 +83,13 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(group: str, name: str, expected: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+def case(
+    group: str, name: str, expected: str, is_slow: bool = False
+) -> Callable[[Callable[[], str]], Callable[[], str]]:
     """Make a function that gives an outcome a case."""
 
     def add(run: Callable[[], str]) -> Callable[[], str]:
-        CASES.append(Case(group, name, expected, run))
+        CASES.append(Case(group, name, expected, run, is_slow))
         return run
 
     return add

@@ -187,7 +187,7 @@ class Activated(Dataset[float]):
     def __getitem__(self, i: int) -> float:
         torch.set_num_threads(2)
         with torch.no_grad():
-            return round(self.act(self.inputs[i])[-1, -1].item(), 1)
+            return round(float(self.act(self.inputs[i])[-1, -1]), 1)
 
 
 @needs_kernel
