@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from raft.cli.main import main
-from tests.cases.replay import case, change_json, command, finetune, glue, grid, pretrain, take
+from tests.cases.replay import case, change_json, command, finetune, glue, grid, pretrain, take, take_run
 
 REFUSED = r"^status 2; raft: \S.*"
 
@@ -117,7 +117,7 @@ case("C", "raft inspect T in ASCII", r"^status 0; stderr ''; .*\?", is_slow=True
 
 @case("C", "raft report RUN on a terminal of ASCII", r"^status 0; stderr ''; .*\?")
 def _() -> str:
-    pretrain()
+    take_run()
     out, err = (io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(["report", "out"])
@@ -127,8 +127,8 @@ def _() -> str:
 
 @case("C", "a backend of notebooks in MPLBACKEND", "^status 0; (?!.*Traceback)", is_slow=True)
 def _() -> str:
-    pretrain(out="first")
-    words = ["pretrain", "--config", "first/recipe.yaml", "--output_dir", "second"]
+    take_run()
+    words = ["pretrain", "--config", "out/recipe.yaml", "--output_dir", "second"]
     return process(*words, MPLBACKEND="module://matplotlib_inline.backend_inline")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -120,6 +121,23 @@ def pretrain(*words: object, out: str = "out") -> str:
     return command(*PRETRAIN, "--output_dir", out, *words)
 
 
+@cache
+def _pretrained() -> Path:
+    before, folder = Path.cwd(), Path(tempfile.mkdtemp())
+    os.chdir(folder)
+    done = pretrain()
+    os.chdir(before)
+    if not done.startswith("status 0"):
+        raise AssertionError(done)
+    return folder
+
+
+def take_run() -> Path:
+    """``out``, which ``pretrain`` left, and what it read, in the current folder."""
+    shutil.copytree(_pretrained(), Path.cwd(), dirs_exist_ok=True)
+    return Path("out")
+
+
 def finetune(*words: object, model: str = "raft", out: str = "out") -> str:
     """``raft finetune`` of one epoch on a tiny RTE."""
     glue()
@@ -155,8 +173,6 @@ def glue() -> Path:
 
 @cache
 def _made(name: str) -> Path:
-    import tempfile
-
     folder = Path(tempfile.mkdtemp()) / name
     tokenizer = train_tokenizer([" ".join(WORDS)] * 50, 100, max_length=32)
     config = BertConfig(vocab_size=len(tokenizer), **SIZES)
