@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo test lint docs fits results clean
+.PHONY: setup demo test test-all lint docs fits results clean
 
 setup: $(INSTALLED)
 
@@ -16,8 +17,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup  ## pretrain, fine-tune and compare a RAFT and its FAFT; the report lands in runs/demo
 	$(BIN)/raft demo --overwrite --out runs/demo
 
-test: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+test: setup  ## all but those marked slow
+	$(PYTEST) -m "not slow"
+
+test-all: test  ## and those
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff check src tests scripts results

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads of tiny models wait for one another
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

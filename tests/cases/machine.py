@@ -16,7 +16,7 @@ import torch
 
 from raft.training import checkpoints
 from tests.cases.options import REFUSED
-from tests.cases.replay import case, change_json, command, finetune, grid, pretrain, take
+from tests.cases.replay import case, change_json, command, finetune, grid, pretrain, take, take_run
 
 ROOM = 8192
 
@@ -51,7 +51,7 @@ def _() -> str:
 
 @case("C", "a full disk in report", FULL)
 def _() -> str:
-    pretrain()
+    take_run()
     with full_disk():
         return command("report", "out")
 
@@ -67,9 +67,8 @@ def change(name: str, folder: Path, **values: Any) -> None:
 
 
 def ran(damage: Callable[[Path], object], *words: object) -> str:
-    """Pretrain, damage what is in the folder, and look at it again."""
-    pretrain()
-    damage(Path("out"))
+    """Damage what is in the folder of a pretraining, and look at it again."""
+    damage(take_run())
     return command(*words) if words else pretrain()
 
 
@@ -94,8 +93,7 @@ class Payload:
 
 def resealed(damage: Callable[[Path], object]) -> str:
     """Change the newest checkpoint of a run that is not finished, seal it again, and go on."""
-    pretrain()
-    folder = Path("out")
+    folder = take_run()
     (folder / "pretraining.json").unlink()
     newest = checkpoints.list_checkpoints(folder)[0]
     damage(newest)

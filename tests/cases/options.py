@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.cases.replay import case, change_json, command, finetune, glue, grid, pretrain, take
+from raft.cli.main import main
+from tests.cases.replay import case, change_json, command, finetune, glue, grid, pretrain, take, take_run
 
 REFUSED = r"^status 2; raft: \S.*"
 
@@ -105,23 +108,27 @@ def process(*words: object, then: str = "", **variables: str) -> str:
 
 
 QUIET = r"^status (0|141); stderr ''"
-case("C", "raft --help | true", QUIET)(lambda: process("--help", then="| true"))
+case("C", "raft --help | true", QUIET, is_slow=True)(lambda: process("--help", then="| true"))
 case("C", "raft inspect T | true", QUIET)(lambda: process("inspect", take("raft"), then="| true"))
-case("C", "raft inspect T in ASCII", r"^status 0; stderr ''; .*\?")(
+case("C", "raft inspect T in ASCII", r"^status 0; stderr ''; .*\?", is_slow=True)(
     lambda: process("inspect", take("raft"), PYTHONIOENCODING="ascii")
 )
 
 
-@case("C", "raft report RUN in ASCII", r"^status 0; stderr ''")
+@case("C", "raft report RUN on a terminal of ASCII", r"^status 0; stderr ''; .*\?")
 def _() -> str:
-    pretrain()
-    return process("report", "out", PYTHONIOENCODING="ascii")
+    take_run()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(["report", "out"])
+    printed, said = (stream.buffer.getvalue().decode("ascii") for stream in (out, err))
+    return f"status {status}; stderr {said!r}; {printed}"
 
 
-@case("C", "a backend of notebooks in MPLBACKEND", "^status 0; (?!.*Traceback)")
+@case("C", "a backend of notebooks in MPLBACKEND", "^status 0; (?!.*Traceback)", is_slow=True)
 def _() -> str:
-    pretrain(out="first")
-    words = ["pretrain", "--config", "first/recipe.yaml", "--output_dir", "second"]
+    take_run()
+    words = ["pretrain", "--config", "out/recipe.yaml", "--output_dir", "second"]
     return process(*words, MPLBACKEND="module://matplotlib_inline.backend_inline")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -50,12 +51,14 @@ class Case:
         name: what is done, in a few words.
         expected: a pattern that the outcome matches.
         run: gives the outcome, in a folder of its own that is the current one.
+        is_slow: whether it takes seconds, as a process of its own does.
     """
 
     group: str
     name: str
     expected: str
     run: Callable[[], str]
+    is_slow: bool = False
 
     @property
     def id(self) -> str:
@@ -81,11 +84,13 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(group: str, name: str, expected: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+def case(
+    group: str, name: str, expected: str, is_slow: bool = False
+) -> Callable[[Callable[[], str]], Callable[[], str]]:
     """Make a function that gives an outcome a case."""
 
     def add(run: Callable[[], str]) -> Callable[[], str]:
-        CASES.append(Case(group, name, expected, run))
+        CASES.append(Case(group, name, expected, run, is_slow))
         return run
 
     return add
@@ -114,6 +119,23 @@ def pretrain(*words: object, out: str = "out") -> str:
     """``raft pretrain`` of two steps on a few documents."""
     documents()
     return command(*PRETRAIN, "--output_dir", out, *words)
+
+
+@cache
+def _pretrained() -> Path:
+    before, folder = Path.cwd(), Path(tempfile.mkdtemp())
+    os.chdir(folder)
+    done = pretrain()
+    os.chdir(before)
+    if not done.startswith("status 0"):
+        raise AssertionError(done)
+    return folder
+
+
+def take_run() -> Path:
+    """``out``, which ``pretrain`` left, and what it read, in the current folder."""
+    shutil.copytree(_pretrained(), Path.cwd(), dirs_exist_ok=True)
+    return Path("out")
 
 
 def finetune(*words: object, model: str = "raft", out: str = "out") -> str:
@@ -151,8 +173,6 @@ def glue() -> Path:
 
 @cache
 def _made(name: str) -> Path:
-    import tempfile
-
     folder = Path(tempfile.mkdtemp()) / name
     tokenizer = train_tokenizer([" ".join(WORDS)] * 50, 100, max_length=32)
     config = BertConfig(vocab_size=len(tokenizer), **SIZES)

@@ -10,7 +10,10 @@ from tests.cases.all import CASES
 from tests.cases.replay import Case
 
 
-@pytest.mark.parametrize("each", CASES, ids=lambda each: each.id)
+@pytest.mark.parametrize(
+    "each",
+    [pytest.param(each, id=each.id, marks=[pytest.mark.slow] if each.is_slow else []) for each in CASES],
+)
 def test_it_has_the_right_outcome(each: Case, tmp_path: Path) -> None:
     outcome = each.outcome(tmp_path)
     assert each.holds(outcome), outcome

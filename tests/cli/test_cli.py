@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +14,6 @@ from transformers import AutoModelForMaskedLM
 
 import raft
 from raft.cli.main import COMMANDS, main
-
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
 
 def story(seed: int) -> str:
@@ -40,11 +35,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def raft_command(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "raft.cli.main", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=500, check=False)
-
-
 SMALL = [
     "--steps",
     "40",
@@ -59,11 +49,11 @@ SMALL = [
 ]
 
 
-def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
+def test_demo_from_text_to_report(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    done = raft_command("demo", "--corpus", str(corpus), "--out", str(out), *SMALL, "--degrees", "3", "2")
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "validation loss" in done.stdout
+    words = ["demo", "--corpus", str(corpus), "--out", str(out), *SMALL]
+    assert main([*words, "--degrees", "3", "2"]) == 0
+    assert "validation loss" in capsys.readouterr().out
     files = {path.name for path in out.iterdir()}
     assert files == {
         "results.json", "results.csv", "table.md", "rafs.safetensors", "activations.png", "activations.svg",
@@ -93,9 +83,9 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path) -> None:
     assert [path for path in tmp_path.iterdir() if path != out] == []
 
     before = (out / "results.json").read_text()
-    again = raft_command("demo", "--corpus", str(corpus), "--out", str(out), *SMALL)
-    assert again.returncode == 2
-    assert again.stderr.strip().endswith("holds another run; choose another --out, or give --overwrite")
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("holds another run; choose another --out, or give --overwrite")
     assert (out / "results.json").read_text() == before
 
 

@@ -481,7 +481,7 @@ def test_the_benchmark_times_each_way(
     glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench"
-    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--train_examples", 20, "--epochs", 2]
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--train_examples", 10, "--epochs", 1]
     words += ["--seconds", 0, "--device", "cpu", "--out", out]
     assert main(["bench", "finetuning", *(str(word) for word in words)]) == 0
     rows = json.loads((out / "results.json").read_text())["rows"]

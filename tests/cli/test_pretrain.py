@@ -58,6 +58,10 @@ disable_tqdm: true
 seed: 7
 """
 
+SHORT = ("--max_steps", "4")
+LONG = ("--max_steps", "120", "--save_steps", "90", "--eval_steps", "60", "--snapshot_steps", "60")
+"""So that a signal comes in the middle."""
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -192,7 +196,7 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
 def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_path: Path) -> None:
     names = ["raf:raf_init=relu", "relu", "raf", "raf:raf_learning_rate=0", "raf:raf_shared=all"]
     names += ["raf:version=B:degrees=3/2", "raf:raf_groups=2", "relu:learning_rate=1e-3"]
-    status, out, _ = run("--config", recipe, "--compare", ", ".join(names))
+    status, out, _ = run("--config", recipe, *SHORT, "--compare", ", ".join(names))
     assert status == 0
     folder = tmp_path / "run"
     comparison = PretrainingComparison.read(folder)
@@ -441,12 +445,10 @@ def test_the_recipes_of_the_project_are_read(run: Run, tmp_path: Path) -> None:
         assert "no corpus at ./nowhere" in err
 
 
-@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp_path: Path) -> None:
-    steps = ("--max_steps", "400", "--save_steps", "300")
     whole = tmp_path / "whole"
-    assert run("--config", recipe, *steps, "--output_dir", whole)[0] == 0
-    command = [sys.executable, "-m", "raft.cli.main", "pretrain", "--config", str(recipe), *steps]
+    assert run("--config", recipe, *LONG, "--output_dir", whole)[0] == 0
+    command = [sys.executable, "-m", "raft.cli.main", "pretrain", "--config", str(recipe), *LONG]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -459,7 +461,7 @@ def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp
     assert process.returncode == 0, err
     assert "to go on: raft pretrain --config" in out
     assert not (tmp_path / "run" / "pretraining.json").exists()
-    assert run("--config", recipe, *steps)[0] == 0
+    assert run("--config", recipe, *LONG)[0] == 0
     found, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
@@ -499,7 +501,7 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     run: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("submitit", reason="needs submitit")
-    words = ("--config", recipe, "--max_steps", "400", "--save_steps", "300")
+    words = ("--config", recipe, *LONG)
     assert run(*words, "--output_dir", tmp_path / "whole")[0] == 0
     jobs = []
 
@@ -520,6 +522,6 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     task.send_signal(slurm.get_requeue_signal())
     jobs[0].result()
     assert "Requeued job" in jobs[0].stdout()
-    assert json.loads((folder / "pretraining.json").read_text())["steps"] == 400
+    assert json.loads((folder / "pretraining.json").read_text())["steps"] == 120
     found, expected = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "whole"))
     assert all(torch.equal(found[key], value) for key, value in expected.items())

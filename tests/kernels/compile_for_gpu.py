@@ -1,15 +1,18 @@
 """Compile every form of the Triton kernels for a GPU that need not be there; a program for test_triton.py.
 
-Triton's interpreter takes code that its compiler refuses. Prints a line for each kernel.
+Triton's interpreter takes code that its compiler refuses. Prints a line for each kernel; given a number, it
+compiles so many forms.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +62,21 @@ def stack(machine_code: bytes) -> int:
 
 def forms() -> Iterator[tuple[torch.dtype, str, tuple[int, int], int, bool, bool]]:
     """Dtype, version, degrees, columns of a tile, whether gated, and whether coefficients are trained."""
-    for dtype in DTYPES:
-        yield dtype, "A", (5, 4), 2048, False, True
     for dtype in (torch.bfloat16, torch.float32):
         yield dtype, "A", (5, 4), 1024, True, True
         yield dtype, "A", (5, 4), 1024, False, False
         yield dtype, "A", (12, 12), 1024, True, True
+    for dtype in DTYPES:
+        yield dtype, "A", (5, 4), 2048, False, True
     for version in ("B", "C", "N"):
         yield torch.float32, version, (5, 4), 2048, False, True
     yield torch.bfloat16, "A", (5, 4), 64, True, False
     yield torch.bfloat16, "A", (1, 3), 1, False, True
 
 
-for dtype, version, (m, n), columns, is_gated, is_trained in forms():
+for dtype, version, (m, n), columns, is_gated, is_trained in islice(
+    forms(), int(sys.argv[1]) if sys.argv[1:] else None
+):
     size = dtype.itemsize
     for name, launch in (
         ("_forward", kernels.forward_launch(size, m + 1 + n)),

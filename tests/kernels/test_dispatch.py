@@ -83,30 +83,52 @@ def test_the_thin_path_is_the_operator(dtype: torch.dtype) -> None:
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("backend", list(dispatch.BACKENDS))
+backward_operator = torch.ops.raft.rational_backward.default
+UNTRACED = ("test_schema", "test_autograd_registration", "test_faketensor")
+
+
+@pytest.fixture(params=list(dispatch.BACKENDS))
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """In use while the test runs."""
+    name: str = request.param
+    if not dispatch.BACKENDS[name].runs_on("cpu"):
+        pytest.skip(f"the backend {name} cannot run here")
+    monkeypatch.setattr(dispatch, "_chosen", {"cpu": dispatch.BACKENDS[name]})
+    return name
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("groups", [1, 4])
-def test_opcheck(backend: str, dtype: torch.dtype, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not dispatch.BACKENDS[backend].runs_on("cpu"):
-        pytest.skip(f"the backend {backend} cannot run here")
-    monkeypatch.setattr(dispatch, "_chosen", {"cpu": dispatch.BACKENDS[backend]})
+def test_opcheck(backend: str, dtype: torch.dtype, groups: int) -> None:
     x, a, b = tensors(groups, dtype)
     torch.library.opcheck(operator.default, (x, a, b, "A"))
     torch.library.opcheck(operator.default, (x.detach().t().contiguous().t(), a, b, "B"))
     for wanted in (True, False):
-        backward = torch.ops.raft.rational_backward.default
-        torch.library.opcheck(backward, (x.detach().clone().requires_grad_(), x, a, b, "A", wanted))
+        inputs = (x.detach().clone().requires_grad_(), x, a, b, "A", wanted)
+        torch.library.opcheck(backward_operator, inputs, test_utils=UNTRACED)
 
 
-@pytest.mark.parametrize("backend", list(dispatch.BACKENDS))
-def test_opcheck_when_gated(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not dispatch.BACKENDS[backend].runs_on("cpu"):
-        pytest.skip(f"the backend {backend} cannot run here")
-    monkeypatch.setattr(dispatch, "_chosen", {"cpu": dispatch.BACKENDS[backend]})
+def test_opcheck_when_gated(backend: str) -> None:
     gate, up, a, b = gated(4, torch.bfloat16)
     torch.library.opcheck(operator.default, (gate, a, b, "A", up))
-    grad = gate.detach().clone().requires_grad_()
-    torch.library.opcheck(torch.ops.raft.rational_backward.default, (grad, gate, a, b, "A", True, up))
+    inputs = (gate.detach().clone().requires_grad_(), gate, a, b, "A", True, up)
+    torch.library.opcheck(backward_operator, inputs, test_utils=UNTRACED)
+
+
+def test_the_backward_operator_is_traced() -> None:
+    """On the fastest backend alone; ``test_the_backward_operator_is_traced_everywhere`` has the others."""
+    x, a, b = tensors(1, torch.float32)
+    torch.library.opcheck(backward_operator, (x.detach().clone().requires_grad_(), x, a, b, "A", True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_backward_operator_is_traced_everywhere(backend: str, dtype: torch.dtype, groups: int) -> None:
+    gate, up, a, b = gated(groups, dtype)
+    for others in ((True,), (False,), (True, up)):
+        inputs = (gate.detach().clone().requires_grad_(), gate, a, b, "A", *others)
+        torch.library.opcheck(backward_operator, inputs)
 
 
 def gated(groups: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,11 +16,18 @@ import raft
 from raft.kernels import reference, triton
 from tests.kernels.oracle import coefficients, present
 
-SELECTED = (
+QUICK = (
+    "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or kink and (triton-A or triton-D) "
+    "or infinity and (dtype0-degrees1 or dtype2-degrees2-N) or gated and 1-N-dtype3 or few_degrees "
+    "or opcheck and 1-dtype1 "
+    "or other_dtypes and (dtype0-A-degrees0 or dtype2-C-degrees0) "
+    "or many_tiles and (near-3-dtype0 or far-1-dtype1))"
+)
+WHOLE = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or 1-N-degrees8 or infinity "
     "or overflows and A-degrees0 or kink "
     "or other_dtypes and degrees0 or gated and (4-A-dtype0 or 1-B-dtype1 or 1-N-dtype3) "
-    "or opcheck and (4-dtype1 or gated) or many_tiles)"
+    "or opcheck or traced_everywhere and 4-dtype1 or many_tiles)"
 )
 
 
@@ -30,11 +37,12 @@ needs_triton = pytest.mark.skipif(
 
 
 @needs_triton
-def test_compiled_for_a_gpu() -> None:
+@pytest.mark.parametrize("forms", [["1"], pytest.param([], marks=pytest.mark.slow)], ids=["quick", "whole"])
+def test_compiled_for_a_gpu(forms: list[str]) -> None:
     """Which none has to be there for."""
     program = Path(__file__).with_name("compile_for_gpu.py")
     done = subprocess.run(
-        [sys.executable, str(program)], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, str(program), *forms], capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.splitlines()[-1] == "_add_up"
@@ -76,7 +84,10 @@ def test_many_tiles_of_few_degrees(degrees: tuple[int, int]) -> None:
 
 
 @needs_triton
-def test_in_the_interpreter() -> None:
+@pytest.mark.parametrize(
+    "selected", [QUICK, pytest.param(WHOLE, marks=pytest.mark.slow)], ids=["quick", "whole"]
+)
+def test_in_the_interpreter(selected: str) -> None:
     tests = [
         "tests/kernels/test_accuracy.py",
         "tests/kernels/test_layout.py",
@@ -94,7 +105,7 @@ def test_in_the_interpreter() -> None:
         "ignore",
         *tests,
         "-k",
-        SELECTED,
+        selected,
     ]
     done = subprocess.run(
         command,

@@ -35,6 +35,7 @@ from raft.training.checkpoints import (
 from tests.training import tiny
 
 STEPS = 60
+SLOW = pytest.mark.slow
 
 
 def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
@@ -202,8 +203,9 @@ def test_kills_at_random_moments_change_nothing(whole: Path, tmp_path: Path) -> 
     assert_same_bits(tmp_path, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["seal", "publish", "remove_stale", "rotate"])
+@pytest.mark.parametrize(
+    "where", ["publish", *(pytest.param(name, marks=SLOW) for name in ("seal", "remove_stale", "rotate"))]
+)
 def test_a_kill_inside_saving_changes_nothing(where: str, whole: Path, tmp_path: Path) -> None:
     assert tiny.join(tiny.start(tmp_path, die_at=where, max_steps=STEPS)) == [-signal.SIGKILL]
     assert not any(map(find_corruption, list_checkpoints(tmp_path)))
@@ -213,7 +215,6 @@ def test_a_kill_inside_saving_changes_nothing(where: str, whole: Path, tmp_path:
     assert_same_bits(tmp_path, whole)
 
 
-@pytest.mark.slow
 def test_a_finished_training_trains_no_step_more(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "again")
     (tmp_path / "again" / "weights-0.pt").unlink()  # as if killed right after the last checkpoint
@@ -224,8 +225,7 @@ def test_a_finished_training_trains_no_step_more(whole: Path, tmp_path: Path) ->
 # ---- damage, seen by the trainer ----
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+@pytest.mark.parametrize("name", ["model.safetensors", pytest.param("optimizer.pt", marks=SLOW)])
 def test_the_trainer_falls_back_and_says_so(name: str, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     newest, older = list_checkpoints(tmp_path)
@@ -241,7 +241,6 @@ def test_the_trainer_falls_back_and_says_so(name: str, whole: Path, tmp_path: Pa
     assert_same_bits(tmp_path, whole)
 
 
-@pytest.mark.slow
 def test_a_named_checkpoint_is_verified_and_a_step_of_another_size_refused(tmp_path: Path) -> None:
     tiny.trainer(tmp_path, max_steps=8).train()
     newest, older = list_checkpoints(tmp_path)
@@ -363,8 +362,7 @@ def test_nothing_that_is_not_finite_is_saved(spoiled: str, at_once: bool, said: 
 # ---- signals ----
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=SLOW)])
 def test_a_signal_saves_and_exits_with_zero(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
     (process,) = tiny.start(tmp_path, max_steps=STEPS)
     while not list_checkpoints(tmp_path):
@@ -495,7 +493,6 @@ def seen(folder: Path, processes: int) -> dict[int, list[list[int]]]:
     return parts
 
 
-@pytest.mark.slow
 def test_gradients_do_not_depend_on_how_a_batch_is_split(tmp_path: Path) -> None:
     ways = {"1 × 8": (1, 1), "2 × 4 accumulated": (1, 2), "2 processes": (2, 1), "both": (2, 2)}
     found = {}
@@ -541,7 +538,6 @@ def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) 
     assert all(found[step] == expected[step] for step in found)
 
 
-@pytest.mark.slow
 def test_two_killed_processes_go_on(tmp_path: Path) -> None:
     together, killed = tmp_path / "together", tmp_path / "killed"
     assert tiny.join(tiny.start(together, 2, max_steps=20)) == [0, 0], output(together)

@@ -571,9 +571,9 @@ def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:
     for raf in BLOCKS:
         folder = tmp_path / str(raf)
         save(build_model(config(raf), 1), TOKENIZER, folder)
-        values = {"num_train_epochs": 12, "max_steps": -1, "remove_unused_columns": True}
+        values = {"num_train_epochs": 8, "max_steps": -1, "remove_unused_columns": True}
         data = sentence_data(task, sample_split(task, 5, 100).train, None, TOKENIZER)
         found = [finetune(folder, TOKENIZER, data, arguments(tmp_path, **values)) for _ in range(2)]
         assert found[0].tests == found[1].tests
         assert found[0].tests["easy"].points > 90
-        assert found[0].epoch == 12
+        assert found[0].epoch == 8

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.pretraining.variants import RAF, is_raft, find_twin
+from raft.pretraining.variants import RAF, find_twin, is_raft
 
 FEW, SHORT = 6, 40
 """Lines whose names stand in the axes, and the characters that each of them may have."""
