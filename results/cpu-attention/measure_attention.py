@@ -16,7 +16,7 @@ from transformers import BertConfig
 
 from raft.benchmarks.step import MASKED
 from raft.benchmarks.timing import compute_ratio, time_interleaved
-from raft.pretraining.pretrain import build_model
+from raft.pretraining.train import build_model
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
 from raft.training.masked_lm import masked_lm_loss
 

@@ -11,7 +11,7 @@ import pytest
 from transformers import BertConfig
 
 from raft.data.text.tokens import train_tokenizer
-from raft.pretraining.pretrain import build_model, save
+from raft.pretraining.train import build_model, save
 
 PLACES = ["garden", "harbour", "library", "market"]
 

@@ -18,8 +18,8 @@ from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
 from raft.experiments.results import Results, Row
 from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds, compare_sequences
-from raft.pretraining.pretrain import Pretrained
 from raft.pretraining.run import PretrainingResult
+from raft.pretraining.train import Pretrained
 from raft.training.run_folder import run_folder
 
 

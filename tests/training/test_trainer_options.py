@@ -15,8 +15,8 @@ from transformers import BertForMaskedLM, Trainer, TrainerCallback, TrainingArgu
 import raft
 from raft.data.text.masking import MaskedSequences
 from raft.errors import InputError, TrainingError
-from raft.finetuning.finetune import FinetuningTrainer
-from raft.pretraining.pretrain import build_model
+from raft.finetuning.train import FinetuningTrainer
+from raft.pretraining.train import build_model
 from raft.training.checkpoints import list_checkpoints, step_number
 from raft.training.optimizer import clip_before_step, param_groups
 from raft.training.trainer import PRIVATE_OVERRIDES, RaftTrainer

@@ -23,8 +23,8 @@ from raft.data.text.masking import IGNORED, MaskedSequences, collate
 from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError, TrainingError
 from raft.finetuning.data import sentence_data
-from raft.finetuning.finetune import finetune
-from raft.pretraining.pretrain import build_model, pretrain, save
+from raft.finetuning.train import finetune
+from raft.pretraining.train import build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule

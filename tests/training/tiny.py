@@ -18,7 +18,7 @@ from transformers import BertConfig
 
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.tokens import pack, train_tokenizer
-from raft.pretraining.pretrain import build_model
+from raft.pretraining.train import build_model
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import destroy_process_group

@@ -23,9 +23,9 @@ from raft.benchmarks.timing import Ratio, compute_ratio
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
 from raft.finetuning.data import decode_predictions, sentence_data
-from raft.finetuning.finetune import KEEP, RAF
 from raft.finetuning.run import FinetuningRecipe, run_finetuning
 from raft.finetuning.task_source import Sources
+from raft.finetuning.train import KEEP, RAF
 from raft.hf.loading import load_pretrained
 from raft.training.arguments import RaftTrainingArguments
 

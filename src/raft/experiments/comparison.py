@@ -28,11 +28,11 @@ from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
 from raft.experiments.statistics import compare_seeds, compare_sequences
 from raft.finetuning.data import sentence_data
-from raft.finetuning.finetune import finetune
+from raft.finetuning.train import finetune
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import NEIGHBOURS
-from raft.pretraining.pretrain import Pretrained, build_model, pretrain, save
+from raft.pretraining.train import Pretrained, build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.masked_lm import masked_lm_loss
 from raft.training.optimizer import param_groups

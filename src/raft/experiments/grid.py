@@ -19,7 +19,6 @@ from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
 from raft.files import read_json, write_text
-from raft.finetuning.finetune import KEEP, RAF
 from raft.finetuning.run import (
     UNTRAINED,
     FinetuningRecipe,
@@ -29,6 +28,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import Sources
+from raft.finetuning.train import KEEP, RAF
 from raft.finetuning.transfer import TransferError, check_transfer
 from raft.finetuning.tuning import WITH_RAFS, WITHOUT_RAFS
 from raft.pretraining.run import RESULT, PretrainingResult

@@ -21,7 +21,7 @@ from raft.data.squad.scores import score as squad_score
 from raft.data.squad.windows import make_windows
 from raft.data.tasks.submission import FILES, write_lines, write_submission
 from raft.data.tasks.task import Example, Score, Sentences, Task, evaluate
-from raft.finetuning.finetune import EvalSplit, FinetuningData, Outputs
+from raft.finetuning.train import EvalSplit, FinetuningData, Outputs
 
 NULL_THRESHOLD = 0.0
 """Null odds above which a question of SQuAD 2.0 has no answer: the model's own opinion."""

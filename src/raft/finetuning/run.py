@@ -19,14 +19,14 @@ from raft.data.tasks.task import Score
 from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
-from raft.finetuning.finetune import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
+from raft.finetuning.train import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
 from raft.hf.config import RafConfig
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
-from raft.pretraining.pretrain import save
+from raft.pretraining.train import save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import SNAPSHOTS, MetricsLog, raf_metadata, write_inputs, write_snapshot
 

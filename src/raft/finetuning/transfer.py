@@ -14,8 +14,8 @@ from raft.data.tasks.label_maps import LabelMap, map_labels
 from raft.data.tasks.task import Score, Task, evaluate
 from raft.errors import InputError
 from raft.finetuning.data import decode_predictions, question_data, sentence_data
-from raft.finetuning.finetune import predict_logits
 from raft.finetuning.task_source import SQUADS, Sources, TaskOptions
+from raft.finetuning.train import predict_logits
 from raft.hf.loading import load_pretrained
 from raft.hf.saving.hooks import COEFFICIENTS
 

@@ -18,8 +18,8 @@ from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import check_vocabulary, load_tokenizer
 from raft.errors import InputError
 from raft.files import read_json, write_text
-from raft.pretraining.pretrain import Pretrained, pretrain, save
 from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.train import Pretrained, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.experiments.statistics import compare_seeds
-from raft.finetuning.finetune import RAF
+from raft.finetuning.train import RAF
 from raft.report.tables.grid import SETTING, get_compared_column
 from raft.report.tables.twins import pair_twins
 

@@ -18,7 +18,7 @@ from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
 from raft.files import atomic_write, write_text
-from raft.pretraining.pretrain import save
+from raft.pretraining.train import save
 from raft.report.loss_figures import draw_losses
 from raft.report.page.demo_section import RAFS, build_demo_section
 from raft.report.page.page import REPORT, render_page

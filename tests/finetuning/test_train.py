@@ -23,7 +23,7 @@ from transformers import (
 from raft.data.tasks.task import Example, Score, Task
 from raft.data.text.tokens import train_tokenizer
 from raft.finetuning.data import sentence_data
-from raft.finetuning.finetune import (
+from raft.finetuning.train import (
     EvalSplit,
     FinetuningTrainer,
     KeepBest,
@@ -88,7 +88,7 @@ def test_the_gradient_is_the_whole_batchs(kind: str, tmp_path: Path, monkeypatch
     model.register_forward_pre_hook(
         lambda module, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
     )
-    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_PER_PART", 24)
+    monkeypatch.setattr("raft.finetuning.train.TOKENS_PER_PART", 24)
     model.zero_grad()
     trainer(model, tmp_path).compute_loss(model, inputs).backward()
     assert len(sizes) > 3
@@ -108,7 +108,7 @@ def test_an_answer_is_not_looked_for_in_the_padding(tmp_path: Path, monkeypatch:
     for row, length in enumerate(LENGTHS):
         one = {name: tensor[row : row + 1] for name, tensor in inputs.items()}
         alone.append(model(**{k: t[:, :length] if t.dim() == 2 else t for k, t in one.items()}).loss)
-    monkeypatch.setattr("raft.finetuning.finetune.TOKENS_PER_PART", 1)
+    monkeypatch.setattr("raft.finetuning.train.TOKENS_PER_PART", 1)
     loss = trainer(model, tmp_path).compute_loss(model, inputs)
     torch.testing.assert_close(loss, torch.stack(alone).mean())
     assert float(model(**inputs).loss) > float(loss) + 0.1
