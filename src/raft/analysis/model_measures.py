@@ -160,7 +160,7 @@ def measure_model(
     Example::
 
         >>> import raft, torch
-        >>> from raft.analysis.model_measures import measure_model
+        >>> from raft.analysis import measure_model
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> measures = measure_model(raft.convert(BertModel(tiny, False)), [torch.arange(9)[None]])

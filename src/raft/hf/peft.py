@@ -33,7 +33,7 @@ def peft_modules(model: nn.Module) -> list[str]:
     Example::
 
         >>> import raft
-        >>> from raft.hf.peft import peft_modules
+        >>> from raft import peft_modules
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> peft_modules(raft.convert(BertModel(tiny)))

@@ -80,7 +80,7 @@ def rational_from_state(state: Mapping[str, Tensor], prefix: str = "", version: 
     Example::
 
         >>> import torch, raft
-        >>> from raft.hf.foreign.load import rational_from_state
+        >>> from raft.hf import rational_from_state
         >>> theirs = {"act.numerator": torch.tensor([0.0, 1.0]), "act.denominator": torch.tensor([1.0])}
         >>> rational_from_state(theirs, "act")(torch.tensor([2.0])).detach()
         tensor([0.6667])
