@@ -59,11 +59,11 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
     """
     tensors = (x, numerator, denominator)
     if x.is_nested is True:  # of a Proxy it is one more
-        return _of_each((x,), lambda part: rational(part, numerator, denominator, version))
+        return _map_nested((x,), lambda part: rational(part, numerator, denominator, version))
     if has_torch_function(tensors):
-        found: Tensor = handle_torch_function(rational, tensors, x, numerator, denominator, version)
-        return found
-    return _evaluated(x, numerator, denominator, version)
+        overridden: Tensor = handle_torch_function(rational, tensors, x, numerator, denominator, version)
+        return overridden
+    return _evaluate(x, numerator, denominator, version)
 
 
 def rational_glu(
@@ -101,12 +101,12 @@ def rational_glu(
     """
     tensors = (gate, up, numerator, denominator)
     if gate.is_nested is True and up.is_nested is True:
-        return _of_each((gate, up), lambda g, u: rational_glu(g, u, numerator, denominator, version))
+        return _map_nested((gate, up), lambda g, u: rational_glu(g, u, numerator, denominator, version))
     if has_torch_function(tensors):
-        found: Tensor = handle_torch_function(
+        overridden: Tensor = handle_torch_function(
             rational_glu, tensors, gate, up, numerator, denominator, version
         )
-        return found
+        return overridden
     if up.is_nested or gate.is_nested:
         raise TypeError("gate and up must both be nested tensors, or neither")
     if up.shape != gate.shape or up.device != gate.device:
@@ -116,34 +116,34 @@ def rational_glu(
         )
     if up.dtype != gate.dtype:
         raise TypeError(f"gate and up must have one dtype, not {gate.dtype} and {up.dtype}")
-    return _evaluated(gate, numerator, denominator, version, up)
+    return _evaluate(gate, numerator, denominator, version, up)
 
 
-def _of_each(nested: tuple[Tensor, ...], function: Callable[..., Tensor]) -> Tensor:
-    """A function of single numbers, applied to the parts of nested tensors that are nested alike."""
+def _map_nested(nested: tuple[Tensor, ...], function: Callable[..., Tensor]) -> Tensor:
+    """Apply a pointwise function to the parts of nested tensors of one structure."""
     first = nested[0]
     if any(other.layout != first.layout for other in nested):
-        layouts = " and ".join(str(each.layout) for each in nested)
+        layouts = " and ".join(str(tensor.layout) for tensor in nested)
         raise TypeError(f"gate and up must have one layout, not {layouts}")
     if first.layout != torch.jagged:
-        parts = zip(*(each.unbind() for each in nested), strict=True)
+        parts = zip(*(tensor.unbind() for tensor in nested), strict=True)
         return torch.nested.as_nested_tensor([function(*part) for part in parts])
     if any(other.shape != first.shape for other in nested):
-        shapes = " and ".join(str(list(each.shape)) for each in nested)
+        shapes = " and ".join(str(list(tensor.shape)) for tensor in nested)
         raise ValueError(
             f"gate and up must have one shape, not {shapes}; jagged tensors have one where they were made "
             "with the same offsets"
         )
     ragged: Any = first
     return torch.nested.nested_tensor_from_jagged(
-        function(*(each.values() for each in nested)),
+        function(*(tensor.values() for tensor in nested)),
         offsets=ragged.offsets(),
         lengths=ragged.lengths(),
         jagged_dim=ragged._ragged_idx,
     )
 
 
-def _evaluated(
+def _evaluate(
     x: Tensor, numerator: Tensor, denominator: Tensor, version: str, up: Tensor | None = None
 ) -> Tensor:
     if version not in reference.VERSIONS or not _is_plain(x, numerator, denominator):
@@ -156,7 +156,7 @@ def _evaluated(
 
 
 def _is_plain(x: Tensor, numerator: Tensor, denominator: Tensor) -> bool:
-    """Whether the kernels can take these as they are: the usual case, found out quickly."""
+    """Whether the kernels can take these as they are: the usual case, checked quickly."""
     return (
         numerator.dim() == denominator.dim() == 1
         and numerator.dtype == denominator.dtype == torch.float32

@@ -192,15 +192,15 @@ class Rational(nn.Module):
         """
         coefficients = self.coefficients()
         if inputs is None:
-            of_each = [torch.ones_like(values) for values in coefficients]
+            scales = [torch.ones_like(values) for values in coefficients]
         else:
             x = inputs.detach().flatten().to("cpu", torch.float32)
             fixed = self.replaced[0](x.clone()) if self.is_residual else 0.0
-            of_each = [
-                torch.exp2(-found.clamp(min=1.0).log2().round())
-                for found in sensitivities(x, *coefficients, self.version, fixed)
+            scales = [
+                torch.exp2(-sensitivity.clamp(min=1.0).log2().round())
+                for sensitivity in sensitivities(x, *coefficients, self.version, fixed)
             ]
-        for name, values, scale in zip(("numerator", "denominator"), coefficients, of_each, strict=True):
+        for name, values, scale in zip(("numerator", "denominator"), coefficients, scales, strict=True):
             scale = scale.to(values)
             getattr(self, name).copy_(values / scale)
             setattr(self, f"{name}_scale", scale)
@@ -314,17 +314,17 @@ class Rational(nn.Module):
             strict=True,
         )
         return [
-            RationalFunction(tuple(a), tuple(b), self.version, self._beside(), site, interval)
+            RationalFunction(tuple(a), tuple(b), self.version, self._base_function_name(), site, interval)
             for a, b in rows
         ]
 
-    def _beside(self) -> str | None:
+    def _base_function_name(self) -> str | None:
         return None
 
     def to_json(self, site: str = "") -> str:
         """Its coefficients and form as JSON, which :meth:`from_json` reads: one object, or a list of one a
         group."""
-        records = [each.record() for each in self.functions(site)]
+        records = [function.record() for function in self.functions(site)]
         return json.dumps(records[0] if self.groups == 1 else records)
 
     @staticmethod
@@ -347,9 +347,9 @@ class Rational(nn.Module):
         except json.JSONDecodeError as error:
             raise ValueError(f"no rational activation as JSON: {error}") from error
         read = [RationalFunction.from_json(r) for r in (records if isinstance(records, list) else [records])]
-        if len({(each.degrees, each.version, each.base_function) for each in read}) != 1:
+        if len({(row.degrees, row.version, row.base_function) for row in read}) != 1:
             raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
-        sites = {each.site for each in read}
+        sites = {row.site for row in read}
         if len(sites) != 1:
             raise ValueError(f"this JSON holds RAFs of {len(sites)} sites; give the record of one")
         first = read[0]
@@ -357,16 +357,16 @@ class Rational(nn.Module):
         start = Fit(
             first.numerator, first.denominator, first.version, first.interval or (-5.0, 5.0), 0.0, 0.0
         )
-        found: Rational
+        act: Rational
         if first.base_function is None:
-            found = Rational(start, start.degrees, start.version, len(read))
+            act = Rational(start, start.degrees, start.version, len(read))
         else:
-            found = ResidualRational(TORCH_FUNCTIONS[first.base_function], start, len(read))
+            act = ResidualRational(TORCH_FUNCTIONS[first.base_function], start, len(read))
         with torch.no_grad():
-            for name, parameter in found.named_parameters():
-                rows = torch.tensor([getattr(each, name) for each in read], dtype=torch.float32)
+            for name, parameter in act.named_parameters():
+                rows = torch.tensor([getattr(row, name) for row in read], dtype=torch.float32)
                 parameter.copy_(rows.reshape(parameter.shape))
-        return found
+        return act
 
     def _repr_html_(self) -> str:
         """The curve, over the one that it began as, for notebooks."""
@@ -385,7 +385,7 @@ class Rational(nn.Module):
 
 
 class ResidualRational(Rational):
-    r"""A fixed function and a RAF beside it, :math:`f(x) + P(x)/Q(x)`, where P starts at zero.
+    r"""A fixed function plus a RAF, :math:`f(x) + P(x)/Q(x)`, where P starts at zero.
 
     At the start it is the fixed function exactly. The denominator starts as that of a fit, so that the powers
     of P, once they move, are tamed far from zero.
@@ -413,7 +413,7 @@ class ResidualRational(Rational):
         self._base_number = 1 + zlib.crc32((name_of(base) or "").encode()) % 255
         self._renew_form()
 
-    def _beside(self) -> str | None:
+    def _base_function_name(self) -> str | None:
         name = name_of(self.replaced[0])
         if name is None:
             raise ValueError(f"{self.replaced[0]} is none of the functions that have a name here")
@@ -477,20 +477,20 @@ class SharedRational(nn.Module):
         """What the other module gives for ``x``."""
         if _is_traced_within(self, x):
             return _as_one_node(self, x)
-        found: Tensor
+        y: Tensor
         shared = self.shared
         if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
-            found = shared(x)
+            y = shared(x)
         else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
-            found = shared._value(x, *(values.to(x.device) for values in shared.coefficients()))
-        return found
+            y = shared._value(x, *(values.to(x.device) for values in shared.coefficients()))
+        return y
 
     def extra_repr(self) -> str:
         """The shared RAF's, as printed in a model's summary."""
         return self.shared.extra_repr()
 
 
-def _leave_fast_path(module: nn.Module, name: str, activation: nn.Module | None) -> None:
+def _disable_fused_layer(module: nn.Module, name: str, activation: nn.Module | None) -> None:
     """Keep torch's fused encoder layer, which knows ReLU and GELU alone, from computing one of these instead.
 
     The layer looks at its activation when it is made, and not when another is put in its place.
@@ -501,4 +501,4 @@ def _leave_fast_path(module: nn.Module, name: str, activation: nn.Module | None)
         module.activation_relu_or_gelu = 0
 
 
-register_module_module_registration_hook(_leave_fast_path)
+register_module_module_registration_hook(_disable_fused_layer)

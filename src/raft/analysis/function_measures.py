@@ -76,9 +76,9 @@ def make_domain(inputs: InputHistogram | None, points: int = POINTS) -> Domain:
 
 def merge_domains(inputs: Sequence[InputHistogram]) -> Domain:
     """Merge the inputs of several RAFs into one domain, with equal weights."""
-    shares = np.mean([each.counts / each.total for each in inputs], axis=0)
+    shares = np.mean([histogram.counts / histogram.total for histogram in inputs], axis=0)
     counts = np.rint(shares * 1e9).astype(np.int64)
-    together = InputHistogram(counts, min(each.low for each in inputs), max(each.high for each in inputs))
+    together = InputHistogram(counts, min(h.low for h in inputs), max(h.high for h in inputs))
     return Domain.of(together)
 
 

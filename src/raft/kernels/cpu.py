@@ -44,11 +44,11 @@ def library() -> Any:
             "built at installation: install a C++ compiler, then raft-transformers again"
         )
         return None
-    found = ctypes.CDLL(str(files[-1]))
+    loaded = ctypes.CDLL(str(files[-1]))
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    found.raft_rational_forward.argtypes = [pointer] * 6 + [integer] * 3
-    found.raft_rational_backward.argtypes = [pointer] * 10 + [integer] * 3
-    return found
+    loaded.raft_rational_forward.argtypes = [pointer] * 6 + [integer] * 3
+    loaded.raft_rational_backward.argtypes = [pointer] * 10 + [integer] * 3
+    return loaded
 
 
 def runs_on(device_type: str) -> bool:
@@ -111,8 +111,8 @@ def backward(
 
 def instruction_set(wanted: int = -1) -> int:
     """0 plain, 1 AVX2, 2 AVX-512: what is in use, after asking for another where the processor has it."""
-    found: int = library().raft_rational_instruction_set(wanted)
-    return found
+    chosen: int = library().raft_rational_instruction_set(wanted)
+    return chosen
 
 
 def _numbers(x: Tensor, numerator: Tensor, denominator: Tensor, version: str) -> tuple[int, int, int]:

@@ -136,8 +136,8 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As an operator has to return it: empty tensors for what is not wanted."""
     backend = backend_of(x.device.type)
-    found = backend.backward(grad_output, x, numerator, denominator, version, coefficients, up)
-    grad_x, grad_a, grad_b, grad_up = (x.new_empty(0) if grad is None else grad for grad in found)
+    grads = backend.backward(grad_output, x, numerator, denominator, version, coefficients, up)
+    grad_x, grad_a, grad_b, grad_up = (x.new_empty(0) if grad is None else grad for grad in grads)
     return grad_x, grad_a, grad_b, grad_up
 
 
@@ -236,8 +236,8 @@ class Rational(torch.autograd.Function):
         if of_a is None and of_b is None:
             x, up = (_batched(tensor, dim, info.batch_size) for tensor, dim in ((x, of_x), (up, of_up)))
             return Rational.apply(x, numerator, denominator, version, up), 0
-        each = torch.vmap(_value(version), in_dims=(of_x, of_a, of_b, *([] if up is None else [of_up])))
-        return each(*_present((x, numerator, denominator, up))), 0
+        batched = torch.vmap(_value(version), in_dims=(of_x, of_a, of_b, *([] if up is None else [of_up])))
+        return batched(*_present((x, numerator, denominator, up))), 0
 
 
 def _batched(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:

@@ -51,11 +51,11 @@ def backward(
             grad_output, x, numerator, denominator, version, up
         )
     else:
-        found = [
+        chunks = [
             reference.backward(grad, part, numerator, denominator, version, up_part, is_near=_is_near(part))
             for part, grad, up_part in _chunks(numerator, x, grad_output, up)
         ]
-        of_x, of_a, of_b, of_up = zip(*found, strict=True)
+        of_x, of_a, of_b, of_up = zip(*chunks, strict=True)
         grad_x = _joined(of_x, x, numerator)
         grad_a, grad_b = sum(of_a, x.new_zeros(())), sum(of_b, x.new_zeros(()))
         grad_up = None if up is None else _joined(of_up, x, numerator)

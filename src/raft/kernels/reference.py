@@ -201,12 +201,12 @@ class _Fraction:
         sums = []
         term = near * inside**first
         for k in range(first, last):
-            found = term.sum(dim=(0, 2))
+            total = term.sum(dim=(0, 2))
             if self.far is not None:
                 exponents = (k, j) if first == 0 else (i, k + j)
                 terms = torch.where(self.far, self.times_powers(weights, *exponents), 0.0)
-                found = found + terms.sum(dim=(0, 2))
-            sums.append(found)
+                total = total + terms.sum(dim=(0, 2))
+            sums.append(total)
             term = term * inside
         return torch.stack(sums, dim=-1) if sums else weights.new_zeros(self.m.shape[0], 0)
 

@@ -89,10 +89,10 @@ if tl is not None:
 
 @jit
 def _coefficients(c, COUNT: tl.constexpr, DTYPE: tl.constexpr):
-    found = ()
+    loaded = ()
     for k in tl.static_range(COUNT):
-        found = found + (tl.load(c + k).to(DTYPE),)
-    return found
+        loaded = loaded + (tl.load(c + k).to(DTYPE),)
+    return loaded
 
 
 @jit
@@ -471,13 +471,11 @@ def _add_up(
     """One coefficient's gradient in each program, from the sums of all programs of ``_backward``."""
     row = tl.program_id(0).to(tl.int64)
     group, k = row // (M + 1 + N), row % (M + 1 + N)
-    found = tl.zeros([AT_ONCE], tl.float64)
+    sums = tl.zeros([AT_ONCE], tl.float64)
     for start in range(0, programs, AT_ONCE):
         column = start + tl.arange(0, AT_ONCE)
-        found += tl.load(table_ptr + row * programs + column, mask=column < programs, other=0.0).to(
-            tl.float64
-        )
-    total = tl.sum(found)
+        sums += tl.load(table_ptr + row * programs + column, mask=column < programs, other=0.0).to(tl.float64)
+    total = tl.sum(sums)
     if k <= M:
         tl.store(grad_a_ptr + group * (M + 1) + k, total.to(grad_a_ptr.dtype.element_ty))
     else:
