@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -100,9 +101,13 @@ def test_the_activation_needs_no_more_memory_than_gelu(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Memory is measured in this process, which need not start then; its numbers mean nothing."""
     monkeypatch.setattr(kernel, "_memory_process", lambda device: ThreadPoolExecutor(1))
+    logger = logging.getLogger("raft")  # which the process of its own silences for good
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("what", ["kernel", "step"])
