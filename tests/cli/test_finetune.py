@@ -477,6 +477,7 @@ def test_a_tuned_model_is_judged_on_another_task(
         assert message in err
 
 
+@pytest.mark.slow
 def test_the_benchmark_times_each_way(
     glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

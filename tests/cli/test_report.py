@@ -56,6 +56,7 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html"]
 
 
+@pytest.mark.slow
 def test_figures_for_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = [
         run_folders.grid(tmp_path / "grid", seeds=2),
@@ -157,6 +158,7 @@ def test_the_results_that_are_kept_of_a_grid_are_left_as_they_are(
     assert "What was learned" not in text(folder / "report.html")
 
 
+@pytest.mark.slow
 def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
     folder = run_folders.grid(tmp_path / "grid", seeds=2)
     options = json.loads((folder / "raf-1" / "cell.json").read_text())

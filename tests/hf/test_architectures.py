@@ -120,6 +120,7 @@ for name, folder in json.loads(sys.argv[1]).items():
 """
 
 
+@pytest.mark.slow
 def test_converted_models_train_and_come_back_in_a_new_process(tmp_path: Path) -> None:
     folders, expected = {}, {}
     for name, architecture in ARCHITECTURES.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import os
 import sys
@@ -91,6 +93,7 @@ sys.exit(" ".join(failed) or None)
 """
 
 
+@pytest.mark.slow
 def test_numbers_stay_where_a_private_name_is_gone() -> None:
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
