@@ -80,8 +80,8 @@ def test_the_last_snapshot_is_of_the_last_step_and_others_runs_are_dropped(tmp_p
     train(tmp_path, [PutBack(), RafCallback(every=4)], [])
     again = {file.name: load_file(file) for file in (tmp_path / "rafs").glob("*.safetensors")}
     assert sorted(again) == [f"step-{step:08d}.safetensors" for step in (0, 4, 6)]
-    for name, found in again.items():
-        assert all(torch.equal(found[key], whole[name][key]) for key in found)
+    for name, actual in again.items():
+        assert all(torch.equal(actual[key], whole[name][key]) for key in actual)
 
 
 class Recorder(ModuleType):

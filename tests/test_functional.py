@@ -37,7 +37,7 @@ def test_nested_tensors_are_taken_as_by_gelu(layout: torch.layout, groups: int) 
         assert y.shape == x.shape
         assert (y + x).shape == x.shape
     torch.cat([part.square() for part in y.unbind()]).sum().backward()
-    found = [act.numerator.grad, act.denominator.grad]
+    actual = [act.numerator.grad, act.denominator.grad]
     act.zero_grad()
     expected = [act(part) for part in theirs]
     for one, other in zip(y.unbind(), expected, strict=True):
@@ -45,7 +45,7 @@ def test_nested_tensors_are_taken_as_by_gelu(layout: torch.layout, groups: int) 
     torch.cat([part.square() for part in expected]).sum().backward()
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one.grad, other.grad)
-    torch.testing.assert_close(found, [act.numerator.grad, act.denominator.grad])
+    torch.testing.assert_close(actual, [act.numerator.grad, act.denominator.grad])
 
 
 def test_jagged_tensors_of_other_forms() -> None:
@@ -106,8 +106,8 @@ class Calls(nn.Module):
         self.denominator = nn.Parameter(torch.tensor([0.5, 0.25]))
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.function(x, self.numerator, self.denominator)
-        return found
+        actual: Tensor = self.function(x, self.numerator, self.denominator)
+        return actual
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,13 @@ def blocks(page: Path) -> list[Block]:
     """All fenced blocks of a page, those within lists too."""
     text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()
     assert len(re.findall(r"^ *```", text, re.MULTILINE)) % 2 == 0, f"{name} has a block that does not end"
-    found = []
+    actual = []
     for match in re.finditer(r"^( *)```(.*)\n((?:.*\n)*?)\1```$", text, re.MULTILINE):
         before = text[: match.start(3)]
         heading = ["", *re.findall(r"^##? (.*)$", before, re.MULTILINE)][-1]
         code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
-        found.append(Block(name, heading, before.count("\n") + 1, match[2].strip(), code))
-    return found
+        actual.append(Block(name, heading, before.count("\n") + 1, match[2].strip(), code))
+    return actual
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -155,8 +155,8 @@ class TinyConfig:
 
 def scores(model: Any) -> Tensor:
     with torch.no_grad():
-        found: Tensor = model.eval()(input_ids=IDS).logits
-    return found
+        actual: Tensor = model.eval()(input_ids=IDS).logits
+    return actual
 
 
 def assert_trained(model: nn.Module) -> None:
@@ -165,100 +165,100 @@ def assert_trained(model: nn.Module) -> None:
     assert len(moved) == 3  # two layers and the pooler
 
 
-def check_trainer(found: Namespace) -> None:
-    assert_trained(found["model"])
-    rates = {group["name"]: group["initial_lr"] for group in found["trainer"].optimizer.param_groups}
+def check_trainer(actual: Namespace) -> None:
+    assert_trained(actual["model"])
+    rates = {group["name"]: group["initial_lr"] for group in actual["trainer"].optimizer.param_groups}
     assert rates == {"decay": 2e-5, "no_decay": 2e-5, "raf": 5e-4}
     again = AutoModelForSequenceClassification.from_pretrained("sst2-raft")
-    assert torch.equal(scores(again), scores(found["model"]))
-    assert all(site.inputs > 0 for site in found["model"].conversion_report)
+    assert torch.equal(scores(again), scores(actual["model"]))
+    assert all(site.inputs > 0 for site in actual["model"].conversion_report)
 
 
-def check_clipped(found: Namespace) -> None:
-    assert_trained(found["model"])
-    assert {group["name"] for group in found["optimizer"].param_groups} == {"decay", "no_decay", "raf"}
-    assert len(found["optimizer"]._optimizer_step_pre_hooks) == 1
+def check_clipped(actual: Namespace) -> None:
+    assert_trained(actual["model"])
+    assert {group["name"] for group in actual["optimizer"].param_groups} == {"decay", "no_decay", "raf"}
+    assert len(actual["optimizer"]._optimizer_step_pre_hooks) == 1
 
 
-def check_peft(found: Namespace) -> None:
-    assert_trained(found["model"])
+def check_peft(actual: Namespace) -> None:
+    assert_trained(actual["model"])
     saved = load_file("sst2-lora/adapter_model.safetensors")
     assert sum(name.endswith("numerator") for name in saved) == 3
-    torch.testing.assert_close(scores(found["again"]), scores(found["model"]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(scores(actual["again"]), scores(actual["model"]), rtol=0, atol=1e-6)
 
 
-def check_loop(found: Namespace) -> None:
-    assert_trained(found["model"])
+def check_loop(actual: Namespace) -> None:
+    assert_trained(actual["model"])
     again = AutoModelForSequenceClassification.from_pretrained("sst2-loop")
-    assert torch.equal(scores(again), scores(found["model"]))
+    assert torch.equal(scores(again), scores(actual["model"]))
 
 
-def check_options(found: Namespace) -> None:
-    assert raft.hf.rationals(found["model"]) == {}
+def check_options(actual: Namespace) -> None:
+    assert raft.hf.rationals(actual["model"]) == {}
     plain = BertForMaskedLM.from_pretrained("bert-base-uncased")
-    assert torch.equal(scores(found["model"]), scores(plain))
+    assert torch.equal(scores(actual["model"]), scores(plain))
 
 
-def check_loaded(found: Namespace) -> None:
-    assert_trained(found["model"])
+def check_loaded(actual: Namespace) -> None:
+    assert_trained(actual["model"])
     assert "raf" in json.loads(Path("sst2-raft/config.json").read_text())
 
 
-def check_half(found: Namespace) -> None:
-    assert_trained(found["model"])
-    assert found["model"].classifier.weight.dtype == torch.bfloat16
-    assert {act.numerator.dtype for act in raft.hf.rationals(found["model"]).values()} == {torch.float32}
+def check_half(actual: Namespace) -> None:
+    assert_trained(actual["model"])
+    assert actual["model"].classifier.weight.dtype == torch.bfloat16
+    assert {act.numerator.dtype for act in raft.hf.rationals(actual["model"]).values()} == {torch.float32}
 
 
-def check_foreign(found: Namespace) -> None:
-    assert list(found["found"].left_out) == ["bert.embeddings.position_ids"]
+def check_foreign(actual: Namespace) -> None:
+    assert list(actual["found"].left_out) == ["bert.embeddings.position_ids"]
     theirs = load_file("their-model/model.safetensors")
-    state = found["model"].state_dict()
+    state = actual["model"].state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in state.items())
     name = "bert.encoder.layer.0.intermediate.intermediate_act_fn.numerator"
-    assert torch.equal(found["act"].numerator, theirs[name])
+    assert torch.equal(actual["act"].numerator, theirs[name])
 
 
-def check_readme(found: Namespace) -> None:
-    assert found["y"].shape == (8, 3072)
-    assert len(found["optimizer"].param_groups) == 3
-    assert len(raft.hf.rationals(found["model"])) == 3
+def check_readme(actual: Namespace) -> None:
+    assert actual["y"].shape == (8, 3072)
+    assert len(actual["optimizer"].param_groups) == 3
+    assert len(raft.hf.rationals(actual["model"])) == 3
 
 
-def check_activation(found: Namespace) -> None:
-    assert found["act"].numerator.grad.abs().min() > 0
+def check_activation(actual: Namespace) -> None:
+    assert actual["act"].numerator.grad.abs().min() > 0
 
 
-def check_new(found: Namespace) -> None:
-    assert len(found["optimizer"].param_groups) == 3
-    assert len(raft.hf.rationals(found["model"])) == 3
+def check_new(actual: Namespace) -> None:
+    assert len(actual["optimizer"].param_groups) == 3
+    assert len(raft.hf.rationals(actual["model"])) == 3
 
 
-def check_pretrained(found: Namespace) -> None:
-    assert [site.inputs > 0 for site in found["model"].conversion_report] == [True, True]
+def check_pretrained(actual: Namespace) -> None:
+    assert [site.inputs > 0 for site in actual["model"].conversion_report] == [True, True]
 
 
-def check_learned(found: Namespace) -> None:
-    assert [function.began_as for function in found["functions"]] == ["gelu", "gelu"]
+def check_learned(actual: Namespace) -> None:
+    assert [function.began_as for function in actual["functions"]] == ["gelu", "gelu"]
     assert Path("curves.pdf").stat().st_size > 0
 
 
-def check_history(found: Namespace) -> None:
-    assert list(found["history"])[:2] == [0, 500]
-    assert not torch.equal(found["history"][0], found["history"][found["last"]])
+def check_history(actual: Namespace) -> None:
+    assert list(actual["history"])[:2] == [0, 500]
+    assert not torch.equal(actual["history"][0], actual["history"][actual["last"]])
 
 
-def check_grid(found: Namespace) -> None:
-    assert len(found["results"]) == 12
+def check_grid(actual: Namespace) -> None:
+    assert len(actual["results"]) == 12
 
 
-def check_backend(found: Namespace) -> None:
+def check_backend(actual: Namespace) -> None:
     with pytest.raises(NotImplementedError):
-        found["forward"](torch.zeros(1), torch.ones(2), torch.ones(1), "B")
+        actual["forward"](torch.zeros(1), torch.ones(2), torch.ones(1), "B")
 
 
-def check_plugged(found: Namespace) -> None:
-    assert dispatch.backend_of("cpu") is found["backend"]
+def check_plugged(actual: Namespace) -> None:
+    assert dispatch.backend_of("cpu") is actual["backend"]
 
 
 CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {

@@ -236,8 +236,8 @@ def test_torchs_encoder_with_padding(is_late: bool) -> None:
     x, padding = torch.randn(2, 5, 8), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     expected = encoder.train()(x, src_key_padding_mask=padding).detach()
     with torch.no_grad():
-        found = encoder.eval()(x, src_key_padding_mask=padding)
-    torch.testing.assert_close(found[~padding], expected[~padding])
+        actual = encoder.eval()(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(actual[~padding], expected[~padding])
 
 
 def test_other_layers_keep_torchs_fast_path() -> None:

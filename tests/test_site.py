@@ -49,14 +49,14 @@ class Fetched(HTMLParser):
 
     def __init__(self, page: Path) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.actual: list[str] = []
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         address = values.get(SOURCES.get(tag, ""))
         if address is not None and values.get("rel") not in ("prev", "next", "canonical"):
-            self.found.append(address)
+            self.actual.append(address)
 
 
 @pytest.mark.slow
@@ -64,9 +64,9 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15
     for page in pages:
-        found = Fetched(page).found
-        assert found
-        outside = [address for address in found if re.match(r"(?:[a-z]+:)?//", address)]
+        actual = Fetched(page).actual
+        assert actual
+        outside = [address for address in actual if re.match(r"(?:[a-z]+:)?//", address)]
         assert not outside, f"{page.relative_to(site)} fetches {outside}"
     for sheet in site.rglob("*.css"):
         assert not re.search(r"@import|url\([\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
@@ -74,8 +74,8 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
 
 def canonical(module: ModuleType, name: str) -> str:
     """The path of a public object where it is defined, under which mkdocstrings lists it too."""
-    found = getattr(module, name)
-    return f"{found.__module__}.{name}" if hasattr(found, "__module__") else f"{module.__name__}.{name}"
+    actual = getattr(module, name)
+    return f"{actual.__module__}.{name}" if hasattr(actual, "__module__") else f"{module.__name__}.{name}"
 
 
 @pytest.mark.slow
@@ -138,14 +138,14 @@ def test_options_are_those_of_the_commands(site: Path) -> None:
 
 def test_docstrings_in_the_form_of_torch_become_markdown() -> None:
     as_markdown = load_script("site_docstrings").as_markdown
-    found = as_markdown(
+    actual = as_markdown(
         "Do :math:`x^2`.\n\n.. math:: y = x,\n   z\n\nSee :func:`raft.fit` and :class:`Fit`.\n\n"
         "Shape:\n    Any.\n\nSource: someone.\n\n"
         "Example::\n\n    >>> 1\n    1\n\n"
         "With PEFT::\n\n    f(\n\n    )\n\nWhere::\n\n    y = P / Q   y = 1\n",
         "raft.place",
     )
-    assert found == (
+    assert actual == (
         "Do $x^2$.\n\n$$\ny = x, z\n$$\n\n"
         'See <autoref identifier="raft.fit" optional><code>raft.fit</code></autoref> and '
         '<autoref identifier="raft.place.Fit" optional><code>Fit</code></autoref>.\n\n'

@@ -36,12 +36,12 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
         act.numerator[0] += 0.5  # the second layer's curve is GELU's, half a unit higher
     seen = []
     handle = act.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    found = measure_curves(made, MaskedSequences(SEQUENCES, TOKENIZER, 0), "gelu", sequences=64)
+    actual = measure_curves(made, MaskedSequences(SEQUENCES, TOKENIZER, 0), "gelu", sequences=64)
     handle.remove()
-    assert [curve.site.split(".")[3] for curve in found] == ["0", "1"]
-    assert found[0].distance < 0.01
+    assert [curve.site.split(".")[3] for curve in actual] == ["0", "1"]
+    assert actual[0].distance < 0.01
     values = torch.cat([v.flatten() for v in seen]).double().numpy()
-    second = found[1]
+    second = actual[1]
     assert second.y.shape == (1, len(second.x))
     np.testing.assert_allclose(second.y[0], act(torch.from_numpy(second.x)).detach().numpy())
     assert second.x[0] < np.quantile(values, 0.01)

@@ -34,10 +34,10 @@ def test_distances_are_weighted_by_the_inputs() -> None:
 def test_what_is_alike_stands_together() -> None:
     values = {"a": 0.0, "b": 9.0, "c": 0.2, "d": 9.3, "e": 0.1}
     matrix = distance_matrix({name: constant(value) for name, value in values.items()}, Domain.interval(0, 1))
-    found = cluster(matrix)
-    order = [values[label] for label in found.labels]
+    actual = cluster(matrix)
+    order = [values[label] for label in actual.labels]
     assert order in (sorted(order), sorted(order, reverse=True))
-    assert found.groups(2) == [["a", "c", "e"], ["b", "d"]]
+    assert actual.groups(2) == [["a", "c", "e"], ["b", "d"]]
     with pytest.raises(ValueError, match="two or more"):
         cluster(matrix.iloc[:1, :1])
 

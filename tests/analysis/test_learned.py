@@ -31,14 +31,14 @@ def become_identity(act: raft.Rational) -> None:
 def test_distances_are_those_to_the_function_that_was_replaced() -> None:
     changed = model()
     become_identity(raft.hf.rationals(changed)["encoder.layer.1.intermediate.intermediate_act_fn"])
-    kept, found, pooler = learned_functions(changed, (-2.0, 3.0))
+    kept, actual, pooler = learned_functions(changed, (-2.0, 3.0))
     x = np.linspace(-2, 3, 1001)
     difference = x - x * (1 + erf(x / np.sqrt(2))) / 2
-    assert found.began_as == "gelu"
-    assert found.rms == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-12)
-    assert found.max == pytest.approx(2 * (1 + erf(np.sqrt(2))) / 2, rel=1e-12)
-    assert (found.low, found.high) == (-2, 3)
-    assert 0 < kept.rms < 0.01 < found.rms
+    assert actual.began_as == "gelu"
+    assert actual.rms == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-12)
+    assert actual.max == pytest.approx(2 * (1 + erf(np.sqrt(2))) / 2, rel=1e-12)
+    assert (actual.low, actual.high) == (-2, 3)
+    assert 0 < kept.rms < 0.01 < actual.rms
     assert pooler.began_as == "tanh"
 
 
@@ -48,24 +48,24 @@ def test_one_changed_group_of_two_gives_half_of_the_mean_square() -> None:
     with torch.no_grad():
         act.numerator[1, 0] = 3.0
         act.denominator.zero_()
-    found, unchanged = learned_functions(changed)
-    assert found.is_residual
-    assert found.groups == 2
-    assert found.rms == pytest.approx(3 / np.sqrt(2))
-    assert found.max == pytest.approx(3)
+    actual, unchanged = learned_functions(changed)
+    assert actual.is_residual
+    assert actual.groups == 2
+    assert actual.rms == pytest.approx(3 / np.sqrt(2))
+    assert actual.max == pytest.approx(3)
     assert unchanged.max == 0
 
 
 def test_the_function_of_init_is_the_beginning() -> None:
-    found = learned_functions(model(init="silu", sites=["ffn"]))
-    assert [each.began_as for each in found] == ["silu", "silu"]
-    assert all(each.max < 0.01 for each in found)  # gelu would be 0.19 away
+    actual = learned_functions(model(init="silu", sites=["ffn"]))
+    assert [each.began_as for each in actual] == ["silu", "silu"]
+    assert all(each.max < 0.01 for each in actual)  # gelu would be 0.19 away
 
 
 def test_places_of_a_shared_raf() -> None:
-    (found,) = learned_functions(model(shared="all", sites=["ffn"]))
-    assert found.places == tuple(f"encoder.layer.{i}.intermediate.intermediate_act_fn" for i in range(2))
-    assert found.row()["places"] == list(found.places)
+    (actual,) = learned_functions(model(shared="all", sites=["ffn"]))
+    assert actual.places == tuple(f"encoder.layer.{i}.intermediate.intermediate_act_fn" for i in range(2))
+    assert actual.row()["places"] == list(actual.places)
 
 
 @pytest.mark.parametrize(

@@ -41,14 +41,14 @@ def model(**raf: Any) -> Any:
 
 
 def test_a_raft_at_its_start_is_near_gelu_and_where_it_began() -> None:
-    found = tabulate_measures(measure_model(model(), [IDS]))
-    assert list(found["site"]) == list(rationals(model()))
+    actual = tabulate_measures(measure_model(model(), [IDS]))
+    assert list(actual["site"]) == list(rationals(model()))
     # the tanh approximation is nearer to GELU than the fit is to either
-    assert set(found["nearest"]) <= {"gelu", "gelu_tanh"}
+    assert set(actual["nearest"]) <= {"gelu", "gelu_tanh"}
     # they began as a fit of GELU, which is at its distance to GELU
-    assert list(found["max_to_start"]) == pytest.approx(list(found["max"]), abs=1e-12)
-    assert ((found["l2"] > 0) & (found["l2"] <= found["max"]) & (found["max"] < 0.01)).all()
-    assert (found["low"] < -0.5).all()
+    assert list(actual["max_to_start"]) == pytest.approx(list(actual["max"]), abs=1e-12)
+    assert ((actual["l2"] > 0) & (actual["l2"] <= actual["max"]) & (actual["max"] < 0.01)).all()
+    assert (actual["low"] < -0.5).all()
 
 
 def test_what_was_changed_is_seen() -> None:
@@ -66,9 +66,9 @@ def test_what_was_changed_is_seen() -> None:
 
 def test_the_deviation_is_that_of_the_outputs() -> None:
     line = RationalFunction((3.0, 2.0), ())  # 3 + 2 x over evenly spread inputs from 0 to 1
-    found = measure_function(line, Domain.interval(0, 1))
-    assert found.output_deviation == pytest.approx(2 / np.sqrt(12), rel=1e-3)
-    assert found.row()["output_deviation"] == found.output_deviation
+    actual = measure_function(line, Domain.interval(0, 1))
+    assert actual.output_deviation == pytest.approx(2 / np.sqrt(12), rel=1e-3)
+    assert actual.row()["output_deviation"] == actual.output_deviation
 
 
 def test_a_calibrated_model_that_was_loaded_has_not_moved(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_a_calibrated_model_that_was_loaded_has_not_moved(tmp_path: Path) -> Non
     made.save_pretrained(tmp_path)
     for each in (made, BertModel.from_pretrained(tmp_path)):
         first, second, pooler = measure_model(each, [IDS])
-        for found in (first, second, pooler):
-            assert found.to_start is not None
+        for actual in (first, second, pooler):
+            assert actual.to_start is not None
             # both are the distance of the fit to the function
-            assert found.to_start.max == pytest.approx(found.to_fixed.max, abs=1e-12)
-            assert found.to_start.l2 < 0.05
+            assert actual.to_start.max == pytest.approx(actual.to_fixed.max, abs=1e-12)
+            assert actual.to_start.l2 < 0.05
         assert pooler.nearest[0] == "tanh"
 
 

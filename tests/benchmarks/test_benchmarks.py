@@ -30,7 +30,7 @@ def test_every_function_is_called_in_every_round() -> None:
     calls: list[str] = []
     functions = {name: (lambda name=name: calls.append(name)) for name in "abc"}
     times = time_interleaved(functions, torch.device("cpu"), seconds=0.0, least_rounds=7)
-    assert all(len(found) == 7 for found in times.values())
+    assert all(len(actual) == 7 for actual in times.values())
     rounds = [sorted(calls[i : i + 3]) for i in range(0, len(calls), 3)]
     assert rounds == [["a", "b", "c"]] * 8  # one beforehand
     assert len({tuple(calls[i : i + 3]) for i in range(3, len(calls), 3)}) > 1
@@ -39,10 +39,10 @@ def test_every_function_is_called_in_every_round() -> None:
 def test_the_ratio_is_that_of_the_medians() -> None:
     random = np.random.default_rng(1)
     slow, fast = 3 + 0.1 * random.random(200), 2 + 0.1 * random.random(200)
-    found = compute_ratio(slow, fast)
-    assert found.value == pytest.approx(np.median(slow) / np.median(fast))
-    assert found.low < found.value < found.high
-    assert found.high - found.low < 0.03
+    actual = compute_ratio(slow, fast)
+    assert actual.value == pytest.approx(np.median(slow) / np.median(fast))
+    assert actual.low < actual.value < actual.high
+    assert actual.high - actual.low < 0.03
     times = time_interleaved(
         {"a": lambda: time.sleep(0.004), "b": lambda: time.sleep(0.002)}, torch.device("cpu"), 0.2
     )

@@ -31,8 +31,8 @@ def load(name: str, given: dict[str, Any] | None = None, **options: Any) -> str:
     ids = torch.arange(5, 15)[None]
     with torch.no_grad():
         expected = AutoModel.from_pretrained(folder)(ids).last_hidden_state
-        found = AutoModel.from_pretrained(folder, **options)(ids).last_hidden_state
-    return f"loaded, off by {float((found - expected).abs().max()):g}"
+        actual = AutoModel.from_pretrained(folder, **options)(ids).last_hidden_state
+    return f"loaded, off by {float((actual - expected).abs().max()):g}"
 
 
 for source, block, message in (
@@ -67,13 +67,13 @@ def _() -> str:
 def changed(**tensors: torch.Tensor | None) -> str:
     """Load a RAFT of whose second layer tensors were changed or left out."""
     folder = Path(take("raft"))
-    found = load_file(folder / "model.safetensors")
+    actual = load_file(folder / "model.safetensors")
     for name, tensor in tensors.items():
         key = f"encoder.layer.1.intermediate.intermediate_act_fn.{name}"
-        found.pop(key)
+        actual.pop(key)
         if tensor is not None:
-            found[key] = tensor
-    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+            actual[key] = tensor
+    save_file(actual, folder / "model.safetensors", metadata={"format": "pt"})
     return load(str(folder))
 
 

@@ -14,9 +14,9 @@ import raft
 from tests.cases.replay import case
 
 
-def same(found: Tensor, expected: Tensor, tolerance: float = 1e-6) -> str:
+def same(actual: Tensor, expected: Tensor, tolerance: float = 1e-6) -> str:
     """``same``, or by how much not."""
-    distance = float((found - expected).detach().abs().max())
+    distance = float((actual - expected).detach().abs().max())
     return "same" if distance <= tolerance else f"off by {distance:g}"
 
 
@@ -33,14 +33,14 @@ def _() -> str:
     rows = [torch.randn(3, 4), torch.randn(5, 4)]
     nested = torch.nested.nested_tensor(rows, layout=torch.jagged, requires_grad=True)
     act = raft.Rational()
-    found = act(nested)
-    found.values().sum().backward()
+    actual = act(nested)
+    actual.values().sum().backward()
     a = act.numerator.grad
     act.zero_grad()
     act(torch.cat(rows)).sum().backward()
     assert isinstance(a, Tensor)
     assert isinstance(act.numerator.grad, Tensor)
-    return f"{same(found.values(), act(torch.cat(rows)))} {same(a, act.numerator.grad, 1e-4)}"
+    return f"{same(actual.values(), act(torch.cat(rows)))} {same(a, act.numerator.grad, 1e-4)}"
 
 
 @case("D", "torch.jit.script", r"Error: .*torch\.(compile|export|jit\.trace)")
@@ -108,9 +108,9 @@ def _() -> str:
         x, up = 2 * torch.randn(257, 33), torch.randn(257, 33)
         a, b = 0.3 * torch.randn(4), 0.2 * torch.rand(2)
         truth = _gradient(x.double(), up.double(), a.double(), b.double(), plain)
-        for function, found in zip(functions, errors, strict=True):
+        for function, actual in zip(functions, errors, strict=True):
             gradient = _gradient(x, up, a, b, function).double()
-            found.append(float((gradient - truth).norm() / truth.norm()))
+            actual.append(float((gradient - truth).norm() / truth.norm()))
     ours, theirs = map(median, errors)
     return "not worse than plain torch" if ours <= theirs else f"{ours:.2g}, and plain torch {theirs:.2g}"
 

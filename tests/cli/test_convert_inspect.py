@@ -86,8 +86,8 @@ IDS = torch.arange(5, 17).reshape(2, 6)
 
 def logits(model: PreTrainedModel) -> torch.Tensor:
     with torch.no_grad():
-        found: torch.Tensor = model.eval()(input_ids=IDS).logits
-    return found
+        actual: torch.Tensor = model.eval()(input_ids=IDS).logits
+    return actual
 
 
 def test_convert_gives_what_the_library_gives(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:

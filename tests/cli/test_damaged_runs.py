@@ -31,9 +31,9 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    found = {name: make(folder / name) for name, make in MAKERS.items()}
-    found["pretraining"] = found["comparison"] / "raf-2022"
-    return found
+    actual = {name: make(folder / name) for name, make in MAKERS.items()}
+    actual["pretraining"] = actual["comparison"] / "raf-2022"
+    return actual
 
 
 def names(folder: Path) -> set[str]:

@@ -417,8 +417,8 @@ def test_a_saved_model_needs_no_adapter(
     assert all(torch.equal(state[name] * state[f"{name}_scale"], value) for name, value in last.items())
     out = tmp_path / "scores.json"
     assert main(["transfer", *map(str, data), "--model", str(tuned), "--out", str(out)]) == 0
-    (found,) = json.loads(out.read_text())["scores"].values()
-    assert found["points"] == pytest.approx(result["tests"]["RTE"])
+    (actual,) = json.loads(out.read_text())["scores"].values()
+    assert actual["points"] == pytest.approx(result["tests"]["RTE"])
 
 
 def test_an_adapter_of_a_converted_model_is_not_judged_without_its_rafs(
@@ -461,9 +461,9 @@ def test_a_tuned_model_is_judged_on_another_task(
     batch = tokenizer([p[0] for p in pairs], [p[1] for p in pairs], return_tensors="pt", padding=True)
     said = loaded(**batch).logits.argmax(-1).tolist()
     right = sum((number == 0) == (pair[2] == "entailment") for number, pair in zip(said, pairs, strict=True))
-    (found,) = scores.values()
-    assert found["points"] == pytest.approx(100 * right / len(pairs))
-    assert f"{found['points']:.2f}" in capsys.readouterr().out
+    (actual,) = scores.values()
+    assert actual["points"] == pytest.approx(100 * right / len(pairs))
+    assert f"{actual['points']:.2f}" in capsys.readouterr().out
     for wrong, message in (
         (["--task", "stsb"], "STS-B"),
         (["--model", str(model)], "has no tuned head"),

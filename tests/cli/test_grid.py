@@ -64,8 +64,8 @@ def cells(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def result(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "finetuning.json").read_text())
-    return found
+    actual: dict[str, Any] = json.loads((folder / "finetuning.json").read_text())
+    return actual
 
 
 def test_a_grid_searches_runs_and_compares(
@@ -75,9 +75,9 @@ def test_a_grid_searches_runs_and_compares(
     folder = tmp_path / "grid"
     assert main(["grid", "--config", str(recipe)]) == 0
     printed = capsys.readouterr().out
-    found = cells(folder)
+    actual = cells(folder)
     # two rates of one seed for each activation, and the second seed with the chosen rate
-    assert len(found) == 6
+    assert len(actual) == 6
     rows = pd.read_csv(folder / "results.csv", dtype={"train_examples": str})
     assert sorted(zip(rows.activation, rows.seed, strict=True)) == [
         ("keep", 2022), ("keep", 202206), ("raf", 2022), ("raf", 202206),
@@ -87,13 +87,13 @@ def test_a_grid_searches_runs_and_compares(
         (rate,) = set(of_it.learning_rate)
         validation = {
             options["learning_rate"]: result(folder / name)["validation"]
-            for name, options in found.items()
+            for name, options in actual.items()
             if (options["activation"], options["seed"]) == (activation, 2022)
         }
         assert validation[rate] == max(validation.values())
         tried = searched[searched.activation == activation]
         assert dict(zip(tried.learning_rate, tried.validation, strict=True)) == pytest.approx(validation)
-    twins = [json.loads((folder / name / "drawn.json").read_text()) for name, options in found.items()
+    twins = [json.loads((folder / name / "drawn.json").read_text()) for name, options in actual.items()
              if options["seed"] == 2022]  # fmt: skip
     assert all(drawn == twins[0] for drawn in twins)
     raf, keep = (rows[rows.activation == name].points.tolist() for name in ("raf", "keep"))
@@ -345,8 +345,8 @@ def test_rates_of_rafs_are_searched_where_there_are_rafs(
         search_seeds=1, search_learning_rates=[1e-4, 1e-3], search_raf_learning_rates=[1e-3, 1e-2],
     )  # fmt: skip
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
-    found = Counter(f"{cell.options['activation']} {cell.options['tuning']}" for cell in grid.search_cells())
-    assert found == cells
+    actual = Counter(f"{cell.options['activation']} {cell.options['tuning']}" for cell in grid.search_cells())
+    assert actual == cells
     rates = {(cell.options["tuning"], cell.options["raf_learning_rate"]) for cell in grid.search_cells()}
     assert {rate for tuning, rate in rates if tuning == "bitfit"} == {0}
     assert {rate for tuning, rate in rates if tuning == "full"} == (

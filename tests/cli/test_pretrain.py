@@ -228,9 +228,9 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     report_main([str(folder), "--out", str(page)])
     text = page.read_text(encoding="utf-8")
     assert "raf:version=B:degrees=3/2" in text
-    found = re.search(r'"application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    data = json.loads(found[1])
+    actual = re.search(r'"application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
+    assert actual is not None
+    data = json.loads(actual[1])
     assert {run["settings"]["variant"] for run in data["runs"]} == {n for n in names if n.startswith("raf")}
     twins = {run["settings"]["variant"]: {raf["twin"] for raf in run["rafs"]} for run in data["runs"]}
     assert "relu" in twins["raf:raf_init=relu"]
@@ -253,13 +253,13 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
     figures.Reload()
     # of the snapshots at 4, 8 and 12: so short a training has no time for one in the middle
     assert [image.step for image in figures.Images("raf/functions")] == [4, 12]
-    found = EventAccumulator(str(events))
-    found.Reload()
-    losses_by_step = {event.step: event.value for event in found.Scalars("train/loss")}
+    actual = EventAccumulator(str(events))
+    actual.Reload()
+    losses_by_step = {event.step: event.value for event in actual.Scalars("train/loss")}
     lines = lines_of(tmp_path / "run")
     expected = {line["step"]: line["loss"] for line in lines if "loss" in line}
     assert losses_by_step == pytest.approx(expected, rel=1e-5)
-    names = set(found.Tags()["scalars"])
+    names = set(actual.Tags()["scalars"])
     assert {"eval/loss", "train/learning_rate"} <= names
     coefficients = [name for name in names if "intermediate_act_fn/" in name]
     assert len(coefficients) == 2 * 10
@@ -462,8 +462,8 @@ def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp
     assert "to go on: raft pretrain --config" in out
     assert not (tmp_path / "run" / "pretraining.json").exists()
     assert run("--config", recipe, *LONG)[0] == 0
-    found, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    actual, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 @pytest.mark.slow
@@ -478,9 +478,9 @@ def test_two_processes_have_the_losses_of_one(recipe: Path, run: Run, tmp_path: 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation loss") == 1
-    found, expected = (losses(folder) for folder in (two, tmp_path / "run"))
+    actual, expected = (losses(folder) for folder in (two, tmp_path / "run"))
     assert len(expected) == 9
-    assert found == pytest.approx(expected, abs=1e-4)
+    assert actual == pytest.approx(expected, abs=1e-4)
 
 
 def losses(folder: Path) -> list[float]:
@@ -523,5 +523,5 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     jobs[0].result()
     assert "Requeued job" in jobs[0].stdout()
     assert json.loads((folder / "pretraining.json").read_text())["steps"] == 120
-    found, expected = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "whole"))
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    actual, expected = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "whole"))
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())

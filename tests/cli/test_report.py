@@ -46,13 +46,13 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "https:" not in html
     assert set(re.findall(r'\b(?:src|href)="([^"#]*)', html)) == {"", "data:,"}
     assert not re.search(r"@import|url\((?!#)|<(?:img|iframe|object|embed|base)\b", html)
-    found = text(page)
+    actual = text(page)
     for needed in (
         "−0.250 [−0.300,\u00a0−0.200]", "raft demo --steps 100",  # of the demo
         "4 runs", "of 100 steps", "−0.562", "321 documents", "raft pretrain --compare raf,gelu",
         "9 fine-tunings of 1 model", "+2.0 [+2.0,\u00a0+2.0] p=0.250 3/0/0",
     ):  # fmt: skip
-        assert needed in found
+        assert needed in actual
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html"]
 
 
@@ -101,9 +101,9 @@ def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.Captur
     alone = folder / "raf-2022"
     assert main(["report", str(alone)]) == 0
     assert "unigram model" in capsys.readouterr().out
-    found = text(alone / "report.html")
-    assert "1 run of 100 steps" in found
-    assert "hidden_size: 64" in found
+    actual = text(alone / "report.html")
+    assert "1 run of 100 steps" in actual
+    assert "hidden_size: 64" in actual
     # a twin with a fixed activation has nothing to look into
     assert main(["report", str(folder / "gelu-2022")]) == 0
     assert (
@@ -116,13 +116,13 @@ def test_a_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     folder = run_folders.finetuning(tmp_path / "tuned")
     assert main(["report", str(folder)]) == 0
     assert re.search(r"MRPC +f1 +81\.25", capsys.readouterr().out)
-    found = text(folder / "report.html")
+    actual = text(folder / "report.html")
     for needed in (
         "bert-base-uncased, converted (raf), tuned on 100 examples of mrpc (seed 7)", "80.10 points",
         "best of 3 epochs: the 2.", "The model says the same of every input of MRPC.",
         "raft finetune --config recipe.yaml", "to the fixed function / moved",
     ):  # fmt: skip
-        assert needed in found
+        assert needed in actual
     (folder / "finetuning.json").write_text('{"task": "mrpc"}')
     assert main(["report", str(folder)]) == 2
     assert "holds no result of 'raft finetune'" in one_line(capsys)

@@ -159,7 +159,7 @@ def test_grids_are_timed_beside_a_plain_script(
          "--out", str(tmp_path / "out")],
     )  # fmt: skip
     script.main()
-    found = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert found.way.tolist() == ["transformers.Trainer", "raft grid, FAFT", "raft grid, RAFT"]
-    assert (found.seconds > 0).all()
-    assert found.ratio_value.tolist() == pytest.approx((found.seconds / found.seconds[0]).tolist())
+    actual = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert actual.way.tolist() == ["transformers.Trainer", "raft grid, FAFT", "raft grid, RAFT"]
+    assert (actual.seconds > 0).all()
+    assert actual.ratio_value.tolist() == pytest.approx((actual.seconds / actual.seconds[0]).tolist())

@@ -36,27 +36,27 @@ def test_named_functions_are_torchs(name: str) -> None:
 
 @pytest.mark.parametrize("version", ["A", "B", "C", "D", "N"])
 def test_gelu_is_within_five_thousandths_everywhere(version: str) -> None:
-    found = raft.fit("gelu", (5, 4), version, interval=(-5, 5))
+    actual = raft.fit("gelu", (5, 4), version, interval=(-5, 5))
     x = torch.linspace(-5, 5, 100_001, dtype=torch.float64)
-    error = (torch.from_numpy(found(x.numpy())) - F.gelu(x)).abs().max().item()
+    error = (torch.from_numpy(actual(x.numpy())) - F.gelu(x)).abs().max().item()
     assert error < 5e-3
-    assert found.max_error == pytest.approx(error, rel=1e-3)
+    assert actual.max_error == pytest.approx(error, rel=1e-3)
 
 
 def test_the_error_of_a_uniform_fit_alternates() -> None:
     # Chebyshev: a best fit with d free coefficients attains its maximum error at d + 1 points or more
-    found = raft.fit("silu", (3, 2), "N", interval=(-3, 3))
+    actual = raft.fit("silu", (3, 2), "N", interval=(-3, 3))
     x = np.linspace(-3, 3, 20_001)
-    error = found(x) - FUNCTIONS["silu"](x)
-    peaks = error[np.abs(error) > 0.98 * found.max_error]
+    error = actual(x) - FUNCTIONS["silu"](x)
+    peaks = error[np.abs(error) > 0.98 * actual.max_error]
     assert 1 + (np.diff(np.sign(peaks)) != 0).sum() >= 7
 
 
 def test_polynomial_fit_is_chebyshevs() -> None:
     # the best cubic to x^4 on [-1, 1] is x^2 - 1/8, with error 1/8
-    found = raft.fit(lambda x: x**4, (3, 0), "A", interval=(-1, 1))
-    np.testing.assert_allclose(found.numerator, [-0.125, 0, 1, 0], atol=1e-3)
-    assert found.max_error == pytest.approx(0.125, rel=1e-4)
+    actual = raft.fit(lambda x: x**4, (3, 0), "A", interval=(-1, 1))
+    np.testing.assert_allclose(actual.numerator, [-0.125, 0, 1, 0], atol=1e-3)
+    assert actual.max_error == pytest.approx(0.125, rel=1e-4)
 
 
 @settings(max_examples=15, deadline=None)
@@ -67,16 +67,16 @@ def test_polynomial_fit_is_chebyshevs() -> None:
     st.sampled_from(["gelu", "tanh", "relu"]),
 )
 def test_reported_error_is_the_modules(version: str, low: float, width: float, name: str) -> None:
-    found = raft.fit(name, (5, 4), version, interval=(low, low + width))
-    act = raft.Rational(found, version=version).eval()
+    actual = raft.fit(name, (5, 4), version, interval=(low, low + width))
+    act = raft.Rational(actual, version=version).eval()
     x = torch.linspace(low, low + width, 5000)
     error = (act(x).double() - TORCH[name](x.double())).abs().max().item()
-    assert error <= found.max_error + 1e-5
+    assert error <= actual.max_error + 1e-5
 
 
 def test_the_error_at_a_kink_is_not_missed() -> None:
-    found = raft.fit("relu", interval=(-0.8758493332781336, 3.6241506667218664))
-    assert found.max_error >= abs(float(found(np.zeros(1))[0]))
+    actual = raft.fit("relu", interval=(-0.8758493332781336, 3.6241506667218664))
+    assert actual.max_error >= abs(float(actual(np.zeros(1))[0]))
 
 
 def test_samples_pull_the_fit_to_where_they_are() -> None:

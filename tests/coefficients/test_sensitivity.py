@@ -23,20 +23,20 @@ def test_sensitivities_are_those_of_small_changes(version: str, groups: int) -> 
         act.denominator.copy_(0.1 + 0.1 * torch.rand_like(act.denominator))  # where Q has derivatives
     x = x if version == "A" else x.abs()
     wide = x[:, None].expand(-1, groups)
-    for which, found in enumerate(sensitivities(x, act.numerator, act.denominator, version)):
-        assert found.shape == (act.numerator, act.denominator)[which].shape
-        for place in range(found.numel()):
+    for which, actual in enumerate(sensitivities(x, act.numerator, act.denominator, version)):
+        assert actual.shape == (act.numerator, act.denominator)[which].shape
+        for place in range(actual.numel()):
             higher, lower = (_moved(act, which, place, by)(wide) for by in (1e-3, -1e-3))
-            slope = ((higher - lower)[:, place // found.shape[-1]] / 2e-3).square().mean().sqrt()
-            assert float(found.flatten()[place]) == pytest.approx(float(slope), rel=1e-2)
+            slope = ((higher - lower)[:, place // actual.shape[-1]] / 2e-3).square().mean().sqrt()
+            assert float(actual.flatten()[place]) == pytest.approx(float(slope), rel=1e-2)
 
 
 @torch.no_grad()
 def _moved(act: raft.Rational, which: int, place: int, by: float) -> raft.Rational:
     """A copy with one coefficient moved."""
-    found = copy.deepcopy(act)
-    (found.numerator, found.denominator)[which].view(-1)[place] += by
-    return found.requires_grad_(False)
+    actual = copy.deepcopy(act)
+    (actual.numerator, actual.denominator)[which].view(-1)[place] += by
+    return actual.requires_grad_(False)
 
 
 def test_a_raf_beside_a_function_counts_its_denominator_by_the_whole_value() -> None:
@@ -45,5 +45,5 @@ def test_a_raf_beside_a_function_counts_its_denominator_by_the_whole_value() -> 
     x = torch.linspace(-4, 4, 500)
     of_residual = sensitivities(x, act.numerator, act.denominator, fixed=torch.nn.functional.gelu(x))
     of_plain = sensitivities(x, plain.numerator, plain.denominator)
-    for found, expected in zip(of_residual, of_plain, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+    for actual, expected in zip(of_residual, of_plain, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-2, atol=1e-3)

@@ -130,8 +130,8 @@ def test_threads_of_one_process_wait_for_each_other_too(tmp_path: Path) -> None:
         time.sleep(0.1)
 
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: build_once(tmp_path / "wanted", build), range(4)))
-    assert found == [tmp_path / "wanted"] * 4
+        actual = list(threads.map(lambda _: build_once(tmp_path / "wanted", build), range(4)))
+    assert actual == [tmp_path / "wanted"] * 4
     assert len(built) == 1
 
 

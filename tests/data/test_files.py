@@ -54,8 +54,8 @@ def one(name: str, content: str | bytes) -> Make:
 
 
 def rows_of_datasets(named: bool = False) -> datasets.Dataset:
-    found = datasets.Dataset.from_list(ROWS)
-    return found.cast_column("label", datasets.ClassLabel(names=CLASSES)) if named else found
+    actual = datasets.Dataset.from_list(ROWS)
+    return actual.cast_column("label", datasets.ClassLabel(names=CLASSES)) if named else actual
 
 
 def saved(folder: Path) -> Path:

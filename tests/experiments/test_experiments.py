@@ -43,10 +43,10 @@ def results() -> Results:
 
 def test_interval_over_seeds_is_students() -> None:
     raft, faft = [3.0, 5.0, 4.0, 8.0], [1.0, 4.0, 4.5, 5.0]
-    found = compare_seeds(raft, faft)
+    actual = compare_seeds(raft, faft)
     difference = np.subtract(raft, faft)
     half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
-    assert (found.mean, found.low, found.high) == pytest.approx(
+    assert (actual.mean, actual.low, actual.high) == pytest.approx(
         (difference.mean(), difference.mean() - half, difference.mean() + half)
     )
     assert compare_seeds([2.0, 3.0], [1.0, 2.0]) == Difference(1.0, 1.0, 1.0)
@@ -58,8 +58,8 @@ def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
     for _ in range(200):
         counts = random.integers(1, 10, size=150)
         difference = 0.3 * counts + random.normal(size=150)
-        found = compare_sequences(difference, np.zeros(150), counts)
-        inside += found.low <= 0.3 <= found.high
+        actual = compare_sequences(difference, np.zeros(150), counts)
+        inside += actual.low <= 0.3 <= actual.high
     assert 180 <= inside <= 198
 
 
@@ -68,14 +68,14 @@ def test_interval_over_sequences_is_that_of_a_ratio() -> None:
     counts = random.integers(1, 40, size=2000)
     faft = 2.5 * counts.astype(np.float64)
     raft = 0.8 * faft + random.normal(size=2000) * counts
-    found = compare_sequences(raft, faft, counts)
+    actual = compare_sequences(raft, faft, counts)
     # of all tokens alike, though short sequences have as large a mean as long ones
     mean = (raft - faft).sum() / counts.sum()
-    assert found.mean == pytest.approx(mean, rel=1e-12)
+    assert actual.mean == pytest.approx(mean, rel=1e-12)
     # linearised, the ratio of two sums is nearly normal (Cochran 1977, Sampling Techniques, 6.4)
     error = np.sqrt(((raft - faft - mean * counts) ** 2).sum()) / counts.sum()
     low, high = mean + stats.norm.ppf([0.025, 0.975]) * error
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * error)
+    assert (actual.low, actual.high) == pytest.approx((low, high), abs=0.1 * error)
 
 
 def test_the_headline_is_the_difference_of_the_losses_beside_it() -> None:
@@ -157,15 +157,15 @@ def test_the_command_repeats_the_settings() -> None:
 
 def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:
     variant, baseline = [1.0, 2.0, 3.0, 4.0, 0.0, 2.5], [0.0, 0.0, 0.0, 0.0, 5.0, 2.5]
-    found = compare_paired(variant, baseline)
+    actual = compare_paired(variant, baseline)
     difference = np.subtract(variant, baseline)
     signs = np.array(list(product((-1, 1), repeat=6)))
     sums = np.abs(signs @ difference)
-    assert found.p_value == pytest.approx((sums >= abs(difference.sum()) - 1e-12).mean())
-    assert found.mean == pytest.approx(difference.mean())
-    assert (found.wins, found.ties, found.losses) == (4, 1, 1)
+    assert actual.p_value == pytest.approx((sums >= abs(difference.sum()) - 1e-12).mean())
+    assert actual.mean == pytest.approx(difference.mean())
+    assert (actual.wins, actual.ties, actual.losses) == (4, 1, 1)
     half = stats.t.ppf(0.975, 5) * difference.std(ddof=1) / np.sqrt(6)
-    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+    assert (actual.low, actual.high) == pytest.approx((actual.mean - half, actual.mean + half))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -173,8 +173,8 @@ def test_paired_interval_covers_about_as_often_as_it_says(seeds: int) -> None:
     random = np.random.default_rng(2)
     inside = 0
     for _ in range(400):
-        found = compare_paired(random.normal(1.0, 2.0, size=seeds).tolist(), [0.0] * seeds)
-        inside += found.low <= 1.0 <= found.high
+        actual = compare_paired(random.normal(1.0, 2.0, size=seeds).tolist(), [0.0] * seeds)
+        inside += actual.low <= 1.0 <= actual.high
     assert 0.92 < inside / 400 < 0.98
 
 

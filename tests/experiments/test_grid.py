@@ -53,6 +53,6 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
             )  # fmt: skip
             folder.path(cell).mkdir()
             (folder.path(cell) / RESULT).write_text(json.dumps(asdict(result)))
-    found = grid.final_cells(folder)
-    assert [cell.options["seed"] for cell in found] == ([] if chosen is None else list(SEEDS[:3]))
-    assert {cell.options["learning_rate"] for cell in found} == (set() if chosen is None else {chosen})
+    actual = grid.final_cells(folder)
+    assert [cell.options["seed"] for cell in actual] == ([] if chosen is None else list(SEEDS[:3]))
+    assert {cell.options["learning_rate"] for cell in actual} == (set() if chosen is None else {chosen})

@@ -126,34 +126,34 @@ def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> N
     judged = EvalSplit(inputs, np.array(LENGTHS), None)
     for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
         model.train()
-        found = predict_logits(model, judged, padded, batch_size=3)
+        actual = predict_logits(model, judged, padded, batch_size=3)
         assert model.training
         model.eval()
         for row, length in enumerate(LENGTHS):
             with torch.no_grad():
                 alone = model(**padded(inputs[row : row + 1]))
             expected = [value[0].numpy() for name, value in alone.items() if name.endswith("logits")]
-            assert len(found) == len(expected)
-            for kind, logits in zip(found, expected, strict=True):
+            assert len(actual) == len(expected)
+            for kind, logits in zip(actual, expected, strict=True):
                 np.testing.assert_allclose(kind[row, : len(logits)], logits, rtol=1e-4, atol=1e-5)
-                if len(found) == 2:  # one a token
+                if len(actual) == 2:  # one a token
                     assert len(logits) == length
-        if len(found) == 2:  # tokens of no batch that the input was in
+        if len(actual) == 2:  # tokens of no batch that the input was in
             shortest = LENGTHS.index(min(LENGTHS))
-            assert (found[0][shortest, sorted(LENGTHS)[2] :] == -np.inf).all()
+            assert (actual[0][shortest, sorted(LENGTHS)[2] :] == -np.inf).all()
 
 
 def test_a_checkpoint_in_half_precision_is_trained_in_single(tmp_path: Path) -> None:
     task = Task("t", "accuracy", [Example("anna sees", "a friend", 1)], [Example("anna", "sees", 0)])
     words = train_tokenizer(["anna sees a friend in the garden"] * 50, 100, max_length=20)
-    found = set()
+    actual = set()
     for name, dtype in (("single", torch.float32), ("half", torch.float16)):
         torch.manual_seed(0)
         halved: Any = BertModel(config())
         halved.to(dtype).save_pretrained(tmp_path / name)
         model, _ = load(tmp_path / name, sentence_data(task, task.train, None, words), 1)
-        found.add(frozenset(parameter.dtype for parameter in model.parameters()))
-    assert found == {frozenset([torch.float32])}
+        actual.add(frozenset(parameter.dtype for parameter in model.parameters()))
+    assert actual == {frozenset([torch.float32])}
 
 
 class Prepared(Exception):  # noqa: N818

@@ -108,8 +108,8 @@ def test_heads_of_several_modules_are_trained() -> None:
     torch.manual_seed(0)
     config = DistilBertConfig(vocab_size=20, dim=16, n_layers=2, n_heads=2, hidden_dim=24)
     _, parts = set_tuning(raft.convert(DistilBert(config)), "raf")
-    found = {part.name: part.trained for part in parts}
-    assert found == {"RAFs": 20, "head": (16 * 16 + 16) + (2 * 16 + 2), "biases": 0, "weights": 0}
+    actual = {part.name: part.trained for part in parts}
+    assert actual == {"RAFs": 20, "head": (16 * 16 + 16) + (2 * 16 + 2), "biases": 0, "weights": 0}
 
 
 def test_frozen_coefficients_are_marked_so() -> None:

@@ -26,8 +26,10 @@ EVERY = sorted(ARCHITECTURES)
 
 def output(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
     """The first floating tensor that the model gives."""
-    found = model(**inputs)
-    tensors = [value for value in found.to_tuple() if isinstance(value, Tensor) and value.is_floating_point()]
+    actual = model(**inputs)
+    tensors = [
+        value for value in actual.to_tuple() if isinstance(value, Tensor) and value.is_floating_point()
+    ]
     return tensors[0]
 
 
@@ -243,6 +245,6 @@ def test_a_whole_model_runs_in_onnx_runtime(name: str, tmp_path: Path) -> None:
         external_data=False,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+    actual = session.run(None, {key: value.numpy() for key, value in inputs.items()})
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found[0]), output(model, inputs), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(actual[0]), output(model, inputs), rtol=1e-3, atol=1e-4)

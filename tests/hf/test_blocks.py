@@ -71,8 +71,8 @@ def test_frozen_rafs_are_loaded_frozen(tmp_path: Path) -> None:
     for folder, is_trainable in (("frozen", False), ("free", True), ("again", False)):
         model.save_pretrained(tmp_path / folder)
         model = AutoModelForMaskedLM.from_pretrained(tmp_path / folder)
-        found = {p.requires_grad for act in raft.hf.rationals(model).values() for p in act.parameters()}
-        assert found == {is_trainable}
+        actual = {p.requires_grad for act in raft.hf.rationals(model).values() for p in act.parameters()}
+        assert actual == {is_trainable}
         (raft.freeze if is_trainable else raft.unfreeze)(model)
     assert raft.convert(model, {"trainable": False}) is model  # as it is, whether frozen since or not
 

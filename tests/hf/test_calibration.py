@@ -52,8 +52,8 @@ def test_inputs_that_are_not_finite_are_left_out() -> None:
 def inputs_seen(model: Any, texts: list[str], tokenizer: PreTrainedTokenizerFast) -> int:
     """Tokens that the first layer's activation saw."""
     raft.convert(model, {"sites": ["ffn"]}, calibration=texts, tokenizer=tokenizer)
-    found: int = model.conversion_report[0].inputs
-    return found // int(TINY["intermediate_size"])
+    actual: int = model.conversion_report[0].inputs
+    return actual // int(TINY["intermediate_size"])
 
 
 def test_a_text_is_cut_where_the_positions_end(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -36,8 +36,8 @@ def test_a_fit_is_said_to_miss_from_two_tenths_on(
 
 def start_of(model: PreTrainedModel) -> raft.Fit:
     """What all RAFs of a model began as."""
-    (found,) = {act.start for act in raft.hf.rationals(model).values()}
-    return found
+    (actual,) = {act.start for act in raft.hf.rationals(model).values()}
+    return actual
 
 
 @pytest.mark.parametrize("activation", [nn.SiLU(), nn.Hardswish()], ids=["named", "without a name"])
@@ -55,11 +55,11 @@ def test_conversions_of_other_forms_get_fits_of_their_own(
         expected = raft.fit(
             activation, tuple(block["degrees"]), block.get("version", "A"), interval=CONVERTED
         )
-        found = start_of(raft.convert(model, block))
-        assert found.degrees == expected.degrees
-        assert found.version == expected.version
-        assert found.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
-        assert found.denominator == pytest.approx(expected.denominator, rel=1e-4, abs=1e-6)
+        actual = start_of(raft.convert(model, block))
+        assert actual.degrees == expected.degrees
+        assert actual.version == expected.version
+        assert actual.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
+        assert actual.denominator == pytest.approx(expected.denominator, rel=1e-4, abs=1e-6)
         raft.revert(model)
 
 
@@ -82,10 +82,10 @@ def test_models_that_are_built_get_other_fits_than_converted_ones() -> None:
     converted = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
     built = start_of(BertModel(BertConfig(**{**values, "raf": block}), False))
     again = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
-    for found, interval in ((converted, CONVERTED), (built, BUILT), (again, CONVERTED)):
+    for actual, interval in ((converted, CONVERTED), (built, BUILT), (again, CONVERTED)):
         expected = raft.fit(lambda x: x.relu().square(), (3, 1), interval=interval)
-        assert found.interval == interval
-        assert found.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
+        assert actual.interval == interval
+        assert actual.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
 
 
 def test_layers_are_chosen_of_feed_forward_blocks_alone() -> None:

@@ -103,7 +103,7 @@ def work(rank: int, folder: str) -> None:
         timeout=datetime.timedelta(seconds=60),
     )
     part = slice(2 * rank, 2 * rank + 2)
-    found: dict[str, Any] = {
+    actual: dict[str, Any] = {
         "without": seen_dtypes(sharded(BFLOAT16, helped=False), part),
         "with": seen_dtypes(sharded(BFLOAT16), part),
     }
@@ -111,14 +111,14 @@ def work(rank: int, folder: str) -> None:
         model = sharded(FLOAT32, variant)
         losses = train_two_steps(model, part)
         state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
-        found[variant] = {"losses": losses, "gradients": gradients(model), "state": state}
+        actual[variant] = {"losses": losses, "gradients": gradients(model), "state": state}
     try:
         late = converted()
         fully_shard(late)
         shard_rationals(late)
     except ValueError as error:
-        found["late"] = str(error)
-    torch.save(found, f"{folder}/{rank}.pt")
+        actual["late"] = str(error)
+    torch.save(actual, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -133,9 +133,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_mixed_precision_leaves_the_coefficients_float32(ranks: list[dict[str, Any]]) -> None:
     low, high = {torch.bfloat16}, {torch.float32}
-    for found in ranks:
-        assert found["without"] == {"coefficients": low, "input": low, "output": low}
-        assert found["with"] == {"coefficients": high, "input": low, "output": low}
+    for actual in ranks:
+        assert actual["without"] == {"coefficients": low, "input": low, "output": low}
+        assert actual["with"] == {"coefficients": high, "input": low, "output": low}
 
 
 @pytest.mark.slow
@@ -144,15 +144,15 @@ def test_two_processes_train_as_one(variant: str, ranks: list[dict[str, Any]]) -
     one = converted(variant)
     losses = train_two_steps(one, slice(None))
     for step, loss in enumerate(losses):
-        mean = torch.stack([found[variant]["losses"][step] for found in ranks]).mean()
+        mean = torch.stack([actual[variant]["losses"][step] for actual in ranks]).mean()
         torch.testing.assert_close(mean, loss, rtol=1e-5, atol=1e-5)
-    for found in ranks:
-        torch.testing.assert_close(found[variant]["gradients"], gradients(one), rtol=1e-5, atol=1e-5)
+    for actual in ranks:
+        torch.testing.assert_close(actual[variant]["gradients"], gradients(one), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_the_gathered_state_loads_in_a_plain_model(ranks: list[dict[str, Any]]) -> None:
-    first, second = (found["plain"]["state"] for found in ranks)
+    first, second = (actual["plain"]["state"] for actual in ranks)
     assert all(torch.equal(first[name], second[name]) for name in first)
     start = converted().state_dict()
     coefficients = [name for name in start if name.endswith(("numerator", "denominator"))]
@@ -168,7 +168,7 @@ def test_the_gathered_state_loads_in_a_plain_model(ranks: list[dict[str, Any]]) 
 @pytest.mark.slow
 def test_sharding_the_layers_first_is_refused(ranks: list[dict[str, Any]]) -> None:
     message = "a module around bert.encoder.layer.0.intermediate.intermediate_act_fn is sharded already"
-    assert all(found["late"].startswith(message) for found in ranks)
+    assert all(actual["late"].startswith(message) for actual in ranks)
 
 
 def test_without_processes_or_rafs_it_is_refused() -> None:

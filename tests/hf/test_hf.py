@@ -38,8 +38,8 @@ def bert_config(**values: Any) -> BertConfig:
 
 def logits(model: PreTrainedModel) -> Tensor:
     with torch.no_grad():
-        found: Tensor = model.eval()(input_ids=IDS).logits
-    return found
+        actual: Tensor = model.eval()(input_ids=IDS).logits
+    return actual
 
 
 def report_of(model: PreTrainedModel) -> ConversionReport:
@@ -95,11 +95,11 @@ def test_bert_like_families(family: str, names: dict[str, Any]) -> None:
     )
     config = config_class(**size, **names, raf={"version": "B"})
     model = getattr(transformers, f"{family}ForMaskedLM")(config)
-    found = raft.hf.rationals(model)
-    assert found
-    assert all(act.version == "B" for act in found.values())
+    actual = raft.hf.rationals(model)
+    assert actual
+    assert all(act.version == "B" for act in actual.values())
     model(input_ids=IDS, labels=IDS).loss.backward()
-    used = [act for name, act in found.items() if "pooler" not in name]
+    used = [act for name, act in actual.items() if "pooler" not in name]
     assert all(act.numerator.grad is not None and act.numerator.grad.abs().sum() > 0 for act in used)
 
 
@@ -139,11 +139,11 @@ def test_a_checkpoint_without_rafs_gets_the_named_fits(auto: Any, tmp_path: Path
 def test_an_mlm_checkpoint_becomes_a_classifier_with_a_fresh_pooler(tmp_path: Path) -> None:
     scrambled(BertForMaskedLM(bert_config(raf={}))).save_pretrained(tmp_path)
     pretrained = raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(tmp_path))
-    found = raft.hf.rationals(AutoModelForSequenceClassification.from_pretrained(tmp_path))
+    actual = raft.hf.rationals(AutoModelForSequenceClassification.from_pretrained(tmp_path))
     name = "bert.encoder.layer.1.intermediate.intermediate_act_fn"
-    assert torch.equal(found[name].numerator, pretrained[name].numerator)
+    assert torch.equal(actual[name].numerator, pretrained[name].numerator)
     tanh = torch.tensor(raft.named_fit("tanh").numerator)
-    torch.testing.assert_close(found["bert.pooler.activation"].numerator.detach(), tanh)
+    torch.testing.assert_close(actual["bert.pooler.activation"].numerator.detach(), tanh)
 
 
 def test_half_precision_keeps_the_coefficients_of_the_checkpoint(tmp_path: Path) -> None:
@@ -595,9 +595,9 @@ def test_devices_are_mapped_and_pipelines_built(tmp_path: Path) -> None:
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house"])
     )
     transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
-    found = transformers.pipeline("text-classification", model=str(tmp_path))("a house")
+    actual = transformers.pipeline("text-classification", model=str(tmp_path))("a house")
     assert raft.hf.rationals(transformers.pipeline("text-classification", model=str(tmp_path)).model)
-    assert 0 < found[0]["score"] < 1
+    assert 0 < actual[0]["score"] < 1
 
 
 @pytest.mark.parametrize("cast", ["half", "bfloat16", "to"])

@@ -55,8 +55,8 @@ def test_the_names_end_those_of_rafs_only(family: str) -> None:
     config = getattr(transformers, f"{family}Config")(**size)
     model = raft.convert(getattr(transformers, f"{family}ForSequenceClassification")(config))
     ends = peft_modules(model)
-    found = {name for name, _ in model.named_modules() if name.endswith(tuple(ends))}
-    assert found == set(raft.hf.rationals(model))
+    actual = {name for name, _ in model.named_modules() if name.endswith(tuple(ends))}
+    assert actual == set(raft.hf.rationals(model))
     assert len(ends) <= 2
 
 
@@ -102,9 +102,9 @@ def test_coefficients_are_those_of_the_active_adapter_by_their_plain_names() -> 
         act.numerator.data = value / act.numerator_scale
     for active, value in (("default", 7.0), ("second", 8.0)):
         adapted.set_adapter(active)
-        found = coefficients(adapted)
-        assert {name.rpartition(".")[0] for name in found} == set(sites)
-        assert all((found[f"{site}.numerator"] == value).all() for site in sites)
+        actual = coefficients(adapted)
+        assert {name.rpartition(".")[0] for name in actual} == set(sites)
+        assert all((actual[f"{site}.numerator"] == value).all() for site in sites)
 
 
 def test_a_name_that_ends_another_is_refused() -> None:
@@ -192,11 +192,11 @@ def test_coefficients_stay_float32_in_bfloat16(tmp_path: Path) -> None:
     train_a_step(model)
     model.save_pretrained(tmp_path)
     again = peft.PeftModel.from_pretrained(converted().to(torch.bfloat16), str(tmp_path))
-    for found in (model, again):
-        acts = raft.hf.rationals(found)
+    for actual in (model, again):
+        acts = raft.hf.rationals(actual)
         assert len(acts) == 6  # the originals and the adapter's
         assert all(p.dtype == torch.float32 for act in acts.values() for p in act.parameters())
-        assert found.base_model.model.bert.encoder.layer[0].output.dense.weight.dtype == torch.bfloat16
+        assert actual.base_model.model.bert.encoder.layer[0].output.dense.weight.dtype == torch.bfloat16
     for name, act in raft.hf.rationals(model).items():
         assert torch.equal(act.numerator, raft.hf.rationals(again)[name].numerator)
 

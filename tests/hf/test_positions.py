@@ -34,10 +34,10 @@ def model(kind: str, **values: Any) -> Any:
     return AutoModel.from_config(config).eval()
 
 
-def takes(found: Any, tokens: int) -> bool:
+def takes(actual: Any, tokens: int) -> bool:
     inputs = torch.full((1, tokens), 5)
     try:
-        found(input_ids=inputs, attention_mask=torch.ones_like(inputs))
+        actual(input_ids=inputs, attention_mask=torch.ones_like(inputs))
     except (IndexError, RuntimeError):
         return False
     return True
@@ -45,11 +45,11 @@ def takes(found: Any, tokens: int) -> bool:
 
 @pytest.mark.parametrize("kind", [*BEHIND_PADDING, *FROM_ZERO])
 def test_the_longest_input_is_known(kind: str) -> None:
-    found = model(kind, **({"languages": ["en"]} if kind == "xmod" else {}))
-    longest = max_positions(found)
+    actual = model(kind, **({"languages": ["en"]} if kind == "xmod" else {}))
+    longest = max_positions(actual)
     assert longest == (32 if kind in BEHIND_PADDING else 34)
-    assert takes(found, longest)
-    assert not takes(found, longest + 1)
+    assert takes(actual, longest)
+    assert not takes(actual, longest + 1)
 
 
 def test_a_model_on_the_meta_device_says_the_same() -> None:
@@ -65,6 +65,6 @@ def test_relative_positions_have_no_limit() -> None:
 @pytest.mark.parametrize("kind", BEHIND_PADDING[:3])
 def test_calibration_texts_are_cut_to_it(kind: str) -> None:
     tokenizer = train_tokenizer(["one two three four five six seven"] * 9, 100, int(1e30))
-    found = model(kind, pad_token_id=0)
-    found.resize_token_embeddings(len(tokenizer))
-    assert rationals(raft.convert(found, calibration=["one two three " * 50], tokenizer=tokenizer))
+    actual = model(kind, pad_token_id=0)
+    actual.resize_token_embeddings(len(tokenizer))
+    assert rationals(raft.convert(actual, calibration=["one two three " * 50], tokenizer=tokenizer))

@@ -56,8 +56,8 @@ def stack(machine_code: bytes) -> int:
         file.write(machine_code)
         file.flush()
         done = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
-    [found] = re.findall(r"STACK:(\d+)", done.stdout)
-    return int(found)
+    [actual] = re.findall(r"STACK:(\d+)", done.stdout)
+    return int(actual)
 
 
 def forms() -> Iterator[tuple[torch.dtype, str, tuple[int, int], int, bool, bool]]:

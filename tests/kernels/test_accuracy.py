@@ -47,13 +47,13 @@ def inputs(groups: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def check(
-    found: Tensor | None, true: np.ndarray, terms: np.ndarray, relative: float, places: float = 0.0
+    actual: Tensor | None, true: np.ndarray, terms: np.ndarray, relative: float, places: float = 0.0
 ) -> None:
-    assert found is not None
-    largest = torch.finfo(found.dtype).max
-    smallest = torch.finfo(found.dtype).smallest_normal
+    assert actual is not None
+    largest = torch.finfo(actual.dtype).max
+    smallest = torch.finfo(actual.dtype).smallest_normal
     known = np.abs(true) < 0.99 * largest
-    values = found.double().cpu().numpy()
+    values = actual.double().cpu().numpy()
     assert np.isfinite(values[known]).all()
     allowed = relative * terms + places * np.abs(true) + smallest
     excess = (np.abs(values - true) / allowed)[known]
@@ -217,12 +217,12 @@ def check_zeros(
     a, b = (c[0] for c in coefficients(1, degrees, version, 0, wide))
     assert (backend.forward(x, a, b, version, zero) == 0).all()
     for grad, up in ((zero, None), (zero, one), (one, zero)):
-        found = backend.backward(grad, x, a, b, version, up=up)
-        assert all((g == 0).all() for g in found[:3] if g is not None)
-        assert up is not zero or found[3] is not None
+        actual = backend.backward(grad, x, a, b, version, up=up)
+        assert all((g == 0).all() for g in actual[:3] if g is not None)
+        assert up is not zero or actual[3] is not None
         if grad is zero and up is not None:
-            assert found[3] is not None
-            assert (found[3] == 0).all()
+            assert actual[3] is not None
+            assert (actual[3] == 0).all()
 
 
 @pytest.mark.parametrize("degrees", [(9, 9), (12, 12), (5, 4), (12, 0), (0, 9), (3, 12)])
@@ -253,11 +253,11 @@ def test_a_coefficient_at_its_kink_takes_the_derivative_from_above(
     a, b = torch.tensor([[1.0, 0.5]]), torch.zeros(1, 4)
     for value in (1.5, -1.5, 1e5, -1e5):
         x = torch.tensor([[value]])
-        found = backend.backward(torch.ones_like(x), x, a, b, version)[2]
+        actual = backend.backward(torch.ones_like(x), x, a, b, version)[2]
         power = abs(value) if version == "A" else value
         y_over_q = (1 + 0.5 * value) / reference.CONSTANT_TERM[version] ** 2
-        assert found is not None
-        assert found[0].tolist() == pytest.approx([-y_over_q * power**k for k in range(1, 5)], rel=1e-5)
+        assert actual is not None
+        assert actual[0].tolist() == pytest.approx([-y_over_q * power**k for k in range(1, 5)], rel=1e-5)
 
 
 @pytest.mark.parametrize("degrees", [(3, 2), (5, 4)])
@@ -276,8 +276,8 @@ def test_coefficients_gradients_are_summed_as_well_as_plain_torch_sums(
         true = exact(g, x, a, b, "A")
         a.requires_grad_(), b.requires_grad_()
         traced = torch.autograd.grad(formula.rational(x, a[0], b[0], "A"), (a, b), g)
-        found = cpu.backward(g, x, a.detach(), b.detach(), "A")[1:3]
-        for errors, grads in ((mine, found), (theirs, traced)):
+        actual = cpu.backward(g, x, a.detach(), b.detach(), "A")[1:3]
+        for errors, grads in ((mine, actual), (theirs, traced)):
             for grad, value, terms in zip(
                 grads, (true.grad_a, true.grad_b), (true.grad_a_terms, true.grad_b_terms), strict=True
             ):

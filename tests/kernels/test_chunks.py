@@ -23,9 +23,9 @@ def test_chunks_are_joined_and_summed(groups: int, is_gated: bool) -> None:
     torch.testing.assert_close(
         portable.forward(x, a, b, "A", gate), reference.forward(x, a, b, "A", gate), rtol=1e-12, atol=0
     )
-    found = portable.backward(g, x, a, b, "A", up=gate)
+    actual = portable.backward(g, x, a, b, "A", up=gate)
     expected = reference.backward(g, x, a, b, "A", gate)
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(actual, expected, strict=True):
         assert (mine is None) == (theirs is None)
         if mine is not None and theirs is not None:
             torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)

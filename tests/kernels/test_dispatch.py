@@ -54,9 +54,9 @@ def test_forward_mode_outside_of_torch_func(is_grad_enabled: bool) -> None:
     tangent = torch.randn_like(x)
     expected = jvp(lambda x: raft.rational(x, a, b), (x,), (tangent,))[1]
     with torch.set_grad_enabled(is_grad_enabled), forward_ad.dual_level():
-        found = forward_ad.unpack_dual(raft.rational(forward_ad.make_dual(x, tangent), a, b)).tangent
-    assert found is not None
-    torch.testing.assert_close(found, expected)
+        actual = forward_ad.unpack_dual(raft.rational(forward_ad.make_dual(x, tangent), a, b)).tangent
+    assert actual is not None
+    torch.testing.assert_close(actual, expected)
 
 
 def test_tensors_of_other_kinds_are_not_read_as_they_lie() -> None:
@@ -75,12 +75,12 @@ def test_tensors_of_other_kinds_are_not_read_as_they_lie() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_thin_path_is_the_operator(dtype: torch.dtype) -> None:
-    found = []
+    actual = []
     for function in (raft.rational, operator):
         x, a, b = tensors(dtype=dtype)
         y = function(x, a, b, "A")
-        found.append((y, *torch.autograd.grad(y, (x, a, b), torch.ones_like(y))))
-    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+        actual.append((y, *torch.autograd.grad(y, (x, a, b), torch.ones_like(y))))
+    assert all(torch.equal(one, two) for one, two in zip(*actual, strict=True))
 
 
 backward_operator = torch.ops.raft.rational_backward.default
@@ -138,8 +138,8 @@ def gated(groups: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, 
 
 
 def gated_operator(x: Tensor, up: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    found: Tensor = operator(x, a, b, "A", up)
-    return found
+    actual: Tensor = operator(x, a, b, "A", up)
+    return actual
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -151,12 +151,12 @@ def test_gradcheck_twice_when_gated(function: Callable[..., Tensor], groups: int
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_thin_path_is_the_operator_when_gated(dtype: torch.dtype) -> None:
-    found = []
+    actual = []
     for function in (raft.rational_glu, gated_operator):
         inputs = gated(dtype=dtype)
         y = function(*inputs)
-        found.append((y, *torch.autograd.grad(y, inputs, torch.ones_like(y))))
-    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+        actual.append((y, *torch.autograd.grad(y, inputs, torch.ones_like(y))))
+    assert all(torch.equal(one, two) for one, two in zip(*actual, strict=True))
 
 
 def apart(x: Tensor, up: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -212,8 +212,8 @@ def test_per_sample_gradients_and_hessians() -> None:
 
     each = vmap(grad(loss, argnums=(0, 1)), in_dims=(None, None, 0))(a, b, x)
     for i in range(len(x)):
-        for found, expected in zip(each, grad(loss, argnums=(0, 1))(a, b, x[i]), strict=True):
-            torch.testing.assert_close(found[i], expected)
+        for actual, expected in zip(each, grad(loss, argnums=(0, 1))(a, b, x[i]), strict=True):
+            torch.testing.assert_close(actual[i], expected)
     traced = torch.autograd.functional.hessian(lambda b: written(x, a, b).square().sum(), b)
     torch.testing.assert_close(hessian(loss, argnums=1)(a, b, x), traced)
     torch.testing.assert_close(
@@ -221,10 +221,10 @@ def test_per_sample_gradients_and_hessians() -> None:
         torch.autograd.functional.jacobian(lambda a: written(x, a, b), a),
     )
     tangents = tuple(torch.randn_like(t) for t in (x, a, b))
-    for found, expected in zip(
+    for actual, expected in zip(
         jvp(raft.rational, (x, a, b), tangents), jvp(written, (x, a, b), tangents), strict=True
     ):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(actual, expected)
 
 
 def written(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -234,8 +234,8 @@ def written(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def test_vmap_over_coefficients() -> None:
     x, a, b = (t.detach() for t in tensors())
     many = torch.stack([a, 2 * a, a.flip(0)])
-    found = vmap(lambda a, x: raft.rational(x, a, b))(many, x)
-    torch.testing.assert_close(found, torch.stack([raft.rational(x[i], many[i], b) for i in range(3)]))
+    actual = vmap(lambda a, x: raft.rational(x, a, b))(many, x)
+    torch.testing.assert_close(actual, torch.stack([raft.rational(x[i], many[i], b) for i in range(3)]))
     torch.testing.assert_close(
         vmap(lambda x: raft.rational(x, a, b), in_dims=1, out_dims=1)(x), raft.rational(x, a, b)
     )
@@ -247,16 +247,16 @@ class Block(nn.Module):
         self.up, self.act, self.down = nn.Linear(8, 32), raft.Rational(), nn.Linear(32, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.down(self.act(self.up(x)))
-        return found
+        actual: Tensor = self.down(self.act(self.up(x)))
+        return actual
 
 
 class GatedBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.up(x).chunk(2, dim=-1)
         y = raft.rational_glu(gate, up, self.act.numerator, self.act.denominator)
-        found: Tensor = self.down(torch.cat([y, y], dim=-1))
-        return found
+        actual: Tensor = self.down(torch.cat([y, y], dim=-1))
+        return actual
 
 
 def trained(
@@ -278,8 +278,8 @@ def trained(
 
 
 def mean_square(model: Any, x: Tensor) -> Tensor:
-    found: Tensor = (model(x) - x).square().mean()
-    return found
+    actual: Tensor = (model(x) - x).square().mean()
+    return actual
 
 
 @pytest.mark.slow
@@ -356,8 +356,8 @@ def test_onnx_runtime_computes_the_exported_model(model: nn.Module, tmp_path: Pa
     )
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     more = torch.randn(7, 8)
-    (found,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
-    torch.testing.assert_close(torch.from_numpy(found), model(more).detach(), rtol=1e-5, atol=1e-5)
+    (actual,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
+    torch.testing.assert_close(torch.from_numpy(actual), model(more).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_functional_call_with_other_coefficients() -> None:
@@ -405,8 +405,10 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Block()
     mean_square(model, torch.randn(8, 8, generator=torch.Generator().manual_seed(3))).backward()
-    for found, parameter in zip(torch.load(f"{file}.pt", weights_only=True), model.parameters(), strict=True):
-        torch.testing.assert_close(found, parameter.grad)
+    for actual, parameter in zip(
+        torch.load(f"{file}.pt", weights_only=True), model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(actual, parameter.grad)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def test_coefficients_move_from_above_and_inputs_by_the_mean(
     for value in (0.0, -0.0, 1.0, -1.0, 0.75, -3.0, far, -far):
         x, g = torch.tensor([[value]], dtype=dtype), torch.tensor([[1.5]], dtype=dtype)
         true = exact(g, x, a, b, version)
-        found = dispatch.BACKENDS[name].backward(g, x, a, b, version)
-        for mine, theirs in zip(found[:3], (true.grad_x, true.grad_a, true.grad_b), strict=True):
+        actual = dispatch.BACKENDS[name].backward(g, x, a, b, version)
+        for mine, theirs in zip(actual[:3], (true.grad_x, true.grad_a, true.grad_b), strict=True):
             assert mine is not None
             if abs(theirs).max() < torch.finfo(dtype).max:
                 expected = torch.tensor(theirs.astype("float64"), dtype=dtype)
@@ -47,8 +47,8 @@ def test_coefficients_of_zero_are_no_degree(name: str, version: str, count: int)
     b[0, :count] = torch.tensor([0.5, 0.75])[:count]
     x = torch.tensor([[1e30, -1e30, 3e38, -3e38, 3.0, -3.0]])
     true = exact(torch.ones_like(x), x, a, b, version)
-    found = dispatch.BACKENDS[name].forward(x, a, b, version)
-    torch.testing.assert_close(found.double(), torch.tensor(true.y.astype("float64")), rtol=1e-5, atol=1e-6)
+    actual = dispatch.BACKENDS[name].forward(x, a, b, version)
+    torch.testing.assert_close(actual.double(), torch.tensor(true.y.astype("float64")), rtol=1e-5, atol=1e-6)
     grad_x = dispatch.BACKENDS[name].backward(torch.ones_like(x), x, a, b, version)[0]
     expected = torch.tensor(true.grad_x.astype("float64"))
     torch.testing.assert_close(grad_x.double(), expected, rtol=1e-4, atol=1e-6)

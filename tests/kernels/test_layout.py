@@ -82,8 +82,8 @@ def test_shapes_and_strides(kernel: str, layout: tuple[Tensor, int], version: st
     if groups == 1 and view.numel():
         assert steps(y) == steps(torch.nn.functional.gelu(view))
     torch.testing.assert_close(y, expected)
-    found = torch.autograd.grad(y, (x, a, b), grad)
-    for mine, theirs in zip(found, expected_grads, strict=True):
+    actual = torch.autograd.grad(y, (x, a, b), grad)
+    for mine, theirs in zip(actual, expected_grads, strict=True):
         torch.testing.assert_close(
             mine, theirs.to(mine.dtype), rtol=1e-2 if view.element_size() == 2 else 1e-4, atol=1e-3
         )
@@ -110,9 +110,9 @@ def test_shapes_and_strides_of_both_gated_inputs(kernel: str, layout: tuple[Tens
     apart = raft.rational(wide, a.double(), b.double()) * wide_up
     torch.testing.assert_close(y, apart.to(view.dtype), rtol=rtol, atol=1e-3)
     grad = torch.randn_like(view)
-    found = torch.autograd.grad(y, (*inputs, a, b), grad)
+    actual = torch.autograd.grad(y, (*inputs, a, b), grad)
     expected = torch.autograd.grad(apart, (wide, wide_up, a, b), grad.double())
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=1e-3)
 
 
@@ -136,15 +136,15 @@ def test_any_number_of_threads_gives_the_same_bits(kernel: str, dtype: torch.dty
     a, b = coefficients(groups, (5, 4), "A", 0)
     x, g = torch.randn(301, 512).to(dtype), torch.randn(301, 512).to(dtype)
     before = torch.get_num_threads()
-    found = []
+    actual = []
     for threads in (1, 2, 3, 5):
         torch.set_num_threads(threads)
         grads = present(backend.backward(g, x, a, b, "A", up=x))
         assert len(grads) == 4
-        found.append([backend.forward(x, a, b, "A", g), *grads])
+        actual.append([backend.forward(x, a, b, "A", g), *grads])
     torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    for other in actual[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(actual[0], other, strict=True))
 
 
 @needs_kernel

@@ -57,8 +57,8 @@ def test_value_and_gradients_equal_the_written_out_formula(version: str, m: int,
     expected = torch.autograd.grad(
         (theirs * weights).sum(), (x, a, b), allow_unused=True, materialize_grads=True
     )
-    found = reference.backward(weights, x, a, b, version)[:3]
-    for one, other in zip(found, expected, strict=True):
+    actual = reference.backward(weights, x, a, b, version)[:3]
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 
 
@@ -105,8 +105,8 @@ def test_value_and_gradients_equal_many_digits(version: str, point: float) -> No
             mpmath.diff(lambda v, k=k: of_coefficient(k, v), mpmath.mpf(c)) for k, c in enumerate([*a, *b])
         ]
         expected = [float(v) for v in (value, slope, *by_coefficient)]
-    found = reference.backward(torch.ones_like(at), at, numerator, denominator, version)[:3]
-    mine = torch.cat([reference.forward(at, numerator, denominator, version), *found]).tolist()
+    actual = reference.backward(torch.ones_like(at), at, numerator, denominator, version)[:3]
+    mine = torch.cat([reference.forward(at, numerator, denominator, version), *actual]).tolist()
     assert mine == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
@@ -145,8 +145,8 @@ def every_bfloat16(limit: float) -> Tensor:
 def test_bfloat16_is_within_one_unit_in_the_last_place(version: str, name: str) -> None:
     act = raft.Rational(name, version=version).eval()
     x = every_bfloat16(1e4)
-    found = exact(x[None], x[None], act.numerator[None], act.denominator[None], version)
-    true = torch.from_numpy(found.y[0].astype(np.float64))
+    actual = exact(x[None], x[None], act.numerator[None], act.denominator[None], version)
+    true = torch.from_numpy(actual.y[0].astype(np.float64))
     exponent = torch.frexp(true.abs()).exponent
     last_place = torch.ldexp(torch.ones_like(true), (exponent - 8).clamp_min(-133))
     for y in (act(x), reference.forward(x, act.numerator, act.denominator, version)):

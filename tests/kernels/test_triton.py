@@ -62,9 +62,9 @@ def test_many_tiles_a_program(
     monkeypatch.setattr(triton, "TOTAL", 2)
     a, b = coefficients(groups, (5, 4), "A", 0, dtype)
     x, g = (scale**k * torch.randn(7, 15, dtype=dtype, generator=torch.manual_seed(k)) for k in (1, 0))
-    found = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
+    actual = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
     expected = [reference.forward(x, a, b, "A"), *present(reference.backward(g, x, a, b, "A"))]
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=1e-5, atol=1e-5 * scale)
 
 
@@ -77,9 +77,9 @@ def test_many_tiles_of_few_degrees(degrees: tuple[int, int]) -> None:
     g = torch.ones_like(x)
     tiling = triton._Tiling(triton.FORWARD[8], x, a, b, "A", x, x)
     assert tiling.numbers[-1] == torch.tensor(tiling.numbers[-1], dtype=torch.float32).item() < float("inf")
-    found = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
+    actual = [triton.forward(x, a, b, "A"), *present(triton.backward(g, x, a, b, "A"))]
     expected = [reference.forward(x, a, b, "A"), *present(reference.backward(g, x, a, b, "A"))]
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=0.0, equal_nan=True)
 
 
@@ -133,19 +133,19 @@ def test_on_a_gpu(dtype: torch.dtype) -> None:
             )
             up = torch.randn(515, 1024, device="cuda").to(dtype).chunk(2, dim=-1)[1]
             for other in (None, up):
-                found, again = (
+                actual, again = (
                     [
                         triton.forward(x, a, b, version, other),
                         *present(triton.backward(g, x, a, b, version, up=other)),
                     ]
                     for _ in range(2)
                 )
-                assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
+                assert all(torch.equal(one, two) for one, two in zip(actual, again, strict=True))
                 expected = [
                     reference.forward(x, a, b, version, other),
                     *present(reference.backward(g, x, a, b, version, other)),
                 ]
-                for mine, theirs in zip(found, expected, strict=True):
+                for mine, theirs in zip(actual, expected, strict=True):
                     rtol, atol = (1e-2, 1e-2) if dtype == torch.bfloat16 else (1e-4, 1e-3)
                     torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=rtol, atol=atol)
 

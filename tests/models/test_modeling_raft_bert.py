@@ -60,8 +60,8 @@ def raft_config(**values: Any) -> RaftBertConfig:
 def tensors(model: PreTrainedModel, **inputs: Any) -> list[Tensor]:
     """All that a model returns for the padded batch, hidden states too."""
     with torch.no_grad():
-        found = model.eval()(input_ids=IDS, attention_mask=MASK, output_hidden_states=True, **inputs)
-    return [*(value for value in found.values() if isinstance(value, Tensor)), *found.hidden_states]
+        actual = model.eval()(input_ids=IDS, attention_mask=MASK, output_hidden_states=True, **inputs)
+    return [*(value for value in actual.values() if isinstance(value, Tensor)), *actual.hidden_states]
 
 
 def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -194,14 +194,14 @@ def test_only_weights_that_a_checkpoint_lacks_are_drawn(tmp_path: Path) -> None:
 
 def test_rafs_sit_where_the_paper_has_them_and_start_from_gelu() -> None:
     model = RaftBertForSequenceClassification(raft_config())
-    found = raft.hf.rationals(model)
-    assert list(found) == [
+    actual = raft.hf.rationals(model)
+    assert list(actual) == [
         "bert.encoder.layer.0.intermediate.intermediate_act_fn",
         "bert.encoder.layer.1.intermediate.intermediate_act_fn",
         "bert.pooler.activation",
     ]
     gelu = torch.tensor(raft.named_fit("gelu", (5, 4), "A").numerator)
-    assert all(torch.equal(act.numerator.detach(), gelu) for act in found.values())
+    assert all(torch.equal(act.numerator.detach(), gelu) for act in actual.values())
     head = RaftBertForMaskedLM(raft_config()).cls.predictions.transform.transform_act_fn
     assert head(torch.ones(1)).item() == pytest.approx((1 + math.erf(math.sqrt(0.5))) / 2)
     assert not list(head.parameters())
@@ -243,10 +243,10 @@ def test_masked_lm_loss_is_the_full_cross_entropy() -> None:
     assert widths == [(5, 16)]
     torch.testing.assert_close(output.loss, expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(output.logits, full[LABELS != -100], rtol=0, atol=1e-6)
-    found = gradients(model, output.loss)
-    assert wanted.keys() == found.keys() == dict(model.named_parameters()).keys()
+    actual = gradients(model, output.loss)
+    assert wanted.keys() == actual.keys() == dict(model.named_parameters()).keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(actual[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_masked_lm_loss_equals_berts(tmp_path: Path) -> None:
@@ -274,9 +274,9 @@ def test_a_batch_without_masked_positions_has_loss_and_gradients_of_zero(items: 
     output = model(input_ids=IDS, labels=torch.full_like(IDS, -100), num_items_in_batch=items)
     assert output.loss.item() == 0
     assert output.logits.shape == (0, 50)
-    found = gradients(model, output.loss)
-    assert found.keys() == dict(model.named_parameters()).keys()
-    assert all(value.abs().max() == 0 for value in found.values())
+    actual = gradients(model, output.loss)
+    assert actual.keys() == dict(model.named_parameters()).keys()
+    assert all(value.abs().max() == 0 for value in actual.values())
 
 
 def test_a_tuple_is_returned_where_one_is_asked_for() -> None:
@@ -339,10 +339,10 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     expected = gradients(model, model(input_ids=IDS, labels=LABELS).loss)
     assert len(runs) == 1
     model.gradient_checkpointing_enable()
-    found = gradients(model, model(input_ids=IDS, labels=LABELS).loss)
+    actual = gradients(model, model(input_ids=IDS, labels=LABELS).loss)
     assert len(runs) == 3  # once more in the backward pass
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("task", ["ForMaskedLM", "ForSequenceClassification"])

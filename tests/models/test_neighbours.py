@@ -106,5 +106,5 @@ def test_what_is_given_beside_a_folder_is_checked_too(tmp_path: Path) -> None:
         RaftBertConfig.from_pretrained(tmp_path, attention_init="zero")
     with pytest.raises(ValueError, match="from 16 on, not 4"):
         RaftBertConfig.from_pretrained(tmp_path, attention_init="neighbours", num_attention_heads=32)
-    found = RaftBertConfig.from_pretrained(tmp_path, attention_init="neighbours", num_attention_heads=8)
-    assert (found.attention_init, found.num_attention_heads) == ("neighbours", 8)
+    actual = RaftBertConfig.from_pretrained(tmp_path, attention_init="neighbours", num_attention_heads=8)
+    assert (actual.attention_init, actual.num_attention_heads) == ("neighbours", 8)

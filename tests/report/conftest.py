@@ -71,12 +71,12 @@ class Browser:
 def browser() -> Iterator[Browser]:
     """Debian's chromium and chromium-driver, a CI's Chrome, or those that CHROME and CHROMEDRIVER name."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, to look at the page")
-    found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    actual = os.environ.get("CHROME") or next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
-    if not found or not driver:
+    if not actual or not driver:
         pytest.skip("needs Chromium and its driver (Debian: chromium, chromium-driver), to look at the page")
     options = webdriver.ChromeOptions()
-    options.binary_location = found
+    options.binary_location = actual
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -29,12 +29,12 @@ SITES = [LAYERS[0], LAYERS[2], LAYERS[10], "bert.pooler.activation"]
 
 def coefficients(sites: list[str], moved: float, version: str = "A") -> dict[str, torch.Tensor]:
     """RAFs that are GELU's fit, and differ from it, and from one another, the more they have moved."""
-    found = {}
+    actual = {}
     for number, site in enumerate(sites):
         fit = raft.named_fit("gelu", version=version)
-        found[f"{site}.numerator"] = torch.tensor(fit.numerator) + 0.01 * moved * (number + 1)
-        found[f"{site}.denominator"] = torch.tensor(fit.denominator) * (1 + 0.1 * moved)
-    return found
+        actual[f"{site}.numerator"] = torch.tensor(fit.numerator) + 0.01 * moved * (number + 1)
+        actual[f"{site}.denominator"] = torch.tensor(fit.denominator) * (1 + 0.1 * moved)
+    return actual
 
 
 def snapshots(run: Path, steps: list[int], sites: list[str] = SITES, beside: str | None = None) -> None:
@@ -51,8 +51,8 @@ def snapshots(run: Path, steps: list[int], sites: list[str] = SITES, beside: str
 def demo(folder: Path, **changes: Any) -> Path:
     """Of ``raft demo``, but for its models."""
     folder.mkdir(parents=True)
-    found = replace(results(), **changes)
-    found.write(folder)
+    actual = replace(results(), **changes)
+    actual.write(folder)
     sites = LAYERS[:2]
     save_file(coefficients(sites, 1.0), folder / "rafs.safetensors", {f"{s}.version": "A" for s in sites})
     return folder
@@ -61,13 +61,13 @@ def demo(folder: Path, **changes: Any) -> Path:
 def pretraining(folder: Path, command: str = "raft pretrain --compare raf,gelu --seeds 2") -> Path:
     """Of ``raft pretrain --compare raf,gelu``."""
     seeds = {2022: 0.0, 2023: 0.25}
-    found: dict[str, list[PretrainingResult]] = {"raf": [], "gelu": []}
+    actual: dict[str, list[PretrainingResult]] = {"raf": [], "gelu": []}
     for activation, gained in (("raf", 0.5), ("gelu", 0.0)):
         for seed, spread in seeds.items():
             loss = 4.0 + spread - gained * (1 + spread)
             history = [(50, 1.0, 6.0), (100, 2.0, loss)]
             result = PretrainingResult(activation, seed, 100, loss, 6.5, 2.0, 6400, 1234, history)
-            found[activation].append(result)
+            actual[activation].append(result)
             run = folder / f"{activation}-{seed}"
             run.mkdir(parents=True)
             (run / "pretraining.json").write_text(json.dumps({**vars(result)}))
@@ -75,10 +75,10 @@ def pretraining(folder: Path, command: str = "raft pretrain --compare raf,gelu -
         if activation == "raf":
             for seed in seeds:
                 snapshots(folder / f"raf-{seed}", [0, 50, 100])
-    losses = {name: [result.loss for result in of_it] for name, of_it in found.items()}
+    losses = {name: [result.loss for result in of_it] for name, of_it in actual.items()}
     variants = [
-        Variant("raf", found["raf"], compare_seeds(losses["raf"], losses["gelu"])),
-        Variant("gelu", found["gelu"]),
+        Variant("raf", actual["raf"], compare_seeds(losses["raf"], losses["gelu"])),
+        Variant("gelu", actual["gelu"]),
     ]
     PretrainingComparison(variants, command, {"documents": {"train": 321}, "torch": "2"}).write(folder)
     return folder

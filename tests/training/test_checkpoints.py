@@ -39,8 +39,8 @@ SLOW = pytest.mark.slow
 
 
 def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = torch.load(folder / f"weights-{rank}.pt", weights_only=True)
-    return found
+    actual: dict[str, torch.Tensor] = torch.load(folder / f"weights-{rank}.pt", weights_only=True)
+    return actual
 
 
 def assert_same_bits(folder: Path, other: Path) -> None:
@@ -296,9 +296,9 @@ def small_disk(tmp_path: Path) -> Any:
 def assert_stopped_with_the_last_good_one(folder: Path, message: str) -> None:
     assert "the disk is full; the last good one is checkpoint-" in message
     assert "\n" not in message
-    found = list_checkpoints(folder)
-    assert found
-    assert [find_corruption(path) for path in found] == [None] * len(found)
+    actual = list_checkpoints(folder)
+    assert actual
+    assert [find_corruption(path) for path in actual] == [None] * len(actual)
     assert not list(folder.glob(".*"))
 
 
@@ -335,10 +335,10 @@ class Spoiling(tiny.Recorder):
         if self.state.global_step == 11 and self.spoiled == "loss":
             with torch.no_grad():
                 self.model.get_output_embeddings().bias.fill_(float("nan"))
-        found = super().training_step(*args, **kwargs)
+        actual = super().training_step(*args, **kwargs)
         if self.state.global_step == 11 and self.spoiled == "gradient":
             self.model.get_output_embeddings().bias.grad.fill_(float("nan"))
-        return found
+        return actual
 
 
 @pytest.mark.parametrize(
@@ -495,16 +495,16 @@ def seen(folder: Path, processes: int) -> dict[int, list[list[int]]]:
 
 def test_gradients_do_not_depend_on_how_a_batch_is_split(tmp_path: Path) -> None:
     ways = {"1 × 8": (1, 1), "2 × 4 accumulated": (1, 2), "2 processes": (2, 1), "both": (2, 2)}
-    found = {}
+    actual = {}
     for name, (processes, accumulation) in ways.items():
         folder = tmp_path / name
         values = {"gradient_accumulation_steps": accumulation, "max_steps": 1, "dropout": 0.0}
         statuses = tiny.join(tiny.start(folder, processes, max_grad_norm=0.0, **values))
         assert statuses == [0] * processes, output(folder)
         for rank in range(processes):
-            found[name, rank] = torch.load(folder / f"gradients-{rank}.pt", weights_only=True)
-    expected = found.pop(("1 × 8", 0))
-    for gradients in found.values():
+            actual[name, rank] = torch.load(folder / f"gradients-{rank}.pt", weights_only=True)
+    expected = actual.pop(("1 × 8", 0))
+    for gradients in actual.values():
         for key, value in expected.items():
             torch.testing.assert_close(gradients[key], value, rtol=1e-4, atol=1e-6)
 
@@ -533,9 +533,9 @@ def test_two_processes_stop_together_and_go_on_as_two_or_as_one(tmp_path: Path) 
     (alone / "seen-1.jsonl").rename(alone / "seen-1-before.jsonl")
     (alone / "seen-0.jsonl").unlink()
     assert tiny.join(tiny.start(alone, 1, max_steps=steps)) == [0], output(alone)
-    expected, found = seen(together, 2), seen(alone, 1)
-    assert list(found) == list(range(step_number(newest), steps))
-    assert all(found[step] == expected[step] for step in found)
+    expected, actual = seen(together, 2), seen(alone, 1)
+    assert list(actual) == list(range(step_number(newest), steps))
+    assert all(actual[step] == expected[step] for step in actual)
 
 
 def test_two_killed_processes_go_on(tmp_path: Path) -> None:

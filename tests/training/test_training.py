@@ -90,12 +90,12 @@ def test_schedules_warm_up_then_decay_or_stay() -> None:
 
 def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[list[float]]:
     """Of each step, the learning rate of each group."""
-    found = []
+    actual = []
     for _ in range(steps):
-        found.append([group["lr"] for group in optimizer.param_groups])
+        actual.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         scheduler.step()
-    return found
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_each_group_has_its_own_schedule(kind: str, expected: list[float]) -> No
     ]
     for kinds, which, peak in (((kind, "linear"), 0, 1.0), (("linear", kind), 1, 10.0)):
         optimizer = torch.optim.SGD(groups, lr=1.0)
-        found = rates(optimizer, schedule(optimizer, 1, 5, *kinds), 5)
-        column = [row[which] for row in found]
+        actual = rates(optimizer, schedule(optimizer, 1, 5, *kinds), 5)
+        column = [row[which] for row in actual]
         assert column[0] == pytest.approx(peak / 2)  # warm-up
         assert column[1:] == pytest.approx([peak * value for value in expected])
 
@@ -178,13 +178,13 @@ def test_fused_adamw_takes_adamws_steps() -> None:
 
 def test_mixed_precision_reaches_the_masked_loss(tmp_path: Path) -> None:
     model = build_model(config({}), 5)
-    found = set()
+    actual = set()
     dense = model.get_submodule("bert.encoder.layer.0.output.dense")
-    dense.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
+    dense.register_forward_hook(lambda module, inputs, output: actual.add(output.dtype))
     data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
     args = arguments(tmp_path, max_steps=2, bf16=True, use_cpu=True)
     RaftTrainer(model=model, args=args, train_dataset=data).train()
-    assert found == {torch.bfloat16}
+    assert actual == {torch.bfloat16}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
@@ -336,7 +336,7 @@ def test_both_twins_see_identical_batches(tmp_path: Path) -> None:
 
 
 def test_accumulation_gives_the_large_batchs_gradient(tmp_path: Path) -> None:
-    found = []
+    actual = []
     for accumulation in (1, 4):
         model = build_model(config({}, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), 5)
         values = {
@@ -348,9 +348,9 @@ def test_accumulation_gives_the_large_batchs_gradient(tmp_path: Path) -> None:
             tmp_path, max_steps=3, max_grad_norm=0.0, adam_epsilon=1.0, learning_rate=1.0, **values
         )
         RaftTrainer(model=model, args=args, train_dataset=data).train()
-        found.append(model.state_dict())
-    for key in found[0]:
-        torch.testing.assert_close(found[0][key], found[1][key], rtol=1e-4, atol=1e-5)
+        actual.append(model.state_dict())
+    for key in actual[0]:
+        torch.testing.assert_close(actual[0][key], actual[1][key], rtol=1e-4, atol=1e-5)
 
 
 class Gradients(TrainerCallback):
@@ -358,12 +358,12 @@ class Gradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 0:
-            self.found = {name: p.grad.clone() for name, p in kwargs["model"].named_parameters()}
+            self.actual = {name: p.grad.clone() for name, p in kwargs["model"].named_parameters()}
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_rafs_are_clipped_by_themselves(accumulation: int, tmp_path: Path) -> None:
-    found = []
+    actual = []
     for limit in (0.0, 1e-4):  # 0 is Trainer's word for no clipping
         gradients = Gradients()
         model = build_model(config({}, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), 5)
@@ -373,8 +373,8 @@ def test_rafs_are_clipped_by_themselves(accumulation: int, tmp_path: Path) -> No
             per_device_train_batch_size=8 // accumulation,
         )  # fmt: skip
         RaftTrainer(model=model, args=args, train_dataset=data, callbacks=[gradients]).train()
-        found.append(gradients.found)
-    whole, clipped = found
+        actual.append(gradients.actual)
+    whole, clipped = actual
     for is_raf in (True, False):
         names = [name for name in whole if ("numerator" in name or "denominator" in name) == is_raf]
         norms = [torch.cat([each[name].flatten() for name in names]).norm() for each in (whole, clipped)]
@@ -456,9 +456,9 @@ def test_several_validation_texts(tmp_path: Path) -> None:
              "other": MaskedSequences(SEQUENCES[9:30], TOKENIZER, 0)}  # fmt: skip
     trainer = RaftTrainer(model=build_model(config({}), 5), args=arguments(tmp_path), eval_dataset=texts,
                           train_dataset=MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=240))  # fmt: skip
-    found = trainer.evaluate()
+    actual = trainer.evaluate()
     for name, text in texts.items():
-        assert found[f"eval_{name}_loss"] == trainer.evaluate(text)["eval_loss"]
+        assert actual[f"eval_{name}_loss"] == trainer.evaluate(text)["eval_loss"]
 
 
 class Slow(MaskedSequences):
@@ -573,7 +573,7 @@ def test_finetuning_learns_an_easy_task_and_repeats(tmp_path: Path) -> None:
         save(build_model(config(raf), 1), TOKENIZER, folder)
         values = {"num_train_epochs": 8, "max_steps": -1, "remove_unused_columns": True}
         data = sentence_data(task, sample_split(task, 5, 100).train, None, TOKENIZER)
-        found = [finetune(folder, TOKENIZER, data, arguments(tmp_path, **values)) for _ in range(2)]
-        assert found[0].tests == found[1].tests
-        assert found[0].tests["easy"].points > 90
-        assert found[0].epoch == 8
+        actual = [finetune(folder, TOKENIZER, data, arguments(tmp_path, **values)) for _ in range(2)]
+        assert actual[0].tests == actual[1].tests
+        assert actual[0].tests["easy"].points > 90
+        assert actual[0].epoch == 8

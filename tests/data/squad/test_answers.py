@@ -32,15 +32,15 @@ def random_logits(windows: Windows, seed: int, values: int | None = None) -> Log
     """Of any width above the windows', poisoned where no token is; of few different values, if asked."""
     shape = (len(windows), int(windows.lengths.max()) + 3)
     generator = np.random.default_rng(seed)
-    found = []
+    actual = []
     for _ in range(2):
         logits = (
             generator.standard_normal(shape) * 3 if values is None else generator.integers(values, size=shape)
         )
         logits = logits - 20  # no span may be better for being added to a zero
         behind = np.arange(shape[1]) >= windows.lengths[:, None]
-        found.append(np.where(behind, np.nan, logits).astype(np.float32))
-    return found[0], found[1]
+        actual.append(np.where(behind, np.nan, logits).astype(np.float32))
+    return actual[0], actual[1]
 
 
 def right_logits(windows: Windows) -> Logits:
@@ -55,15 +55,15 @@ def right_logits(windows: Windows) -> Logits:
 def one_by_one(logits: Logits, windows: Windows, question: int, longest: int) -> list[tuple[float, int, int]]:
     """All spans of a question's windows, from the best to the worst: score, begin, stop."""
     assert windows.offsets is not None
-    found = []
+    actual = []
     for window in np.flatnonzero(windows.question == question):
         begin, end = windows.context[window]
         offsets = windows.offsets[windows.borders[window] :]
         for first in range(begin, end):
             for last in range(first, min(first + longest, end)):
                 value = logits[0][window, first] + logits[1][window, last]
-                found.append((float(value), int(offsets[first, 0]), int(offsets[last, 1])))
-    return sorted(found, key=lambda span: (-span[0], *span[1:]))
+                actual.append((float(value), int(offsets[first, 0]), int(offsets[last, 1])))
+    return sorted(actual, key=lambda span: (-span[0], *span[1:]))
 
 
 @every_tokenizer
@@ -71,8 +71,8 @@ def one_by_one(logits: Logits, windows: Windows, question: int, longest: int) ->
 def test_the_best_spans_of_all_windows_are_found(make: Maker, longest: int) -> None:
     windows = make_windows(QUESTIONS, make(), 80, 24)
     logits = random_logits(windows, seed=longest)
-    found = find_answers(*logits, windows, QUESTIONS, n_best=6, longest=longest)
-    assert list(found.candidates) == [question.id for question in QUESTIONS]
+    actual = find_answers(*logits, windows, QUESTIONS, n_best=6, longest=longest)
+    assert list(actual.candidates) == [question.id for question in QUESTIONS]
     for number, question in enumerate(QUESTIONS):
         wanted: dict[str, float] = {}
         for value, begin, stop in one_by_one(logits, windows, number, longest):
@@ -80,7 +80,7 @@ def test_the_best_spans_of_all_windows_are_found(make: Maker, longest: int) -> N
             if text:
                 wanted.setdefault(text, value)
         best = [Candidate(*one) for one in list(wanted.items())[:2]]
-        candidates = found.candidates[question.id]
+        candidates = actual.candidates[question.id]
         assert candidates[:2] == best
         assert 2 <= len(candidates) <= 6
         assert all(wanted[one.text] >= one.score for one in candidates)
@@ -88,16 +88,16 @@ def test_the_best_spans_of_all_windows_are_found(make: Maker, longest: int) -> N
             logits[0][window, windows.null[window]] + logits[1][window, windows.null[window]]
             for window in np.flatnonzero(windows.question == number)
         ]
-        assert found.null_odds[question.id] == pytest.approx(float(min(nulls)) - best[0].score, abs=1e-5)
+        assert actual.null_odds[question.id] == pytest.approx(float(min(nulls)) - best[0].score, abs=1e-5)
 
 
 def test_of_equal_spans_the_first_in_the_text_is_taken() -> None:
     windows = make_windows(QUESTIONS, wordpiece(), 80, 24)
     logits = random_logits(windows, seed=0, values=3)
-    found = find_answers(*logits, windows, QUESTIONS)
+    actual = find_answers(*logits, windows, QUESTIONS)
     for number, question in enumerate(QUESTIONS):
         value, begin, stop = one_by_one(logits, windows, number, 30)[0]
-        assert found.candidates[question.id][0] == Candidate(question.context[begin:stop].strip(), value)
+        assert actual.candidates[question.id][0] == Candidate(question.context[begin:stop].strip(), value)
 
 
 @pytest.mark.parametrize("n_best", [1, 3, 20])
@@ -152,8 +152,8 @@ def test_real_questions_through_windows_and_back(max_length: int, stride: int, s
         assert normalize(texts[question.id]) == normalize(question.answers[0].text)
     assert score(texts, short, "1.1").f1 == pytest.approx(100)
     gold = {question.id: question.answers[0].text for question in questions}
-    for found in (score(gold, questions, "1.1"), score(gold, questions, "2.0")):
-        assert [found.exact, found.f1] == pytest.approx([100, 100])
+    for actual in (score(gold, questions, "1.1"), score(gold, questions, "2.0")):
+        assert [actual.exact, actual.f1] == pytest.approx([100, 100])
 
 
 def test_an_impossible_question_by_hand() -> None:
@@ -168,11 +168,11 @@ def test_an_impossible_question_by_hand() -> None:
     starts[0, words + 4], ends[0, words + 5] = 2, 3  # "ef gh": 5
     starts[1, words + 3], ends[1, words + 3] = 1, 3.5  # "cd": 4.5
     ends[0, 1] = starts[1, len(windows.tokens) // 2 - 1] = 50  # question and [SEP] are no answers
-    found = find_answers(starts, ends, windows, [question], n_best=2)
-    assert found.candidates == {"q": [Candidate("ef gh", 5), Candidate("cd", 4.5)]}
-    assert found.null_odds == {"q": -2}
-    assert found.texts() == found.texts(-2) == {"q": "ef gh"}
-    assert found.texts(-2.5) == {"q": ""}
+    actual = find_answers(starts, ends, windows, [question], n_best=2)
+    assert actual.candidates == {"q": [Candidate("ef gh", 5), Candidate("cd", 4.5)]}
+    assert actual.null_odds == {"q": -2}
+    assert actual.texts() == actual.texts(-2) == {"q": "ef gh"}
+    assert actual.texts(-2.5) == {"q": ""}
 
 
 def test_bad_logits_are_refused() -> None:
@@ -194,9 +194,9 @@ def test_bad_logits_are_refused() -> None:
         with pytest.raises(TrainingError, match="the model's logits are not numbers"):
             find_answers(starts, broken, windows, QUESTIONS)
     ruled_out = np.full_like(starts, -np.inf)
-    found = find_answers(ruled_out, ruled_out, windows, QUESTIONS)
-    assert set(found.texts().values()) == {""}
-    assert json.loads(json.dumps(found.null_odds, allow_nan=False)) == found.null_odds
+    actual = find_answers(ruled_out, ruled_out, windows, QUESTIONS)
+    assert set(actual.texts().values()) == {""}
+    assert json.loads(json.dumps(actual.null_odds, allow_nan=False)) == actual.null_odds
 
 
 def test_no_questions_have_no_answers() -> None:

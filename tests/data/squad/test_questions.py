@@ -31,13 +31,13 @@ ROWS = {
 
 def test_a_file_of_1_1(tmp_path: Path) -> None:
     path = write_squad(tmp_path / "any.json", [qa("a", "1843", "in 1843"), qa("b", "Ada Lovelace")])
-    found = load_squad(path, "train")
-    assert found.version == "1.1"
-    assert found.questions == (
+    actual = load_squad(path, "train")
+    assert actual.version == "1.1"
+    assert actual.questions == (
         Question("a", "Ada", CONTEXT, "What about a?", (Answer("1843", 42), Answer("in 1843", 39)), False),
         Question("b", "Ada", CONTEXT, "What about b?", (Answer("Ada Lovelace", 2),), False),
     )
-    assert found.questions[0].context is found.questions[1].context
+    assert actual.questions[0].context is actual.questions[1].context
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_the_version_is_what_the_file_says(
 
 def test_questions_without_an_answer_in_2_0(tmp_path: Path) -> None:
     qas = [qa("a", is_impossible=True, plausible_answers=[{"text": "1843", "answer_start": 42}]), qa("b")]
-    found = load_squad(write_squad(tmp_path / "any.json", [*qas, qa("c", "1843")], "v2.0"), "train")
-    assert [(q.answers, q.is_impossible) for q in found.questions] == [
+    actual = load_squad(write_squad(tmp_path / "any.json", [*qas, qa("c", "1843")], "v2.0"), "train")
+    assert [(q.answers, q.is_impossible) for q in actual.questions] == [
         ((), True),
         ((), True),
         ((Answer("1843", 42),), False),
@@ -76,8 +76,8 @@ def test_a_folder_has_one_file_a_split_and_version(tmp_path: Path) -> None:
 
 def test_lower_cased_answers_are_found(tmp_path: Path) -> None:
     lower = {"text": "ada lovelace", "answer_start": 2}
-    found = read_squad(write_squad(tmp_path / "any.json", [{**qa("a"), "answers": [lower]}]))
-    assert found.questions[0].answers == (Answer("ada lovelace", 2),)
+    actual = read_squad(write_squad(tmp_path / "any.json", [{**qa("a"), "answers": [lower]}]))
+    assert actual.questions[0].answers == (Answer("ada lovelace", 2),)
 
 
 FILE = "{file}, article 1, paragraph 1, question 2"
@@ -206,14 +206,14 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Hold:
 def test_a_hub_dataset_of_2_0(hold: Hold) -> None:
     rows = datasets.Dataset.from_dict(ROWS)
     calls = hold(train=rows.select([0]), validation=rows)
-    found = load_squad("rajpurkar/squad_v2:squad_v2", "validation")
+    actual = load_squad("rajpurkar/squad_v2:squad_v2", "validation")
     assert calls == [("rajpurkar/squad_v2", "squad_v2")]
-    assert found.version == "2.0"
-    assert found.questions == (
+    assert actual.version == "2.0"
+    assert actual.questions == (
         Question("a", "Ada", CONTEXT, "What about a?", (Answer("1843", 42), Answer("in 1843", 39)), False),
         Question("b", "Ada", CONTEXT, "What about b?", (), True),
     )
-    assert found.questions[0].context is found.questions[1].context
+    assert actual.questions[0].context is actual.questions[1].context
     assert load_squad("rajpurkar/squad", "train").version == "1.1"
 
 
@@ -224,9 +224,9 @@ def test_a_hub_dataset_with_other_columns(hold: Hold) -> None:
             {"passage": [CONTEXT] * 2, "question": ["?", "!"], "answers": answers}
         )
     )
-    found = load_squad("owner/name", "validation", columns={"context": "passage"})
-    assert found.version == "1.1"
-    assert [(q.id, q.title, q.context, q.answers) for q in found.questions] == [
+    actual = load_squad("owner/name", "validation", columns={"context": "passage"})
+    assert actual.version == "1.1"
+    assert [(q.id, q.title, q.context, q.answers) for q in actual.questions] == [
         ("0", "", CONTEXT, (Answer("1843", 42),)),
         ("1", "", CONTEXT, (Answer("Ada", 2),)),
     ]
@@ -257,12 +257,12 @@ def test_bad_hub_datasets_are_named(hold: Hold, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_real_files(shared_data: Path) -> None:
     for split, name, count in (("train", "train", 829), ("validation", "dev", 186)):
-        found = load_squad(shared_data / "squad", split)  # type: ignore[arg-type]
+        actual = load_squad(shared_data / "squad", split)  # type: ignore[arg-type]
         content = json.loads((shared_data / "squad" / f"{name}-v1.1.json").read_text(encoding="utf-8"))
-        assert found.version == "1.1"
-        assert len(found.questions) == count
+        assert actual.version == "1.1"
+        assert len(actual.questions) == count
         ids = [q["id"] for a in content["data"] for p in a["paragraphs"] for q in p["qas"]]
-        assert [question.id for question in found.questions] == ids
+        assert [question.id for question in actual.questions] == ids
 
 
 def test_draws_for_training_are_those_of_other_tasks_and_leave_the_rest_for_choosing() -> None:

@@ -55,8 +55,8 @@ def test_normalization(text: str, normal: str) -> None:
 def test_one_answer_by_hand(
     version: SquadVersion, given: str, right: list[str], exact: float, f1: float
 ) -> None:
-    found = score({"q": given}, [asked("q", *right)], version)
-    assert [found.exact, found.f1, found.total] == pytest.approx([exact, f1, 1])
+    actual = score({"q": given}, [asked("q", *right)], version)
+    assert [actual.exact, actual.f1, actual.total] == pytest.approx([exact, f1, 1])
 
 
 def test_answers_of_which_nothing_is_left() -> None:
@@ -74,8 +74,8 @@ def test_answers_of_which_nothing_is_left() -> None:
 def test_questions_without_an_answer() -> None:
     questions = [asked("a"), asked("b"), asked("c", "Paris"), asked("d", "Paris"), asked("e", "Paris")]
     given = {"a": "", "b": "Rome", "c": "", "d": "Paris", "e": "in Paris"}
-    found = score(given, questions, "2.0")
-    assert [found.exact, found.f1] == pytest.approx([40, 100 * (2 + 2 / 3) / 5])
+    actual = score(given, questions, "2.0")
+    assert [actual.exact, actual.f1] == pytest.approx([40, 100 * (2 + 2 / 3) / 5])
     answered, unanswered = score(given, questions[2:], "2.0"), score(given, questions[:2], "2.0")
     assert [answered.exact, answered.f1] == pytest.approx([100 / 3, 100 * (1 + 2 / 3) / 3])
     assert unanswered == SquadScore(50, 50, 2)
@@ -89,8 +89,8 @@ def test_questions_without_an_answer() -> None:
 def test_a_missing_prediction_counts_zero(version: SquadVersion, caplog: pytest.LogCaptureFixture) -> None:
     questions = [asked("a", "Paris"), asked("b", "Paris")]
     with caplog.at_level(logging.WARNING, "raft"):
-        found = score({"a": "Paris", "x": "more than asked"}, questions, version)
-    assert (found.exact, found.f1, found.total) == (50, 50, 2)
+        actual = score({"a": "Paris", "x": "more than asked"}, questions, version)
+    assert (actual.exact, actual.f1, actual.total) == (50, 50, 2)
     assert caplog.messages == ["1 of 2 questions have no prediction and count 0, the first is b"]
 
 
@@ -117,11 +117,11 @@ def official_words(text: str) -> list[str]:
     return "".join(" " if run in ("a", "an", "the") else run for run in runs).split()
 
 
-def official_f1(found: list[str], right: list[str], empty: float) -> float:
-    if not found or not right:
-        return empty if found == right else 0.0
-    same = sum(min(count, Counter(right)[word]) for word, count in Counter(found).items())
-    return 2 * same / (len(found) + len(right))
+def official_f1(actual: list[str], right: list[str], empty: float) -> float:
+    if not actual or not right:
+        return empty if actual == right else 0.0
+    same = sum(min(count, Counter(right)[word]) for word, count in Counter(actual).items())
+    return 2 * same / (len(actual) + len(right))
 
 
 @settings(deadline=None)
@@ -130,8 +130,8 @@ def test_1_1_is_the_official_procedure(case: Case) -> None:
     questions, given = case
     exact, f1 = [], []
     for question in questions:
-        found = official_words(given[question.id])
-        pairs = [(found, official_words(answer.text)) for answer in question.answers]
+        actual = official_words(given[question.id])
+        pairs = [(actual, official_words(answer.text)) for answer in question.answers]
         exact.append(max(float(one == other) for one, other in pairs))
         f1.append(max(official_f1(*pair, empty=0.0) for pair in pairs))
     result = score(given, questions, "1.1")
@@ -145,10 +145,10 @@ def test_2_0_is_the_official_procedure(case: Case) -> None:
     questions, given = case
     exact, f1 = [], []
     for question in questions:
-        found = official_words(given[question.id])
+        actual = official_words(given[question.id])
         right = [w for w in (official_words(answer.text) for answer in question.answers) if w] or [[]]
-        exact.append(max(float(found == one) for one in right))
-        f1.append(max(official_f1(found, one, empty=1.0) for one in right))
+        exact.append(max(float(actual == one) for one in right))
+        f1.append(max(official_f1(actual, one, empty=1.0) for one in right))
     result = score(given, questions, "2.0")
     assert result.exact == pytest.approx(100 * np.mean(exact))
     assert result.f1 == pytest.approx(100 * np.mean(f1))

@@ -27,15 +27,15 @@ CONTEXTS = [
 
 def questions_on(contexts: list[str]) -> list[Question]:
     """Some on each context, the answers at its beginning, in it, at its end, and none."""
-    found = []
+    actual = []
     for number, context in enumerate(contexts):
         middle = context.find("stood", len(context) // 2)
         middle = middle if middle > 0 else context.find("stood")
         for start, stop in ((2, 4), (middle, middle + 7), (len(context) - 4, len(context)), (0, 0)):
             answers = (Answer(context[start:stop], start),) if stop else ()
             text = f" How many houses in {PLACES[number]} at {start}? "
-            found.append(Question(f"{number}-{start}", "", context, text, answers, not answers))
-    return found
+            actual.append(Question(f"{number}-{start}", "", context, text, answers, not answers))
+    return actual
 
 
 QUESTIONS = questions_on(CONTEXTS)

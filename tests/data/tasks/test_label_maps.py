@@ -13,30 +13,30 @@ from raft.errors import InputError
 
 
 def test_the_same_names_in_another_order() -> None:
-    found = map_labels(("contradiction", "entailment", "neutral"), NLI_LABELS)
-    assert found.labels == NLI_LABELS
-    assert found.map_predictions(np.array([0, 1, 2, 0])).tolist() == [2, 0, 1, 2]
-    assert found.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 2]
+    actual = map_labels(("contradiction", "entailment", "neutral"), NLI_LABELS)
+    assert actual.labels == NLI_LABELS
+    assert actual.map_predictions(np.array([0, 1, 2, 0])).tolist() == [2, 0, 1, 2]
+    assert actual.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 2]
 
 
 def test_three_classes_are_judged_on_two() -> None:
-    found = map_labels(NLI_LABELS, TWO_WAY_LABELS)
-    assert found.labels == TWO_WAY_LABELS
-    assert found.map_predictions(np.array([0, 1, 2])).tolist() == [0, 1, 1]
-    assert found.map_targets(np.array([0, 1])).tolist() == [0, 1]
+    actual = map_labels(NLI_LABELS, TWO_WAY_LABELS)
+    assert actual.labels == TWO_WAY_LABELS
+    assert actual.map_predictions(np.array([0, 1, 2])).tolist() == [0, 1, 1]
+    assert actual.map_targets(np.array([0, 1])).tolist() == [0, 1]
     assert map_labels(NLI_LABELS, ("not_entailment", "entailment")).of_model == (1, 0, 0)
 
 
 def test_two_classes_are_judged_on_three() -> None:
-    found = map_labels(("not-entailment", "Entailment"), NLI_LABELS)
-    assert found.labels == TWO_WAY_LABELS
-    assert found.map_predictions(np.array([0, 1])).tolist() == [1, 0]
-    assert found.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 1]
+    actual = map_labels(("not-entailment", "Entailment"), NLI_LABELS)
+    assert actual.labels == TWO_WAY_LABELS
+    assert actual.map_predictions(np.array([0, 1])).tolist() == [1, 0]
+    assert actual.map_targets(np.array([0, 1, 2])).tolist() == [0, 1, 1]
 
 
 def test_paraphrases_have_two_names() -> None:
-    found = map_labels(("not_duplicate", "duplicate"), ("not_equivalent", "equivalent"))
-    assert (found.of_model, found.of_task) == ((0, 1), (0, 1))
+    actual = map_labels(("not_duplicate", "duplicate"), ("not_equivalent", "equivalent"))
+    assert (actual.of_model, actual.of_task) == ((0, 1), (0, 1))
 
 
 def test_a_given_map_names_what_has_no_name() -> None:
@@ -46,9 +46,9 @@ def test_a_given_map_names_what_has_no_name() -> None:
 
 
 def test_a_given_map_serves_both_sides() -> None:
-    found = map_labels(("good", "bad"), ("1", "2", "3"), {"3": "good", "1": "bad", "2": "bad"})
-    assert found.labels == ("bad", "good")
-    assert (found.of_model, found.of_task) == ((1, 0), (0, 0, 1))
+    actual = map_labels(("good", "bad"), ("1", "2", "3"), {"3": "good", "1": "bad", "2": "bad"})
+    assert actual.labels == ("bad", "good")
+    assert (actual.of_model, actual.of_task) == ((1, 0), (0, 0, 1))
     swapped = map_labels(("0", "1"), ("0", "1"), {"0": "1", "1": "0"})
     assert (swapped.of_model, swapped.of_task) == ((1, 0), (0, 1))
 

@@ -39,17 +39,17 @@ def test_draws_are_those_of_the_results_in_this_repository() -> None:
 def test_the_papers_split_holds_a_quarter_of_the_training_set_out(stratified: bool) -> None:
     whole, train, validation = task(), set(), set()
     for seed in range(60):
-        found = sample_split(whole, seed, 100, stratified=stratified)
-        assert len(set(found.train_rows)) == len(set(found.validation_rows)) == 100
-        assert found.train == [whole.train[i] for i in found.train_rows]
-        assert found.validation == [whole.train[i] for i in found.validation_rows]
-        train |= set(found.train_rows)
-        validation |= set(found.validation_rows)
+        actual = sample_split(whole, seed, 100, stratified=stratified)
+        assert len(set(actual.train_rows)) == len(set(actual.validation_rows)) == 100
+        assert actual.train == [whole.train[i] for i in actual.train_rows]
+        assert actual.validation == [whole.train[i] for i in actual.validation_rows]
+        train |= set(actual.train_rows)
+        validation |= set(actual.validation_rows)
     everything = sample_split(whole, 0)
     assert (len(train), len(validation)) == (300, 100)
     assert not train & validation
     assert (set(everything.train_rows), set(everything.validation_rows)) == (train, validation)
-    assert found.validation_part == everything.validation_part == "train"
+    assert actual.validation_part == everything.validation_part == "train"
 
 
 def test_the_official_split_takes_both_sets_as_they_are() -> None:
@@ -66,10 +66,10 @@ def test_the_official_split_takes_both_sets_as_they_are() -> None:
 
 def test_rows_are_those_of_the_file() -> None:
     rows = [2 * i + 1 for i in range(400)]
-    found, plain = sample_split(task(train_rows=rows), 5, 20), sample_split(task(), 5, 20)
-    assert found.train == plain.train
-    assert found.train_rows == [2 * i + 1 for i in plain.train_rows]
-    assert found.validation_rows == [2 * i + 1 for i in plain.validation_rows]
+    actual, plain = sample_split(task(train_rows=rows), 5, 20), sample_split(task(), 5, 20)
+    assert actual.train == plain.train
+    assert actual.train_rows == [2 * i + 1 for i in plain.train_rows]
+    assert actual.validation_rows == [2 * i + 1 for i in plain.validation_rows]
     official = sample_split(task(train_rows=rows), 5, 20, split="official")
     assert set(official.train_rows) <= set(rows)
     assert max(official.validation_rows) < 200
@@ -90,15 +90,15 @@ def test_draws_differ_by_seed_and_repeat(split: Any) -> None:
 
 def test_both_parts_are_drawn_by_themselves() -> None:
     for stratified in (False, True):
-        found = sample_split(task(size=200), 3, 50, "official", stratified)  # of 200 each
-        assert found.train_rows != found.validation_rows
+        actual = sample_split(task(size=200), 3, 50, "official", stratified)  # of 200 each
+        assert actual.train_rows != actual.validation_rows
         # of independent draws of a quarter about a quarter is common
-        assert len({*found.train_rows} & {*found.validation_rows}) < 25
+        assert len({*actual.train_rows} & {*actual.validation_rows}) < 25
 
 
 def test_validation_is_all_there_is_where_that_is_less() -> None:
-    found = sample_split(task(), 1, 300)
-    assert (len(found.train), len(found.validation)) == (300, 100)
+    actual = sample_split(task(), 1, 300)
+    assert (len(actual.train), len(actual.validation)) == (300, 100)
 
 
 @given(st.integers(1, 300), st.integers(0, 50), st.floats(0.02, 0.6))
@@ -107,9 +107,9 @@ def test_stratified_draws_have_each_class_by_its_share(count: int, seed: int, sh
     examples = pool(400, shares=(share, (1 - share) / 3, 2 * (1 - share) / 3))
     three = Task("three", "accuracy", examples, [], ("a", "b", "c"))
     whole = Counter(e.label for e in sample_split(three, 0).train)
-    found = sample_split(three, seed, count, stratified=True)
-    assert len(set(found.train_rows)) == count
-    drawn = Counter(e.label for e in found.train)
+    actual = sample_split(three, seed, count, stratified=True)
+    assert len(set(actual.train_rows)) == count
+    drawn = Counter(e.label for e in actual.train)
     assert all(abs(drawn[label] - count * whole[label] / 300) < 1 for label in whole)
 
 

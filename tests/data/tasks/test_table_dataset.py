@@ -52,9 +52,9 @@ def rows(count: int, start: int = 0) -> Rows:
     ]
 
 
-def expected(found: Rows) -> list[Example]:
+def expected(actual: Rows) -> list[Example]:
     order = ["art", "sport", "war"]
-    return [Example(row["head"], row["body"], order.index(row["kind"])) for row in found]
+    return [Example(row["head"], row["body"], order.index(row["kind"])) for row in actual]
 
 
 @every_kind

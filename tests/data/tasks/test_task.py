@@ -101,19 +101,19 @@ def test_draws_depend_on_the_seed_and_leave_a_quarter_alone() -> None:
 
 def test_scores_by_hand() -> None:
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
-    found = np.array([1, 1, 0, 1, 0, 0, 0, 0])  # 2 true and 1 false positives, 4 true and 1 false negatives
-    assert score("accuracy", found, labels) == pytest.approx(75.0)
-    assert score("accuracy_and_f1", found, labels) == pytest.approx(100 * (0.75 + 2 / 3) / 2)
-    assert score("matthews", found, labels) == pytest.approx(100 * (2 * 4 - 1) / np.sqrt(3 * 3 * 5 * 5))
+    actual = np.array([1, 1, 0, 1, 0, 0, 0, 0])  # 2 true and 1 false positives, 4 true and 1 false negatives
+    assert score("accuracy", actual, labels) == pytest.approx(75.0)
+    assert score("accuracy_and_f1", actual, labels) == pytest.approx(100 * (0.75 + 2 / 3) / 2)
+    assert score("matthews", actual, labels) == pytest.approx(100 * (2 * 4 - 1) / np.sqrt(3 * 3 * 5 * 5))
     assert score("matthews", np.ones(8, dtype=np.int64), labels) == 0.0
 
 
 def test_parts_of_a_score_are_kept() -> None:
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
-    found = evaluate("accuracy_and_f1", np.array([1, 1, 0, 1, 0, 0, 0, 0]), labels)
-    assert found.parts == pytest.approx({"accuracy": 75.0, "f1": 200 / 3})
-    assert found.points == pytest.approx((75.0 + 200 / 3) / 2)
-    assert not found.constant
+    actual = evaluate("accuracy_and_f1", np.array([1, 1, 0, 1, 0, 0, 0, 0]), labels)
+    assert actual.parts == pytest.approx({"accuracy": 75.0, "f1": 200 / 3})
+    assert actual.points == pytest.approx((75.0 + 200 / 3) / 2)
+    assert not actual.constant
 
 
 def test_what_a_single_class_gets_at_most() -> None:
@@ -140,10 +140,10 @@ pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, ma
 @given(pairs)
 @settings(max_examples=60, deadline=None)
 def test_matthews_is_the_correlation_of_two_classes(rows: list[tuple[int, int]]) -> None:
-    found, wanted = np.array(rows).T % 2
-    constant = len(set(found)) == 1 or len(set(wanted)) == 1
-    expected = 0.0 if constant else 100 * scipy.stats.pearsonr(found, wanted).statistic
-    assert score("matthews", found, wanted) == pytest.approx(expected, abs=1e-4)
+    actual, wanted = np.array(rows).T % 2
+    constant = len(set(actual)) == 1 or len(set(wanted)) == 1
+    expected = 0.0 if constant else 100 * scipy.stats.pearsonr(actual, wanted).statistic
+    assert score("matthews", actual, wanted) == pytest.approx(expected, abs=1e-4)
 
 
 levels = st.integers(0, 20).map(lambda level: level / 4)
@@ -152,24 +152,24 @@ levels = st.integers(0, 20).map(lambda level: level / 4)
 @given(st.lists(st.tuples(levels, levels), min_size=3, max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_correlations_are_scipys(rows: list[tuple[float, float]]) -> None:
-    found, wanted = np.array(rows).T
-    result = evaluate("pearson_and_spearman", found, wanted)
-    if len(set(found)) > 1 and len(set(wanted)) > 1:
-        pearson = 100 * scipy.stats.pearsonr(found, wanted).statistic
-        spearman = 100 * scipy.stats.spearmanr(found, wanted).statistic
+    actual, wanted = np.array(rows).T
+    result = evaluate("pearson_and_spearman", actual, wanted)
+    if len(set(actual)) > 1 and len(set(wanted)) > 1:
+        pearson = 100 * scipy.stats.pearsonr(actual, wanted).statistic
+        spearman = 100 * scipy.stats.spearmanr(actual, wanted).statistic
         assert result.parts == pytest.approx({"pearson": pearson, "spearman": spearman}, abs=1e-9)
         assert result.points == pytest.approx((pearson + spearman) / 2, abs=1e-9)
     else:
         assert result.points == 0.0
-    assert result.constant == (len(set(found)) == 1)
+    assert result.constant == (len(set(actual)) == 1)
 
 
 def test_rank_correlation_of_many_ties() -> None:
     random = np.random.default_rng(0)
     wanted = np.round(random.normal(size=300_000))
-    found = np.round(wanted + random.normal(size=300_000))
-    result = evaluate("pearson_and_spearman", found.astype(np.float32), wanted)
-    assert result.parts["spearman"] == pytest.approx(100 * scipy.stats.spearmanr(found, wanted).statistic)
+    actual = np.round(wanted + random.normal(size=300_000))
+    result = evaluate("pearson_and_spearman", actual.astype(np.float32), wanted)
+    assert result.parts["spearman"] == pytest.approx(100 * scipy.stats.spearmanr(actual, wanted).statistic)
 
 
 def test_a_constant_prediction_is_flagged() -> None:

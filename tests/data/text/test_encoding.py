@@ -44,9 +44,9 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[b
 
 @pytest.mark.parametrize("dtype", ["<u2", "<i4"])
 def test_each_text_ends_with_the_end_token(dtype: str) -> None:
-    found = encode(FAST, TEXTS, END, dtype)
-    assert found.dtype == np.dtype(dtype)
-    assert found.tolist() == expected(TEXTS)
+    actual = encode(FAST, TEXTS, END, dtype)
+    assert actual.dtype == np.dtype(dtype)
+    assert actual.tolist() == expected(TEXTS)
     assert encode(FAST, [], END, dtype).tolist() == []
     assert encode(FAST, ["", " "], END, dtype).tolist() == [END, END]
 
@@ -84,17 +84,17 @@ def test_a_long_text_is_cut_at_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batches_come_back_in_order_with_their_labels(
     processes: int, workers: list[subprocess.Popen[bytes]]
 ) -> None:
-    found = list(encode_in_order(iter(BATCHES), FAST, END, "<u2", processes))
+    actual = list(encode_in_order(iter(BATCHES), FAST, END, "<u2", processes))
     assert len(workers) == (processes if processes > 1 else 0)
-    assert [label for label, _ in found] == [label for label, _ in BATCHES]
-    for (_, groups), (_, tokens) in zip(BATCHES, found, strict=True):
+    assert [label for label, _ in actual] == [label for label, _ in BATCHES]
+    for (_, groups), (_, tokens) in zip(BATCHES, actual, strict=True):
         assert [part.tolist() for part in tokens] == [expected(texts) for texts in groups]
         assert {part.dtype for part in tokens} == {np.dtype("<u2")}
 
 
 def test_few_batches_start_no_process(workers: list[subprocess.Popen[bytes]]) -> None:
-    found = list(encode_in_order(BATCHES[:5], FAST, END, "<u2", 3))
-    assert [part.tolist() for _, (part, _) in found] == [expected(texts) for _, (texts, _) in BATCHES[:5]]
+    actual = list(encode_in_order(BATCHES[:5], FAST, END, "<u2", 3))
+    assert [part.tolist() for _, (part, _) in actual] == [expected(texts) for _, (texts, _) in BATCHES[:5]]
     assert workers == []
 
 

@@ -96,10 +96,10 @@ def hold(monkeypatch: pytest.MonkeyPatch, **splits: Any) -> list[tuple[Any, ...]
 
 def read_some(texts: Iterator[str], count: int) -> list[str]:
     """So many texts; no more are read, as by a corpus of which enough is known."""
-    found = list(islice(texts, count))
+    actual = list(islice(texts, count))
     assert isinstance(texts, Generator)
     texts.close()
-    return found
+    return actual
 
 
 def table(texts: list[Any], column: str = "text") -> datasets.Dataset:
@@ -234,9 +234,9 @@ def test_a_broken_stream_goes_on_where_it_stopped(places: tuple[int, ...], tmp_p
     origin.breaks = [(place, OSError("reset by peer\nsome detail")) for place in places]
     stream = CachedStream("a/b", origin.stream(), "text", tmp_path / "stream")
     for place in places:
-        found: list[str] = []
+        actual: list[str] = []
         with pytest.raises(ConnectionError) as caught:
-            found.extend(iter(stream.texts()))
+            actual.extend(iter(stream.texts()))
         known = cached(stream.folder)
         assert known == TEXTS[: len(known)]
         assert place - hub_texts.POSITION_EVERY <= len(known) <= place
@@ -301,8 +301,8 @@ def test_readers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(hub_texts, "SHARD_CHARACTERS", 3000)
     stream = CachedStream("a/b", from_parquet(tmp_path), "text", tmp_path / "stream")
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: list(stream.texts()), range(4)))
-    assert found == [TEXTS] * 4
+        actual = list(threads.map(lambda _: list(stream.texts()), range(4)))
+    assert actual == [TEXTS] * 4
     assert cached(stream.folder) == TEXTS
 
 

@@ -211,14 +211,14 @@ def test_shares_are_those_of_bert(probability: float) -> None:
     given, wanted = inputs[chosen], original[chosen]
     size = len(TOKENIZER)
     # one random token in as many as there are is the mask, or the token itself
-    for found, share in (
+    for actual, share in (
         (given == TOKENIZER.mask_token_id, 0.8 + 0.1 / size),
         (given == wanted, 0.1 + 0.1 / size),
         ((given != wanted) & (given != TOKENIZER.mask_token_id), 0.1 * (1 - 2 / size)),
     ):
         error = standard_error(share, predicted)
         assert error < 0.002
-        assert found.double().mean().item() == pytest.approx(share, abs=4 * error)
+        assert actual.double().mean().item() == pytest.approx(share, abs=4 * error)
 
 
 def test_random_tokens_are_drawn_alike_from_the_whole_vocabulary() -> None:

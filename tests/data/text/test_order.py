@@ -14,9 +14,9 @@ SEEDS = st.integers(0, 2**64 - 1)
 
 @pytest.mark.parametrize("size", [*range(1, 40), 97, 99, 100, 101, 1023, 1024, 1025, 7919, 65_536, 250_001])
 def test_everything_comes_once(size: int) -> None:
-    found = RandomOrder(size, 3, 1)(np.arange(size))
-    assert found.dtype == np.int64
-    assert np.array_equal(np.sort(found), np.arange(size))
+    actual = RandomOrder(size, 3, 1)(np.arange(size))
+    assert actual.dtype == np.int64
+    assert np.array_equal(np.sort(actual), np.arange(size))
 
 
 @pytest.mark.parametrize("size", [10**8, 2**32 - 5, 2**32 + 15, 10**12 + 39], ids="{:,}".format)
@@ -31,12 +31,12 @@ def test_no_two_places_of_a_large_order_meet(size: int) -> None:
             ]
         )
     )
-    found = RandomOrder(size, 5)(places)
-    assert len(np.unique(found)) == len(places)
-    assert found.min() >= 0
-    assert found.max() < size
+    actual = RandomOrder(size, 5)(places)
+    assert len(np.unique(actual)) == len(places)
+    assert actual.min() >= 0
+    assert actual.max() < size
     # a tenth of the range gets about a tenth of them
-    counts = np.histogram(found, bins=10, range=(0, size))[0]
+    counts = np.histogram(actual, bins=10, range=(0, size))[0]
     assert counts == pytest.approx(len(places) / 10, rel=0.05)
 
 
@@ -75,9 +75,9 @@ def test_orders_differ_by_seed_and_by_epoch() -> None:
 
 def test_an_order_looks_random() -> None:
     size = 100_003
-    found = RandomOrder(size, 11)(np.arange(size))
-    assert abs(np.corrcoef(found, np.arange(size))[0, 1]) < 0.015  # 4.7 standard deviations
-    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 0.015
-    steps = np.abs(np.diff(found))
+    actual = RandomOrder(size, 11)(np.arange(size))
+    assert abs(np.corrcoef(actual, np.arange(size))[0, 1]) < 0.015  # 4.7 standard deviations
+    assert abs(np.corrcoef(actual[1:], actual[:-1])[0, 1]) < 0.015
+    steps = np.abs(np.diff(actual))
     assert (steps <= 100).mean() == pytest.approx(200 / size, rel=0.25)
     assert steps.mean() == pytest.approx(size / 3, rel=0.01)

@@ -73,8 +73,8 @@ def test_a_folder_mixes_all_formats(tmp_path: Path) -> None:
         below.mkdir(parents=True)
         write(below / f"shard{suffix}", [f"{text} {suffix}" for text in TEXTS[:20]])
     (folder / "notes.csv").write_text("not,a,text")
-    found = [text for _, text in open_corpus(str(folder)).split_documents()]
-    assert found == [f"{text} {suffix}" for suffix in SUFFIXES for text in TEXTS[:20]]
+    actual = [text for _, text in open_corpus(str(folder)).split_documents()]
+    assert actual == [f"{text} {suffix}" for suffix in SUFFIXES for text in TEXTS[:20]]
 
 
 @pytest.mark.parametrize("compression", [c for c in COMPRESS if c])
@@ -107,9 +107,9 @@ def test_text_without_blank_lines_is_cut_at_lines(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(readers, "LONGEST_PARAGRAPH", 100)
     lines = [f"Line {i} of a file that has no blank line." for i in range(50)]
     (tmp_path / "a.txt").write_text("\n".join(lines))
-    found = read(tmp_path / "a.txt")
-    assert "\n".join(found).split("\n") == lines
-    assert 100 <= max(map(len, found)) < 200
+    actual = read(tmp_path / "a.txt")
+    assert "\n".join(actual).split("\n") == lines
+    assert 100 <= max(map(len, actual)) < 200
     (tmp_path / "b.txt").write_text("x" * 950)
     assert list(map(len, read(tmp_path / "b.txt"))) == [100] * 9 + [50]
 

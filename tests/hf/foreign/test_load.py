@@ -242,12 +242,12 @@ def test_what_is_not_one_of_their_modules_is_refused(
 @pytest.mark.parametrize("is_raft", [True, False])
 def test_an_official_model_with_normalised_embeddings_is_a_bert(is_raft: bool) -> None:
     state = official_state(embedding_norm=True, is_raft=is_raft)
-    found = convert_checkpoint(state, config=OFFICIAL_CONFIG)
-    assert found.config["embedding_layer_norm"]
-    assert not found.config["deepnorm"]
-    model = bert_of(found.config)
+    actual = convert_checkpoint(state, config=OFFICIAL_CONFIG)
+    assert actual.config["embedding_layer_norm"]
+    assert not actual.config["deepnorm"]
+    model = bert_of(actual.config)
     assert bool(raft.hf.rationals(model)) == is_raft
-    model.load_state_dict(without_pooler(found.state), strict=True)
+    model.load_state_dict(without_pooler(actual.state), strict=True)
     with torch.no_grad():
         logits = model(input_ids=IDS).logits
     torch.testing.assert_close(logits.double(), official_logits(state, 1.0, is_raft), rtol=1e-4, atol=1e-4)
@@ -255,9 +255,9 @@ def test_an_official_model_with_normalised_embeddings_is_a_bert(is_raft: bool) -
 
 def test_the_published_kind_of_model_is_a_raft_bert() -> None:
     state = official_state(layers=12)
-    found = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
-    model = RaftBertForMaskedLM(RaftBertConfig(**found.config)).eval()
-    model.load_state_dict(without_pooler(found.state), strict=True)
+    actual = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
+    model = RaftBertForMaskedLM(RaftBertConfig(**actual.config)).eval()
+    model.load_state_dict(without_pooler(actual.state), strict=True)
     with torch.no_grad():
         logits = model(input_ids=IDS).logits
     torch.testing.assert_close(logits.double(), official_logits(state, 24**0.25, True), rtol=1e-3, atol=1e-3)
@@ -265,11 +265,11 @@ def test_the_published_kind_of_model_is_a_raft_bert() -> None:
 
 def test_the_published_kind_of_model_differs_from_bert_by_deepnorm_and_embeddings_alone() -> None:
     state = official_state(layers=12)
-    found = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
-    assert found.config["deepnorm"]
-    assert not found.config["embedding_layer_norm"]
-    model = bert_of(found.config)
-    missing = model.load_state_dict(without_pooler(found.state), strict=False)
+    actual = convert_checkpoint(state, config={**OFFICIAL_CONFIG, "use_deepnet": True})
+    assert actual.config["deepnorm"]
+    assert not actual.config["embedding_layer_norm"]
+    model = bert_of(actual.config)
+    missing = model.load_state_dict(without_pooler(actual.state), strict=False)
     assert missing.unexpected_keys == []
     assert missing.missing_keys == ["bert.embeddings.LayerNorm.weight", "bert.embeddings.LayerNorm.bias"]
     # LayerNorm(αx + f) = LayerNorm(x + f/α): DeepNorm by the weights
@@ -285,8 +285,8 @@ def test_the_published_kind_of_model_differs_from_bert_by_deepnorm_and_embedding
 
 
 def test_the_configuration_is_what_the_tensors_and_the_official_code_say() -> None:
-    found = convert_checkpoint(official_state(), config=OFFICIAL_CONFIG)
-    assert found.config == {
+    actual = convert_checkpoint(official_state(), config=OFFICIAL_CONFIG)
+    assert actual.config == {
         "vocab_size": VOCABULARY,
         "hidden_size": HIDDEN,
         "num_hidden_layers": 2,
@@ -306,25 +306,27 @@ def test_the_configuration_is_what_the_tensors_and_the_official_code_say() -> No
 
 def test_what_is_left_out_is_listed_with_the_reason() -> None:
     state = official_state()
-    found = convert_checkpoint({f"module.{n}": v for n, v in state.items()} | {"step": IDS}, prefix="module.")
-    assert found.left_out == {
+    actual = convert_checkpoint(
+        {f"module.{n}": v for n, v in state.items()} | {"step": IDS}, prefix="module."
+    )
+    assert actual.left_out == {
         "step": "outside of the prefix 'module.'",
         "module.bert.encoder.FinalLayerNorm.weight": "not applied by a post-LN encoder",
         "module.bert.encoder.FinalLayerNorm.bias": "not applied by a post-LN encoder",
         "module.cls.predictions.bias": "the official head never adds its bias; BERT's is set to zero instead",
     }
-    assert not found.state["cls.predictions.bias"].any()
+    assert not actual.state["cls.predictions.bias"].any()
     # each other tensor is there once, the decoder's bias is BERT's own
-    assert len(found.state) == len(state) - 3 + 2
+    assert len(actual.state) == len(state) - 3 + 2
 
 
 def test_an_official_classifier_loads_through_from_pretrained() -> None:
     state = official_state(embedding_norm=True, head="classifier")
-    found = convert_checkpoint(state, config=OFFICIAL_CONFIG)
-    assert found.config["num_labels"] == 3
-    config = BertConfig(**found.config)
-    model: Any = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=found.state)
-    assert {name for name in model.state_dict() if not name.endswith("raf_form")} == set(found.state)
+    actual = convert_checkpoint(state, config=OFFICIAL_CONFIG)
+    assert actual.config["num_labels"] == 3
+    config = BertConfig(**actual.config)
+    model: Any = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=actual.state)
+    assert {name for name in model.state_dict() if not name.endswith("raf_form")} == set(actual.state)
     assert torch.equal(model.bert.pooler.activation.numerator, state["bert.pooler.dense_act.rf.numerator"])
     with torch.no_grad():
         scores = model.eval()(input_ids=IDS).logits
@@ -347,10 +349,10 @@ def test_a_bare_encoder_and_unfused_layers_are_read() -> None:
         for name, value in state.items()
         if name.startswith("bert.")
     }
-    found = convert_checkpoint(bare)
-    weight = found.state["encoder.layer.1.intermediate.dense.weight"]
+    actual = convert_checkpoint(bare)
+    weight = actual.state["encoder.layer.1.intermediate.dense.weight"]
     assert torch.equal(weight, state["bert.encoder.layer.1.intermediate.dense_act.weight"])
-    assert found.config["intermediate_size"] == INNER
+    assert actual.config["intermediate_size"] == INNER
 
 
 @pytest.mark.parametrize(
@@ -410,26 +412,26 @@ def test_a_bert_with_modules_of_rational_activations_keeps_its_names() -> None:
     source = {name: value for name, value in source.items() if not name.endswith("raf_form")}  # is not theirs
     theirs = {name: value.half() if "numerator" in name else value for name, value in source.items()}
     theirs["bert.embeddings.position_ids"] = torch.arange(512)[None]
-    found = convert_checkpoint(theirs, "rational_activations", "B")
-    assert set(found.state) == set(source)
-    assert found.left_out == {"bert.embeddings.position_ids": "a buffer that the model makes itself"}
+    actual = convert_checkpoint(theirs, "rational_activations", "B")
+    assert set(actual.state) == set(source)
+    assert actual.left_out == {"bert.embeddings.position_ids": "a buffer that the model makes itself"}
     expected = raft.RafConfig(sites=("ffn", "pooler"), degrees=(5, 4), version="B", init="auto")
-    assert found.config == {"raf": expected.to_dict()}
-    config.raf = found.config["raf"]
+    assert actual.config == {"raf": expected.to_dict()}
+    config.raf = actual.config["raf"]
     model: Any = BertForSequenceClassification(config)
-    model.load_state_dict(found.state, strict=True)
+    model.load_state_dict(actual.state, strict=True)
     assert model.bert.pooler.activation.numerator.dtype == torch.float32
 
 
 def test_any_model_with_modules_of_rational_activations_is_read() -> None:
     theirs = {**linear("net.0", 4, 4), **their_raf("net.1")}
     theirs["net.1.denominator"] = torch.tensor([0.0, *DENOMINATOR])
-    found = convert_checkpoint(
+    actual = convert_checkpoint(
         {f"outer.{n}": v for n, v in theirs.items()}, "rational_activations", "C", "outer."
     )
-    assert found.config == {}
+    assert actual.config == {}
     model = nn.Sequential(nn.Linear(4, 4), raft.Rational(version="C"))
-    model.load_state_dict({n.removeprefix("net."): v for n, v in found.state.items()}, strict=True)
+    model.load_state_dict({n.removeprefix("net."): v for n, v in actual.state.items()}, strict=True)
     x = torch.randn(3, 4)
     inner = F.linear(x, theirs["net.0.weight"], theirs["net.0.bias"])
     expected = their_rational(inner, theirs["net.1.numerator"], theirs["net.1.denominator"], "C")
@@ -467,11 +469,11 @@ def test_a_folder_and_its_file_read_alike(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(OFFICIAL_CONFIG))
     expected = convert_checkpoint(official_state(), config=OFFICIAL_CONFIG)
     for path in (tmp_path, tmp_path / name):
-        found = read_checkpoint(path)
-        assert found.config == expected.config
-        assert found.left_out == expected.left_out
-        assert set(found.state) == set(expected.state)
-        assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())
+        actual = read_checkpoint(path)
+        assert actual.config == expected.config
+        assert actual.left_out == expected.left_out
+        assert set(actual.state) == set(expected.state)
+        assert all(torch.equal(value, expected.state[key]) for key, value in actual.state.items())
 
 
 class Payload:

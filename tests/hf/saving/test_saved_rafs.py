@@ -92,9 +92,9 @@ def test_coefficients_of_another_shape_are_named_with_both(tmp_path: Path) -> No
     message = rf"{name} has the shape \[4\] in .*, and \[6\] in the model that its configuration builds"
     with pytest.raises(ValueError, match=message):
         AutoModel.from_pretrained(tmp_path)
-    found, info = AutoModel.from_pretrained(tmp_path, ignore_mismatched_sizes=True, output_loading_info=True)
+    actual, info = AutoModel.from_pretrained(tmp_path, ignore_mismatched_sizes=True, output_loading_info=True)
     assert [each[0] for each in info["mismatched_keys"]] == [name]
-    act = raft.hf.rationals(found)[name.removesuffix(".numerator")]
+    act = raft.hf.rationals(actual)[name.removesuffix(".numerator")]
     assert torch.equal(act.numerator, act.start_coefficients()[0])
 
 
@@ -148,8 +148,8 @@ def test_an_adapter_with_rafs_of_another_form_is_refused(tmp_path: Path, other: 
     BertForSequenceClassification(BertConfig(**TINY)).save_pretrained(tmp_path / "base")
 
     def base(block: dict[str, Any]) -> Any:
-        found = BertForSequenceClassification.from_pretrained(tmp_path / "base")
-        return raft.convert(found, block, calibration=[texts()] if not block else None)
+        actual = BertForSequenceClassification.from_pretrained(tmp_path / "base")
+        return raft.convert(actual, block, calibration=[texts()] if not block else None)
 
     model = base({})
     config = LoraConfig(target_modules=["query"], modules_to_save=raft.peft_modules(model))
@@ -167,8 +167,8 @@ def test_checkpoints_of_others_that_tell_their_version_are_read_in_no_other(tmp_
     saved(tmp_path, {"version": "B"})
     with pytest.raises(ValueError, match="was saved with version B"):
         read_checkpoint(tmp_path, layout="rational_activations", version="A")
-    found = read_checkpoint(tmp_path, layout="rational_activations", version="B")
-    assert found.config["raf"]["version"] == "B"
+    actual = read_checkpoint(tmp_path, layout="rational_activations", version="B")
+    assert actual.config["raf"]["version"] == "B"
 
 
 DEEPER = {**TINY, "num_hidden_layers": 4}

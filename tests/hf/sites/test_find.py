@@ -146,9 +146,9 @@ SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "dept
 def test_every_layer_has_its_feed_forward_block(
     model: str, config: str, values: dict[str, Any] | None, last: str, count: int
 ) -> None:
-    found = names(built(model, config, **(values or {})), "ffn")
-    assert len([name for name in found if name.endswith("." + last)]) == count
-    assert values is None or len(found) == count
+    actual = names(built(model, config, **(values or {})), "ffn")
+    assert len([name for name in actual if name.endswith("." + last)]) == count
+    assert values is None or len(actual) == count
 
 
 def test_a_gate_of_each_layers_inputs_is_no_feed_forward_block() -> None:
@@ -240,9 +240,9 @@ def test_heads_belong_to_the_nearest_model_around_them() -> None:
 def test_layers_are_counted_on_through_stages(
     model: str, config: str, values: dict[str, Any], layers: list[int]
 ) -> None:
-    found = [site for site in raft.hf.find_sites(built(model, config, **values)) if site.kind == "ffn"]
-    assert sorted(site.layer for site in found if site.layer is not None) == layers
-    assert len({site.stack for site in found}) == 1
+    actual = [site for site in raft.hf.find_sites(built(model, config, **values)) if site.kind == "ffn"]
+    assert sorted(site.layer for site in actual if site.layer is not None) == layers
+    assert len({site.stack for site in actual}) == 1
 
 
 def test_a_chosen_layer_of_a_stage_is_the_one_that_is_converted() -> None:

@@ -123,5 +123,5 @@ def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> N
     names = [set(re.findall(r'\bid="([^"]+)"', html)) for html in (adapted, kept)]
     assert names[0]
     assert not names[0] & names[1]
-    for html, found in zip((adapted, kept), names, strict=True):
-        assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= found
+    for html, actual in zip((adapted, kept), names, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= actual

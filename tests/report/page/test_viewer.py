@@ -51,10 +51,10 @@ def value_and_slope(f: Function, x: float) -> list[str]:
 
 def readout(browser: Browser) -> list[str]:
     """x, f(x), f′(x), and those of what is beside it."""
-    found: list[str] = browser.script(
+    actual: list[str] = browser.script(
         "return [...document.querySelectorAll('.readout b')].map((each) => each.textContent)"
     )
-    return found
+    return actual
 
 
 def choose(browser: Browser, selector: str, value: str) -> None:
@@ -112,7 +112,7 @@ VERSIONS = ["A", "B", "C", "D", "N", "groups", "residual"]
 
 def viewer(steps: int = 2) -> Viewer:
     random = np.random.default_rng(0)
-    found = []
+    actual = []
     for kind in VERSIONS:
         groups = 3 if kind == "groups" else 1
         version, beside = (kind, None) if len(kind) == 1 else ("A", "tanh" if kind == "residual" else None)
@@ -122,8 +122,8 @@ def viewer(steps: int = 2) -> Viewer:
             a = random.normal(size=(groups, 6)).astype(np.float32)
             b = (scale * random.normal(size=(groups, 4)) * [1, 0.1, 0.01, 0.001]).astype(np.float32)
             snapshots.append(Snapshot(step * 100, {"encoder.layer.0.act": Raf(a, b, version, beside)}))
-        found.append(ViewerRun({"kind": kind}, snapshots, {"encoder.layer.0.act": "gelu"}))
-    return Viewer(found)
+        actual.append(ViewerRun({"kind": kind}, snapshots, {"encoder.layer.0.act": "gelu"}))
+    return Viewer(actual)
 
 
 @pytest.mark.parametrize("kind", VERSIONS)
@@ -140,9 +140,9 @@ def test_the_readout_is_what_raft_computes(kind: str, browser: Browser, tmp_path
     browser.tab_to('[data-of="x"]')
     for keys in ([HOME], [END], [LEFT] * 7, [LEFT] * 100, [LEFT] * 3):
         browser.press(*keys)
-        found = readout(browser)
-        x = float(found[0].replace("−", "-"))
-        assert found[1:] == [
+        actual = readout(browser)
+        x = float(actual[0].replace("−", "-"))
+        assert actual[1:] == [
             *value_and_slope(function(raf_, group), x), *value_and_slope(gelu, x)
         ]  # fmt: skip
     # the table beside the plot says the same, and so does the formula
@@ -173,11 +173,11 @@ def test_fixed_functions_are_the_table_s(name: str, browser: Browser, tmp_path: 
     browser.tab_to('[data-of="x"]')
     for keys in ([HOME], [RIGHT] * 93, [RIGHT] * 5, [RIGHT] * 7, [END]):
         browser.press(*keys)
-        found = readout(browser)
-        x = float(found[0].replace("−", "-"))
+        actual = readout(browser)
+        x = float(actual[0].replace("−", "-"))
         ends = FUNCTIONS[name](np.array([x, x - 1e-6, x + 1e-6]))
-        assert found[3] == shown(ends[0])
-        assert float(found[4].replace("−", "-")) == pytest.approx((ends[2] - ends[1]) / 2e-6, abs=6e-5)
+        assert actual[3] == shown(ends[0])
+        assert float(actual[4].replace("−", "-")) == pytest.approx((ends[2] - ends[1]) / 2e-6, abs=6e-5)
 
 
 def test_the_plot_follows_the_pointer_and_is_drawn_where_it_says(browser: Browser, tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_the_plot_follows_the_pointer_and_is_drawn_where_it_says(browser: Browse
             const share = (slider.value - slider.min) / (slider.max - slider.min);
             return box.left + 10 + (box.width - 20) * share""")
         assert thumb == pytest.approx(dot, abs=1.5)
-        found = readout(browser)
-        x = float(found[0].replace("−", "-"))
-        assert found[1:3] == value_and_slope(function(viewer().runs[0].last.rafs["encoder.layer.0.act"]), x)
+        actual = readout(browser)
+        x = float(actual[0].replace("−", "-"))
+        assert actual[1:3] == value_and_slope(function(viewer().runs[0].last.rafs["encoder.layer.0.act"]), x)
     # a point of the curve lies at its value: the dot's height on the axis between two ticks
     heights = browser.script("""
         const at = (each) => { const box = each.getBoundingClientRect(); return box.top + box.height / 2; };

@@ -185,8 +185,8 @@ def test_the_first_model_comes_first_whatever_is_done() -> None:
         {"task": task, "model": model, "activation": "keep", "points": 1}
         for task, model in (("cola", "a/raf"), ("rte", "a/gelu"), ("rte", "a/raf"))
     ]
-    found = build_frame(rows, GridRecipe(models=["a/gelu", "a/raf"], activations=["keep"]))
-    assert found.model.tolist() == ["gelu", "raf", "raf"]
+    actual = build_frame(rows, GridRecipe(models=["a/gelu", "a/raf"], activations=["keep"]))
+    assert actual.model.tolist() == ["gelu", "raf", "raf"]
 
 
 def test_a_row_and_the_options_of_its_cell_are_one() -> None:
