@@ -211,7 +211,7 @@ def check_half(actual: Namespace) -> None:
 
 
 def check_foreign(actual: Namespace) -> None:
-    assert list(actual["found"].left_out) == ["bert.embeddings.position_ids"]
+    assert list(actual["checkpoint"].left_out) == ["bert.embeddings.position_ids"]
     theirs = load_file("their-model/model.safetensors")
     state = actual["model"].state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in state.items())
