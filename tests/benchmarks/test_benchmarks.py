@@ -86,6 +86,7 @@ def test_the_peak_is_of_what_is_held_at_one_time() -> None:
     assert done.stdout.strip() == "8"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cpu.runs_on("cpu"), reason="the compiled kernel was not built")
 def test_the_activation_needs_no_more_memory_than_gelu(tmp_path: Path) -> None:
     out = tmp_path / "bench"

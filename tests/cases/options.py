@@ -109,7 +109,9 @@ def process(*words: object, then: str = "", **variables: str) -> str:
 
 QUIET = r"^status (0|141); stderr ''"
 case("C", "raft --help | true", QUIET, is_slow=True)(lambda: process("--help", then="| true"))
-case("C", "raft inspect T | true", QUIET)(lambda: process("inspect", take("raft"), then="| true"))
+case("C", "raft inspect T | true", QUIET, is_slow=True)(
+    lambda: process("inspect", take("raft"), then="| true")
+)
 case("C", "raft inspect T in ASCII", r"^status 0; stderr ''; .*\?", is_slow=True)(
     lambda: process("inspect", take("raft"), PYTHONIOENCODING="ascii")
 )

@@ -59,7 +59,7 @@ def test_polynomial_fit_is_chebyshevs() -> None:
     assert actual.max_error == pytest.approx(0.125, rel=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.sampled_from(["A", "B", "C", "N"]),
     st.floats(-8, 3),

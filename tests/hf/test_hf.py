@@ -444,6 +444,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
     raft.convert(BertForMaskedLM(BertConfig(**TINY))).save_pretrained(tmp_path / "bert")
     clip = ARCHITECTURES["clip"].build()
