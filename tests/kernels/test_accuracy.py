@@ -232,6 +232,20 @@ def test_zero_times_what_overflows(backend: dispatch.Backend, version: str, degr
         check_zeros(backend, version, degrees, dtype)
 
 
+@pytest.mark.parametrize("places", [1, 3], ids=["down", "up"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_ties_are_rounded_to_even(instruction_set: int, dtype: torch.dtype, places: int) -> None:
+    """``places`` halves of the last place above one: half way between two numbers."""
+    slope = 1 + places * torch.finfo(dtype).eps / 2
+    x = torch.tensor([1.0, -2.0, 0.5, 4.0], dtype=dtype).repeat(16)
+    a = torch.tensor([0.0, slope, 0.0, 0.0, 0.0, 0.0])
+    y = cpu.forward(x, a, torch.zeros(4), "A")
+    assert torch.equal(y, (x.double() * slope).to(dtype))
+    assert torch.equal(
+        y[:1].double(), torch.tensor([1.0 + (places // 2) * 2 * torch.finfo(dtype).eps]).double()
+    )
+
+
 def test_zero_times_what_overflows_in_every_instruction_set(instruction_set: int) -> None:
     for version in reference.VERSIONS:
         check_zeros(dispatch.BACKENDS["cpu"], version, (9, 9), torch.float32)
