@@ -51,11 +51,12 @@ def install() -> None:
         config = RafConfig.of(self.config)
         if config is not None:
             replace_activations(self, config)
-            if not find_sites(self):
+            sites = find_sites(self)
+            if not sites:
                 raise ValueError(
                     f"{type(self).__name__} has a raf block, but no activation that can be replaced"
                 )
-            setattr(self, SITE_NAMES, site_names(find_sites(self)))
+            setattr(self, SITE_NAMES, site_names(sites))
         if any(isinstance(module, Rational) for module in self.modules()):
             keep_float32(self)
         post_init(self)
