@@ -1,4 +1,4 @@
-"""Reproduce ``results/`` by the commands of ``recipes/results``.
+"""Reproduce ``results/`` by the commands of ``results/recipes``.
 
 python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squad DIR --minilm DIR
 
@@ -24,7 +24,7 @@ import torch
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "recipes" / "results"
+RECIPES = ROOT / "results" / "recipes"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PLACES = {
     "wikipedia": "the articles, as a folder of parquet; needed where a recipe says so",

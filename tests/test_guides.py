@@ -35,7 +35,7 @@ from tests.stored_scripts import load_script
 pytest.importorskip("peft")
 
 ROOT = Path(__file__).parents[1]
-RESULT_RECIPES = sorted((ROOT / "recipes" / "results").glob("*.yaml"))
+RESULT_RECIPES = sorted((ROOT / "results" / "recipes").glob("*.yaml"))
 RUN = ROOT / "results" / "cpu-pretraining-15min" / "raf-2022"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "house", "of", "cards", "falls", "slowly"]
 TINY: dict[str, Any] = {
@@ -423,7 +423,7 @@ def test_recipes_of_results_are_commands(file: Path, place: str | None) -> None:
     "line",
     [
         "raft finetune --task rte --no_such_option 1",
-        "raft pretrain --config recipes/pretrain/none.yaml",
+        "raft pretrain --config none",
         "raft bench nothing",
         "make nothing",
         "pip install raft-transformers[nothing]",

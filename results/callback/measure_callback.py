@@ -23,7 +23,7 @@ from raft.pretraining.run import read_text, run
 from raft.training.arguments import RaftTrainingArguments
 
 FOLDER = Path(__file__).parent
-RECIPE = FOLDER.parents[1] / "recipes" / "pretrain" / "cpu-15min.yaml"
+RECIPE = FOLDER.parents[1] / "src" / "raft" / "recipes" / "pretrain" / "cpu-15min.yaml"
 EVENTS = ("on_train_begin", "on_step_end", "on_train_end")
 
 

@@ -320,7 +320,7 @@ def test_bad_input_is_told_in_one_line(
 
 
 def test_the_recipes_of_the_project_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    files = sorted((Path(__file__).parents[2] / "recipes" / "grid").glob("*.yaml"))
+    files = sorted((Path(__file__).parents[2] / "src" / "raft" / "recipes" / "grid").glob("*.yaml"))
     assert len(files) >= 2
     for file in files:
         # the size of a job is looked at when all else is in order

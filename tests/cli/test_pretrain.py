@@ -432,7 +432,7 @@ def test_another_text_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> 
 
 
 def test_the_recipes_of_the_project_are_read(run: Run, tmp_path: Path) -> None:
-    folder = Path(__file__).parents[2] / "recipes" / "pretrain"
+    folder = Path(__file__).parents[2] / "src" / "raft" / "recipes" / "pretrain"
     files = sorted(folder.glob("*.yaml"))
     assert {file.stem for file in files} >= {"paper", "paper-1gpu", "small-1gpu-30min", "cpu-15min"}
     for file in files:
