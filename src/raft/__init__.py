@@ -1,33 +1,12 @@
 """Transformers with learnable (rational) activation functions."""
 
-from raft import hf, models
-from raft.coefficients import Fit, fit, named_fit
-from raft.functional import rational, rational_glu
-from raft.hf.config import RafConfig
-from raft.hf.conversion import convert, freeze, revert, unfreeze
-from raft.hf.peft import peft_modules
-from raft.modules import Rational, ResidualRational
-from raft.training.optimizer import clip_grad_norm_, param_groups
+import lazy_loader
 
-hf.install()
+from raft.hf.saving.installation import install_when_imported
+from raft.models.registration import register_when_imported
 
 __version__ = "0.1.0"
-__all__ = [
-    "Fit",
-    "RafConfig",
-    "Rational",
-    "ResidualRational",
-    "clip_grad_norm_",
-    "convert",
-    "fit",
-    "freeze",
-    "hf",
-    "models",
-    "named_fit",
-    "param_groups",
-    "peft_modules",
-    "rational",
-    "rational_glu",
-    "revert",
-    "unfreeze",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+install_when_imported()
+register_when_imported()

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # whose parts are imported at their first use
 import torch
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog, nnls
 
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.errors import first_line
@@ -221,7 +221,7 @@ def _least_squares(problem: _Problem) -> tuple[Array, Array]:
         matrix[:, 2 * m :] = -problem.y[:, None] * problem.basis
     for _ in range(10):
         row = problem.weights / q
-        solution, _ = nnls(matrix * row[:, None], problem.y * row, maxiter=20_000)
+        solution, _ = scipy.optimize.nnls(matrix * row[:, None], problem.y * row, maxiter=20_000)
         a, c = solution[:m] - solution[m : 2 * m], solution[2 * m :]
         q = np.maximum(1.0 + problem.basis @ c, 1e-3)
     feasible = problem.constraints is None or (problem.constraints @ c).min(initial=0.0) >= problem.floor
@@ -262,7 +262,7 @@ def _refine(problem: _Problem, start: tuple[Array, Array]) -> tuple[tuple[Array,
             blocks.append(np.hstack([np.zeros((rows, m)), -problem.constraints, np.zeros((rows, 1))]))
             limits.append(np.full(rows, -problem.floor))
         lowest = 0.0 if problem.constraints is None else None
-        solution = linprog(
+        solution = scipy.optimize.linprog(
             np.r_[np.zeros(m + n), 1.0],
             A_ub=np.vstack(blocks),
             b_ub=np.concatenate(limits),

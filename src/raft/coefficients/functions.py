@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy  # whose parts are imported at their first use
 import torch
 from numpy.typing import NDArray
-from scipy.special import erf, expit, softplus
 
 from raft.errors import suggest
 
@@ -15,15 +15,15 @@ Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 FUNCTIONS: dict[str, Function] = {
-    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / np.sqrt(2.0))),
+    "gelu": lambda x: 0.5 * x * (1.0 + scipy.special.erf(x / np.sqrt(2.0))),
     "gelu_tanh": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
     "relu": lambda x: np.maximum(x, 0.0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "silu": lambda x: x * expit(x),
-    "mish": lambda x: x * np.tanh(softplus(x)),
-    "softplus": softplus,
+    "silu": lambda x: x * scipy.special.expit(x),
+    "mish": lambda x: x * np.tanh(scipy.special.softplus(x)),
+    "softplus": lambda x: scipy.special.softplus(x),
     "tanh": np.tanh,
-    "sigmoid": expit,
+    "sigmoid": lambda x: scipy.special.expit(x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
     "identity": lambda x: x,
 }

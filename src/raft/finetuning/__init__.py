@@ -1,6 +1,5 @@
 """Fine-tuning on tasks and SQuAD: which parameters learn, and one run as a folder."""
 
-from raft.finetuning.train import finetune
-from raft.finetuning.tuning import set_tuning
+import lazy_loader
 
-__all__ = ["finetune", "set_tuning"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

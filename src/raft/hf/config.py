@@ -8,15 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations, islice
 from numbers import Integral
-from typing import Any
-
-from transformers import PreTrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from raft.bounds import MAX_LAYERS
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
 from raft.errors import suggest
 from raft.functional import check_version
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")

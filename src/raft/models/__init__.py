@@ -1,19 +1,5 @@
 """The paper's own encoder, known to ``transformers``' Auto classes as ``raft_bert``."""
 
-from raft.models.configuration_raft_bert import RaftBertConfig
-from raft.models.modeling_raft_bert import (
-    RaftBertForMaskedLM,
-    RaftBertForQuestionAnswering,
-    RaftBertForSequenceClassification,
-    RaftBertModel,
-    RaftBertPreTrainedModel,
-)
+import lazy_loader
 
-__all__ = [
-    "RaftBertConfig",
-    "RaftBertForMaskedLM",
-    "RaftBertForQuestionAnswering",
-    "RaftBertForSequenceClassification",
-    "RaftBertModel",
-    "RaftBertPreTrainedModel",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
@@ -290,7 +289,6 @@ class RaftBertForQuestionAnswering(RaftBertPreTrainedModel, BertForQuestionAnswe
         self.post_init()
 
 
-AutoConfig.register(RaftBertConfig.model_type, RaftBertConfig, exist_ok=True)
 AutoModel.register(RaftBertConfig, RaftBertModel, exist_ok=True)
 AutoModelForMaskedLM.register(RaftBertConfig, RaftBertForMaskedLM, exist_ok=True)
 AutoModelForSequenceClassification.register(RaftBertConfig, RaftBertForSequenceClassification, exist_ok=True)

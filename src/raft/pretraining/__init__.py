@@ -1,6 +1,5 @@
 """Pretraining of masked language models: what is pretrained on which text, and one run as a folder."""
 
-from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.train import pretrain
+import lazy_loader
 
-__all__ = ["PretrainingRecipe", "pretrain"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

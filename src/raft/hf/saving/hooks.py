@@ -7,6 +7,8 @@ functions than those that were saved, and ``save_pretrained`` updates the config
 
 Three methods of ``PreTrainedConfig`` are wrapped: ``to_json_file`` and ``from_dict`` write and read a file
 that needs raft, see ``saved_config.py``; ``to_dict`` converts a ``RafConfig``.
+
+The patches are made while ``transformers`` is being imported, so the wrappers import what else they need.
 """
 
 from __future__ import annotations
@@ -16,40 +18,40 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
 
 from raft.files import atomic_write
-from raft.hf.blocks import SITE_NAMES, site_names, sync_raf_config
 from raft.hf.config import RafConfig
-from raft.hf.conversion import replace_activations
 from raft.hf.saving.saved_config import mark, unmark
-from raft.hf.saving.saved_rafs import load_rafs
-from raft.hf.sites.find import find_sites
 from raft.modules import Rational
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 PATCHES = "_raft_patches"
-"""Attribute of ``PreTrainedModel`` while raft is installed: classes, names, replacements, originals."""
+"""Attribute of a patched class: by name, the replacement, and the original or None."""
 COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
 
 
-def install() -> None:
-    """Patch ``transformers`` to honour the ``raf`` block, as ``import raft`` does; once is enough."""
-    if hasattr(PreTrainedModel, PATCHES):
-        return
+def patch_models() -> None:
+    """Patch ``PreTrainedModel``; once is enough."""
+    from transformers.modeling_utils import PreTrainedModel
+
     post_init, initialize = PreTrainedModel.post_init, PreTrainedModel._initialize_weights
     from_pretrained = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
-    save_pretrained, to_dict = PreTrainedModel.save_pretrained, PreTrainedConfig.to_dict
-    to_json_file, from_dict = PreTrainedConfig.to_json_file, PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
+    save_pretrained = PreTrainedModel.save_pretrained
 
     @functools.wraps(post_init)
     def post_init_with_raf(self: PreTrainedModel) -> None:
         config = RafConfig.of(self.config)
         if config is not None:
+            from raft.hf.blocks import SITE_NAMES, site_names
+            from raft.hf.conversion import replace_activations
+            from raft.hf.sites.find import find_sites
+
             replace_activations(self, config)
             sites = find_sites(self)
             if not sites:
@@ -64,6 +66,8 @@ def install() -> None:
     @functools.wraps(initialize)
     def initialize_with_raf(self: PreTrainedModel, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         if isinstance(module, Rational):
+            from transformers import initialization as init
+
             if not getattr(module, "_is_hf_initialized", False):
                 for name, value in module.initial_state().items():
                     init.copy_(getattr(module, name), value)
@@ -77,12 +81,32 @@ def install() -> None:
 
     @functools.wraps(from_pretrained)
     def from_pretrained_with_raf(cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
+        from raft.hf.saving.saved_rafs import load_rafs
+
         return load_rafs(functools.partial(from_pretrained, cls), cls, *args, **kwargs)
 
     @functools.wraps(save_pretrained)
     def save_pretrained_with_raf(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        from raft.hf.blocks import sync_raf_config
+
         sync_raf_config(self)
         return save_pretrained(self, *args, **kwargs)
+
+    _patch(
+        PreTrainedModel,
+        post_init=post_init_with_raf,
+        _initialize_weights=initialize_with_raf,
+        from_pretrained=classmethod(from_pretrained_with_raf),
+        save_pretrained=save_pretrained_with_raf,
+    )
+
+
+def patch_configurations() -> None:
+    """Patch ``PreTrainedConfig``; once is enough."""
+    from transformers.configuration_utils import PreTrainedConfig
+
+    to_dict, to_json_file = PreTrainedConfig.to_dict, PreTrainedConfig.to_json_file
+    from_dict = PreTrainedConfig.from_dict.__func__  # type: ignore[attr-defined]
 
     @functools.wraps(to_dict)
     def to_plain_dict(self: PreTrainedConfig) -> dict[str, Any]:
@@ -107,43 +131,41 @@ def install() -> None:
         unmark(own)
         return from_dict(cls, own, **kwargs)
 
-    replacements: list[tuple[type, str, Any]] = [
-        (PreTrainedModel, "post_init", post_init_with_raf),
-        (PreTrainedModel, "_initialize_weights", initialize_with_raf),
-        (PreTrainedModel, "from_pretrained", classmethod(from_pretrained_with_raf)),
-        (PreTrainedModel, "save_pretrained", save_pretrained_with_raf),
-        (PreTrainedConfig, "raf", None),  # a field that from_pretrained takes as an argument
-        (PreTrainedConfig, "to_dict", to_plain_dict),
-        (PreTrainedConfig, "to_json_file", to_marked_json_file),
-        (PreTrainedConfig, "from_dict", classmethod(from_marked_dict)),  # type: ignore[arg-type]
-    ]
-    setattr(PreTrainedModel, PATCHES, [(*patch, vars(patch[0]).get(patch[1])) for patch in replacements])
-    for owner, name, replacement in replacements:
+    _patch(
+        PreTrainedConfig,
+        raf=None,  # a field that from_pretrained takes as an argument
+        to_dict=to_plain_dict,
+        to_json_file=to_marked_json_file,
+        from_dict=classmethod(from_marked_dict),  # type: ignore[arg-type]
+    )
+
+
+def _patch(owner: type, **replacements: Any) -> None:
+    if PATCHES in vars(owner):
+        return
+    setattr(owner, PATCHES, {name: (new, vars(owner).get(name)) for name, new in replacements.items()})
+    for name, replacement in replacements.items():
         setattr(owner, name, replacement)
 
 
-def uninstall() -> None:
-    """Restore the classes of ``transformers`` that :func:`install` patched; a second call does nothing.
+def restore() -> None:
+    """Take all patches back; ``RuntimeError`` where other code has patched the same method since."""
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-    Models keep their RAFs, but ``transformers`` no longer saves and loads these. The Auto classes still know
-    ``raft_bert``.
-
-    Raises:
-        RuntimeError: where other code has patched the same method since; nothing is restored then.
-    """
-    patches: list[tuple[type, str, Any, Any]] = getattr(PreTrainedModel, PATCHES, [])
-    for owner, name, replacement, _ in patches:
-        if vars(owner).get(name) is not replacement:
-            raise RuntimeError(
-                f"{owner.__name__}.{name} was patched by other code after raft; undo that first"
-            )
-    for owner, name, _, original in patches:
-        if original is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
-    if patches:
-        delattr(PreTrainedModel, PATCHES)
+    patched: list[type] = [owner for owner in (PreTrainedModel, PreTrainedConfig) if PATCHES in vars(owner)]
+    for owner in patched:
+        for name, (replacement, _) in getattr(owner, PATCHES).items():
+            if vars(owner).get(name) is not replacement:
+                raise RuntimeError(
+                    f"{owner.__name__}.{name} was patched by other code after raft; undo that first"
+                )
+    for owner in patched:
+        for name, (_, original) in getattr(owner, PATCHES).items():
+            if original is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+        delattr(owner, PATCHES)
 
 
 def _find_name(model: PreTrainedModel, act: Rational) -> str:

@@ -61,6 +61,7 @@ def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def activation_fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Dotted paths of the fields that name activations, and the names."""
+
     for key, value in config.items():
         if isinstance(value, dict) and key != "raf" and not isinstance(value.get("raf"), dict):
             yield from activation_fields(value, f"{prefix}{key}.")

@@ -1,0 +1,30 @@
+from . import hf, models, training
+from .coefficients import Fit, fit, named_fit
+from .functional import rational, rational_glu
+from .hf.config import RafConfig
+from .hf.conversion import convert, freeze, revert, unfreeze
+from .hf.peft import peft_modules
+from .modules import Rational, ResidualRational
+from .training.optimizer import clip_grad_norm_, param_groups
+
+__version__: str
+__all__ = [
+    "Fit",
+    "RafConfig",
+    "Rational",
+    "ResidualRational",
+    "clip_grad_norm_",
+    "convert",
+    "fit",
+    "freeze",
+    "hf",
+    "models",
+    "named_fit",
+    "param_groups",
+    "peft_modules",
+    "rational",
+    "rational_glu",
+    "revert",
+    "training",
+    "unfreeze",
+]

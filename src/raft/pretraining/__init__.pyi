@@ -1,0 +1,7 @@
+from .recipe import PretrainingRecipe
+from .train import pretrain
+
+__all__ = [
+    "PretrainingRecipe",
+    "pretrain",
+]

@@ -1,0 +1,16 @@
+from .arguments import RaftTrainingArguments
+from .masked_lm import masked_lm_loss
+from .optimizer import clip_before_step, clip_grad_norm_, param_groups, schedule
+from .stopping import StopOnSignal
+from .trainer import RaftTrainer
+
+__all__ = [
+    "RaftTrainer",
+    "RaftTrainingArguments",
+    "StopOnSignal",
+    "clip_before_step",
+    "clip_grad_norm_",
+    "masked_lm_loss",
+    "param_groups",
+    "schedule",
+]
