@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo test test-all lint docs fits results clean
+.PHONY: setup demo test test-all lint docs help fits results clean
 
 setup: $(INSTALLED)
 
@@ -36,6 +36,9 @@ docs: $(VENV)/.docs  ## build the site into site/; any warning is an error
 $(VENV)/.docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
+
+help: setup  ## write anew what 'raft COMMAND --help' prints
+	$(BIN)/python scripts/write_help.py
 
 fits: setup  ## refit the table of named activations
 	$(BIN)/python scripts/fit_named_activations.py

@@ -155,7 +155,5 @@ def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == f"raft {raft.__version__}"
     assert main(["dmeo"]) == 2
     assert "unknown command 'dmeo'; known are demo, pretrain" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stopped:
-        main(["demo", "--help"])
-    assert stopped.value.code == 0
+    assert main(["demo", "--help"]) == 0
     assert "--raf_learning_rate" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 import pytest
 import torch
+from transformers import HfArgumentParser
 
 from raft.bounds import BOUNDS
 from raft.cli.commands.bench import FinetuningSettings, PretrainingSettings
@@ -66,7 +67,7 @@ def test_every_number_of_every_option_has_bounds(kind: Any) -> None:
         (PRETRAIN, "--max_grad_norm nan", "--max_grad_norm must be finite, not nan"),
         (PRETRAIN, "--output_dir=", "--output_dir is empty"),
         (PRETRAIN, "--accelerator_config nowhere.json", "nowhere.json"),
-        (PRETRAIN, "--lr 1e-3", "unknown option '--lr'; the nearest is '--learning_rate'"),
+        (PRETRAIN, "--learn_rate 1e-3", "unknown option '--learn_rate'; the nearest is '--learning_rate'"),
         (FINETUNE, "--per_device_eval_batch_size 0", "--per_device_eval_batch_size must be at least 1"),
         (FINETUNE, "--gradient_accumulation_steps 0", "--gradient_accumulation_steps must be at least 1"),
         (FINETUNE, "--num_train_epochs inf", "--num_train_epochs must be finite, not inf"),
@@ -100,7 +101,7 @@ def test_what_cannot_be_is_one_line(
     [
         ("dropout: 2", "--dropout must be below 1"),
         ("seed: true", "invalid int value: 'True'"),
-        ("lr: 0.1", "unknown key 'lr' in the recipe .*; the nearest is 'learning_rate'"),
+        ("learn_rate: 0.1", "unknown key 'learn_rate' in the recipe .*; the nearest is 'learning_rate'"),
     ],
 )
 def test_recipes_pass_through_the_same(line: str, message: str, tmp_path: Path) -> None:
@@ -175,3 +176,41 @@ def test_a_recipe_that_is_nested_too_deeply_is_one_line(
     (tmp_path / "recipe.yaml").write_text("corpus: " + "[" * 3000)
     assert main(["pretrain", "--config", str(tmp_path / "recipe.yaml")]) == 2
     assert "cannot read the recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "name", "value"),
+    [
+        ("finetune", ["--model_name_or_path", "folder"], "model", "folder"),
+        ("finetune", ["--task-name=rte"], "task", "rte"),
+        ("finetune", ["--lr", "1e-3"], "learning_rate", 1e-3),
+        ("finetune", ["--max_seq_length", "64"], "max_length", 64),
+        ("finetune", ["--dataset_name", "own"], "dataset", "own"),
+        ("pretrain", ["--dataset_name", "own"], "corpus", "own"),
+        ("pretrain", ["--block_size", "64"], "sequence_length", 64),
+        ("grid", ["--model_name_or_path", "folder"], "models", ["folder"]),
+        ("convert", ["--model_name_or_path", "src", "dst"], "src", "src"),
+        ("convert", ["--model_name_or_path=src", "dst"], "src", "src"),
+        ("demo", ["--batch_size", "8"], "batch_size", 8),
+    ],
+)
+def test_names_that_others_give_options_work(
+    command: str, words: list[str], name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[Any] = []
+
+    def keep(parser: Any, words: Any) -> Any:
+        parsed.append(HfArgumentParser.parse_args_into_dataclasses(parser, words, look_for_args_file=False))
+        raise InputError("parsed")
+
+    monkeypatch.setattr("raft.cli.options._parse_words", keep)
+    assert main([command, *words]) == 2
+    (settings,) = parsed
+    assert next(getattr(part, name) for part in settings if hasattr(part, name)) == value
+
+
+def test_recipes_take_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("lr: -1\n")
+    assert main(["finetune", "--config", str(recipe)]) == 2
+    assert "--learning_rate must be at least 0, not -1.0" in capsys.readouterr().err

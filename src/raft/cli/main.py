@@ -1,4 +1,7 @@
-"""``raft``: choose a command, and tell a user's mistake in one line."""
+"""``raft``: choose a command, and tell a user's mistake in one line.
+
+Help and mistyped commands come at once: what takes seconds to import is imported by the commands.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-import torch
-from rich.console import Console
-
 import raft
-from raft.cli.quiet import discard_output
+from raft.cli.help import read_page
 from raft.errors import InputError, TrainingError, suggest
 
 COMMANDS = {
@@ -25,8 +25,11 @@ COMMANDS = {
     "bench": "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'",
     "convert": "make a RAFT of a model with fixed activations",
     "inspect": "show the RAFs of a RAFT, and what they began as",
+    "recipes": "list the recipes that --config finds by name, and what each takes",
 }
 """What each does; a module of this package has its name, and is imported when it is called."""
+
+HELP = ("-h", "--help")
 
 
 def load_command(name: str) -> Callable[[Sequence[str]], None]:
@@ -59,13 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:  # closed by the shell's ">&-"
                 sys.stdout.flush()
     except OSError as error:  # of the flush
+        from raft.cli.quiet import discard_output
+
         discard_output()  # or the interpreter would try again at its end, and tell of it
         is_wanted = not isinstance(error, BrokenPipeError)  # 'raft --help | head': who read has enough
         return _fail(f"cannot print: {error.strerror}", 1) if is_wanted else 0
 
 
 def _run(words: Sequence[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in HELP:
         print(format_usage())
         return 0 if words else 2
     if words[0] == "--version":
@@ -74,13 +79,21 @@ def _run(words: Sequence[str]) -> int:
     if words[0] not in COMMANDS:
         known = f"known are {', '.join(COMMANDS)}{suggest(words[0], COMMANDS)}"
         return _fail(f"unknown command {words[0]!r}; {known}", 2)
+    page = read_page(" ".join(words[:-1])) if words[-1] in HELP else None
+    if page is not None:
+        print(page, end="")
+        return 0
     try:
         load_command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)
+    except BrokenPipeError:
+        raise  # who read the output has enough
     except (TrainingError, OSError) as error:
         return _fail(str(error), 1)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's
+            raise
         return _fail(f"{str(error).partition('. ')[0]}: smaller batches need less memory", 1)
     except KeyboardInterrupt:
         return _fail("interrupted; what is not whole was not written", 130)
@@ -88,6 +101,8 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
+    from rich.console import Console
+
     # names in files may hold what steers a terminal
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True, highlight=False).print(

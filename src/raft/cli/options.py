@@ -17,26 +17,76 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from raft.bounds import check_numbers
+from raft.cli.help import format_help
 from raft.cli.quiet import print_plain
+from raft.cli.recipes import find_recipe
 from raft.errors import InputError, suggest
 from raft.training.arguments import is_slow_bfloat16
 
 Settings = TypeVar("Settings")
 
-SHOWN_IN_HELP = {
-    "output_dir", "learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size", "seed",
-}  # fmt: skip
-"""Training arguments that a command's help shows beside its own."""
 
-FOREIGN_NAMES = {
-    "lr": "learning_rate", "batch_size": "per_device_train_batch_size", "epochs": "num_train_epochs",
-    "model_name_or_path": "model", "task_name": "task", "dataset_name": "dataset",
-    "max_seq_length": "max_length",
-}  # fmt: skip
-"""What other scripts call these options."""
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: Any, *_: Any) -> None:
+        print(parser.format_help(everything=True), end="")
+        parser.exit()
+
+
+ALIASES = {
+    "lr": ("learning_rate",),
+    "batch_size": ("per_device_train_batch_size",),
+    "epochs": ("num_train_epochs",),
+    "model_name_or_path": ("model", "models", "src"),
+    "tokenizer_name": ("tokenizer",),
+    "task_name": ("task", "tasks"),
+    "dataset_name": ("dataset", "corpus"),
+    "train_file": ("dataset", "corpus"),
+    "text_column_name": ("text_column", "text"),
+    "label_column_name": ("label",),
+    "max_seq_length": ("max_length", "sequence_length"),
+    "block_size": ("sequence_length",),
+    "max_train_samples": ("train_examples",),
+}
+"""What ``run_mlm.py``, ``run_glue.py`` and TRL call options; the first that a command has is meant."""
 
 
 class _Parser(HfArgumentParser):
+    def __init__(self, kinds: Any, command: str, description: str, instead: Collection[str] = ()) -> None:
+        self.instead = instead  # fields that are no options of this command
+        super().__init__(kinds, prog=command, description=description, allow_abbrev=False)
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="List all options.")
+
+    def options(self) -> dict[str, argparse.Action]:
+        """By name; --no_deepnorm follows --deepnorm, whose default counts."""
+        actions = {action.dest: action for action in reversed(self._actions)}
+        return {name: action for name, action in actions.items() if name not in self.instead}
+
+    def resolve(self, name: str) -> str:
+        """The option that another project's name of it means."""
+        options = self.options()
+        if name in options:
+            return name
+        return next((own for own in ALIASES.get(name, ()) if own in options), name)
+
+    def translate(self, words: Sequence[str]) -> list[str]:
+        """Put our options in place of the names that others give them."""
+        translated = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            plain = name.removeprefix("--").replace("-", "_")
+            own = self.resolve(plain)
+            if not name.startswith("--") or own == plain:
+                translated.append(word)
+            elif self.options()[own].option_strings:
+                translated.append(f"--{own}{equals}{value}")
+            elif value:  # given by its place
+                translated.append(value)
+        return translated
+
+    def format_help(self, everything: bool = False) -> str:
+        actions = [action for action in self._actions if action.dest not in self.instead]
+        return format_help(self.prog.removeprefix("raft "), self.description or "", actions, everything)
+
     def add_argument(self, *names: str, positional: bool = False, **options: Any) -> Any:
         """A field whose metadata say so is given by its place, not by a flag."""
         if positional:
@@ -55,9 +105,8 @@ def parse(settings: type[Settings], command: str, description: str, words: Seque
     Raises:
         InputError: for an unknown option, or a value that is of a wrong type, empty or out of bounds.
     """
-    # transformers' annotation asks for its own DataClassType
-    parser = _Parser(settings, prog=command, description=description, allow_abbrev=False)  # type: ignore[arg-type]
-    parsed: Settings = _parse_words(parser, words)[0]
+    parser = _Parser(settings, command, description)
+    parsed: Settings = _parse_words(parser, parser.translate(words))[0]
     return parsed
 
 
@@ -71,7 +120,7 @@ def parse_recipe(
 ) -> tuple[Any, ...]:
     """Settings of several kinds, from a recipe (``--config FILE``) and from flags, which count more.
 
-    The fields of ``transformers.TrainingArguments`` are flags too, and left out of the help.
+    The fields of ``transformers.TrainingArguments`` are flags too.
 
     Args:
         kinds: dataclasses.
@@ -85,24 +134,20 @@ def parse_recipe(
         InputError: for an unknown option or key, a value that is of a wrong type, empty or out of bounds, or
             a file that is no recipe.
     """
-    parser = _Parser(
-        list(kinds),
-        prog=command,
-        description=description,
-        epilog="Every argument of transformers.TrainingArguments is an option and a key of a recipe too.",
-        allow_abbrev=False,
+    parser = _Parser(list(kinds), command, description, instead=instead or ())
+    parser.add_argument(
+        "--config", metavar="RECIPE", help="One of 'raft recipes', or a YAML file of options."
     )
-    parser.add_argument("--config", help="Recipe: a YAML file with any of these options.")
-    inherited = ({field.name for field in fields(TrainingArguments)} - SHOWN_IN_HELP) | set(hidden)
     for action in parser._actions:
-        if action.dest.removeprefix("no_") in inherited or action.dest in (instead or ()):
+        if action.dest in hidden:
             action.help = argparse.SUPPRESS
+    words = parser.translate(words)
     for name, other in (instead or {}).items():
         if any(word.partition("=")[0].replace("-", "_") == f"__{name}" for word in words):
             raise InputError(f"--{name} is no option of {command}: give --{other}")
-    config = _find_recipe(words, parser)
+    config = _read_config(words, parser)
     if config is not None:
-        _set_defaults(parser, config, instead or {})
+        _set_defaults(parser, find_recipe(config, command.removeprefix("raft ")), instead or {})
     return _parse_words(parser, words)[: len(kinds)]
 
 
@@ -152,10 +197,9 @@ def _parse_words(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _suggest(parser: _Parser, name: str, prefix: str = "") -> str:
-    known = [action.dest for action in parser._actions if action.option_strings]
+    known = [dest for dest, action in parser.options().items() if action.option_strings]
     plain = name.lstrip("-").replace("-", "_")
-    meant = FOREIGN_NAMES.get(plain, plain)
-    return suggest(f"{prefix}{meant}", [f"{prefix}{option}" for option in known])
+    return suggest(f"{prefix}{plain}", [f"{prefix}{option}" for option in known])
 
 
 def _check_texts(settings: Any) -> None:
@@ -170,11 +214,11 @@ def _check_texts(settings: Any) -> None:
             raise InputError(f"--{field.name} holds a NUL character")
 
 
-def _find_recipe(words: Sequence[str], parser: _Parser) -> Path | None:
+def _read_config(words: Sequence[str], parser: _Parser) -> str | None:
     alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    alone.add_argument("--config", type=Path)
+    alone.add_argument("--config")
     try:
-        recipe: Path | None = alone.parse_known_args(list(words))[0].config
+        recipe: str | None = alone.parse_known_args(list(words))[0].config
     except argparse.ArgumentError as error:
         parser.error(str(error))
     return recipe
@@ -188,12 +232,12 @@ def _set_defaults(parser: _Parser, file: Path, instead: Mapping[str, str]) -> No
         raise InputError(f"cannot read the recipe {file}: {reason}") from error
     if not isinstance(values, dict):
         raise InputError(f"the recipe {file} holds no 'key: value' lines")
-    # the first of a name: --no_deepnorm follows --deepnorm, whose default counts
-    actions = {action.dest: action for action in reversed(parser._actions)}
+    actions = parser.options()
     for key, value in values.items():
         if key in instead:
             raise InputError(f"{key} in the recipe {file} is no option of {parser.prog}: give {instead[key]}")
-        if key not in actions or key in ("config", "help"):
+        key = parser.resolve(str(key))
+        if key not in actions or key in ("config", "help", "help_all"):
             raise InputError(f"unknown key {key!r} in the recipe {file}{_suggest(parser, str(key))}")
         action = actions[key]
         takes_several = action.nargs in ("+", "*")

@@ -22,16 +22,12 @@ SECONDS_TO_SAVE = 180
 class SlurmOptions:
     """Where a command runs."""
 
-    slurm: bool = field(
-        default=False, metadata={"help": "Submit to a Slurm cluster; the job requeues itself when preempted."}
-    )
+    slurm: bool = field(default=False, metadata={"help": "Submit as a Slurm job, which requeues itself."})
     slurm_partition: str | None = field(default=None, metadata={"help": "Partition of the job."})
     slurm_nodes: int = field(default=1, metadata={"help": "Nodes of the job."})
     slurm_gpus_per_node: int = field(default=1, metadata={"help": "GPUs, and processes, of each node."})
     slurm_cpus_per_gpu: int = field(default=8, metadata={"help": "CPU cores for each GPU."})
-    slurm_hours: float = field(
-        default=24.0, metadata={"help": "Time limit, after which the job goes on anew."}
-    )
+    slurm_hours: float = field(default=24.0, metadata={"help": "Time limit; the job then goes on anew."})
 
 
 class ResumableJob:

@@ -87,7 +87,7 @@ class ComparisonSettings:
     sequence_length: int = field(default=32, metadata={"help": "Tokens of a sequence."})
     vocab_size: int = field(default=2048, metadata={"help": "Size of the WordPiece vocabulary."})
     batch_size: int = field(default=64, metadata={"help": "Sequences of a pretraining batch."})
-    learning_rate: float = field(default=5e-3, metadata={"help": "Pretraining learning rate of both twins."})
+    learning_rate: float = field(default=5e-3, metadata={"help": "Pretraining learning rate of both models."})
     raf_learning_rate: float = field(
         default=5e-3, metadata={"help": "Pretraining learning rate of the RAFs."}
     )

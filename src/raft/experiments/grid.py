@@ -56,19 +56,16 @@ class GridRecipe:
     )
     activations: list[str] = field(
         default_factory=lambda: ["keep", "raf"],
-        metadata={"help": "keep, raf, raf-residual; the first is what the others are compared with."},
+        metadata={"help": "keep, raf, raf-residual; the first is the baseline."},
     )
     tunings: list[str] = field(default_factory=lambda: ["full"], metadata={"help": "Tuning modes."})
     sizes: list[str] = field(
         default_factory=lambda: ["100"], metadata={"help": "Training examples: numbers, or 'all'."}
     )
-    seeds: int = field(default=5, metadata={"help": "Seeds of each setting, 1 to 10: the paper's."})
+    seeds: int = field(default=5, metadata={"help": "Seeds of each setting, at most 10."})
     search_learning_rates: list[float] = field(
         default_factory=list,
-        metadata={
-            "help": "Learning rates to choose from, for each setting, by its validation scores, instead of "
-            "--learning_rate."
-        },
+        metadata={"help": "Rates to choose from by validation scores, for each setting."},
     )
     search_raf_learning_rates: list[float] = field(
         default_factory=list, metadata={"help": "The same for the rates of the RAFs."}

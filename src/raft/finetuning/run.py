@@ -54,13 +54,12 @@ class FinetuningRecipe(TaskOptions):
     activation: str = field(
         default=KEEP,
         metadata={
-            "help": "'keep' the model's; 'raf' converts a model with fixed activations, its RAFs fitted to "
-            "the training inputs; 'raf-residual' adds RAFs that begin at zero. The fixed function that the "
-            "model has, such as 'gelu', is 'keep' too."
+            "help": "keep: the model's own. raf: convert it, with RAFs fitted to the training inputs. "
+            "raf-residual: add RAFs that start at zero."
         },
     )
     degrees: list[int] = field(
-        default_factory=lambda: [5, 4], metadata={"help": "Degrees of the RAFs of a converted model."}
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's RAFs."}
     )
     version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
     tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
@@ -69,14 +68,13 @@ class FinetuningRecipe(TaskOptions):
     split: str = field(
         default="paper",
         metadata={
-            "help": "'paper': 75 %% of the training set to train on and 25 %% to choose the epoch on, the "
-            "development set as test; 'official': the data set's own parts. Of GLUE and SQuAD the "
-            "development set then is both: the epoch is chosen on what is reported."
+            "help": "paper: train on 75 %% of the training set, choose the epoch on 25 %%, test on the "
+            "development set. official: choose on the development set, also the test of GLUE and SQuAD."
         },
     )
     stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
     patience: int | None = field(
-        default=None, metadata={"help": "Epochs without a better validation score before the end."}
+        default=None, metadata={"help": "Stop after so many epochs without a better validation score."}
     )
     transfer: list[str] | None = field(
         default=None,
@@ -86,7 +84,7 @@ class FinetuningRecipe(TaskOptions):
         default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
     )
     save_model: bool = field(
-        default=False, metadata={"help": "Keep the tuned model in the folder, LoRA's updates merged into it."}
+        default=False, metadata={"help": "Save the tuned model, with LoRA merged into it."}
     )
 
     def check(self) -> None:

@@ -43,17 +43,18 @@ class TaskOptions:
 
     task: str = field(
         default="cola",
-        metadata={"help": f"One of {', '.join(TASKS)}; any name of your own beside --dataset."},
+        metadata={"help": f"One of {', '.join(TASKS)}; with --dataset, any name."},
     )
     data_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder in the official layout (<folder>/CoLA/train.tsv …); the hub without it."},
+        metadata={
+            "help": "Folder in the official layout, with CoLA/train.tsv and so on; the hub without it."
+        },
     )
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Any other data set: a file or folder of csv, tsv, jsonl, parquet or arrow, or a hub "
-            "name."
+            "help": "Your own data: a file or folder of csv, tsv, jsonl, parquet or arrow, or a hub name."
         },
     )
     text: str = field(default="text", metadata={"help": "Column of --dataset with the text."})
@@ -64,7 +65,9 @@ class TaskOptions:
     regression: bool = field(default=False, metadata={"help": "The labels of --dataset are scores."})
     metric: str | None = field(
         default=None,
-        metadata={"help": "Of --dataset: accuracy, matthews, accuracy_and_f1 or pearson_and_spearman."},
+        metadata={
+            "help": "Metric of --dataset: accuracy, matthews, accuracy_and_f1 or pearson_and_spearman."
+        },
     )
     predict: bool = field(
         default=False,
@@ -74,7 +77,7 @@ class TaskOptions:
         },
     )
     max_length: int | None = field(
-        default=None, metadata={"help": "Tokens of an input; 128, and 384 for questions, by default."}
+        default=None, metadata={"help": "Tokens of an input (default: 128; SQuAD 384)."}
     )
 
     def __post_init__(self) -> None:

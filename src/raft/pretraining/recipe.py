@@ -17,7 +17,14 @@ from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
-from raft.pretraining.variants import MODEL_SETTINGS, RAF, parse_activation, parse_settings, parse_variants
+from raft.pretraining.variants import (
+    MODEL_SETTINGS,
+    RAF,
+    TRAINING_SETTINGS,
+    parse_activation,
+    parse_settings,
+    parse_variants,
+)
 
 
 @dataclass
@@ -27,8 +34,8 @@ class PretrainingRecipe:
     corpus: str = field(
         default="wikimedia/wikipedia:20231101.en",
         metadata={
-            "help": "Text: a file or folder of parquet, jsonl or txt (.gz, .xz, .zst), 'pydocs' (docstrings "
-            "of the installed packages), or a hub dataset ('owner/name' or 'owner/name:configuration')."
+            "help": "Texts: a file or folder of parquet, jsonl or txt, a hub dataset (owner/name or "
+            "owner/name:configuration), or 'pydocs', the docstrings of installed packages."
         },
     )
     text_column: str = field(default="text", metadata={"help": "Column of the corpus that holds the text."})
@@ -37,11 +44,9 @@ class PretrainingRecipe:
     )
     tokenizer: str | None = field(
         default="google-bert/bert-base-uncased",
-        metadata={
-            "help": "Tokenizer: a hub name or a folder; 'train' trains a WordPiece tokenizer on the corpus."
-        },
+        metadata={"help": "A hub name or a folder; 'train' trains a WordPiece tokenizer on the corpus."},
     )
-    vocab_size: int = field(default=30522, metadata={"help": "Tokens of a vocabulary that is trained."})
+    vocab_size: int = field(default=30522, metadata={"help": "Size of a trained vocabulary."})
     sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of the tokens that is predicted."})
     max_documents: int | None = field(default=None, metadata={"help": "Read no more documents than this."})
@@ -52,14 +57,12 @@ class PretrainingRecipe:
         default=None, metadata={"help": "Processes that tokenise; one for each core where it is not given."}
     )
 
-    activation: str = field(
-        default=RAF, metadata={"help": "Of the feed-forward layers: 'raf', or a fixed one such as 'gelu'."}
-    )
-    raf_init: str = field(default="gelu", metadata={"help": "Function that every RAF starts from."})
+    activation: str = field(default=RAF, metadata={"help": "raf, or a fixed function such as gelu."})
+    raf_init: str = field(default="gelu", metadata={"help": "Function that the RAFs start from."})
     degrees: list[int] = field(
-        default_factory=lambda: [5, 4], metadata={"help": "Degrees of the RAFs' numerator and denominator."}
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of numerator and denominator."}
     )
-    version: str = field(default="A", metadata={"help": "Form of the RAFs' denominator: A, B, C, D or N."})
+    version: str = field(default="A", metadata={"help": "Form of the denominator: A, B, C, D or N."})
     raf_groups: int = field(
         default=1, metadata={"help": "Groups of channels that have coefficients of their own."}
     )
@@ -91,21 +94,17 @@ class PretrainingRecipe:
 
     global_batch_size: int = field(
         default=4096,
-        metadata={
-            "help": "Sequences of a step, over all processes; --per_device_train_batch_size of them at once."
-        },
+        metadata={"help": "Sequences of a step, over all processes and accumulated batches."},
     )
     snapshot_steps: int = field(default=250, metadata={"help": "Keep the RAFs' coefficients every N steps."})
     compare: str | None = field(
         default=None,
         metadata={
-            "help": "Activations to compare, such as 'raf,gelu,raf:version=B:degrees=3/2': one run each, on "
-            "the same batches; ends with a table and curves. After a colon, what a variant does otherwise: "
-            "raf_init, degrees, version, raf_groups, raf_shared, raf_learning_rate (0 freezes the RAFs), "
-            "raf_weight_decay, raf_lr_scheduler_type, learning_rate."
+            "help": "Activations to compare on the same batches, such as raf,gelu,raf:version=B. After "
+            f"colons: {', '.join([*MODEL_SETTINGS, *TRAINING_SETTINGS])}."
         },
     )
-    seeds: int = field(default=1, metadata={"help": "Runs of each compared activation, from --seed on."})
+    seeds: int = field(default=1, metadata={"help": "Runs of each activation, from --seed on."})
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""

@@ -36,13 +36,11 @@ class RaftTrainingArguments(TrainingArguments):
             which RAFs would be updated as other weights (GaLore, Apollo, LOMO).
     """
 
-    raf_learning_rate: float = field(
-        default=5e-3, metadata={"help": "Learning rate of the RAF coefficients."}
-    )
-    raf_weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of the RAF coefficients."})
+    raf_learning_rate: float = field(default=5e-3, metadata={"help": "Learning rate of the RAFs."})
+    raf_weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of the RAFs."})
     raf_lr_scheduler_type: str = field(
         default="constant",
-        metadata={"help": "Schedule of the RAF coefficients after the warm-up: constant, linear or cosine."},
+        metadata={"help": "Their schedule after the warm-up: constant, linear or cosine."},
     )
     time_budget_hours: float | None = field(
         default=None,

@@ -21,9 +21,8 @@ from raft.report.tables.text_table import TextTable, make_rich_table
 from raft.training.arguments import CommandArguments
 from raft.training.run_folder import Content, check_free, recipe_options, run_folder, write_recipe
 
-DESCRIPTION = """Fine-tune a pretrained model, a RAFT or a FAFT, on a task of GLUE, SNLI, SQuAD or a data set
-of your own, and score it. A recipe (--config) holds any of these options. The folder (--output_dir) gets the
-scores, the drawn examples and, with --save_model, the model."""
+DESCRIPTION = """Fine-tune a pretrained encoder on a task of GLUE, SNLI, SQuAD or on your own data, and score
+it. The folder gets the scores, the drawn examples and, with --save_model, the model."""
 
 FOLDER = Content("fine-tuning", RESULT, "--output_dir")
 

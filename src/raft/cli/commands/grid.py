@@ -32,11 +32,9 @@ from raft.report.tables.text_table import TextTable
 from raft.training.arguments import CommandArguments, changed_arguments, first_difference
 from raft.training.run_folder import check_holds, recipe_options, write_recipe
 
-DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, with learning rates
-chosen on validation where some are given to search. Cells that are done are left, those that died or failed
-are repeated; the same command in another process, or on another machine that sees the folder, helps. Ends
-with tables, as CSV, Markdown and LaTeX too; 'raft report' shows them at any time. Every option of raft
-finetune holds for all cells, but for those that a grid varies."""
+DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × sizes × seeds, each cell once, and
+compare them. The same command given again does what is left, also beside another one or on another machine
+that sees the folder. The options of raft finetune hold for all cells."""
 
 SHARED = "shared.json"
 RESUME_IGNORED_KEYS = {
@@ -55,9 +53,7 @@ INSTEAD = {
 class GridOptions:
     """Who works on it."""
 
-    processes: int = field(
-        default=1, metadata={"help": "Processes that work on the grid here; with --slurm, jobs of one GPU."}
-    )
+    processes: int = field(default=1, metadata={"help": "Processes on this machine; with --slurm, jobs."})
     worker: bool = field(default=False, metadata={"help": "Work on it and say nothing."})
 
 

@@ -32,10 +32,9 @@ from raft.training.stopping import StopOnSignal
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
 """Training arguments: the loss is that of the masked tokens, and evaluated as it is trained."""
 
-DESCRIPTION = """Pretrain a RAFT, or its twin with a fixed activation, by masked language modelling. A recipe
-(--config) holds any of these options; the same command given again goes on where a run was left. Writes a
-folder (--output_dir) with the model, its tokenizer and card, metrics.jsonl, and the RAFs along the way.
-Ctrl-C and SIGTERM save a checkpoint first. 'torchrun -m raft.cli.main pretrain ...' takes several devices."""
+DESCRIPTION = """Pretrain a masked language model with learned activations (RAFT) or fixed ones (FAFT). The
+same command given again resumes; Ctrl-C and SIGTERM save a checkpoint first. For several devices:
+torchrun -m raft.cli.main pretrain ..."""
 
 
 def main(arguments: Sequence[str]) -> None:
