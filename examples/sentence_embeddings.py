@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from datasets import load_dataset
 from sentence_transformers import (
@@ -23,7 +24,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch.optim import AdamW
 
 import raft
-from raft.training import clip_before_step
+from raft.training import clip_before_step, schedule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     pairs = load_dataset(options.data, split="train")
     texts = [text for pair in pairs.select(range(64)).to_list() for text in pair.values()]
-    model = SentenceTransformer(options.model)
+    model: Any = SentenceTransformer(options.model)
     original = model.encode(texts)
 
     transformer = model.transformers_model  # which is converted in place
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"cosine to the original: {model.similarity_pairwise(original, model.encode(texts)).mean():.4f}")
 
     # the RAFs have a learning rate of their own, and are clipped by themselves (hence max_grad_norm=0)
-    optimizer = AdamW(raft.param_groups(model, lr=2e-5, raf_lr=5e-4))
+    optimizer = clip_before_step(AdamW(raft.param_groups(model, lr=2e-5, raf_lr=5e-4)), max_norm=1.0)
     trainer = SentenceTransformerTrainer(
         model,
         SentenceTransformerTrainingArguments(
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         train_dataset=pairs,
         loss=MultipleNegativesRankingLoss(model),
-        optimizers=(clip_before_step(optimizer, max_norm=1.0), None),
+        optimizers=(optimizer, schedule(optimizer, warmup=0.1, steps=options.steps)),
     )  # fmt: skip
     trainer.train()
     print(f"after training: {model.similarity_pairwise(original, model.encode(texts)).mean():.4f}")
