@@ -25,8 +25,8 @@ test-all: test  ## and those
 	$(PYTEST) -m slow
 
 lint: setup
-	$(BIN)/ruff check src tests scripts results
-	$(BIN)/ruff format --check src tests scripts results
+	$(BIN)/ruff check src tests scripts results examples
+	$(BIN)/ruff format --check src tests scripts results examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 

@@ -90,6 +90,13 @@ def test_pages_use_only_public_names(page: Path) -> None:
     assert {name for name in imported_names(python_of(page)) if not is_public(name)} == set()
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda script: script.name)
+def test_example_scripts_use_only_public_names(script: Path) -> None:
+    names = imported_names(script.read_text(encoding="utf-8"))
+    assert names
+    assert {name for name in names if not is_public(name)} == set()
+
+
 def test_examples_in_docstrings_use_only_public_names() -> None:
     private = {
         (str(file.relative_to(SOURCE)), name)

@@ -11,6 +11,7 @@ from scipy.special import erf
 from transformers import BertConfig, BertModel
 
 import raft
+from raft.analysis.figures import draw_functions
 from raft.analysis.learned import join_names, learned_functions, shorten_name
 from raft.analysis.sketch import sketch
 
@@ -66,6 +67,21 @@ def test_places_of_a_shared_raf() -> None:
     (actual,) = learned_functions(model(shared="all", sites=["ffn"]))
     assert actual.places == tuple(f"encoder.layer.{i}.intermediate.intermediate_act_fn" for i in range(2))
     assert actual.row()["places"] == list(actual.places)
+
+
+def test_inputs_are_drawn_behind_the_rafs_that_got_some() -> None:
+    learner = model(sites=["ffn"])
+    functions = learned_functions(learner)
+    assert all(len(panel.collections) == 0 for panel in draw_functions(functions).axes)
+    inputs = raft.hf.count_inputs(learner, [torch.arange(9)[None]])
+    del inputs[functions[1].site]
+    first, second, behind = draw_functions(functions, inputs).axes
+    (density,) = behind.collections
+    x, y = np.asarray(density.get_paths()[0].vertices).T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert area == pytest.approx(1, abs=0.05)  # it is a density
+    assert [len(panel.get_legend_handles_labels()[0]) for panel in (first, second, behind)] == [2, 2, 1]
+    assert behind.get_position().bounds == first.get_position().bounds
 
 
 @pytest.mark.parametrize(

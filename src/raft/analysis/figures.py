@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from raft.analysis.curves import Curve
 from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE, fill_behind, new_panels
 from raft.analysis.learned import LearnedFunction, join_names, shorten_name
+from raft.hf.histogram import InputHistogram
 
 DASHED: dict[str, Any] = {"color": FAFT_COLOUR, "linestyle": "--", "linewidth": 1.3}
 
@@ -34,8 +35,15 @@ def draw_activations(curves: Sequence[Curve], fixed: str) -> Figure:
     return figure
 
 
-def draw_functions(functions: Sequence[LearnedFunction]) -> Figure:
-    """Draw one panel per RAF: its curves, one per group, over its initial function."""
+def draw_functions(
+    functions: Sequence[LearnedFunction], inputs: Mapping[str, InputHistogram] | None = None
+) -> Figure:
+    """Draw one panel per RAF: its curves, one per group, over its initial function.
+
+    Args:
+        functions: of :func:`raft.analysis.learned_functions`.
+        inputs: of :func:`raft.hf.count_inputs`; their density is drawn behind the curves.
+    """
     if not functions:
         raise ValueError("there is no RAF to draw")
     with mpl.rc_context(STYLE):
@@ -47,7 +55,11 @@ def draw_functions(functions: Sequence[LearnedFunction]) -> Figure:
             axes.lines[0].set_label("RAF (now)" if raf.groups == 1 else f"RAF (now), {raf.groups} groups")
             axes.axhline(0, color=QUIET, linewidth=0.5)
             axes.set_title(f"{shorten_name(join_names(raf.places))}: rms {raf.rms:.2g}")
-            axes.legend(frameon=False, loc="upper left", fontsize=7.5)
+            lines, seen = axes.get_legend_handles_labels()[0], (inputs or {}).get(raf.site)
+            if seen is not None and seen.total:
+                behind = fill_behind(axes, raf.x, seen.density(raf.x), label="density of inputs")
+                lines += behind.get_legend_handles_labels()[0]
+            axes.legend(handles=lines, frameon=False, loc="upper left", fontsize=7.5)
     return figure
 
 
