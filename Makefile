@@ -1,5 +1,7 @@
 # Every target sets up what it needs in .venv; nothing has to be typed before it.
 PYTHON ?= python3
+# `make test CONSTRAINTS=` takes the newest versions.
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -9,9 +11,9 @@ PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile $(CONSTRAINTS:%=--constraint %) --editable '.[dev]'
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # by all cores, where pip takes one
 	touch $@
 
@@ -34,7 +36,7 @@ docs: $(VENV)/.docs  ## build the site into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) --editable '.[docs]'
 	touch $@
 
 help: setup  ## write anew what 'raft COMMAND --help' prints
