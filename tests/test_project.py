@@ -64,7 +64,7 @@ def test_every_supported_python_is_tested() -> None:
     minors = [int(version.removeprefix("3.")) for version in tested]
     assert minors == list(range(minors[0], minors[-1] + 1))
     named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', PROJECT)
-    assert named in ([], tested)
+    assert named == tested
     wheels = (ROOT / "cibuildwheel.toml").read_text(encoding="utf-8")
     tag = f"cp{oldest[1].replace('.', '')}"
     assert f'build = "{tag}-*"' in wheels
