@@ -16,16 +16,16 @@ from raft.cli.help import read_page
 from raft.errors import InputError, TrainingError, suggest
 
 COMMANDS = {
-    "demo": "pretrain, fine-tune and compare a RAFT and its FAFT, in minutes, offline",
-    "pretrain": "pretrain a RAFT or its FAFT from a recipe, or compare several",
-    "finetune": "fine-tune a pretrained model on a task of GLUE, SNLI, SQuAD or your own",
-    "grid": "fine-tune tasks x models x activations x seeds, each once, and compare them",
-    "report": "show runs of demo, pretrain, finetune and grid: tables, and a page with the learned curves",
-    "transfer": "judge a tuned model on another task, without training",
-    "bench": "time RAFs on this machine: 'raft bench kernel|step|pretraining|finetuning'",
+    "demo": "compare a small RAFT and its FAFT in minutes, offline",
+    "pretrain": "pretrain a RAFT or a FAFT from a recipe, or compare several",
+    "finetune": "fine-tune a model on GLUE, SNLI, SQuAD or your own data",
+    "grid": "fine-tune tasks x models x activations x seeds, and compare them",
+    "report": "show runs: tables, and one page with figures and learned curves",
+    "transfer": "evaluate a tuned model on another task, without training",
+    "bench": "time RAFs on this machine beside named peers",
     "convert": "make a RAFT of a model with fixed activations",
-    "inspect": "show the RAFs of a RAFT, and what they began as",
-    "recipes": "list the recipes that --config finds by name, and what each takes",
+    "inspect": "show the RAFs of a RAFT, and what they started from",
+    "recipes": "list the recipes for --config, and what each takes",
 }
 """What each does; a module of this package has its name, and is imported when it is called."""
 
@@ -41,7 +41,8 @@ def load_command(name: str) -> Callable[[Sequence[str]], None]:
 def format_usage() -> str:
     lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
-        "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\ncommands:\n"
+        "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\n"
+        "example:\n  raft demo --minutes 2\n\ncommands:\n"
         + "\n".join(lines)
         + "\n\n'raft COMMAND --help' lists a command's options; 'raft --version' prints the version."
     )
