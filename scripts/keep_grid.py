@@ -16,7 +16,7 @@ import yaml
 from keep_run import remove_kept
 from raft.experiments.grid import CELL
 from raft.report.tables.grid import RESULTS, SEARCH, make_cell_key, read_results
-from raft.training.monitoring import SNAPSHOTS
+from raft.training.monitoring import INPUTS, RAFS
 
 SETTING = ("task", "model", "activation", "tuning", "train_examples")
 FILES = (RESULTS, "tables.md", "tables.tex")
@@ -52,7 +52,7 @@ def main() -> None:
     (arguments.kept / RECIPE).write_text(text, encoding="utf-8")
     kept: Counter[tuple[str, ...]] = Counter()
     cells = {}
-    for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
+    for folder in arguments.grid.glob(f"*/{RAFS}"):
         options = json.loads((folder.parent / CELL).read_text(encoding="utf-8"))
         cells[make_cell_key(options, models)] = folder.parent
     for row in results.to_dict("records"):
@@ -63,8 +63,8 @@ def main() -> None:
         kept[setting] += 1
         target = arguments.kept / cell.name
         target.mkdir()
-        shutil.copyfile(cell / CELL, target / CELL)
-        shutil.copytree(cell / SNAPSHOTS, target / SNAPSHOTS)
+        for name in (CELL, RAFS, INPUTS):
+            shutil.copyfile(cell / name, target / name)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from raft.analysis.function_measures import Domain, distance
 from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots, sort_sites
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf.histogram import InputHistogram
-from raft.training.monitoring import SNAPSHOTS
+from raft.training.monitoring import RAFS
 
 FOLDER = Path(__file__).parent
 FIGURE = FOLDER.parents[1] / "docs" / "figures" / "task-rafs.png"
@@ -65,7 +65,7 @@ def main() -> None:
 def read_cells(grid: Path) -> list[dict[str, Any]]:
     """Task, seed, functions before and after, and inputs of each converted cell."""
     cells = []
-    for folder in sorted(path.parent for path in grid.glob(f"*/{SNAPSHOTS}")):
+    for folder in sorted(path.parent for path in grid.glob(f"*/{RAFS}")):
         options = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
         snapshots = read_snapshots(folder)
         if options["activation"] != ACTIVATION or len(snapshots) < 2:
@@ -73,7 +73,7 @@ def read_cells(grid: Path) -> list[dict[str, Any]]:
         before, after = (
             {site: raf.first for site, raf in s.rafs.items()} for s in (snapshots[0], snapshots[-1])
         )
-        inputs = read_inputs(folder / SNAPSHOTS)
+        inputs = read_inputs(folder)
         cells.append({**options, "before": before, "after": after, "inputs": inputs})
     return cells
 

@@ -17,7 +17,7 @@ from raft.report.page.viewer import ViewerRun
 from raft.report.score_figures import draw_scores
 from raft.report.tables.grid import RESULTS, make_cell_key, make_grid_tables, read_results, select_tuned_tasks
 from raft.report.tables.twins import has_pretrainings, pair_twins
-from raft.training.monitoring import SNAPSHOTS
+from raft.training.monitoring import RAFS
 from raft.training.run_folder import RECIPE
 
 SETTINGS = {
@@ -123,7 +123,7 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
     counting = {make_cell_key(row, models) for row in results.to_dict("records")}
     order = {seed: number for number, seed in enumerate(dict.fromkeys(results.seed))}
     cells: list[tuple[bool, int, ViewerRun]] = []
-    for place in sorted(cell.parent for cell in folder.glob(f"*/{SNAPSHOTS}")):
+    for place in sorted(cell.parent for cell in folder.glob(f"*/{RAFS}")):
         snapshots = read_snapshots(place)
         if not snapshots:
             continue
@@ -132,7 +132,7 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
         if "model" in settings:
             settings["model"] = make_cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
-            settings or {"cell": place.name}, snapshots, find_twins(snapshots), read_inputs(place / SNAPSHOTS)
+            settings or {"cell": place.name}, snapshots, find_twins(snapshots), read_inputs(place)
         )
         # what was kept of a grid without its cells' options is what its author wants shown
         counts = not options or make_cell_key(options, models) in counting
