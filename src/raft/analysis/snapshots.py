@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from raft.analysis.learned import shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS, Array
 from raft.errors import InputError
-from raft.files import read_json
+from raft.files import parse, read_text
 from raft.functional import rational
 from raft.hf.histogram import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
@@ -118,8 +119,13 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
     file = folder / INPUTS
     if not file.is_file():
         return {}
+    return parse_inputs(file, read_text(file))
+
+
+def parse_inputs(file: Path, text: str) -> dict[str, InputHistogram]:
+    """The histograms in a text of a file; raises as :func:`read_inputs` does."""
     what = "histograms of inputs"
-    records = read_json(file, dict[str, HistogramRecord], what)
+    records = parse(file, text, json.loads, dict[str, HistogramRecord], what)
     try:
         return {site: InputHistogram.from_record(record) for site, record in records.items()}
     except (ValueError, OverflowError) as error:
