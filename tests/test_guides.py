@@ -366,6 +366,10 @@ def check_command(words: list[str]) -> None:
     elif program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"the Makefile has no {words[1:]}"
+    elif words[:4] == ["git", "clone", "--depth", "1"]:  # all of the history would be many times as much
+        assert words[4:] == ["REPOSITORY", "raft"]
+    elif words[0] == "cd":
+        assert words[1:] == ["raft"], "a page goes into the folder that it has cloned"
     elif words[:2] == ["pip", "install"]:
         check_installation(words[2:])
     elif words[:3] == ["python", "-m", "http.server"]:
