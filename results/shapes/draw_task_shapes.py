@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from raft.analysis.comparison_figures import draw_panels, subtract
+from raft.analysis.figure_style import write_figure
 from raft.analysis.function_measures import Domain, distance
 from raft.analysis.snapshots import label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS
@@ -58,7 +59,7 @@ def main() -> None:
     }
     over = {named[site]: domain for site, domain in domains.items()}
     figure = draw_panels(panels, over, None, "difference", names={name: name for name in panels})
-    figure.savefig(FIGURE, dpi=160)
+    write_figure(figure, FIGURE)
 
 
 def read_cells(grid: Path) -> list[dict[str, Any]]:
