@@ -123,10 +123,13 @@ class RafSnapshots(TrainerCallback):
             file.unlink(missing_ok=True)
         if not file.exists():
             return
-        snapshots, metadata = read_coefficients(file)
-        check_snapshots(file, snapshots)
-        if _shapes(append_snapshot({}, step, values)) != _shapes(snapshots):
-            raise InputError(f"{file} holds RAFs of another model; remove it to go on without its snapshots")
+        try:
+            snapshots, metadata = read_coefficients(file)
+            check_snapshots(file, snapshots)
+            if _shapes(append_snapshot({}, step, values)) != _shapes(snapshots):
+                raise InputError(f"{file} holds RAFs of another model")
+        except InputError as error:
+            raise InputError(f"{error}; remove it to go on without these snapshots") from error
         is_kept = snapshots[STEPS] <= step
         self._snapshots = {name: stacked[is_kept] for name, stacked in snapshots.items()}
         if is_kept.any():
