@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo test test-all lint docs help fits results clean
+WITH_MODELS := 9ec20896108043e08dae972ca2795c4ca4d82e10
+
+.PHONY: setup demo test test-all lint docs help fits results models clean
 
 setup: $(INSTALLED)
 
@@ -48,6 +50,13 @@ fits: setup  ## refit the table of named activations
 results: setup  ## make the claims' part of results/ again, hours of two cores, and of a GPU where there is one (scripts/make_results.py --list tells them); ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, MINILM= say what and from where
 	$(BIN)/python scripts/make_results.py $(if $(ONLY),--only $(ONLY)) $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) \
 		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(SNLI),--snli $(SNLI)) $(if $(MINILM),--minilm $(MINILM))
+
+models:  ## bring back all models of results/, 95 MB, from the last commit that has them; ONLY=gpu-pretraining those of one folder
+	git cat-file -e $(WITH_MODELS) 2> /dev/null || git fetch --depth 1 origin $(WITH_MODELS)
+	for run in $$(git ls-tree -r --name-only $(WITH_MODELS) results/$(ONLY) | sed -n 's|model.safetensors$$||p'); do \
+		git restore --source $(WITH_MODELS) -- $${run}model.safetensors $${run}config.json $${run}tokenizer.json \
+			$${run}tokenizer_config.json || exit 1; \
+	done
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -6,7 +6,6 @@ python scripts/keep_grid.py runs/convert-low-data results/convert-low-data
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import yaml
 
 from keep_run import remove_kept
-from raft.experiments.grid import CELL
+from raft.experiments.grid import read_options
+from raft.experiments.grid_rafs import keep_grid_rafs
 from raft.report.tables.grid import RESULTS, SEARCH, make_cell_key, read_results
-from raft.training.monitoring import SNAPSHOTS
+from raft.training.monitoring import RAFS
 
 SETTING = ("task", "model", "activation", "tuning", "train_examples")
 FILES = (RESULTS, "tables.md", "tables.tex")
@@ -51,20 +51,19 @@ def main() -> None:
     text = yaml.safe_dump(recipe, sort_keys=False)
     (arguments.kept / RECIPE).write_text(text, encoding="utf-8")
     kept: Counter[tuple[str, ...]] = Counter()
-    cells = {}
-    for folder in arguments.grid.glob(f"*/{SNAPSHOTS}"):
-        options = json.loads((folder.parent / CELL).read_text(encoding="utf-8"))
-        cells[make_cell_key(options, models)] = folder.parent
+    folders = {
+        make_cell_key(read_options(file.parent), models): file.parent
+        for file in arguments.grid.glob(f"*/{RAFS}")
+    }
+    cells = []
     for row in results.to_dict("records"):
         setting = tuple(str(row[name]) for name in SETTING)
-        cell = cells.get(make_cell_key(row, models))
-        if cell is None or kept[setting] == arguments.seeds:
-            continue
-        kept[setting] += 1
-        target = arguments.kept / cell.name
-        target.mkdir()
-        shutil.copyfile(cell / CELL, target / CELL)
-        shutil.copytree(cell / SNAPSHOTS, target / SNAPSHOTS)
+        cell = folders.get(make_cell_key(row, models))
+        if cell is not None and kept[setting] < arguments.seeds:
+            kept[setting] += 1
+            cells.append(cell)
+    if cells:
+        keep_grid_rafs(cells, arguments.kept)
 
 
 if __name__ == "__main__":

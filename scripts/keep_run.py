@@ -1,7 +1,10 @@
-"""Keep a demo or a pretraining: copy it without its checkpoints and the paths of its data.
+"""Keep a demo or pretrainings: copy them without checkpoints and the paths of their data.
+
+Of a pretraining its recipe, log, RAFs and result are kept. The model, its card and its figures are left out,
+and so is the result of a run without a model where the comparison has it.
 
 python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
-python scripts/keep_run.py runs/cpu-pretraining-1hour results/cpu-pretraining-1hour --bf16 --places WIKIPEDIA
+python scripts/keep_run.py runs/cpu-15min results/cpu-15min --models raf-20?? gelu-20?? --bf16
 """
 
 from __future__ import annotations
@@ -14,6 +17,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from raft.experiments.pretraining import COMPARISON
+from raft.files import WEIGHTS
+from raft.pretraining.run import RESULT
+from raft.training.monitoring import INPUTS, METRICS, RAFS
+from raft.training.run_folder import RECIPE
+
+KEPT = (RECIPE, METRICS, RAFS, INPUTS)
+MODEL = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json")
 IGNORED = ("checkpoint-*", "report.html", "*.svg", ".*")
 """Not kept: checkpoints, pages that `raft report` makes again, figures that exist as png."""
 TEXT = {".json", ".jsonl", ".md", ".yaml", ".csv"}
@@ -34,14 +45,26 @@ def main() -> None:
         help="Names of further files and folders to ignore, or paths in the run's folder; with * and ?.",
     )
     parser.add_argument(
+        "--models", nargs="*", default=[], help="Runs whose models are kept, by folder, with * and ?."
+    )
+    parser.add_argument(
+        "--with",
+        nargs="*",
+        default=[],
+        dest="others",
+        help="Other files of runs to keep, as paths in the run's folder, with * and ?.",
+    )
+    parser.add_argument(
         "--bf16",
         action="store_true",
         help="Matrices of models as bfloat16, all else as it is: half the size.",
     )
     arguments = parser.parse_args()
     keep(arguments.run, arguments.kept, arguments.places, arguments.without)
+    for result in sorted(arguments.kept.rglob(RESULT)):
+        strip_run(result.parent, arguments.kept, arguments.models, arguments.others)
     if arguments.bf16:
-        for file in arguments.kept.rglob("model.safetensors"):
+        for file in arguments.kept.rglob(WEIGHTS):
             round_matrices(file)
 
 
@@ -61,6 +84,27 @@ def keep(run: Path, kept: Path, places: list[str], ignored: list[str]) -> None:
                 pattern = rf"(?<![\w./-]){re.escape(place)}(?![\w-])"
                 text = re.sub(pattern, Path(place).name, text)
             file.write_text(text, encoding="utf-8")
+
+
+def strip_run(run: Path, kept: Path, models: list[str], others: list[str]) -> None:
+    """Remove what is not kept of one pretraining.
+
+    Args:
+        run: its folder, in ``kept``.
+        kept: folder of all.
+        models: patterns of the folders whose models are kept.
+        others: patterns of further files that are.
+    """
+    names = {*KEPT}
+    has_model = any(run.match(pattern) for pattern in models)
+    if has_model:
+        names.update(MODEL)
+    if has_model or not (run.parent / COMPARISON).is_file():  # grids read the pretraining of a model there
+        names.add(RESULT)
+    for file in run.iterdir():
+        path = file.relative_to(kept)
+        if file.is_file() and file.name not in names and not any(path.match(other) for other in others):
+            file.unlink()
 
 
 def remove_kept(kept: Path, run: Path) -> None:

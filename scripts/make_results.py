@@ -71,8 +71,16 @@ def main() -> None:
             if places[place] is None:
                 parser.error(f"{name} needs --{place}: {PLACES[place]}")
         for other in recipes[name].get("after", []):
-            if other not in chosen and not (ROOT / "results" / other).is_dir():
+            folder = ROOT / "results" / other
+            if other in chosen:
+                continue
+            if not folder.is_dir():
                 parser.error(f"{name} needs results/{other}: make it first, by --only {other} {name}")
+            if lacks_models(folder):
+                parser.error(
+                    f"{name} needs the models of results/{other}: bring them back by 'make models', or make "
+                    f"them again by --only {other} {name}"
+                )
     for name in chosen:
         began = time.monotonic()
         for words in commands(recipes[name], places):
@@ -82,6 +90,12 @@ def main() -> None:
                 sys.exit(status)  # it has said why
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
     subprocess.run([sys.executable, "scripts/copy_tables.py"], check=True, cwd=ROOT)
+
+
+def lacks_models(folder: Path) -> bool:
+    """Whether git has runs of a RAFT or its FAFT in a folder, but not all of their models."""
+    runs = [run for name in ("raf-20??", "gelu-20??") for run in folder.glob(name)]
+    return not all((run / "model.safetensors").is_file() for run in runs)
 
 
 def read_recipes() -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 import raft
-from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE
+from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE, write_figure
 from raft.experiments.results import machine
 from raft.hf.conversion import replace_activations
 
@@ -171,7 +171,7 @@ def main() -> None:
     }
     (FOLDER / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     pd.DataFrame([asdict(row) for row in rows]).to_csv(FOLDER / "results.csv", index=False)
-    draw_figure(rows, EVAL_TASKS[0]).savefig(FIGURE, dpi=160)
+    write_figure(draw_figure(rows, EVAL_TASKS[0]), FIGURE)
 
 
 if __name__ == "__main__":

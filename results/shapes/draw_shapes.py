@@ -17,6 +17,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from raft.analysis.ablation import ablate, masked_loss
 from raft.analysis.comparison_figures import Evolution, draw_distances, draw_panels
 from raft.analysis.distances import cluster, distance_matrix
+from raft.analysis.figure_style import write_figure
 from raft.analysis.function_measures import Domain, merge_domains
 from raft.analysis.model_measures import measure_functions, rational_functions, tabulate_measures
 from raft.analysis.snapshots import read_snapshots
@@ -67,12 +68,12 @@ def main() -> None:
     pd.concat(measures).to_csv(arguments.results / "measures.csv", index=False)
     pd.concat(ablations).to_csv(arguments.results / "ablation.csv", index=False)
     domains = {site: Domain.of(inputs) for site, inputs in counted.items()}
-    draw_panels(panels, domains).savefig(FIGURES / f"{arguments.name}-rafs.png", dpi=160)
+    write_figure(draw_panels(panels, domains), FIGURES / f"{arguments.name}-rafs.png")
     matrix = distance_matrix(everything, merge_domains(list(counted.values())))
     matrix.to_csv(arguments.results / "distances.csv")
     order = cluster(matrix).labels
     figure = draw_distances(matrix.loc[order, order], names=order)
-    figure.savefig(FIGURES / f"{arguments.name}-distances.png", dpi=160)
+    write_figure(figure, FIGURES / f"{arguments.name}-distances.png")
     snapshots = read_snapshots(runs[0])
     steps = {s.step: {site: raf.first for site, raf in s.rafs.items()} for s in snapshots}
     pd.DataFrame(

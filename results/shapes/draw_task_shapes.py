@@ -8,7 +8,6 @@ python results/shapes/draw_task_shapes.py results/cpu-1hour --rates results/conv
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -18,11 +17,12 @@ import numpy as np
 import pandas as pd
 
 from raft.analysis.comparison_figures import draw_panels, subtract
+from raft.analysis.figure_style import write_figure
 from raft.analysis.function_measures import Domain, distance
-from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots, sort_sites
+from raft.analysis.snapshots import label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS
+from raft.experiments.grid_rafs import read_grid_rafs
 from raft.hf.histogram import InputHistogram
-from raft.training.monitoring import SNAPSHOTS
 
 FOLDER = Path(__file__).parent
 FIGURE = FOLDER.parents[1] / "docs" / "figures" / "task-rafs.png"
@@ -59,22 +59,19 @@ def main() -> None:
     }
     over = {named[site]: domain for site, domain in domains.items()}
     figure = draw_panels(panels, over, None, "difference", names={name: name for name in panels})
-    figure.savefig(FIGURE, dpi=160)
+    write_figure(figure, FIGURE)
 
 
 def read_cells(grid: Path) -> list[dict[str, Any]]:
     """Task, seed, functions before and after, and inputs of each converted cell."""
     cells = []
-    for folder in sorted(path.parent for path in grid.glob(f"*/{SNAPSHOTS}")):
-        options = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-        snapshots = read_snapshots(folder)
-        if options["activation"] != ACTIVATION or len(snapshots) < 2:
+    for cell in read_grid_rafs(grid):
+        if cell.options["activation"] != ACTIVATION or len(cell.snapshots) < 2:
             continue
         before, after = (
-            {site: raf.first for site, raf in s.rafs.items()} for s in (snapshots[0], snapshots[-1])
+            {site: raf.first for site, raf in s.rafs.items()} for s in (cell.snapshots[0], cell.snapshots[-1])
         )
-        inputs = read_inputs(folder / SNAPSHOTS)
-        cells.append({**options, "before": before, "after": after, "inputs": inputs})
+        cells.append({**cell.options, "before": before, "after": after, "inputs": cell.inputs})
     return cells
 
 

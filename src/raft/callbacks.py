@@ -29,14 +29,14 @@ DPI = 80
 class RafCallback(TrainerCallback):
     """Keeps the RAFs of a model along its training, and shows them to TensorBoard, W&B and Trackio.
 
-    Every ``every`` steps the coefficients are written to ``rafs/step-….safetensors`` in the training's output
-    folder, and a figure of the functions goes to the trackers of ``report_to``. Figures take a third of a
-    second or so: they are left out as long as all of them would take more than ``share`` of the training's
-    time. The last state is always kept, and drawn unless a later callback ended the training.
+    Every ``every`` steps the coefficients are added to ``rafs.safetensors`` in the training's output folder,
+    and a figure of the functions goes to the trackers of ``report_to``. Figures take a third of a second or
+    so: they are left out as long as all of them would take more than ``share`` of the training's time. The
+    last state is always kept, and drawn unless a later callback ended the training.
 
     Args:
         every: steps.
-        folder: of the snapshots' ``rafs/``; ``output_dir`` where it is None.
+        folder: of ``rafs.safetensors``; ``output_dir`` where it is None.
         share: of the training's time that figures may take.
 
     Example::

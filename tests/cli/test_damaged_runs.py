@@ -64,9 +64,9 @@ DAMAGE: list[tuple[str, str, bytes | Callable[[bytes], bytes], str]] = [
     ("pretraining", "pretraining.json", changed(loss=float("nan")), "must be a finite number, not nan"),
     ("pretraining", "pretraining.json", changed(steps=10**30), "steps must be a whole number"),
     ("pretraining", "pretraining.json", changed(history=[[1, 2.0]]), "history[0] must be 3 values"),
-    ("pretraining", "rafs/inputs.json", b"[]", "holds no histograms of inputs"),
-    ("pretraining", "rafs/step-00000050.safetensors", b"", "cannot read"),
-    ("pretraining", "rafs/step-00000050.safetensors", b"\0" * 99, "cannot read"),
+    ("pretraining", "inputs.json", b"[]", "holds no histograms of inputs"),
+    ("pretraining", "rafs.safetensors", b"", "cannot read"),
+    ("pretraining", "rafs.safetensors", b"\0" * 99, "cannot read"),
     ("comparison", "comparison.json", changed(variants=[]), "a variant has no results"),
     ("comparison", "comparison.json", changed(variants="x"), "variants must be a list, not 'x'"),
     ("comparison", "comparison.json", changed(setup=[]), "setup must be an object"),
@@ -109,11 +109,11 @@ def test_a_report_of_a_damaged_run_is_one_line(
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"a.numerator": np.zeros((2, 3, 4), np.float32), "a.denominator": np.zeros(4, np.float32)},
-        {"a.numerator": np.zeros((2, 6), np.float32), "a.denominator": np.zeros((3, 4), np.float32)},
-        {"a.numerator": np.zeros((1, 0), np.float32), "a.denominator": np.zeros(4, np.float32)},
-        {"a.numerator": np.zeros(6, np.int64), "a.denominator": np.zeros(4, np.float32)},
-        {"a.numerator": np.zeros(6, np.float32)},
+        {"a.numerator": np.zeros((1, 2, 3, 4), np.float32), "a.denominator": np.zeros((1, 4), np.float32)},
+        {"a.numerator": np.zeros((1, 2, 6), np.float32), "a.denominator": np.zeros((1, 3, 4), np.float32)},
+        {"a.numerator": np.zeros((1, 1, 0), np.float32), "a.denominator": np.zeros((1, 4), np.float32)},
+        {"a.numerator": np.zeros((1, 6), np.int64), "a.denominator": np.zeros((1, 4), np.float32)},
+        {"a.numerator": np.zeros((1, 6), np.float32)},
     ],
     ids=["three dimensions", "groups", "empty", "whole numbers", "no denominator"],
 )
@@ -122,8 +122,7 @@ def test_coefficients_of_wrong_shapes_are_one_line(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made["finetuning"], folder)
-    for file in folder.glob("rafs/*.safetensors"):
-        save_file(arrays, file)
+    save_file({"steps": np.zeros(1, np.int64), **arrays}, folder / "rafs.safetensors")
     assert "RAF a" in line_of(2, ["report", str(folder)], capsys)
 
 
@@ -133,7 +132,7 @@ def test_a_folder_or_a_loop_in_a_files_place_is_one_line(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made["pretraining"], folder)
-    file = folder / "rafs" / "step-00000000.safetensors"
+    file = folder / "rafs.safetensors"
     file.unlink()
     if kind == "folder":
         file.mkdir()

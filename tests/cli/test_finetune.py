@@ -67,21 +67,20 @@ def test_a_faft_becomes_a_raft_and_is_scored(run: Run, glue: Path, model: Path, 
     assert len(rationals(tuned)) == 3
     assert result["trained"]["RAFs"] == 30
     # what the RAFs were before and are after, and what they get; the tuned head is all that a pooler feeds
-    first, kept = sorted((out / "rafs").glob("*.safetensors"))
-    assert first.name == "step-00000000.safetensors"
-    assert kept.name == f"step-{result['epoch'] * 8:08d}.safetensors"  # of 60 examples, 8 at a time
-    before, after, state = (load_file(file) for file in (first, kept, out / "model.safetensors"))
+    snapshots, state = (load_file(out / name) for name in ("rafs.safetensors", "model.safetensors"))
+    assert snapshots.pop("steps").tolist() == [0, result["epoch"] * 8]  # of 60 examples, 8 at a time
+    before, after = ({name: stacked[i, 0] for name, stacked in snapshots.items()} for i in (0, 1))
     assert (
         set(before) == set(after) == {name for name in state if name.endswith(("numerator", "denominator"))}
     )
     assert all(torch.equal(after[name], state[name] * state[f"{name}_scale"]) for name in after)
     assert all((after[name] - before[name]).abs().max() > 0 for name in after)
-    assert set(json.loads((out / "rafs" / "inputs.json").read_text())) == set(rationals(tuned))
+    assert set(json.loads((out / "inputs.json").read_text())) == set(rationals(tuned))
     # its twin draws the same examples; the recipe repeats the run
     twin = tmp_path / "twin"
     assert run(*words, "--train_examples", 60, "--output_dir", twin)[0] == 0
     assert json.loads((twin / "drawn.json").read_text()) == drawn
-    assert not (twin / "rafs").exists()
+    assert not (twin / "rafs.safetensors").exists()
     assert yaml.safe_load((out / "recipe.yaml").read_text())["activation"] == "raf"
     again = tmp_path / "again"
     assert run("--config", out / "recipe.yaml", "--output_dir", again)[0] == 0
@@ -95,12 +94,11 @@ def test_modes_of_tuning(tuning: str, run: Run, glue: Path, model: Path, tmp_pat
         pytest.importorskip("peft")
     words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out", *FAST]
     assert run(*words, "--activation", "raf-residual", "--tuning", tuning)[0] == 0
-    first, kept = sorted((tmp_path / "out" / "rafs").glob("*.safetensors"))
-    before, after = load_file(first), load_file(kept)
     site = "bert.encoder.layer.0.intermediate.intermediate_act_fn"
-    assert torch.equal(before[f"{site}.numerator"], torch.zeros(6))
-    assert (after[f"{site}.numerator"].abs().max() > 0) == (tuning != "fixed")
-    assert site in json.loads((tmp_path / "out" / "rafs" / "inputs.json").read_text())
+    before, after = load_file(tmp_path / "out" / "rafs.safetensors")[f"{site}.numerator"]
+    assert torch.equal(before, torch.zeros(1, 6))
+    assert (after.abs().max() > 0) == (tuning != "fixed")
+    assert site in json.loads((tmp_path / "out" / "inputs.json").read_text())
     trained = json.loads((tmp_path / "out" / "finetuning.json").read_text())["trained"]
     assert (trained["RAFs"] > 0) == (tuning != "fixed")
     assert (trained.get("weights", 0) > 0) == (tuning == "fixed")

@@ -109,13 +109,13 @@ def test_a_run_leaves_a_model_that_others_can_use(run: Run, recipe: Path, tmp_pa
     assert result["tokens"] == 12 * 8 * 16
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10, 12]
-    snapshots = sorted(path.name for path in (folder / "rafs").glob("*.safetensors"))
-    assert snapshots == [f"step-{step:08d}.safetensors" for step in (0, 4, 8, 12)]
-    first, last = (load_file(folder / "rafs" / name) for name in (snapshots[0], snapshots[-1]))
+    snapshots = load_file(folder / "rafs.safetensors")
+    assert snapshots["steps"].tolist() == [0, 4, 8, 12]
     name = next(iter(rationals(model)))
-    torch.testing.assert_close(first[f"{name}.numerator"], torch.tensor(raft.named_fit("gelu").numerator))
-    assert torch.equal(last[f"{name}.numerator"], rationals(model)[name].numerator)
-    assert set(json.loads((folder / "rafs" / "inputs.json").read_text())) == set(rationals(model))
+    first, *_, last = snapshots[f"{name}.numerator"][:, 0]
+    torch.testing.assert_close(first, torch.tensor(raft.named_fit("gelu").numerator))
+    assert torch.equal(last, rationals(model)[name].numerator)
+    assert set(json.loads((folder / "inputs.json").read_text())) == set(rationals(model))
     card = (folder / "README.md").read_text()
     assert "RAFT" in card
     assert f"{result['loss']:.4f}" in card
@@ -150,7 +150,7 @@ def test_a_finished_run_is_pushed_without_its_checkpoints(
     assert "https://huggingface.co/someone/tiny-raft" in out
     ((name, files),) = pushed
     assert name == "someone/tiny-raft"
-    assert {"README.md", "model.safetensors", "tokenizer.json", "rafs/step-00000012.safetensors"} <= files
+    assert {"README.md", "model.safetensors", "tokenizer.json", "rafs.safetensors"} <= files
     assert not any("checkpoint" in file for file in files)
     # the hub may fail: the model is there, and the same command pushes it
 
@@ -464,6 +464,11 @@ def test_a_stopped_run_goes_on_with_the_same_command(recipe: Path, run: Run, tmp
     assert run("--config", recipe, *LONG)[0] == 0
     actual, expected = (load_file(f / "model.safetensors") for f in (tmp_path / "run", whole))
     assert all(torch.equal(actual[key], value) for key, value in expected.items())
+    actual, expected = (load_file(f / "rafs.safetensors") for f in (tmp_path / "run", whole))
+    steps = actual["steps"].tolist()
+    assert steps == sorted({*steps, 0, 60, 120})  # and that of the stop
+    places = [steps.index(step) for step in (0, 60, 120)]
+    assert all(torch.equal(actual[key][places], value) for key, value in expected.items())
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import AutoModelForMaskedLM
 
 from raft.cli.main import main
 from raft.errors import InputError
+from raft.experiments.grid_rafs import read_grid_rafs
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from raft.pretraining.run import PretrainingResult
@@ -129,9 +129,8 @@ def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
         assert (kept / name).read_bytes() == (grid / name).read_bytes()
     assert str(tmp_path) not in (kept / "recipe.yaml").read_text()
     # RAFs of one seed; the FAFT has none
-    (cell,) = kept.glob("*/cell.json")
-    assert json.loads(cell.read_text())["activation"] == "raf"
-    assert list((cell.parent / "rafs").iterdir())
+    (cell,) = read_grid_rafs(kept)
+    assert cell.options["activation"] == "raf"
     again = [str(kept), "--count", "2", "--model", str(model), *places]
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:

@@ -20,7 +20,7 @@ from raft.hf.histogram import InputHistogram
 from raft.pretraining.run import PretrainingResult
 from raft.report.page.page import Section, render_page
 from raft.report.tables.grid import build_frame
-from raft.training.monitoring import write_inputs, write_snapshot
+from raft.training.monitoring import append_snapshot, write_inputs, write_snapshots
 from tests.experiments.test_experiments import results
 
 LAYERS = [f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(11)]
@@ -38,14 +38,16 @@ def coefficients(sites: list[str], moved: float, version: str = "A") -> dict[str
 
 
 def snapshots(run: Path, steps: list[int], sites: list[str] = SITES, beside: str | None = None) -> None:
-    """Fill a run's ``rafs/``, with inputs."""
+    """Write a run's ``rafs.safetensors`` and ``inputs.json``."""
     form = {f"{site}.version": "A" for site in sites}
     form |= {f"{site}.beside": beside for site in sites if beside}
+    stacked: dict[str, torch.Tensor] = {}
     for number, step in enumerate(steps):
-        write_snapshot(run / "rafs", step, coefficients(sites, number), form)
+        stacked = append_snapshot(stacked, step, coefficients(sites, number))
+    write_snapshots(run, stacked, form)
     histogram = InputHistogram()
     histogram.add(torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 1.5 - 1)
-    write_inputs(run / "rafs", dict.fromkeys(sites, histogram))
+    write_inputs(run, dict.fromkeys(sites, histogram))
 
 
 def demo(folder: Path, **changes: Any) -> Path:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from raft.analysis.learned import shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS, Array
-from raft.errors import InputError, first_line
-from raft.files import read_json
+from raft.errors import InputError
+from raft.files import parse, read_text
 from raft.functional import rational
 from raft.hf.histogram import HistogramRecord, InputHistogram
 from raft.kernels.reference import VERSIONS
-from raft.training.monitoring import INPUTS, SNAPSHOTS
-
-STEP = re.compile(r"step-(\d+)\.safetensors")
+from raft.training.monitoring import INPUTS, RAFS, STEPS, check_snapshots, read_coefficients
 
 
 @dataclass(frozen=True)
@@ -71,31 +69,45 @@ class Snapshot:
 
 
 def read_rafs(file: Path) -> dict[str, Raf]:
-    """The RAFs of a file of coefficients by site, in the order of their layers.
+    """The RAFs of a file of one state's coefficients by site, in the order of their layers.
 
     Raises:
         InputError: for a file that cannot be read, or holds other things.
     """
-    return _read(file)[0]
+    return _make_rafs(file, *read_coefficients(file))
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
-    """What a run's ``rafs/`` holds, by step; nothing where it has none.
+    """What a run's ``rafs.safetensors`` holds, by step; nothing where it has none.
 
     Raises:
-        InputError: for files that cannot be read, or hold RAFs of different models.
+        InputError: for a file that cannot be read, or holds other things.
     """
-    snapshots: list[Snapshot] = []
-    for file in sorted((run / SNAPSHOTS).glob("step-*.safetensors")):
-        rafs, metadata = _read(file)
-        named = STEP.fullmatch(file.name)
-        step = metadata.get("step") or (named.group(1) if named else "")
-        if not step.isdecimal():
-            raise InputError(f"{file} does not say after which step its coefficients were so")
-        if snapshots and rafs.keys() != snapshots[0].rafs.keys():
-            raise InputError(f"{file} holds other RAFs than the first snapshot beside it")
-        snapshots.append(Snapshot(int(step), rafs))
-    return sorted(snapshots, key=lambda snapshot: snapshot.step)
+    file = run / RAFS
+    if not (file.exists() or file.is_symlink()):  # one that leads nowhere is damage
+        return []
+    return unstack_snapshots(file, *read_coefficients(file))
+
+
+def unstack_snapshots(
+    file: Path, snapshots: dict[str, Tensor], metadata: Mapping[str, str]
+) -> list[Snapshot]:
+    """The content of a ``rafs.safetensors`` by step.
+
+    Args:
+        file: for messages.
+        snapshots: its tensors.
+        metadata: the file's.
+
+    Raises:
+        InputError: where these are no snapshots.
+    """
+    steps = check_snapshots(file, snapshots)
+    stacked = {name: values for name, values in snapshots.items() if name != STEPS}
+    return [
+        Snapshot(step, _make_rafs(file, {name: values[i] for name, values in stacked.items()}, metadata))
+        for i, step in enumerate(steps)
+    ]
 
 
 def read_inputs(folder: Path) -> dict[str, InputHistogram]:
@@ -107,8 +119,13 @@ def read_inputs(folder: Path) -> dict[str, InputHistogram]:
     file = folder / INPUTS
     if not file.is_file():
         return {}
+    return parse_inputs(file, read_text(file))
+
+
+def parse_inputs(file: Path, text: str) -> dict[str, InputHistogram]:
+    """The histograms in a text of a file; raises as :func:`read_inputs` does."""
     what = "histograms of inputs"
-    records = read_json(file, dict[str, HistogramRecord], what)
+    records = parse(file, text, json.loads, dict[str, HistogramRecord], what)
     try:
         return {site: InputHistogram.from_record(record) for site, record in records.items()}
     except (ValueError, OverflowError) as error:
@@ -151,30 +168,25 @@ def _label_layer(site: str) -> str:
     return f"layer {'.'.join(numbers)}" if numbers else site.rpartition(".")[0].rpartition(".")[2] or site
 
 
-def _read(file: Path) -> tuple[dict[str, Raf], dict[str, str]]:
-    try:
-        with safe_open(file, "numpy") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
-    except (OSError, SafetensorError, TypeError, ValueError) as error:  # of types that numpy does not know
-        raise InputError(f"cannot read {file}: {first_line(error)}") from error
+def _make_rafs(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Raf]:
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
     rafs = {}
     for site in sort_sites(sites):
         version = metadata.get(f"{site}.version", "A")
         if version not in VERSIONS or f"{site}.denominator" not in tensors:
             raise InputError(f"{file} holds no whole RAF {site}")
-        a, b = (np.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
+        a, b = (torch.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
         groups = max(len(a), len(b))
         if not all(_are_coefficients(rows, groups) for rows in (a, b)):
-            raise InputError(f"{file} holds no RAF {site}: {a.dtype} {a.shape} over {b.dtype} {b.shape}")
-        a, b = (np.broadcast_to(rows, (groups, rows.shape[1])).astype(np.float32) for rows in (a, b))
+            shapes = " over ".join(f"{rows.dtype} {tuple(rows.shape)}" for rows in (a, b))
+            raise InputError(f"{file} holds no RAF {site}: {shapes}")
+        numerator, denominator = (rows.float().expand(groups, -1).numpy() for rows in (a, b))
         beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
-        rafs[site] = Raf(a, b, version, beside, replaced)
+        rafs[site] = Raf(numerator, denominator, version, beside, replaced)
     if not rafs:
         raise InputError(f"{file} holds no coefficients of RAFs")
-    return rafs, metadata
+    return rafs
 
 
-def _are_coefficients(rows: NDArray[Any], groups: int) -> bool:
-    return rows.ndim == 2 and rows.size > 0 and len(rows) in (1, groups) and rows.dtype.kind == "f"
+def _are_coefficients(rows: Tensor, groups: int) -> bool:
+    return rows.ndim == 2 and rows.numel() > 0 and len(rows) in (1, groups) and rows.is_floating_point()

@@ -18,7 +18,7 @@ from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.comparison import SEEDS
-from raft.files import read_json, write_text
+from raft.files import parse, read_text, write_text
 from raft.finetuning.run import (
     UNTRAINED,
     FinetuningRecipe,
@@ -294,7 +294,12 @@ def read_options(cell: Path) -> dict[str, Any]:
     Raises:
         InputError: for a file that holds other things.
     """
-    return read_json(cell / CELL, dict[str, Any], "options of a cell")
+    return parse_options(cell / CELL, read_text(cell / CELL))
+
+
+def parse_options(file: Path, text: str) -> dict[str, Any]:
+    """The options of a cell in a text of a file; raises as :func:`read_options` does."""
+    return parse(file, text, json.loads, dict[str, Any], "options of a cell")
 
 
 def result_rows(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:

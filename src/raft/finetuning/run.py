@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
@@ -28,7 +29,7 @@ from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.train import save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.monitoring import SNAPSHOTS, MetricsLog, raf_metadata, write_inputs, write_snapshot
+from raft.training.monitoring import MetricsLog, append_snapshot, raf_metadata, write_inputs, write_snapshots
 
 DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
@@ -283,7 +284,8 @@ def run_finetuning(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[FinetuningResult, Finetuned]:
     """Fine-tune, and fill a folder: ``finetuning.json``, ``drawn.json``, ``metrics.jsonl``, ``predictions/``,
-    and ``rafs/`` where the model has any: their coefficients before and after, and the inputs they get.
+    and, where the model has RAFs, their coefficients before and after, ``rafs.safetensors``, and the inputs
+    that they get, ``inputs.json``.
 
     Args:
         recipe: checked.
@@ -323,10 +325,13 @@ def run_finetuning(
             name: score.single_class for name, score in tests.items() if score.single_class is not None
         },
     )
+    snapshots: dict[str, Tensor] = {}
     for step, rafs in tuned.rafs.items():
-        write_snapshot(folder / SNAPSHOTS, step, rafs, raf_metadata(tuned.model))
+        snapshots = append_snapshot(snapshots, step, rafs)
+    if snapshots:
+        write_snapshots(folder, snapshots, raf_metadata(tuned.model))
     if tuned.inputs:
-        write_inputs(folder / SNAPSHOTS, tuned.inputs)
+        write_inputs(folder, tuned.inputs)
     for name, split in data.tests.items():
         if split.write is not None:
             split.write(tuned.outputs[name], folder / PREDICTIONS)

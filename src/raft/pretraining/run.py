@@ -149,7 +149,7 @@ def run(
     """Train the recipe's model in ``arguments.output_dir``, from where a run of it was left.
 
     The folder then holds the model and its tokenizer as ``from_pretrained`` reads them, ``recipe.yaml``,
-    ``metrics.jsonl``, the RAFs along the way in ``rafs/`` and, last, ``pretraining.json``.
+    ``metrics.jsonl``, the RAFs along the way in ``rafs.safetensors`` and, last, ``pretraining.json``.
 
     Args:
         recipe: with one activation.

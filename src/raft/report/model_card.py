@@ -17,7 +17,7 @@ from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF
 from raft.report.loss_figures import draw_loss_curves
-from raft.training.monitoring import SNAPSHOTS, write_inputs
+from raft.training.monitoring import write_inputs
 from raft.training.run_folder import RECIPE
 
 CARD = "README.md"
@@ -69,7 +69,7 @@ Made with {versions}.
 def write_card(
     folder: Path, recipe: PretrainingRecipe, text: PretrainingText, result: PretrainingResult
 ) -> None:
-    """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``rafs/inputs.json``
+    """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``inputs.json``
     beside a run's model."""
     write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
     rafs = ""
@@ -78,7 +78,7 @@ def write_card(
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
         learned = measure_curves(model, text.validation, recipe.raf_init)
         if learned:
-            write_inputs(folder / SNAPSHOTS, {curve.site: curve.inputs for curve in learned})
+            write_inputs(folder, {curve.site: curve.inputs for curve in learned})
             write_figure(draw_activations(learned, recipe.raf_init), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"

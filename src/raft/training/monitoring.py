@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.hf.conversion import activation_name
 from raft.hf.histogram import InputHistogram
@@ -25,8 +26,10 @@ from raft.hf.sites.find import rationals
 from raft.modules import Rational, ResidualRational
 
 METRICS = "metrics.jsonl"
-SNAPSHOTS = "rafs"
+RAFS = "rafs.safetensors"
 INPUTS = "inputs.json"
+STEPS = "steps"
+"""Tensor of a file of snapshots: the steps, ``[snapshots]``; all others are stacked in this order."""
 
 
 class MetricsLog(TrainerCallback):
@@ -74,7 +77,9 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 class RafSnapshots(TrainerCallback):
-    """Save the coefficients of all RAFs every few steps, from step 0: ``rafs/step-00000250.safetensors``.
+    """Save the coefficients of all RAFs every few steps, from step 0, in ``rafs.safetensors``.
+
+    The file is written anew at each snapshot: that takes milliseconds, and it is whole at any time.
 
     Args:
         folder: of the run.
@@ -82,17 +87,21 @@ class RafSnapshots(TrainerCallback):
     """
 
     def __init__(self, folder: Path, every: int) -> None:
-        self.folder = folder / SNAPSHOTS
+        self.folder = folder
         self.every = every
         self._kept = -1
+        self._snapshots: dict[str, Tensor] = {}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save the initial state; remove snapshots after the step that the training resumes from."""
-        if state.is_world_process_zero:
-            for file in self.folder.glob("step-*.safetensors"):
-                if int(file.stem.removeprefix("step-")) > state.global_step:
-                    file.unlink()
+        """Save the initial state, or drop snapshots after the step that the training resumes from.
+
+        Raises:
+            InputError: where the snapshots before it cannot be read, or are of other RAFs.
+        """
+        values = coefficients(kwargs["model"])  # by all processes: parts of them may be elsewhere
         self._kept = state.global_step
+        if state.is_world_process_zero:
+            self._resume(state.global_step, values)
         if state.global_step == 0:
             self._keep(state, kwargs["model"])
 
@@ -107,24 +116,98 @@ class RafSnapshots(TrainerCallback):
         if self._kept != state.global_step:
             self._keep(state, kwargs["model"])
 
+    def _resume(self, step: int, values: dict[str, Tensor]) -> None:
+        file = self.folder / RAFS
+        self._snapshots = {}
+        if step == 0:
+            file.unlink(missing_ok=True)
+        if not file.exists():
+            return
+        try:
+            snapshots, metadata = read_coefficients(file)
+            check_snapshots(file, snapshots)
+            if _shapes(append_snapshot({}, step, values)) != _shapes(snapshots):
+                raise InputError(f"{file} holds RAFs of another model")
+        except InputError as error:
+            raise InputError(f"{error}; remove it to go on without these snapshots") from error
+        is_kept = snapshots[STEPS] <= step
+        self._snapshots = {name: stacked[is_kept] for name, stacked in snapshots.items()}
+        if is_kept.any():
+            write_snapshots(self.folder, self._snapshots, metadata)
+        else:
+            file.unlink()
+
     def _keep(self, state: TrainerState, model: PreTrainedModel) -> None:
         values = coefficients(model)
         self._kept = state.global_step
         if values and state.is_world_process_zero:
-            write_snapshot(self.folder, state.global_step, values, raf_metadata(model))
+            self._snapshots = append_snapshot(self._snapshots, state.global_step, values)
+            write_snapshots(self.folder, self._snapshots, raf_metadata(model))
 
 
-def write_snapshot(folder: Path, step: int, values: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write ``step-00000250.safetensors``.
+def append_snapshot(snapshots: dict[str, Tensor], step: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Stack a snapshot onto those of earlier steps; those of this step and of later ones are left out.
+
+    Args:
+        snapshots: ``steps``, ``[snapshots]``, and ``<site>.numerator`` and ``<site>.denominator``,
+            ``[snapshots, groups, coefficients]``; empty for the first.
+        step: after which the coefficients were these.
+        values: of :func:`coefficients`.
+    """
+    new = {name: torch.atleast_2d(value)[None] for name, value in values.items()}
+    new[STEPS] = torch.tensor([step])
+    if not snapshots:
+        return new
+    is_earlier = snapshots[STEPS] < step
+    return {name: torch.cat([snapshots[name][is_earlier], value]) for name, value in new.items()}
+
+
+def write_snapshots(folder: Path, snapshots: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write ``rafs.safetensors``, atomically.
 
     Args:
         folder: made where it does not exist.
-        step: after which the coefficients were these.
-        values: of :func:`coefficients`.
+        snapshots: of :func:`append_snapshot`.
         metadata: of :func:`raf_metadata`.
     """
-    with atomic_write(folder / f"step-{step:08d}.safetensors") as file:
-        save_file(values, file, metadata=metadata | {"step": str(step)})
+    with atomic_write(folder / RAFS) as file:
+        save_file(snapshots, file, metadata=metadata)
+
+
+def read_coefficients(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a file of coefficients, and its metadata.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+            # copies, as a file that is mapped into memory cannot be replaced everywhere
+            return {name: opened.get_tensor(name).clone() for name in opened.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise InputError(f"cannot read {file}: {first_line(error)}") from error
+
+
+def check_snapshots(file: Path, snapshots: dict[str, Tensor]) -> list[int]:
+    """The steps of a file's snapshots.
+
+    Raises:
+        InputError: where it does not have one for each, in their order.
+    """
+    steps = snapshots.get(STEPS)
+    if steps is None or steps.dtype != torch.int64 or steps.ndim != 1 or not len(steps):
+        raise InputError(f"{file} does not say after which steps its coefficients were so")
+    if steps[0] < 0 or (steps.diff() <= 0).any():
+        raise InputError(f"{file} holds snapshots that are not in the order of their steps")
+    for name, stacked in snapshots.items():
+        if not stacked.ndim or len(stacked) != len(steps):
+            raise InputError(f"{file} does not hold {name} of each of its {len(steps)} snapshots")
+    return steps.tolist()
+
+
+def _shapes(snapshots: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: stacked.shape[1:] for name, stacked in snapshots.items()}
 
 
 def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:

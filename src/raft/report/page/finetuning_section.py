@@ -13,7 +13,6 @@ from raft.report.page.page import Section
 from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables.text_table import TextTable
-from raft.training.monitoring import SNAPSHOTS
 from raft.training.run_folder import RECIPE
 
 
@@ -29,7 +28,7 @@ def build_finetuning_section(folder: Path) -> Section:
     snapshots = read_snapshots(folder)
     runs = []
     if snapshots:
-        inputs = read_inputs(folder / SNAPSHOTS)
+        inputs = read_inputs(folder)
         runs.append(ViewerRun({"task": result.task}, snapshots, find_twins(snapshots), inputs))
     command = f"raft finetune --config {RECIPE} --output_dir NEW" if recipe else ""
     blocks: list[Block] = [

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.experiments.grid import CELL, read_options
+from raft.experiments.grid_rafs import read_grid_rafs
 from raft.report.page.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
@@ -17,7 +16,6 @@ from raft.report.page.viewer import ViewerRun
 from raft.report.score_figures import draw_scores
 from raft.report.tables.grid import RESULTS, make_cell_key, make_grid_tables, read_results, select_tuned_tasks
 from raft.report.tables.twins import has_pretrainings, pair_twins
-from raft.training.monitoring import SNAPSHOTS
 from raft.training.run_folder import RECIPE
 
 SETTINGS = {
@@ -123,16 +121,13 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
     counting = {make_cell_key(row, models) for row in results.to_dict("records")}
     order = {seed: number for number, seed in enumerate(dict.fromkeys(results.seed))}
     cells: list[tuple[bool, int, ViewerRun]] = []
-    for place in sorted(cell.parent for cell in folder.glob(f"*/{SNAPSHOTS}")):
-        snapshots = read_snapshots(place)
-        if not snapshots:
-            continue
-        options = _read_options(place)
+    for cell in read_grid_rafs(folder):
+        options = cell.options
         settings = {name: _format_option(options[key]) for key, name in SETTINGS.items() if key in options}
         if "model" in settings:
             settings["model"] = make_cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
-            settings or {"cell": place.name}, snapshots, find_twins(snapshots), read_inputs(place / SNAPSHOTS)
+            settings or {"cell": cell.cell}, cell.snapshots, find_twins(cell.snapshots), cell.inputs
         )
         # what was kept of a grid without its cells' options is what its author wants shown
         counts = not options or make_cell_key(options, models) in counting
@@ -140,10 +135,6 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
     are_final = any(counts for counts, _, _ in cells)
     shown = [cell for cell in cells if cell[0] or not are_final]
     return [run for _, _, run in sorted(shown, key=lambda cell: cell[1])], are_final
-
-
-def _read_options(cell: Path) -> dict[str, Any]:
-    return read_options(cell) if (cell / CELL).is_file() else {}
 
 
 def _format_option(value: object) -> str:

@@ -26,7 +26,6 @@ from raft.report.page.sections import (
 )
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables import pretraining
-from raft.training.monitoring import SNAPSHOTS
 
 FRAMES, MOST_ROWS = 6, 12
 """Of a strip of learned functions."""
@@ -56,7 +55,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
             find_twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
-            read_inputs(folders[name, seed] / SNAPSHOTS),
+            read_inputs(folders[name, seed]),
         )
         for (name, seed), snapshots in kept.items()
     ]

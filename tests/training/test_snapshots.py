@@ -1,0 +1,175 @@
+"""A run's file of snapshots has each of them once, in order, after whatever ended the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForSequenceClassification, TrainerControl, TrainerState
+
+import raft
+from raft.analysis.snapshots import read_snapshots
+from raft.errors import InputError
+from raft.hf import rationals
+from raft.training.monitoring import RafSnapshots, append_snapshot, write_snapshots
+
+SITE = "bert.encoder.layer.0.intermediate.intermediate_act_fn"
+
+
+@pytest.fixture
+def model() -> BertForSequenceClassification:
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = BertForSequenceClassification(config)
+    raft.convert(model)
+    return model
+
+
+def train(model: torch.nn.Module, folder: Path, steps: range, last: int = 10, every: int = 2) -> None:
+    """What ``Trainer`` tells a callback; after step s all coefficients of the numerator are s."""
+    callback = RafSnapshots(folder, every)
+    state = TrainerState(global_step=steps.start, max_steps=last, is_world_process_zero=True)
+    callback.on_train_begin(None, state, TrainerControl(), model=model)
+    for step in steps:
+        state.global_step = step + 1
+        for act in rationals(model).values():
+            torch.nn.init.constant_(act.numerator, step + 1)
+        callback.on_step_end(None, state, TrainerControl(), model=model)
+
+
+def first_coefficients(folder: Path) -> dict[int, float]:
+    """That of the numerator at each step, in the order of the file."""
+    acts = {s.step: s.rafs[SITE].numerator[0, 0] for s in read_snapshots(folder)}
+    steps = load_file(folder / "rafs.safetensors")["steps"].tolist()
+    assert steps == list(acts)
+    return {step: float(value) for step, value in acts.items()}
+
+
+def test_a_file_holds_all_snapshots_and_what_they_are_of(
+    model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    start = rationals(model)[SITE].coefficients()[0].detach().clone()
+    train(model, tmp_path, range(0, 10), every=4)
+    snapshots = load_file(tmp_path / "rafs.safetensors")
+    assert snapshots["steps"].tolist() == [0, 4, 8, 10]
+    assert snapshots["steps"].dtype == torch.int64
+    assert snapshots[f"{SITE}.numerator"].shape == (4, 1, 6)
+    assert snapshots[f"{SITE}.denominator"].shape == (4, 1, 4)
+    assert torch.equal(snapshots[f"{SITE}.numerator"][0, 0], start)
+    scale = rationals(model)[SITE].numerator_scale
+    expected = torch.tensor([[4.0], [8.0], [10.0]]) * (1 if scale is None else scale)
+    assert torch.equal(snapshots[f"{SITE}.numerator"][1:, 0], expected.expand(3, 6))
+    with safe_open(tmp_path / "rafs.safetensors", "pt") as file:
+        assert file.metadata()[f"{SITE}.version"] == "A"
+    assert [path.name for path in tmp_path.iterdir()] == ["rafs.safetensors"]
+
+
+@pytest.mark.parametrize("resumed", [3, 4, 6])
+def test_a_resumed_training_has_the_snapshots_of_one_that_was_not_stopped(
+    resumed: int, model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    train(model, tmp_path / "whole", range(0, 10))
+    whole = first_coefficients(tmp_path / "whole")
+    assert list(whole) == [0, 2, 4, 6, 8, 10]
+    train(model, tmp_path / "killed", range(0, 7))  # the last checkpoint was some steps before
+    before = first_coefficients(tmp_path / "killed")
+    train(model, tmp_path / "killed", range(resumed, resumed))
+    kept = first_coefficients(tmp_path / "killed")
+    assert kept == {step: value for step, value in before.items() if step <= resumed}
+    train(model, tmp_path / "killed", range(resumed, 10))
+    assert first_coefficients(tmp_path / "killed") == {**whole, 0: before[0]}
+
+
+def test_a_training_from_the_start_leaves_nothing_of_the_one_before(
+    model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    train(model, tmp_path, range(0, 10))
+    (tmp_path / "rafs.safetensors").write_bytes(b"torn")
+    train(model, tmp_path, range(0, 4), every=4)
+    assert list(first_coefficients(tmp_path)) == [0, 4]
+    fixed = BertForSequenceClassification(model.config)
+    for site in rationals(model):
+        fixed.set_submodule(site, torch.nn.GELU())
+    train(fixed, tmp_path, range(0, 4))
+    assert not (tmp_path / "rafs.safetensors").exists()
+
+
+def test_snapshots_that_cannot_be_gone_on_with_are_named(
+    model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    file = tmp_path / "rafs.safetensors"
+    train(model, tmp_path, range(0, 6))
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    with pytest.raises(
+        InputError, match=rf"cannot read {file}: .*; remove it to go on without these snapshots"
+    ):
+        train(model, tmp_path, range(4, 10))
+    assert file.read_bytes() == content[:-1]
+    file.write_bytes(content)
+    snapshots = load_file(file)
+    save_file({name: value for name, value in snapshots.items() if SITE not in name}, file)
+    with pytest.raises(InputError, match=r"rafs.safetensors holds RAFs of another model; remove it to go on"):
+        train(model, tmp_path, range(4, 10))
+
+
+def test_snapshots_are_stacked_in_the_order_of_their_steps() -> None:
+    def value(number: float) -> dict[str, torch.Tensor]:
+        return {"a.numerator": torch.full((6,), number), "a.denominator": torch.full((2, 4), number)}
+
+    snapshots: dict[str, torch.Tensor] = {}
+    for step in (0, 5, 9, 5, 7):
+        snapshots = append_snapshot(snapshots, step, value(step))
+    assert snapshots["steps"].tolist() == [0, 5, 7]
+    assert snapshots["a.numerator"].shape == (3, 1, 6)
+    assert snapshots["a.denominator"].shape == (3, 2, 4)
+    assert snapshots["a.numerator"][:, 0, 0].tolist() == [0, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": None}, "does not say after which steps"),
+        ({"steps": torch.tensor([0.0, 1.0])}, "does not say after which steps"),
+        ({"steps": torch.tensor([[0, 1]])}, "does not say after which steps"),
+        ({"steps": torch.zeros(0, dtype=torch.int64)}, "does not say after which steps"),
+        ({"steps": torch.tensor([1, 0])}, "not in the order of their steps"),
+        ({"steps": torch.tensor([1, 1])}, "not in the order of their steps"),
+        ({"steps": torch.tensor([-1, 1])}, "not in the order of their steps"),
+        ({"steps": torch.tensor([0, 1, 2])}, r"does not hold a\.(numerator|denominator) of each of its 3"),
+        ({"a.numerator": torch.zeros(1, 1, 6)}, r"does not hold a\.numerator of each of its 2 snapshots"),
+        ({"a.numerator": torch.tensor(1.0)}, r"does not hold a\.numerator of each of its 2 snapshots"),
+        ({"a.denominator": None}, "holds no whole RAF a"),
+        ({"a.numerator": torch.zeros(2, 3, 6)}, r"holds no RAF a: torch.float32 \(3, 6\) over .* \(2, 4\)"),
+        ({"a.numerator": None, "a.denominator": None}, "holds no coefficients of RAFs"),
+    ],
+)
+def test_files_of_other_things_are_not_read(
+    change: dict[str, torch.Tensor | None], message: str, tmp_path: Path
+) -> None:
+    good = {
+        "steps": torch.tensor([0, 1]),
+        "a.numerator": torch.ones(2, 1, 6),
+        "a.denominator": torch.ones(2, 2, 4),
+    }
+    write_snapshots(tmp_path, good, {})
+    first, last = read_snapshots(tmp_path)
+    assert (first.step, last.step) == (0, 1)
+    assert last.rafs["a"].numerator.shape == (2, 6)
+    assert last.rafs["a"].numerator.dtype == np.float32
+    changed = {name: value for name, value in {**good, **change}.items() if value is not None}
+    write_snapshots(tmp_path, changed, {})
+    with pytest.raises(InputError, match=message):
+        read_snapshots(tmp_path)
+
+
+def test_a_run_without_rafs_has_no_snapshots(tmp_path: Path) -> None:
+    assert read_snapshots(tmp_path) == []
+    (tmp_path / "rafs.safetensors").symlink_to(tmp_path / "rafs.safetensors")
+    with pytest.raises(InputError, match="cannot read"):
+        read_snapshots(tmp_path)
