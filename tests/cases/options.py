@@ -46,7 +46,9 @@ def _() -> str:
     return command("inspect", "raft")
 
 
-case("C", "an unknown option --lr", rf"{REFUSED}--lr.*--learning_rate")(lambda: finetune("--lr", "1e-3"))
+case("C", "an unknown option", rf"{REFUSED}--learn_rate.*--learning_rate")(
+    lambda: finetune("--learn_rate", "1e-3")
+)
 case("C", "finetune --activation gelu", "^status 0")(lambda: finetune("--activation", "gelu", model="base"))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 import raft
 from raft.cli.commands.grid import write_results
@@ -56,7 +55,8 @@ def demo(folder: Path, **changes: Any) -> Path:
     actual = replace(results(), **changes)
     actual.write(folder)
     sites = LAYERS[:2]
-    save_file(coefficients(sites, 1.0), folder / "rafs.safetensors", {f"{s}.version": "A" for s in sites})
+    last = append_snapshot({}, actual.setup["steps"], coefficients(sites, 1.0))
+    write_snapshots(folder, last, {f"{site}.version": "A" for site in sites})
     return folder
 
 

@@ -68,15 +68,6 @@ class Snapshot:
     rafs: dict[str, Raf]
 
 
-def read_rafs(file: Path) -> dict[str, Raf]:
-    """The RAFs of a file of one state's coefficients by site, in the order of their layers.
-
-    Raises:
-        InputError: for a file that cannot be read, or holds other things.
-    """
-    return _make_rafs(file, *read_coefficients(file))
-
-
 def read_snapshots(run: Path) -> list[Snapshot]:
     """What a run's ``rafs.safetensors`` holds, by step; nothing where it has none.
 

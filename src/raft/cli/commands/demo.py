@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save_file
 
 from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
@@ -17,13 +16,19 @@ from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.experiments.comparison import Comparison, ComparisonSettings, compare
-from raft.files import atomic_write, write_text
+from raft.files import write_text
 from raft.pretraining.train import save
 from raft.report.loss_figures import draw_losses
-from raft.report.page.demo_section import RAFS, build_demo_section
+from raft.report.page.demo_section import build_demo_section
 from raft.report.page.page import REPORT, render_page
 from raft.report.tables.demo import summarize, tabulate_comparison
-from raft.training.monitoring import coefficients, raf_metadata, write_inputs
+from raft.training.monitoring import (
+    append_snapshot,
+    coefficients,
+    raf_metadata,
+    write_inputs,
+    write_snapshots,
+)
 from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
@@ -85,8 +90,8 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):
             write_figure(figure, folder / f"{kind}.{ending}")
-    with atomic_write(folder / RAFS) as file:
-        save_file(coefficients(raft_model), file, metadata=raf_metadata(raft_model))
+    last = append_snapshot({}, comparison.results.setup["steps"], coefficients(raft_model))
+    write_snapshots(folder, last, raf_metadata(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in learned})
     for twin, pretrained in comparison.pretrained.items():
         save(pretrained.model, comparison.tokenizer, folder / twin)

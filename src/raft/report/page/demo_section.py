@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raft.analysis.snapshots import Raf, Snapshot, read_inputs, read_rafs
+from raft.analysis.snapshots import Raf, Snapshot, read_inputs, read_snapshots
 from raft.coefficients import named_fit
 from raft.experiments.results import Results
 from raft.report.loss_figures import draw_losses
@@ -24,9 +24,6 @@ from raft.report.page.sections import (
 )
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables import demo as comparison
-
-RAFS = "rafs.safetensors"
-"""The coefficients that a demo ends with."""
 
 
 def build_demo_section(folder: Path, name: str | None = None) -> Section:
@@ -57,8 +54,8 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
         Facts(facts),
         Tabular(table, table.note),
     ]
-    if (folder / RAFS).is_file():
-        blocks += build_learned_blocks([_read_run(folder, settings, setup)])
+    if snapshots := read_snapshots(folder):
+        blocks += build_learned_blocks([_make_run(folder, settings, snapshots)])
     caption = "Validation loss over the pretraining. Both twins saw the same batches."
     losses = draw_losses(results.history, results.unigram_loss)
     blocks += [
@@ -69,13 +66,12 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
     return Section(name or folder.resolve().name, "A RAFT beside its FAFT", blocks)
 
 
-def _read_run(folder: Path, settings: Mapping[str, Any], setup: Mapping[str, Any]) -> ViewerRun:
+def _make_run(folder: Path, settings: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> ViewerRun:
     """From the fit that the RAFs began as to what they became."""
-    rafs = read_rafs(folder / RAFS)
     twin = str(settings.get("activation", "gelu"))
-    snapshots = [Snapshot(0, {site: _fit_start(twin, raf) for site, raf in rafs.items()})]
-    snapshots.append(Snapshot(int(setup.get("steps", 1)), rafs))
-    return ViewerRun({}, snapshots, dict.fromkeys(rafs, twin), read_inputs(folder))
+    rafs = snapshots[-1].rafs
+    start = Snapshot(0, {site: _fit_start(twin, raf) for site, raf in rafs.items()})
+    return ViewerRun({}, [start, *snapshots], dict.fromkeys(rafs, twin), read_inputs(folder))
 
 
 def _fit_start(function: str, raf: Raf) -> Raf:
