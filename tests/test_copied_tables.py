@@ -9,7 +9,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from tests.stored_scripts import load_script
+from tests.stored_scripts import load_script, needs_results
 
 ROOT = Path(__file__).parents[1]
 RESULTS, MEASUREMENTS = ROOT / "results", ROOT / "docs" / "measurements.md"
@@ -20,6 +20,7 @@ def script() -> ModuleType:
     return load_script("copy_tables")
 
 
+@needs_results
 def test_pages_hold_the_tables_of_the_results(script: ModuleType) -> None:
     texts = {page: page.read_text(encoding="utf-8") for page in script.pages()}
     assert sum(len(script.COPY.findall(text)) for text in texts.values()) > 2
@@ -53,6 +54,7 @@ def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None
     assert sorted(name for name in links if f"{{ #{name} }}" not in measurements) == []
 
 
+@needs_results
 def test_the_measurements_show_files_that_are_there() -> None:
     measurements = MEASUREMENTS.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- include: (\S+) -->", measurements):

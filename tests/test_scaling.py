@@ -12,7 +12,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
-from tests.stored_scripts import load_script
+from tests.stored_scripts import load_script, needs_results
+
+pytestmark = needs_results
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from raft.experiments.grid_rafs import read_grid_rafs
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from raft.pretraining.run import PretrainingResult
-from tests.stored_scripts import load_script
+from tests.stored_scripts import load_script, needs_results
 
 WORDS = [
     "grid", "--tasks", "rte", "--activations", "keep", "raf", "--sizes", "24", "--seeds", "2",
@@ -146,6 +146,7 @@ def test_what_is_kept_of_a_grid_is_enough_to_repeat_a_cell(
 
 
 @pytest.mark.slow
+@needs_results
 def test_grids_are_timed_beside_a_plain_script(
     glue: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
