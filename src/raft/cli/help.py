@@ -171,7 +171,13 @@ def read_page(command: str) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def format_help(command: str, description: str, actions: Sequence[argparse.Action], everything: bool) -> str:
+def format_help(
+    command: str,
+    description: str,
+    actions: Sequence[argparse.Action],
+    everything: bool,
+    foreign: Collection[str] = (),
+) -> str:
     """A command's help.
 
     Args:
@@ -179,6 +185,7 @@ def format_help(command: str, description: str, actions: Sequence[argparse.Actio
         description: of it.
         actions: of its parser, with the defaults of a recipe where one is given.
         everything: show the options too that are in no group.
+        foreign: those of them that are arguments of ``transformers``, which are shown last.
     """
     layout = LAYOUTS[command]
     positional = [action for action in actions if not action.option_strings]
@@ -197,8 +204,13 @@ def format_help(command: str, description: str, actions: Sequence[argparse.Actio
     shown = {name for names in layout.groups.values() for name in names}
     others = [name for name, action in options.items() if name not in shown and _is_option(action)]
     if everything:
-        lines = [_format_action(options[name], layout) for name in sorted(others)]
-        parts.append("\n".join(["more:", *lines]))
+        own = sorted(set(others) - set(foreign))
+        for heading, names in (
+            ("more", own),
+            ("of transformers.TrainingArguments", sorted(set(others) - set(own))),
+        ):
+            lines = [_format_action(options[name], layout) for name in names]
+            parts += ["\n".join([f"{heading}:", *lines])] if lines else []
     elif others:
         parts.append(f"'raft {command} --help-all' lists {len(others)} more.")
     return "\n\n".join(parts) + "\n"

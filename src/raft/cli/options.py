@@ -85,7 +85,11 @@ class _Parser(HfArgumentParser):
 
     def format_help(self, everything: bool = False) -> str:
         actions = [action for action in self._actions if action.dest not in self.instead]
-        return format_help(self.prog.removeprefix("raft "), self.description or "", actions, everything)
+        command, foreign = (
+            self.prog.removeprefix("raft "),
+            {field.name for field in fields(TrainingArguments)},
+        )
+        return format_help(command, self.description or "", actions, everything, foreign)
 
     def add_argument(self, *names: str, positional: bool = False, **options: Any) -> Any:
         """A field whose metadata say so is given by its place, not by a flag."""
