@@ -38,6 +38,11 @@ def test_import_alone_needs_nothing() -> None:
     assert not {"torch", "numpy"} & set(run("import sys, raft; print(*sys.modules)").split())
 
 
+@pytest.mark.parametrize("imports", ["import raft, torch", "import torch, raft"])
+def test_the_operator_is_registered_in_either_order(imports: str) -> None:
+    assert run(f"{imports}; print(torch.ops.raft.rational.default.name())") == "raft::rational\n"
+
+
 @pytest.mark.parametrize(
     "imports",
     [
