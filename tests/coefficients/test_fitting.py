@@ -27,6 +27,8 @@ TORCH = {
     "sigmoid": torch.sigmoid,
     "elu": F.elu,
     "identity": lambda x: x,
+    "relu2": lambda x: F.relu(x) * F.relu(x),
+    "leaky_relu2": lambda x: F.leaky_relu(x, 0.5) ** 2,
 }
 
 
@@ -208,6 +210,25 @@ def test_a_tail_can_be_held_over_samples() -> None:
 def test_impossible_tails_are_refused(arguments: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         raft.fit("relu", **arguments)
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "D", "N"])
+@pytest.mark.parametrize(("name", "most"), [("relu2", 0.0237), ("leaky_relu2", 0.0178)])
+def test_squared_functions_have_wide_fits(name: str, most: float, version: str) -> None:
+    stored = raft.named_fit(name, (6, 4), version)
+    assert stored.interval == (-8.0, 8.0)
+    x = np.linspace(-8, 8, 50_001)
+    error = np.abs(evaluate(stored, x) - TORCH[name](torch.from_numpy(x)).numpy())
+    assert error.max() == pytest.approx(stored.max_error, rel=1e-3)
+    assert stored.max_error < most
+    act = raft.Rational(name, (6, 4), version).eval()
+    assert act.start == stored
+    points = torch.linspace(-8, 8, 1001)
+    torch.testing.assert_close(act(points), TORCH[name](points), rtol=0, atol=most)
+    # a narrower interval scales the error as the values
+    narrow = raft.fit(name, (6, 4), version, interval=(-4, 4))
+    assert narrow.max_error == pytest.approx(stored.max_error / 4, rel=0.01)
+    assert raft.named_fit(name, (5, 4), version).interval == (-8.0, 8.0)
 
 
 @pytest.mark.parametrize(
