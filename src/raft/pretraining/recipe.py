@@ -61,7 +61,7 @@ class PretrainingRecipe:
     activation: str = field(
         default=RAF,
         metadata={
-            "help": "raf, or a fixed function: gelu, relu2, leaky_relu2 or any other that transformers knows."
+            "help": "raf, or a fixed function: gelu, relu2, leaky_relu2 or any of transformers' ACT2FN."
         },
     )
     raf_init: str = field(default="gelu", metadata={"help": "Function that the RAFs start from."})
