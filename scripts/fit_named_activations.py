@@ -15,7 +15,8 @@ def main() -> None:
     for name in named.NAMED_FUNCTIONS:
         for version in named.TABLE_VERSIONS:
             for degrees in named.table_degrees(name):
-                fitted = fit(name, degrees, version, interval=named.table_interval(name))
+                interval = named.table_interval(name, degrees)
+                fitted = fit(name, degrees, version, interval=interval)
                 print(f"{name:12s} {version} {degrees!s:8s} max error {fitted.max_error:.2e}")
                 values = {
                     "numerator": fitted.numerator,

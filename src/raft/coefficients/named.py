@@ -28,7 +28,7 @@ TABLE_VERSIONS = ("A", "B", "N")
 
 @cache
 def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") -> Fit:
-    """The fit of a known activation on [-5, 5]; of one that grows as x², such as ``relu2``, on [-8, 8].
+    """The fit of a known activation on [-5, 5]; on [-8, 8] for ``relu2`` and ``leaky_relu2`` with (6, 4).
 
     Args:
         name: one of ``NAMED_FUNCTIONS``, or transformers' name of the same function (``gelu_new``, ``swish``
@@ -41,7 +41,7 @@ def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") 
     """
     name = canonical_name(name)
     check_degrees(degrees)
-    interval = table_interval(name)
+    interval = table_interval(name, degrees)
     row = _table().get(table_key(name, degrees, "B" if version in ("C", "D") else version))
     if row is None:
         return fit(name, degrees, version, interval=interval)
@@ -56,9 +56,10 @@ def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") 
     )
 
 
-def table_interval(name: str) -> tuple[float, float]:
-    """The interval of a known activation's fits."""
-    return SQUARED_INTERVAL if name in SQUARED_FUNCTIONS else TABLE_INTERVAL
+def table_interval(name: str, degrees: tuple[int, int]) -> tuple[float, float]:
+    """The interval of a known activation's fit."""
+    is_wide = name in SQUARED_FUNCTIONS and tuple(degrees) in SQUARED_DEGREES
+    return SQUARED_INTERVAL if is_wide else TABLE_INTERVAL
 
 
 def table_degrees(name: str) -> tuple[tuple[int, int], ...]:
