@@ -14,8 +14,9 @@ def main() -> None:
     rows = []
     for name in named.NAMED_FUNCTIONS:
         for version in named.TABLE_VERSIONS:
-            for degrees in named.TABLE_DEGREES:
-                fitted = fit(name, degrees, version, interval=named.TABLE_INTERVAL)
+            for degrees in named.table_degrees(name):
+                interval = named.table_interval(name, degrees)
+                fitted = fit(name, degrees, version, interval=interval)
                 print(f"{name:12s} {version} {degrees!s:8s} max error {fitted.max_error:.2e}")
                 values = {
                     "numerator": fitted.numerator,

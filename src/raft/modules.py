@@ -23,6 +23,27 @@ NOISE = 0.1
 """Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
 step."""
 
+
+class SquaredReLU(nn.Module):
+    """x ↦ LeakyReLU(x)².
+
+    Args:
+        negative_slope: of the leaky ReLU; 0 is the squared ReLU of So et al. 2021, "Primer".
+    """
+
+    def __init__(self, negative_slope: float = 0.0) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape and dtype of ``x``."""
+        return nn.functional.leaky_relu(x, self.negative_slope).square()
+
+    def extra_repr(self) -> str:
+        """The slope, as printed in a model's summary."""
+        return f"negative_slope={self.negative_slope}"
+
+
 TORCH_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.GELU(),
     "gelu_tanh": nn.GELU("tanh"),
@@ -35,6 +56,8 @@ TORCH_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": nn.Sigmoid(),
     "elu": nn.ELU(),
     "identity": nn.Identity(),
+    "relu2": SquaredReLU(),
+    "leaky_relu2": SquaredReLU(0.5),
 }
 """The classical activations by name, for tensors."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,8 @@ TORCH = {
     "sigmoid": torch.sigmoid,
     "elu": F.elu,
     "identity": lambda x: x,
+    "relu2": lambda x: F.relu(x) * F.relu(x),
+    "leaky_relu2": lambda x: F.leaky_relu(x, 0.5) ** 2,
 }
 
 
@@ -107,6 +111,129 @@ def test_the_table_is_what_fit_gives(name: str) -> None:
         made, stored = raft.fit(name, (3, 2), version), raft.named_fit(name, (3, 2), version)
         assert stored.max_error == pytest.approx(made.max_error, rel=0.02)
         np.testing.assert_allclose(made(x), stored(x), atol=0.1 * made.max_error)
+
+
+def evaluate(fit: raft.Fit, x: np.ndarray) -> np.ndarray:
+    """P/Q from the formula, with the powers of its version's absolute values."""
+    a, b = np.array(fit.numerator), np.array(fit.denominator)
+    terms = b * x[:, None] ** np.arange(1, len(b) + 1)
+    q = {
+        "A": lambda: 1 + np.abs(terms).sum(1),
+        "B": lambda: 1 + np.abs(terms.sum(1)),
+        "C": lambda: 0.1 + np.abs(terms.sum(1)),
+        "D": lambda: 1 + np.abs(terms.sum(1)),
+        "N": lambda: 1 + terms.sum(1),
+    }[fit.version]()
+    return np.asarray((x[:, None] ** np.arange(len(a))).dot(a) / q)
+
+
+@pytest.mark.parametrize("version", ["A", "C", "N"])
+@pytest.mark.parametrize(
+    ("name", "degrees", "left", "right", "most"),
+    [
+        ("gelu", (5, 4), None, (1, 1.0), 0.004),
+        ("silu", (5, 4), (1, -0.25), None, 0.05),
+        ("sigmoid", (5, 4), None, (0, 1), 5e-4),
+        ("tanh", (6, 5), (0, -1.0), (0, 1.0), 1e-3),
+        ("identity", (3, 0), None, (1, 1.0), 1e-9),
+        (torch.square, (4, 2), (2, 1.0), (2, 1.0), 1e-6),
+        (torch.abs, (5, 4), None, (1, 1.0), 2e-3),
+        (lambda x: 1 / (1 + x**2), (5, 4), (-2, 1.0), None, 1e-6),
+        (lambda x: torch.full_like(x, 2.5), (0, 0), (0, 2.5), (0, 2.5), 1e-9),
+    ],
+)
+def test_tails_are_held(
+    name: Any, degrees: tuple[int, int], left: Any, right: Any, most: float, version: str
+) -> None:
+    if version == "N" and name in ("tanh", torch.abs):
+        with pytest.raises(ValueError, match="their signs differ only"):
+            raft.fit(name, degrees, version, left_tail=(left or (1, -1.0)), right_tail=right)
+        return
+    held = raft.fit(name, degrees, version, left_tail=left, right_tail=right)
+    free = raft.fit(name, degrees, version)
+    assert held.degrees == degrees
+    assert free.max_error * 0.98 - 1e-9 <= held.max_error < most
+    for side, tail in ((-1, left), (1, right)):
+        if tail is None:
+            continue
+        x = side * 10.0 ** np.arange(3, 9)
+        error = np.abs(evaluate(held, x) / (tail[1] * x ** float(tail[0])) - 1)
+        # the terms of P and Q below the leading ones: what they are at x = ±1,000 falls as 1/|x|
+        n = np.flatnonzero(held.denominator).max(initial=-1) + 1
+        q = np.array([1.0, *held.denominator])
+        lead = q[n] if n else {"C": 0.1}.get(version, 1.0)
+        below = np.abs(q[:n]).sum() / lead + np.abs(held.numerator[: n + tail[0]]).sum() / abs(lead * tail[1])
+        assert (error <= 1.5 * below / np.abs(x) + 1e-7).all()
+        assert error[-1] < 1e-3
+
+
+@pytest.mark.parametrize("version", ["A", "B", "N"])
+def test_a_tail_of_zero_grows_more_slowly(version: str) -> None:
+    def bump(x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-x.square())
+
+    vanishing = raft.fit(bump, (5, 4), version, interval=(-3, 3), left_tail=(0, 0), right_tail=(0, 0))
+    assert vanishing.max_error < 0.01
+    assert np.abs(evaluate(vanishing, np.array([-1e4, -1e3, 1e3, 1e4]))).max() < 1e-3
+    assert np.abs(evaluate(raft.fit(bump, (5, 4), version, interval=(-3, 3)), np.array([1e4]))).min() > 0.05
+    slower = raft.fit("gelu", (6, 4), version, left_tail=(2, 0.0))
+    line = raft.fit("gelu", (6, 4), version, left_tail=(2, 0.0), right_tail=(1, 1.0))
+    assert evaluate(line, np.array([1e6]))[0] == pytest.approx(1e6, rel=1e-3)
+    assert np.abs(evaluate(slower, np.array([-1e6, 1e6])) / 1e12).max() < 1e-5
+    assert np.abs(evaluate(slower, np.array([-1e6, 1e6])) / 1e6).max() < 1
+
+
+def test_a_tail_can_be_held_over_samples() -> None:
+    samples = torch.randn(2000, generator=torch.Generator().manual_seed(0)) + 1
+    fit = raft.fit("gelu", (5, 4), samples=samples, right_tail=(1, 1.0))
+    assert fit.rms_error < 2e-3
+    assert evaluate(fit, np.array([1e7]))[0] == pytest.approx(1e7, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"left_tail": (0, 0.0), "right_tail": (1, 1.0)}, "both tails have one size"),  # ReLU's
+        ({"left_tail": (1, 0.5), "right_tail": (1, 1.0)}, "both tails have one size"),
+        ({"left_tail": (1, 0.0), "right_tail": (1, 1.0)}, "both tails have one size"),
+        ({"left_tail": (0, 1.0), "right_tail": (1, 1.0)}, "both tails have one size"),
+        ({"left_tail": (0, -1.0), "right_tail": (0, 1.0), "version": "N"}, "their signs differ only"),
+        ({"left_tail": (0, -1.0), "right_tail": (0, 1.0), "degrees": (5, 0)}, "their signs differ only"),
+        ({"right_tail": (6, 1.0)}, "P's degree less Q's"),
+        ({"right_tail": (-5, 1.0)}, "P's degree less Q's"),
+        ({"right_tail": (-4, 0.0)}, "P's degree less Q's"),
+        ({"right_tail": (1.0, 1.0)}, "right_tail must be a whole power and a finite number"),
+        ({"left_tail": (1, float("nan"))}, "left_tail must be a whole power and a finite number"),
+        ({"left_tail": (1, "x")}, "left_tail must be a whole power"),
+        ({"left_tail": (True, 1.0)}, "left_tail must be a whole power"),
+        ({"left_tail": 1.0}, "left_tail must be a whole power"),
+    ],
+)
+def test_impossible_tails_are_refused(arguments: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        raft.fit("relu", **arguments)
+
+
+@pytest.mark.parametrize("version", ["A", "B", "C", "D", "N"])
+@pytest.mark.parametrize(("name", "most"), [("relu2", 0.0237), ("leaky_relu2", 0.0178)])
+def test_squared_functions_have_wide_fits(name: str, most: float, version: str) -> None:
+    stored = raft.named_fit(name, (6, 4), version)
+    assert stored.interval == (-8.0, 8.0)
+    x = np.linspace(-8, 8, 50_001)
+    error = np.abs(evaluate(stored, x) - TORCH[name](torch.from_numpy(x)).numpy())
+    assert error.max() == pytest.approx(stored.max_error, rel=1e-3)
+    assert stored.max_error < most
+    act = raft.Rational(name, (6, 4), version).eval()
+    assert act.start == stored
+    points = torch.linspace(-8, 8, 1001)
+    torch.testing.assert_close(act(points), TORCH[name](points), rtol=0, atol=most)
+
+
+@pytest.mark.parametrize("name", ["relu2", "leaky_relu2"])
+def test_the_error_of_squared_functions_scales_as_their_values(name: str) -> None:
+    narrow = raft.fit(name, (6, 4), interval=(-4, 4))
+    assert narrow.max_error == pytest.approx(raft.named_fit(name, (6, 4)).max_error / 4, rel=0.01)
+    assert raft.named_fit(name, (5, 4)).interval == (-5.0, 5.0)
 
 
 @pytest.mark.parametrize(

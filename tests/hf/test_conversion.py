@@ -76,14 +76,18 @@ def test_other_activations_get_fits_of_their_own(activations: tuple[nn.Module, n
             torch.testing.assert_close(act(x), activation(x), rtol=0, atol=0.15)
 
 
-def test_models_that_are_built_get_other_fits_than_converted_ones() -> None:
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("relu2", lambda x: x.relu().square()), ("quick_gelu", lambda x: x * torch.sigmoid(1.702 * x))],
+)
+def test_models_that_are_built_get_other_fits_than_converted_ones(name: str, function: Any) -> None:
     block = {"degrees": [3, 1], "sites": ["ffn"]}
-    values: dict[str, Any] = {**TINY, "hidden_act": "relu2"}
+    values: dict[str, Any] = {**TINY, "hidden_act": name}
     converted = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
     built = start_of(BertModel(BertConfig(**{**values, "raf": block}), False))
     again = start_of(raft.convert(BertModel(BertConfig(**values), False), block))
     for actual, interval in ((converted, CONVERTED), (built, BUILT), (again, CONVERTED)):
-        expected = raft.fit(lambda x: x.relu().square(), (3, 1), interval=interval)
+        expected = raft.fit(function, (3, 1), interval=interval)
         assert actual.interval == interval
         assert actual.numerator == pytest.approx(expected.numerator, rel=1e-4, abs=1e-6)
 

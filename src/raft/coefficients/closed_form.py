@@ -31,6 +31,8 @@ PYTHON = {
     "sigmoid": "0.5 * (1 + math.tanh(0.5 * x))",
     "elu": "(x if x > 0 else math.expm1(x))",
     "identity": "x",
+    "relu2": "max(x, 0.0)**2",
+    "leaky_relu2": "max(x, 0.5 * x)**2",
 }
 LATEX = {
     "gelu": r"x\,\Phi(x)",
@@ -44,6 +46,8 @@ LATEX = {
     "sigmoid": r"\sigma(x)",
     "elu": r"\left(x\;[x>0] + (e^{x}-1)\;[x\le 0]\right)",
     "identity": "x",
+    "relu2": r"\max(x, 0)^{2}",
+    "leaky_relu2": r"\max(x, 0.5\,x)^{2}",
 }
 
 

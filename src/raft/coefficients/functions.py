@@ -26,13 +26,18 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid": lambda x: scipy.special.expit(x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
     "identity": lambda x: x,
+    "relu2": lambda x: np.square(np.maximum(x, 0.0)),
+    "leaky_relu2": lambda x: np.square(np.where(x > 0, x, 0.5 * x)),
 }
-"""Slopes, scales and shapes are torch.nn's defaults."""
+"""Slopes, scales and shapes are torch.nn's defaults. The squared ReLU is of So et al. 2021, "Primer"; the
+leaky one has the slope ½, and is a parabola on each side."""
 
 ALIASES = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
     "gelu_python": "gelu",
     "swish": "silu",
     "linear": "identity",

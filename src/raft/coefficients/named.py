@@ -1,4 +1,4 @@
-"""The table of stored fits: each known activation on [-5, 5], for the most common degrees and versions.
+"""The table of stored fits: each known activation, for the most common degrees and versions.
 
 ``scripts/fit_named_activations.py`` makes ``named.json`` with ``fit``; other fits are made on demand.
 """
@@ -17,13 +17,18 @@ from raft.kernels.reference import CONSTANT_TERM
 NAMED_FUNCTIONS = tuple(FUNCTIONS)
 TABLE_INTERVAL = (-5.0, 5.0)
 TABLE_DEGREES = ((3, 2), (5, 4), (7, 6))
+SQUARED_FUNCTIONS = ("relu2", "leaky_relu2")
+SQUARED_INTERVAL = (-8.0, 8.0)
+SQUARED_DEGREES = ((6, 4),)
+"""They grow as x², and so does a P/Q of such degrees. On [-r, r] the best fit errs by a share of r² that does
+not depend on r."""
 TABLE_VERSIONS = ("A", "B", "N")
 """C is B with all coefficients a tenth, D is B."""
 
 
 @cache
 def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") -> Fit:
-    """The fit of a known activation on [-5, 5].
+    """The fit of a known activation on [-5, 5]; on [-8, 8] for ``relu2`` and ``leaky_relu2`` with (6, 4).
 
     Args:
         name: one of ``NAMED_FUNCTIONS``, or transformers' name of the same function (``gelu_new``, ``swish``
@@ -36,18 +41,30 @@ def named_fit(name: str, degrees: tuple[int, int] = (5, 4), version: str = "A") 
     """
     name = canonical_name(name)
     check_degrees(degrees)
+    interval = table_interval(name, degrees)
     row = _table().get(table_key(name, degrees, "B" if version in ("C", "D") else version))
     if row is None:
-        return fit(name, degrees, version, interval=TABLE_INTERVAL)
+        return fit(name, degrees, version, interval=interval)
     scale = CONSTANT_TERM[version]
     return Fit(
         numerator=tuple(v * scale for v in row["numerator"]),
         denominator=tuple(v * scale for v in row["denominator"]),
         version=version,
-        interval=TABLE_INTERVAL,
+        interval=interval,
         max_error=row["max_error"],
         rms_error=row["rms_error"],
     )
+
+
+def table_interval(name: str, degrees: tuple[int, int]) -> tuple[float, float]:
+    """The interval of a known activation's fit."""
+    is_wide = name in SQUARED_FUNCTIONS and tuple(degrees) in SQUARED_DEGREES
+    return SQUARED_INTERVAL if is_wide else TABLE_INTERVAL
+
+
+def table_degrees(name: str) -> tuple[tuple[int, int], ...]:
+    """The degrees of a known activation's stored fits."""
+    return SQUARED_DEGREES if name in SQUARED_FUNCTIONS else TABLE_DEGREES
 
 
 def table_key(name: str, degrees: tuple[int, int], version: str) -> str:

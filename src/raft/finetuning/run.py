@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 from transformers import TrainerCallback
 
-from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
+from raft.coefficients.functions import ALIASES, FUNCTIONS
 from raft.data.squad.questions import Question
 from raft.data.tasks.sampling import sample_rows, sample_split
 from raft.data.tasks.task import Score
@@ -25,6 +25,7 @@ from raft.finetuning.train import ACTIVATIONS, KEEP, Finetuned, FinetuningData, 
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
 from raft.hf.config import RafConfig
+from raft.hf.fixed_activations import check_fixed_activation
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
 from raft.pretraining.train import save
@@ -149,7 +150,7 @@ def resolve_activation(activation: str, model: str) -> str:
     if activation in ACTIVATIONS:
         return activation
     try:
-        name = canonical_name(activation)
+        check_fixed_activation(activation)
     except ValueError as error:
         known = f"{', '.join(ACTIVATIONS)}, or the model's fixed function"
         close = suggest(activation, [*ACTIVATIONS, *FUNCTIONS])
@@ -158,7 +159,7 @@ def resolve_activation(activation: str, model: str) -> str:
         raise InputError(f"--activation {activation}: {model} has RAFs; give keep to train them as they are")
     fields = dict(activation_fields(load_config(model).to_dict()))
     had = {ALIASES.get(value, value) for value in fields.values()}
-    if name not in had:
+    if ALIASES.get(activation, activation) not in had:
         raise InputError(
             f"--activation {activation}: {model} has {', '.join(sorted(had)) or 'another function'}; give "
             "keep to train it as it is, or raf to convert it"

@@ -15,6 +15,7 @@ from raft.coefficients.functions import canonical_name
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.hf.config import RafConfig
+from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
 from raft.pretraining.variants import (
@@ -57,7 +58,12 @@ class PretrainingRecipe:
         default=None, metadata={"help": "Processes that tokenise; one for each core where it is not given."}
     )
 
-    activation: str = field(default=RAF, metadata={"help": "raf, or a fixed function such as gelu."})
+    activation: str = field(
+        default=RAF,
+        metadata={
+            "help": "raf, or a fixed function: gelu, relu2, leaky_relu2 or any of transformers' ACT2FN."
+        },
+    )
     raf_init: str = field(default="gelu", metadata={"help": "Function that the RAFs start from."})
     degrees: list[int] = field(
         default_factory=lambda: [5, 4], metadata={"help": "Degrees of numerator and denominator."}
@@ -114,8 +120,10 @@ class PretrainingRecipe:
             try:
                 if recipe.activation == RAF:
                     RafConfig.from_dict(recipe.raf_block())
-                # a new model's RAFs begin as a function that is named: nothing was there before
-                canonical_name(recipe.raf_init if recipe.activation == RAF else recipe.activation)
+                    # a new model's RAFs begin as a function that is named: nothing was there before
+                    canonical_name(recipe.raf_init)
+                else:
+                    check_fixed_activation(recipe.activation)
             except ValueError as error:
                 raise InputError(str(error)) from error
             widths = (self.hidden_size, self.intermediate_size or 4 * self.hidden_size)

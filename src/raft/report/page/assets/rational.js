@@ -52,11 +52,14 @@ const FIXED = {
   sigmoid: sigmoid,
   elu: (x) => (x > 0 ? x : Math.expm1(x)),
   identity: (x) => x,
+  relu2: (x) => Math.max(x, 0) ** 2,
+  leaky_relu2: (x) => Math.max(x, 0.5 * x) ** 2,
 };
 
 const NAMES = {
   gelu: "GELU", gelu_tanh: "GELU (tanh)", relu: "ReLU", leaky_relu: "leaky ReLU", silu: "SiLU", mish: "Mish",
   softplus: "softplus", tanh: "tanh", sigmoid: "sigmoid", elu: "ELU", identity: "identity",
+  relu2: "squared ReLU", leaky_relu2: "squared leaky ReLU",
 };
 
 /** Value and slope of a fixed activation; at a kink the mean of both sides' slopes. */
