@@ -45,7 +45,7 @@ assert main(["pretrian"]) == 2
 print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "transformers", "numpy", "yaml"} & set(done.stdout.split())
+    assert not {"torch", "transformers", "numpy", "yaml"} & set(done.stdout.splitlines()[-1].split())
     assert "the nearest is 'pretrain'" in done.stderr
 
 
