@@ -47,6 +47,8 @@ def test_the_operator_is_registered_in_either_order(imports: str) -> None:
     "imports",
     [
         "import raft; from transformers import PreTrainedModel",
+        "import raft; from transformers.activations import ACT2FN",  # which imports what raft patches
+        "import raft; from transformers.generation import GenerationConfig",
         "from transformers import PreTrainedModel; import raft",
     ],
 )

@@ -13,6 +13,7 @@ from importlib import import_module
 
 import raft
 from raft.cli.help import read_page
+from raft.cli.recipes import find_recipe
 from raft.errors import InputError, TrainingError, suggest
 
 COMMANDS = {
@@ -30,6 +31,7 @@ COMMANDS = {
 """What each does; a module of this package has its name, and is imported when it is called."""
 
 HELP = ("-h", "--help")
+VERSION = ("-V", "--version")
 
 
 def load_command(name: str) -> Callable[[Sequence[str]], None]:
@@ -44,7 +46,7 @@ def format_usage() -> str:
         "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\n"
         "example:\n  raft demo --minutes 2\n\ncommands:\n"
         + "\n".join(lines)
-        + "\n\n'raft COMMAND --help' lists a command's options; 'raft --version' prints the version."
+        + "\n\n'raft COMMAND --help' lists a command's options."
     )
 
 
@@ -71,10 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    if words[:1] == ["help"] or (len(words) > 1 and words[0] in HELP):
+        words = [*words[1:], "--help"]
     if not words or words[0] in HELP:
         print(format_usage())
         return 0 if words else 2
-    if words[0] == "--version":
+    if words[0] in VERSION:
         print(f"raft {raft.__version__}")
         return 0
     if words[0] not in COMMANDS:
@@ -85,6 +89,8 @@ def _run(words: Sequence[str]) -> int:
         print(page, end="")
         return 0
     try:
+        if "--config" in words[1:-1]:
+            find_recipe(words[words.index("--config") + 1], words[0])  # a wrong name is told at once
         load_command(words[0])(words[1:])
     except InputError as error:
         return _fail(str(error), 2)

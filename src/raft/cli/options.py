@@ -6,6 +6,7 @@ Commands with recipes read the same fields from a YAML file, ``--config``; flags
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
@@ -17,9 +18,9 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from raft.bounds import check_numbers
-from raft.cli.help import format_help
+from raft.cli.help import WIDTH, format_help
 from raft.cli.quiet import print_plain
-from raft.cli.recipes import find_recipe
+from raft.cli.recipes import find_recipe, list_recipes
 from raft.errors import InputError, suggest
 from raft.training.arguments import is_slow_bfloat16
 
@@ -89,7 +90,12 @@ class _Parser(HfArgumentParser):
             self.prog.removeprefix("raft "),
             {field.name for field in fields(TrainingArguments)},
         )
-        return format_help(command, self.description or "", actions, everything, foreign)
+        text = format_help(command, self.description or "", actions, everything, foreign)
+        if everything:
+            own = {name: self.resolve(name) for name in ALIASES}
+            known = [f"--{name} for --{option}" for name, option in own.items() if option != name]
+            text += "\n" + textwrap.fill(f"Other projects' names work too: {', '.join(known)}.", WIDTH) + "\n"
+        return text
 
     def add_argument(self, *names: str, positional: bool = False, **options: Any) -> Any:
         """A field whose metadata say so is given by its place, not by a flag."""
@@ -120,7 +126,6 @@ def parse_recipe(
     description: str,
     words: Sequence[str],
     instead: Mapping[str, str] | None = None,
-    hidden: Collection[str] = (),
 ) -> tuple[Any, ...]:
     """Settings of several kinds, from a recipe (``--config FILE``) and from flags, which count more.
 
@@ -132,19 +137,15 @@ def parse_recipe(
         description: of it.
         words: of the command line.
         instead: fields that are no options of this command, and which option stands for each.
-        hidden: fields that its help does not show, as they are of other commands.
 
     Raises:
         InputError: for an unknown option or key, a value that is of a wrong type, empty or out of bounds, or
             a file that is no recipe.
     """
     parser = _Parser(list(kinds), command, description, instead=instead or ())
-    parser.add_argument(
-        "--config", metavar="RECIPE", help="One of 'raft recipes', or a YAML file of options."
-    )
-    for action in parser._actions:
-        if action.dest in hidden:
-            action.help = argparse.SUPPRESS
+    has_recipes = list_recipes(command.removeprefix("raft "))
+    text = "One of 'raft recipes', or a YAML file of options." if has_recipes else "A YAML file of options."
+    parser.add_argument("--config", metavar="RECIPE", help=text)
     words = parser.translate(words)
     for name, other in (instead or {}).items():
         if any(word.partition("=")[0].replace("-", "_") == f"__{name}" for word in words):

@@ -26,13 +26,12 @@ def find_recipe(name: str, command: str) -> Path:
         return file
     if packaged.is_file():
         return packaged
+    other = next((other for other in COMMANDS if name in list_recipes(other)), None)
+    if other is not None:
+        raise InputError(f"{name} is a recipe of raft {other}, not of raft {command}")
     known = list_recipes(command)
-    if not known:
-        return file
-    raise InputError(
-        f"no recipe {name!r} for raft {command}: there is no such file, and 'raft recipes' lists "
-        f"{', '.join(known)}{suggest(name, known)}"
-    )
+    lists = f", and 'raft recipes' lists {', '.join(known)}{suggest(name, known)}" if known else ""
+    raise InputError(f"no recipe {name!r} for raft {command}: there is no such file{lists}")
 
 
 def list_recipes(command: str) -> list[str]:

@@ -163,7 +163,7 @@ def run(
         TrainingStopped: after a signal.
     """
     if arguments.max_steps <= 0:
-        raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+        raise InputError("max_steps must be given; it is an upper bound beside time_budget_hours")
     folder = arguments.folder
     arguments = replace(arguments, push_to_hub=False)  # a copy, as Trainer changes it; the caller pushes
     if arguments.ddp_find_unused_parameters is None:

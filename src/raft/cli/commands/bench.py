@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure_kernels
 from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
+from raft.cli.help import WIDTH
 from raft.cli.options import parse
-from raft.cli.quiet import Console, print_plain, quieten
+from raft.cli.quiet import Console, quieten
 from raft.data.text.corpora import open_corpus
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.errors import InputError
@@ -160,11 +162,13 @@ def main(arguments: Sequence[str]) -> None:
         "pretraining": bench_pretraining,
         "finetuning": bench_finetuning,
     }
-    if list(arguments) in (["-h"], ["--help"]):
+    if list(arguments) in (["-h"], ["--help"], ["--help-all"]):
         texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING,
                  "finetuning": FINETUNING}  # fmt: skip
-        lines = "".join(f"\n\n{name}: {text}" for name, text in texts.items())
-        print_plain(f"usage: raft bench kernel|step|pretraining|finetuning [options]{lines}")
+        lines = [textwrap.fill(f"{name}: {' '.join(text.split())}", WIDTH) for name, text in texts.items()]
+        usage = "usage: raft bench kernel|step|pretraining|finetuning [options]"
+        print("\n\n".join([usage, "example:\n  raft bench kernel --seconds 2", *lines]))
+        print("\n'raft bench kernel --help' lists the options of one.")
         return
     if not arguments or arguments[0] not in commands:
         raise InputError(

@@ -19,7 +19,7 @@ from raft.errors import InputError, TrainingError
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, compare_pretraining, plan_runs
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.run import PretrainingResult, read_text, run, run_folder_state
+from raft.pretraining.run import RESULT, PretrainingResult, read_text, run, run_folder_state
 from raft.pretraining.variants import folder_name
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.model_card import CARD, write_card
@@ -31,6 +31,9 @@ from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
 """Training arguments: the loss is that of the masked tokens, and evaluated as it is trained."""
+
+INSTEAD = {"num_train_epochs": "max_steps"}
+"""Options of ``transformers`` that a pretraining does not take, and those that stand for them."""
 
 DESCRIPTION = """Pretrain a masked language model with learned activations (RAFT) or fixed ones (FAFT). The
 same command given again resumes; Ctrl-C and SIGTERM save a checkpoint first. For several devices:
@@ -51,9 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parse(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
     kinds = (PretrainingRecipe, CommandArguments, SlurmOptions)
-    recipe, training, slurm = parse_recipe(
-        kinds, "raft pretrain", DESCRIPTION, words, hidden=("num_train_epochs",)
-    )
+    recipe, training, slurm = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words, INSTEAD)
     return recipe, training, slurm
 
 
@@ -80,13 +81,17 @@ def run_here(words: Sequence[str]) -> None:
         f"vocabulary {len(text.tokenizer):,}"
     )
 
+    results = [training.folder / RESULT, *training.folder.glob(f"*/{RESULT}")]
+    before = {file.parent for file in results if file.is_file()}
+
     def started(activation: str, seed: int) -> None:
         say(f"Pretraining {activation}, seed {seed}: {training.folder / folder_name(activation, seed)}")
 
     def finished(result: PretrainingResult, folder: Path) -> None:
         if training.process_index == 0 and not (folder / CARD).exists():
             write_card(folder, recipe.variant(result.activation), text, result)
-        say(f"  validation loss {result.loss:.3f} after {result.seconds:,.0f} s of training: {folder}")
+        trained = "finished before" if folder in before else f"after {result.seconds:,.0f} s of training"
+        say(f"  validation loss {result.loss:.3f} {trained}: {folder}")
 
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
@@ -121,7 +126,10 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
             raise InputError(f"--{name} has no effect on a pretraining: leave it out")
     runs = list(plan_runs(recipe, training))
     if training.max_steps <= 0:
-        raise InputError("--max_steps must be given; it is an upper bound beside --time_budget_hours")
+        raise InputError(
+            "--max_steps must be given, or a recipe that has it, such as --config cpu-15min: 'raft recipes' "
+            "lists them"
+        )
     if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
         raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
     if training.process_index == 0:

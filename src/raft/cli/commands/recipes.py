@@ -20,11 +20,10 @@ def main(arguments: Sequence[str]) -> None:
         return
     name, *others = arguments
     named = [recipe for recipe in known if name in (recipe, recipe.partition("/")[2])]
-    if others or not named:
-        raise InputError(
-            f"raft recipes takes the name of one recipe, or none to list them, not {' '.join(arguments)!r}"
-            f"{suggest(name, {recipe.partition('/')[2] for recipe in known})}"
-        )
+    if others:
+        raise InputError(f"raft recipes takes one name, or none to list all, not {' '.join(arguments)!r}")
+    if not named:
+        raise InputError(f"no recipe {name!r}{suggest(name, [recipe.partition('/')[2] for recipe in known])}")
     for recipe in named:
         print((RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8"), end="" if len(named) == 1 else "\n")
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from transformers.activations import ACT2FN
-
 NEEDS_RAFT = "raft (pip install raft-transformers, then import raft before loading this model)"
 ORIGINALS = "activations"
 """Key in the ``raf`` block: dotted path of a field to its value."""
@@ -61,6 +59,7 @@ def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def activation_fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Dotted paths of the fields that name activations, and the names."""
+    from transformers.activations import ACT2FN  # this module is imported while that one is
 
     for key, value in config.items():
         if isinstance(value, dict) and key != "raf" and not isinstance(value.get("raf"), dict):
