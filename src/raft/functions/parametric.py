@@ -46,7 +46,8 @@ class ParametricActivation(LearnedActivation):
     """A learned function of a few parameters; the base of those in ``raft.functions``.
 
     A subclass has the parameters of its source's start in :meth:`_own_start` and the formula in
-    :meth:`_evaluate`; named functions that it contains may be in :meth:`_exact_start`.
+    :meth:`_evaluate`; named functions that it contains may be in :meth:`_exact_start`. Names of parameters
+    are none that other modules have, such as ``weight``, so that code that goes by names can tell them.
 
     Args:
         init: the function to start from: None for the start of the source; a name

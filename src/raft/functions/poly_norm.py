@@ -33,8 +33,8 @@ class PolyNorm(ParametricActivation):
         inplace: must be False: the backward pass needs the input.
 
     Shape:
-        Input and output: ``[..., channels]``, the same. ``weight``: ``[degree]``, of the powers from the
-        first on; ``bias``: ``[1]``.
+        Input and output: ``[..., channels]``, the same. ``power_weights``: ``[degree]``, from the first
+        power on; ``constant``: ``[1]``.
 
     Source: Zhuo et al., "Polynomial Composition Activations", ICLR 2025 (arXiv 2411.03884), equation 4; the
     mean in place of the sum, and the small number, are those of the authors' code.
@@ -63,20 +63,20 @@ class PolyNorm(ParametricActivation):
         super().__init__(init, groups, settings={"degree": degree}, **arguments)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
-        return {"weight": (1.0 / self.degree,) * self.degree, "bias": (0.0,)}
+        return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}
 
     def _find_start(self, init: Init) -> ParametricStart:
         return ParametricStart(self._own_start(), (0.0, 0.0))
 
     def _evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:
-        weight, bias = coefficients
+        weights, constant = coefficients
         square = even = x * x
         factors = []
         for i in range(self.degree):
             if i:
                 even = even * square
-            factors.append(weight[i] * (even.mean(-1, keepdim=True) + EPSILON).rsqrt())
+            factors.append(weights[i] * (even.mean(-1, keepdim=True) + EPSILON).rsqrt())
         y = factors.pop()
         while factors:  # by Horner's rule
             y = torch.addcmul(factors.pop(), x, y)
-        return torch.addcmul(bias, x, y)
+        return torch.addcmul(constant, x, y)

@@ -29,7 +29,7 @@ class PReLU(ParametricActivation):
         inplace: must be False: the backward pass needs the input.
 
     Shape:
-        Input and output: any shape, the same. ``weight``: ``[groups]``.
+        Input and output: any shape, the same. ``slope``: ``[groups]``.
 
     Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 1.
 
@@ -44,14 +44,14 @@ class PReLU(ParametricActivation):
     name = "prelu"
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
-        return {"weight": (0.25,)}
+        return {"slope": (0.25,)}
 
     def _exact_start(self, name: str) -> dict[str, tuple[float, ...]] | None:
-        return {"weight": (SLOPES[name],)} if name in SLOPES else None
+        return {"slope": (SLOPES[name],)} if name in SLOPES else None
 
     def _evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:
-        (weight,) = coefficients
+        (slope,) = coefficients
         if self.groups > 1:
-            return torch.where(x > 0, x, weight * x)
+            return torch.where(x > 0, x, slope * x)
         with torch.autocast(x.device.type, enabled=False):  # on GPUs it would round both to half precision
-            return F.prelu(x, weight)
+            return F.prelu(x, slope)
