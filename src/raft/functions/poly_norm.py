@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -51,7 +49,16 @@ class PolyNorm(ParametricActivation):
     is_elementwise = False
     degree: int
 
-    def __init__(self, init: Init = None, groups: int = 1, *, degree: int = 3, **arguments: Any) -> None:
+    def __init__(
+        self,
+        init: Init = None,
+        groups: int = 1,
+        *,
+        degree: int = 3,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        inplace: bool = False,
+    ) -> None:
         if init is not None:
             raise ValueError(
                 f"PolyNorm is not elementwise, and cannot start from {init!r}: give init=None, its own start"
@@ -60,7 +67,9 @@ class PolyNorm(ParametricActivation):
             raise ValueError(f"PolyNorm normalises over all channels: give groups=1, not {groups!r}")
         if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= MAX_DEGREE:
             raise ValueError(f"degree must be a whole number from 1 to {MAX_DEGREE}, not {degree!r}")
-        super().__init__(init, groups, settings={"degree": degree}, **arguments)
+        super().__init__(
+            init, groups, settings={"degree": degree}, device=device, dtype=dtype, inplace=inplace
+        )
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +64,9 @@ class Spline(ParametricActivation):
         *,
         knots: int = 65,
         interval: Sequence[float] = (-8.0, 8.0),
-        **arguments: Any,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        inplace: bool = False,
     ) -> None:
         if isinstance(knots, bool) or not isinstance(knots, int) or not 2 <= knots <= MAX_KNOTS:
             raise ValueError(f"knots must be a whole number from 2 to {MAX_KNOTS}, not {knots!r}")
@@ -75,7 +76,14 @@ class Spline(ParametricActivation):
         low, high = float(interval[0]), float(interval[1])
         if not low < high:
             raise ValueError(f"interval must be two finite numbers, the lower first, not {interval!r}")
-        super().__init__(init, groups, settings={"knots": knots, "interval": (low, high)}, **arguments)
+        super().__init__(
+            init,
+            groups,
+            settings={"knots": knots, "interval": (low, high)},
+            device=device,
+            dtype=dtype,
+            inplace=inplace,
+        )
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"knot_values": (OWN_VALUE,) * self.knots}

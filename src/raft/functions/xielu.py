@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,10 +53,21 @@ class XIELU(ParametricActivation):
     name = "xielu"
     beta: float
 
-    def __init__(self, init: Init = None, groups: int = 1, *, beta: float = 0.5, **arguments: Any) -> None:
+    def __init__(
+        self,
+        init: Init = None,
+        groups: int = 1,
+        *,
+        beta: float = 0.5,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        inplace: bool = False,
+    ) -> None:
         if not 0 < beta < ALPHA:
             raise ValueError(f"beta must be above 0 and below {ALPHA}, not {beta!r}")
-        super().__init__(init, groups, settings={"beta": float(beta)}, **arguments)
+        super().__init__(
+            init, groups, settings={"beta": float(beta)}, device=device, dtype=dtype, inplace=inplace
+        )
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {
