@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy  # whose parts are imported at their first use
@@ -57,10 +57,11 @@ class ParametricActivation(LearnedActivation):
         device: of the parameters.
         dtype: any floating dtype; the parameters are float32.
         inplace: must be False.
-        settings: of the kind of function, kept as attributes.
     """
 
     start: ParametricStart
+    setting_names: ClassVar[tuple[str, ...]] = ()
+    """Attributes with numbers that are not trained; the constructor sets them before this one runs."""
 
     def __init__(
         self,
@@ -70,14 +71,10 @@ class ParametricActivation(LearnedActivation):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
-        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_arguments(groups, dtype, inplace)
         self.groups = groups
-        self._settings = dict(settings or {})
-        for key, value in self._settings.items():
-            setattr(self, key, value)
         self.start = self._find_start(init)
         self._names = tuple(self.start.parameters)
         state = self.initial_state()
@@ -106,7 +103,8 @@ class ParametricActivation(LearnedActivation):
 
     def settings(self) -> dict[str, Any]:
         """Those of the kind of function, and ``groups``."""
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in self._settings.items()}
+        values = {name: getattr(self, name) for name in self.setting_names}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         return {**plain, "groups": self.groups}
 
     def coefficients(self) -> tuple[Tensor, ...]:
@@ -126,7 +124,8 @@ class ParametricActivation(LearnedActivation):
     def _form(self) -> Tensor:
         """The number of the kind of function and its settings."""
         numbers = [float(zlib.crc32(self.name.encode()) % 2**16)]
-        for value in self._settings.values():
+        for name in self.setting_names:
+            value = getattr(self, name)
             numbers += value if isinstance(value, tuple) else [value]
         return torch.tensor(numbers, dtype=torch.float32, device="cpu")
 

@@ -46,6 +46,7 @@ class PolyNorm(ParametricActivation):
     """
 
     name = "polynorm"
+    setting_names = ("degree",)
     is_elementwise = False
     degree: int
 
@@ -67,9 +68,8 @@ class PolyNorm(ParametricActivation):
             raise ValueError(f"PolyNorm normalises over all channels: give groups=1, not {groups!r}")
         if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= MAX_DEGREE:
             raise ValueError(f"degree must be a whole number from 1 to {MAX_DEGREE}, not {degree!r}")
-        super().__init__(
-            init, groups, settings={"degree": degree}, device=device, dtype=dtype, inplace=inplace
-        )
+        self.degree = degree
+        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}

@@ -54,6 +54,7 @@ class Spline(ParametricActivation):
     """
 
     name = "spline"
+    setting_names = ("knots", "interval")
     knots: int
     interval: tuple[float, float]
 
@@ -76,14 +77,8 @@ class Spline(ParametricActivation):
         low, high = float(interval[0]), float(interval[1])
         if not low < high:
             raise ValueError(f"interval must be two finite numbers, the lower first, not {interval!r}")
-        super().__init__(
-            init,
-            groups,
-            settings={"knots": knots, "interval": (low, high)},
-            device=device,
-            dtype=dtype,
-            inplace=inplace,
-        )
+        self.knots, self.interval = knots, (low, high)
+        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"knot_values": (OWN_VALUE,) * self.knots}

@@ -51,6 +51,7 @@ class XIELU(ParametricActivation):
     """
 
     name = "xielu"
+    setting_names = ("beta",)
     beta: float
 
     def __init__(
@@ -65,9 +66,8 @@ class XIELU(ParametricActivation):
     ) -> None:
         if not 0 < beta < ALPHA:
             raise ValueError(f"beta must be above 0 and below {ALPHA}, not {beta!r}")
-        super().__init__(
-            init, groups, settings={"beta": float(beta)}, device=device, dtype=dtype, inplace=inplace
-        )
+        self.beta = float(beta)
+        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {
