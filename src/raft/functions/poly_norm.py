@@ -34,8 +34,9 @@ class PolyNorm(ParametricActivation):
         Input and output: ``[..., channels]``, the same. ``power_weights``: ``[degree]``, from the first
         power on; ``constant``: ``[1]``.
 
-    Source: Zhuo et al., "Polynomial Composition Activations", ICLR 2025 (arXiv 2411.03884), equation 4; the
-    mean in place of the sum, and the small number, are those of the authors' code.
+    Source: Zhuo et al., "Polynomial Composition Activations: Unleashing the Dynamics of Large Language
+    Models", 2024 (arXiv 2411.03884); the mean of squares, the small number under the root and the start are
+    those of the authors' code (``BryceZhuo/PolyCom``).
 
     Example::
 

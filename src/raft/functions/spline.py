@@ -42,8 +42,8 @@ class Spline(ParametricActivation):
         Input and output: any shape, the same. ``knot_values``: ``[knots]``, or ``[groups, knots]`` where
         there are several groups.
 
-    Source: Teney et al., learned activation functions of language models (``idiap/lm-afs``, 2026), whose
-    splines are constant beyond the knots.
+    Source: the code of Teney et al., "Can Transformers Really Do It All? On the Compatibility of Inductive
+    Biases Across Tasks", ICLR 2026 (``idiap/lm-afs``), whose splines are constant beyond the knots.
 
     Example::
 

@@ -39,8 +39,7 @@ class XIELU(ParametricActivation):
     Shape:
         Input and output: any shape, the same. ``alpha_p``, ``alpha_n``: ``[groups]``.
 
-    Source: Huang and Schlag, "Deriving Activation Functions Using Integration", 2024 (arXiv 2411.13010),
-    section 3.
+    Source: Huang and Schlag, "Deriving Activation Functions Using Integration", 2024 (arXiv 2411.13010).
 
     Example::
 
