@@ -20,6 +20,7 @@ PUBLIC = (
     "raft.coefficients",
     "raft.experiments",
     "raft.finetuning",
+    "raft.functions",
     "raft.hf",
     "raft.kernels",
     "raft.models",

@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.modules.module import register_module_module_registration_hook
+from torch import Tensor, nn
 
 from raft.coefficients import Fit, drawing, fit, named_fit, sensitivities
 from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import FUNCTIONS, name_of
 from raft.functional import check_version, rational
+from raft.learned_activation import LearnedActivation, as_one_node, check_arguments, is_traced_within
 
 NOISE = 0.1
 """Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
@@ -62,7 +62,7 @@ TORCH_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """The classical activations by name, for tensors."""
 
 
-class Rational(nn.Module):
+class Rational(LearnedActivation):
     r"""A rational activation function (RAF): :math:`P(x)/Q(x)` with trained coefficients.
 
     The coefficients are float32 and stay so when the module is cast to a half-precision (or any other) type:
@@ -108,19 +108,16 @@ class Rational(nn.Module):
         (torch.Size([6]), torch.Size([4]))
     """
 
+    name = "rational"
+    start: Fit
     numerator: nn.Parameter
     denominator: nn.Parameter
-    replaced: tuple[Callable[..., Any], ...] = ()
-    """The function that a conversion replaced, in a tuple, so that it is no part of the module."""
-    trainable: bool = True
-    """Whether the coefficients require gradients when a checkpoint is loaded."""
     is_residual = False
     """Whether the value is added to that of a fixed function."""
     _base_number = 0
     """From 1 to 255, to tell apart the fixed functions that have a name; 0 where there is none."""
     numerator_scale: Tensor | None
     denominator_scale: Tensor | None
-    raf_form: Tensor
 
     def __init__(
         self,
@@ -134,17 +131,10 @@ class Rational(nn.Module):
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        if inplace:
-            raise TypeError(
-                "a RAF cannot work in place, as its backward pass needs the input: leave inplace out"
-            )
-        if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(f"dtype must be floating, not {dtype}; the coefficients are float32 with any")
+        check_arguments(groups, dtype, inplace)
         check_version(version)
         check_degrees(degrees)
         degrees = (degrees[0], degrees[1])
-        if not isinstance(groups, int) or groups < 1:
-            raise ValueError(f"groups must be a whole number from 1 on, not {groups!r}")
         start = _start(init, degrees, version)
         if start.degrees != degrees or start.version != version:
             raise ValueError(
@@ -188,11 +178,9 @@ class Rational(nn.Module):
                 values[f"{name}_scale"] = torch.ones_like(values[name])
         return values
 
-    def reset_parameters(self) -> None:
-        """Let every group start again: what materialises a module from the meta device calls it."""
-        with torch.no_grad():
-            for name, value in self.initial_state().items():
-                getattr(self, name).copy_(value)
+    def settings(self) -> dict[str, Any]:
+        """``degrees``, ``version`` and ``groups``."""
+        return {"degrees": list(self.degrees), "version": self.version, "groups": self.groups}
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """a and b of the function, of the shapes of ``numerator`` and ``denominator``; differentiable."""
@@ -229,27 +217,12 @@ class Rational(nn.Module):
             setattr(self, f"{name}_scale", scale)
         self._renew_form()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        if _is_traced_within(self, x):
-            return _as_one_node(self, x)
-        return self._value(x, *self.coefficients())
-
-    def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
-        """``forward`` with these coefficients, such as the module's own on another device."""
+    def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:
+        numerator, denominator = coefficients
         if self.version == "D" and self.training:
             numerator = numerator * torch.empty_like(numerator).uniform_(1 - NOISE, 1 + NOISE)
             denominator = denominator * torch.empty_like(denominator).uniform_(1 - NOISE, 1 + NOISE)
         return rational(x, numerator, denominator, self.version)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        def keep_float32(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(keep_float32, recurse)
-        self._renew_form()  # ``to_empty`` leaves whatever was in memory
-        return self
 
     def _form(self) -> Tensor:
         """What a state is of, beside what shapes tell: the version's letter, what a residual RAF is added to
@@ -257,11 +230,7 @@ class Rational(nn.Module):
         form = [ord(self.version), self._base_number, self.numerator_scale is not None]
         return torch.tensor(form, dtype=torch.uint8, device="cpu")
 
-    def _renew_form(self) -> None:
-        if not self.raf_form.is_meta:
-            self.raf_form = self._form().to(self.raf_form.device)
-
-    def check_form(self, saved: Tensor, name: str, has_scales: bool) -> None:
+    def check_form(self, saved: Tensor, name: str, has_scales: bool = False) -> None:
         """Refuse the state of another form, whose coefficients would make another function here.
 
         Args:
@@ -285,37 +254,21 @@ class Rational(nn.Module):
                 "block has no scaled=true"
             )
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool,
-        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
-    ) -> None:  # fmt: skip
+    def _check_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Take over scales where the state has them; refuse another form, and what is no real number."""
         keys = [f"{prefix}numerator", f"{prefix}denominator"]
         has_scales = all(f"{key}_scale" in state_dict for key in keys)
-        form = state_dict.get(f"{prefix}raf_form")  # states of others do not tell theirs
-        try:
-            if form is not None:
-                self.check_form(form, prefix.rstrip(".") or "the state", has_scales)
-            for key in keys:
-                values = state_dict.get(key)
-                if values is not None and values.is_complex():
-                    raise ValueError(f"{key} is {values.dtype}, and coefficients are real numbers")
-                if f"{key}_scale" in state_dict and self.numerator_scale is None:
-                    self.scale_to()
-                if values is not None and self.numerator_scale is not None:
-                    state_dict.setdefault(f"{key}_scale", torch.ones(values.shape))
-        except ValueError as error:
-            error_msgs.append(str(error))
-            return
-        state_dict[f"{prefix}raf_form"] = self._form()
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-
-    def __prepare_scriptable__(self) -> None:
-        raise TypeError(
-            "torch.jit.script cannot compile a RAF; use torch.compile or torch.export, or torch.jit.trace"
-        )
+        form = state_dict.get(f"{prefix}raf_form")
+        if form is not None:
+            self.check_form(form, prefix.rstrip(".") or "the state", has_scales)
+        for key in keys:
+            values = state_dict.get(key)
+            if values is not None and values.is_complex():
+                raise ValueError(f"{key} is {values.dtype}, and coefficients are real numbers")
+            if f"{key}_scale" in state_dict and self.numerator_scale is None:
+                self.scale_to()
+            if values is not None and self.numerator_scale is not None:
+                state_dict.setdefault(f"{key}_scale", torch.ones(values.shape))
 
     def functions(
         self, site: str = "", interval: tuple[float, float] | None = None
@@ -427,6 +380,7 @@ class ResidualRational(Rational):
         True
     """
 
+    name = "residual_rational"
     is_residual = True
 
     def __init__(self, base: Callable[[Tensor], Tensor], start: Fit, groups: int = 1) -> None:
@@ -442,12 +396,12 @@ class ResidualRational(Rational):
             raise ValueError(f"{self.replaced[0]} is none of the functions that have a name here")
         return name
 
-    def _value(self, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
+    def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:
         """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""
         base = self.replaced[0]
         # what works in place would change the input that P/Q is of
         fixed: Tensor = base(x.clone() if getattr(base, "inplace", False) else x)
-        return fixed + super()._value(x, numerator, denominator)
+        return fixed + super()._value(x, *coefficients)
 
 
 def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int], version: str) -> Fit:
@@ -458,20 +412,6 @@ def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int
         raise TypeError(f"init is the name of a function, a module, a function or a Fit, not {init!r}")
     name = init if isinstance(init, str) else name_of(init)
     return fit(init, degrees, version) if name is None else named_fit(name, degrees, version)
-
-
-def _is_traced_within(module: nn.Module, x: Tensor | fx.Proxy) -> bool:
-    """Whether ``torch.fx`` traces a network that the module is a part of."""
-    return isinstance(x, fx.Proxy) and isinstance(x.tracer, fx.Tracer) and x.tracer.root is not module
-
-
-def _as_one_node(module: nn.Module, x: Any) -> Tensor:
-    """A call of the module in the traced graph, as of torch's own activations.
-
-    Of its operations alone the graph would hold the coefficients without the module that says what they are.
-    """
-    node: Tensor = x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
-    return node
 
 
 def _form_name(form: Tensor) -> str:
@@ -486,23 +426,24 @@ class SharedRational(nn.Module):
     It calls that module and has no parameters of its own: they are counted, saved and trained once.
     """
 
-    def __init__(self, shared: Rational, replaced: Callable[..., Any]) -> None:
+    def __init__(self, shared: LearnedActivation, replaced: Callable[..., Any]) -> None:
         super().__init__()
         self.replaced = (replaced,)
         self._shared = (shared,)  # in a tuple, so that it is not registered twice
 
     @property
-    def shared(self) -> Rational:
+    def shared(self) -> LearnedActivation:
         """The module that holds the coefficients."""
         return self._shared[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """What the other module gives for ``x``."""
-        if _is_traced_within(self, x):
-            return _as_one_node(self, x)
+        if is_traced_within(self, x):
+            return as_one_node(self, x)
         y: Tensor
         shared = self.shared
-        if shared.numerator.device == x.device or shared.numerator.is_meta:  # meta: an offloading hook knows
+        own = next(shared.parameters())
+        if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
             y = shared(x)
         else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
             y = shared._value(x, *(values.to(x.device) for values in shared.coefficients()))
@@ -511,17 +452,3 @@ class SharedRational(nn.Module):
     def extra_repr(self) -> str:
         """The shared RAF's, as printed in a model's summary."""
         return self.shared.extra_repr()
-
-
-def _disable_fused_layer(module: nn.Module, name: str, activation: nn.Module | None) -> None:
-    """Keep torch's fused encoder layer, which knows ReLU and GELU alone, from computing one of these instead.
-
-    The layer looks at its activation when it is made, and not when another is put in its place.
-    """
-    if not isinstance(module, nn.TransformerEncoderLayer) or name != "activation" or activation is None:
-        return
-    if any(isinstance(part, (Rational, SharedRational)) for part in activation.modules()):
-        module.activation_relu_or_gelu = 0
-
-
-register_module_module_registration_hook(_disable_fused_layer)

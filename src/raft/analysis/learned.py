@@ -131,7 +131,7 @@ def _find_places(model: nn.Module) -> dict[Rational, list[str]]:
     for name, module in model.named_modules():
         if isinstance(module, Rational):
             places.setdefault(module, []).insert(0, name)
-        elif isinstance(module, SharedRational):
+        elif isinstance(module, SharedRational) and isinstance(module.shared, Rational):
             places.setdefault(module.shared, []).append(name)
     return places
 

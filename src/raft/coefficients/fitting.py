@@ -128,9 +128,7 @@ def fit(
         raise ValueError(f"version must be one of {', '.join(VERSIONS)}, not {version!r}")
     check_degrees(degrees)
     forms = _find_forms(degrees, version, left_tail, right_tail)
-    target = (
-        FUNCTIONS[canonical_name(function)] if isinstance(function, str) else _as_numpy_function(function)
-    )
+    target = FUNCTIONS[canonical_name(function)] if isinstance(function, str) else as_numpy_function(function)
     x, weights, inputs = _grid(interval, samples)
     y = np.asarray(target(x), dtype=np.float64)
     check = np.linspace(x[0], x[-1], CHECK_POINTS)
@@ -222,7 +220,9 @@ def _find_forms(degrees: tuple[int, int], version: str, left: Tail | None, right
     return list(forms.values())
 
 
-def _as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+def as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+    """A function of tensors as one of arrays; it raises ``ValueError`` where it is not elementwise."""
+
     def evaluate(x: Array) -> Array:
         with torch.no_grad():
             points = torch.tensor(x, device="cpu")  # a copy, as the function may work in place

@@ -1,0 +1,17 @@
+from .poly_norm import PolyNorm
+from .prelu import PReLU
+from .registry import FUNCTIONS, LearnedActivation, make
+from .spline import Spline
+from .swish import Swish
+from .xielu import XIELU
+
+__all__ = [
+    "FUNCTIONS",
+    "XIELU",
+    "LearnedActivation",
+    "PReLU",
+    "PolyNorm",
+    "Spline",
+    "Swish",
+    "make",
+]

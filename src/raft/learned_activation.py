@@ -1,0 +1,232 @@
+"""What all learned activation functions have in common: how a model holds, saves, loads and draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, fx, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from raft.coefficients.functions import Array
+
+
+class Start(Protocol):
+    """What a function started from: where it was made to follow another one, and how closely it does."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Low and high end."""
+
+    @property
+    def max_error(self) -> float:
+        """Largest absolute error on it."""
+
+    @property
+    def rms_error(self) -> float:
+        """Root mean square error on it."""
+
+
+class LearnedActivation(nn.Module):
+    """An activation function with trained parameters; the base of all of them, :class:`raft.Rational` too.
+
+    The parameters are float32 and stay so when the module is cast to another dtype. The function is computed
+    in float32, in float64 for float64 input, and the output has the dtype of the input.
+
+    The state holds ``raf_form`` beside the parameters: what else decides which function they make. Loading
+    the state of another form raises ``RuntimeError``.
+
+    A subclass defines ``name``, ``groups``, ``start``, :meth:`settings`, :meth:`initial_state`,
+    :meth:`coefficients`, ``_form`` and ``_value``.
+
+    Attributes:
+        name: of the kind of function, in ``raft.functions.FUNCTIONS``.
+        is_elementwise: whether each output depends on its own input alone, so that there is a curve.
+        groups: groups of neighbouring channels of the last axis, each with parameters of its own.
+        start: where and how closely the function follows the one that it started from.
+        replaced: the function that a conversion replaced, in a tuple, so that it is no part of the module.
+        trainable: whether the parameters require gradients when a checkpoint is loaded.
+
+    Example::
+
+        >>> import raft
+        >>> from raft.functions import LearnedActivation
+        >>> isinstance(raft.Rational(), LearnedActivation)
+        True
+    """
+
+    name: ClassVar[str]
+    is_elementwise: ClassVar[bool] = True
+    groups: int
+    start: Start
+    replaced: tuple[Callable[..., Any], ...] = ()
+    trainable: bool = True
+    raf_form: Tensor
+
+    def settings(self) -> dict[str, Any]:
+        """What builds a module that can load this one's state, with ``raft.functions.make(name, …)``.
+
+        They are JSON types. What the function started from is not among them.
+        """
+        raise NotImplementedError
+
+    def initial_state(self) -> dict[str, Tensor]:
+        """What each of the module's own parameters and buffers holds at the start, by name, on the CPU."""
+        raise NotImplementedError
+
+    def _form(self) -> Tensor:
+        """What a state is of, beside what names and shapes tell: a vector on the CPU."""
+        raise NotImplementedError
+
+    def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:
+        """``forward`` with these coefficients, such as the module's own on another device."""
+        raise NotImplementedError
+
+    def coefficients(self) -> tuple[Tensor, ...]:
+        """The numbers that make the function; differentiable."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The function of ``x``, of the shape and dtype of ``x``."""
+        if is_traced_within(self, x):
+            return as_one_node(self, x)
+        return self._value(x, *self.coefficients())
+
+    @torch.no_grad()
+    def values(self, x: ArrayLike) -> Array:
+        """Values for a curve, in float64 and as in evaluation mode.
+
+        Args:
+            x: ``[points]``.
+
+        Returns:
+            ``[groups, points]``.
+
+        Raises:
+            ValueError: where the parameters are not loaded, or the function is not elementwise.
+        """
+        if not self.is_elementwise:
+            raise ValueError(f"{self.name} is no function of one number: it has no curve")
+        coefficients = [values.detach() for values in self.coefficients()]
+        if any(values.is_meta for values in coefficients):
+            raise ValueError("its coefficients are not loaded")
+        points = torch.tensor(np.asarray(x, dtype=np.float64), device="cpu")
+        was_training, self.training = self.training, False
+        try:
+            rows = self._value(
+                points[:, None].expand(-1, self.groups), *(c.to("cpu", torch.float64) for c in coefficients)
+            )
+        finally:
+            self.training = was_training
+        return rows.T.numpy()
+
+    def reset_parameters(self) -> None:
+        """Let every group start again: what materialises a module from the meta device calls it."""
+        with torch.no_grad():
+            for name, value in self.initial_state().items():
+                getattr(self, name).copy_(value)
+
+    def check_form(self, saved: Tensor, name: str) -> None:
+        """Refuse the state of another form, whose parameters would make another function here.
+
+        Args:
+            saved: ``raf_form`` of a state.
+            name: of the module, for the message.
+
+        Raises:
+            ValueError: naming what this module is.
+        """
+        form = self._form()
+        if saved.shape != form.shape or not torch.equal(saved.to("cpu", form.dtype), form):
+            raise ValueError(
+                f"{name} was saved as another function than {self!r}: build the function as it was saved"
+            )
+
+    def _check_state(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Raise ``ValueError`` for the state of another form; states of others do not tell theirs."""
+        form = state_dict.get(f"{prefix}raf_form")
+        if form is not None:
+            self.check_form(form, prefix.rstrip(".") or "the state")
+        for name in self._parameters:
+            values = state_dict.get(f"{prefix}{name}")
+            if values is not None and values.is_complex():
+                raise ValueError(f"{prefix}{name} is {values.dtype}, and coefficients are real numbers")
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        try:
+            self._check_state(state_dict, prefix)
+        except ValueError as error:
+            error_msgs.append(str(error))
+            return
+        state_dict[f"{prefix}raf_form"] = self._form()
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(keep_dtype, recurse)
+        self._renew_form()  # ``to_empty`` leaves whatever was in memory
+        return self
+
+    def _renew_form(self) -> None:
+        if not self.raf_form.is_meta:
+            self.raf_form = self._form().to(self.raf_form.device)
+
+    def __prepare_scriptable__(self) -> None:
+        raise TypeError(
+            "torch.jit.script cannot compile a RAF; use torch.compile or torch.export, or torch.jit.trace"
+        )
+
+
+def check_arguments(groups: int, dtype: torch.dtype | None, inplace: bool) -> None:
+    """Refuse what no learned activation can take.
+
+    Raises:
+        ValueError: for impossible groups.
+        TypeError: for a dtype that is not floating, or ``inplace=True``.
+    """
+    if inplace:
+        raise TypeError("a RAF cannot work in place, as its backward pass needs the input: leave inplace out")
+    if dtype is not None and not dtype.is_floating_point:
+        raise TypeError(f"dtype must be floating, not {dtype}; the coefficients are float32 with any")
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be a whole number from 1 on, not {groups!r}")
+
+
+def is_traced_within(module: nn.Module, x: Tensor | fx.Proxy) -> bool:
+    """Whether ``torch.fx`` traces a network that the module is a part of."""
+    return isinstance(x, fx.Proxy) and isinstance(x.tracer, fx.Tracer) and x.tracer.root is not module
+
+
+def as_one_node(module: nn.Module, x: Any) -> Tensor:
+    """A call of the module in the traced graph, as of torch's own activations.
+
+    Of its operations alone the graph would hold the coefficients without the module that says what they are.
+    """
+    node: Tensor = x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+    return node
+
+
+def _disable_fused_layer(module: nn.Module, name: str, activation: nn.Module | None) -> None:
+    """Keep torch's fused encoder layer, which knows ReLU and GELU alone, from computing one of these instead.
+
+    The layer looks at its activation when it is made, and not when another is put in its place.
+    """
+    if not isinstance(module, nn.TransformerEncoderLayer) or name != "activation" or activation is None:
+        return
+    parts = [getattr(part, "shared", part) for part in activation.modules()]
+    if any(isinstance(part, LearnedActivation) for part in parts):
+        module.activation_relu_or_gelu = 0
+
+
+register_module_module_registration_hook(_disable_fused_layer)
