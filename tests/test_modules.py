@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor, fx, nn
 
 import raft
-from raft.modules import SharedRational
+from raft.modules import TORCH_FUNCTIONS, ResidualRational, SharedRational
 
 
 @pytest.mark.parametrize("cast", [torch.nn.Module.half, torch.nn.Module.bfloat16, torch.nn.Module.double])
@@ -244,3 +244,15 @@ def test_other_layers_keep_torchs_fast_path() -> None:
     layer = encoder_layer()
     layer.linear1 = nn.Linear(8, 16)
     assert layer.activation_relu_or_gelu == 1
+
+
+def test_residual_states_are_of_one_base_function() -> None:
+    start = raft.named_fit("gelu")
+    acts = {name: ResidualRational(base, start) for name, base in TORCH_FUNCTIONS.items()}
+    for name, act in acts.items():
+        for other, wrong in acts.items():
+            if other == name:
+                wrong.load_state_dict(act.state_dict())
+            else:
+                with pytest.raises(RuntimeError, match=rf"residual beside {name},.*residual beside {other}:"):
+                    wrong.load_state_dict(act.state_dict())

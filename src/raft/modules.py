@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -59,7 +58,7 @@ TORCH_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": SquaredReLU(),
     "leaky_relu2": SquaredReLU(0.5),
 }
-"""The classical activations by name, for tensors."""
+"""The classical activations by name, for tensors. Saved RAFs know them by their order: new ones come last."""
 
 
 class Rational(LearnedActivation):
@@ -115,7 +114,7 @@ class Rational(LearnedActivation):
     is_residual = False
     """Whether the value is added to that of a fixed function."""
     _base_number = 0
-    """From 1 to 255, to tell apart the fixed functions that have a name; 0 where there is none."""
+    """From 1 on for fixed functions that have a name, 255 for others, 0 where there is none."""
     numerator_scale: Tensor | None
     denominator_scale: Tensor | None
 
@@ -387,7 +386,8 @@ class ResidualRational(Rational):
         start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
         super().__init__(start, start.degrees, start.version, groups)
         self.replaced = (base,)
-        self._base_number = 1 + zlib.crc32((name_of(base) or "").encode()) % 255
+        names = [None, *TORCH_FUNCTIONS]
+        self._base_number = names.index(name_of(base)) or 255
         self._renew_form()
 
     def _base_function_name(self) -> str | None:
@@ -415,9 +415,12 @@ def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int
 
 
 def _form_name(form: Tensor) -> str:
-    """``version B, residual`` of the ``raf_form`` of a state."""
+    """``version B, residual beside gelu`` of the ``raf_form`` of a state."""
     version, base, _ = form.tolist()
-    return f"version {chr(version)}{f', residual (base {base})' if base else ''}"
+    if not base:
+        return f"version {chr(version)}"
+    names = dict(enumerate(TORCH_FUNCTIONS, 1))
+    return f"version {chr(version)}, residual beside {names.get(base, 'a function without a name')}"
 
 
 class SharedRational(nn.Module):
