@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGES = Path(__file__).parent / "help"
@@ -39,7 +39,7 @@ class Layout:
 
     example: str
     groups: Mapping[str, Sequence[str]]
-    required: Collection[str] = field(default=())
+    required: Collection[str] = ()
 
     @property
     def takes_recipe(self) -> bool:
@@ -204,11 +204,8 @@ def format_help(
     shown = {name for names in layout.groups.values() for name in names}
     others = [name for name, action in options.items() if name not in shown and _is_option(action)]
     if everything:
-        own = sorted(set(others) - set(foreign))
-        for heading, names in (
-            ("more", own),
-            ("of transformers.TrainingArguments", sorted(set(others) - set(own))),
-        ):
+        for heading, is_foreign in (("more", False), ("of transformers.TrainingArguments", True)):
+            names = sorted(name for name in others if (name in foreign) == is_foreign)
             lines = [_format_action(options[name], layout) for name in names]
             parts += ["\n".join([f"{heading}:", *lines])] if lines else []
     elif others:

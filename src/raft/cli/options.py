@@ -86,10 +86,8 @@ class _Parser(HfArgumentParser):
 
     def format_help(self, everything: bool = False) -> str:
         actions = [action for action in self._actions if action.dest not in self.instead]
-        command, foreign = (
-            self.prog.removeprefix("raft "),
-            {field.name for field in fields(TrainingArguments)},
-        )
+        command = self.prog.removeprefix("raft ")
+        foreign = {field.name for field in fields(TrainingArguments)}
         text = format_help(command, self.description or "", actions, everything, foreign)
         if everything:
             own = {name: self.resolve(name) for name in ALIASES}

@@ -150,16 +150,22 @@ class ParametricActivation(LearnedActivation):
         interval = self._start_interval()
         if init is None:
             return ParametricStart(self._own_start(), interval)
-        if isinstance(init, type) or not (isinstance(init, str) or callable(init)):
+        name: str | None
+        if isinstance(init, str):
+            name = canonical_name(init)
+            target = FUNCTIONS[name]
+        elif callable(init) and not isinstance(init, type):
+            name = name_of(init)
+            target = as_numpy_function(init) if name is None else FUNCTIONS[name]
+        else:
             raise TypeError(f"init is the name of a function, a module, a function or None, not {init!r}")
-        name = canonical_name(init) if isinstance(init, str) else name_of(init)
-        target = as_numpy_function(init) if name is None else FUNCTIONS[name]  # type: ignore[arg-type]
+        points = np.linspace(*interval, CHECK_POINTS)
+        y = target(points)
+        if not np.isfinite(y).all():
+            raise ValueError(f"the function is not finite everywhere on [{interval[0]:g}, {interval[1]:g}]")
         exact = None if name is None else self._exact_start(name)
         parameters = exact or self._fit(target)
-        points = np.linspace(*interval, CHECK_POINTS)
-        error = self._evaluate_numbers(points, list(parameters.values())) - target(points)
-        if not np.isfinite(error).all():
-            raise ValueError(f"the function is not finite everywhere on [{interval[0]:g}, {interval[1]:g}]")
+        error = self._evaluate_numbers(points, list(parameters.values())) - y
         return ParametricStart(
             parameters, interval, float(np.abs(error).max()), float(np.sqrt(np.mean(error**2)))
         )
@@ -173,8 +179,6 @@ class ParametricActivation(LearnedActivation):
         ends = np.cumsum([len(numbers) for numbers in own.values()])[:-1]
         points = np.linspace(*self._start_interval(), FIT_POINTS)
         y = target(points)
-        if not np.isfinite(y).all():
-            raise ValueError("the function is not finite everywhere on [{:g}, {:g}]".format(*FIT_INTERVAL))
 
         def error(numbers: Array) -> Array:
             return self._evaluate_numbers(points, np.split(numbers, ends)) - y
