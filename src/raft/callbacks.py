@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from raft.analysis.figures import draw_functions
 from raft.analysis.learned import learned_functions
-from raft.hf import rationals
+from raft.learned_activation import learned_activations
 from raft.training.monitoring import RafSnapshots
 
 __all__ = ["RafCallback"]
@@ -63,7 +63,7 @@ class RafCallback(TrainerCallback):
         self.spent, self._begun = 0.0, time.perf_counter()
         self._snapshots = RafSnapshots(Path(self.folder or args.output_dir), self.every)
         self._snapshots.on_train_begin(args, state, control, **kwargs)
-        if state.is_world_process_zero and rationals(kwargs["model"]):
+        if state.is_world_process_zero and learned_activations(kwargs["model"]):
             self._trackers = [kind for name, kind in TRACKERS.items() if name in (args.report_to or [])]
             self._trackers = [kind(args.output_dir) for kind in self._trackers]
 

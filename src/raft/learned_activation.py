@@ -129,12 +129,13 @@ class LearnedActivation(nn.Module):
             for name, value in self.initial_state().items():
                 getattr(self, name).copy_(value)
 
-    def check_form(self, saved: Tensor, name: str) -> None:
+    def check_form(self, saved: Tensor, name: str, has_scales: bool = False) -> None:
         """Refuse the state of another form, whose parameters would make another function here.
 
         Args:
             saved: ``raf_form`` of a state.
             name: of the module, for the message.
+            has_scales: whether the state holds scales, too, which rational functions alone can have.
 
         Raises:
             ValueError: naming what this module is.
@@ -186,6 +187,11 @@ class LearnedActivation(nn.Module):
         raise TypeError(
             "torch.jit.script cannot compile a RAF; use torch.compile or torch.export, or torch.jit.trace"
         )
+
+
+def learned_activations(model: nn.Module) -> dict[str, LearnedActivation]:
+    """The learned activation functions of a model by dotted name, in the model's order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LearnedActivation)}
 
 
 def check_arguments(groups: int, dtype: torch.dtype | None, inplace: bool) -> None:

@@ -186,7 +186,7 @@ def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
     [
         (
             {"degree": [5, 4]},
-            "unknown key 'degree' in the raf block; known are sites, layers, degrees",
+            "unknown key 'degree' in the raf block; known are sites, layers, function, settings, degrees",
         ),
         ({"degrees": [5, -1]}, "degrees must be two integers from 0 to 12"),
         ({"version": "a"}, "version must be one of A, B, C, D, N, not 'a'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,13 +26,13 @@ from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.finetuning.tuning import ParameterCount, set_tuning
-from raft.hf import ConversionReport, rationals
+from raft.hf import ConversionReport
 from raft.hf.config import RafConfig
 from raft.hf.conversion import convert
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
-from raft.hf.saving.hooks import COEFFICIENTS
+from raft.learned_activation import learned_activations
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import coefficients
 from raft.training.trainer import RaftTrainer
@@ -163,8 +162,9 @@ def _check_replaced(
 ) -> list[str]:
     """The weights of a head with another number of outputs; anything else of another shape is refused."""
     replaced = []
+    acts = learned_activations(model)
     for name, stored, wanted in sorted(mismatched):
-        is_head = not name.startswith(f"{model.base_model_prefix}.") and not re.search(COEFFICIENTS, name)
+        is_head = not name.startswith(f"{model.base_model_prefix}.") and name.rpartition(".")[0] not in acts
         if not is_head or stored[1:] != wanted[1:]:
             raise InputError(
                 f"cannot load {checkpoint}: {name} has the shape {list(stored)} there, and {list(wanted)} by "
@@ -219,19 +219,19 @@ def finetune(
     _check_tokens(model.config, tokenizer, checkpoint)
     report = None
     if activation != KEEP:
-        if rationals(model):
+        if learned_activations(model):
             raise InputError(f"{checkpoint} has RAFs already, which --activation keep trains as they are")
         config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
-    if tuning == RAF and not rationals(model):
+    if tuning == RAF and not learned_activations(model):
         raise InputError(
             f"--tuning raf trains RAFs alone, and {checkpoint} has none: give --activation raf to convert "
             "it, or another --tuning"
         )
     set_seed(arguments.seed)  # for an adapter's weights: whatever came before them drew from it
     model, parts = set_tuning(model, tuning, new)
-    rafs = {0: coefficients(model)} if rationals(model) else {}
+    rafs = {0: coefficients(model)} if learned_activations(model) else {}
     best = KeepBest(patience)
     arguments = replace(
         arguments,

@@ -17,7 +17,7 @@ from raft.finetuning.data import decode_predictions, question_data, sentence_dat
 from raft.finetuning.task_source import SQUADS, Sources, TaskOptions
 from raft.finetuning.train import predict_logits
 from raft.hf.loading import load_pretrained
-from raft.hf.saving.hooks import COEFFICIENTS
+from raft.hf.saving.hooks import FORM
 
 BATCH = 64
 
@@ -138,7 +138,7 @@ def _load_tuned(head: Any, model: str) -> Any:
             f"{model} has no tuned head for such a task: {sorted(info['missing_keys'])[0]} is missing; tune "
             "it first, with raft finetune --save_model"
         )
-    if any(re.search(COEFFICIENTS, name) for name in info["unexpected_keys"]):
+    if any(re.search(FORM, name) for name in info["unexpected_keys"]):
         raise InputError(
             f"{model} holds RAFs for a model that has none: its adapter was trained on a converted model; "
             "merge it (merge_and_unload) and save that"

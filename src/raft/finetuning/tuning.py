@@ -9,10 +9,9 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedModel
 
 from raft.errors import InputError
-from raft.hf import rationals
 from raft.hf.conversion import freeze, unfreeze
 from raft.hf.peft import peft_modules
-from raft.modules import Rational
+from raft.learned_activation import LearnedActivation, learned_activations
 
 Tuning = Literal["full", "fixed", "bitfit", "bitfit-raf", "raf", "lora", "lora-raf"]
 TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
@@ -84,7 +83,7 @@ def set_tuning(
 
 def _kinds(model: PreTrainedModel, new: Collection[str]) -> dict[str, str]:
     """The kind of each parameter by its name."""
-    rafs = {id(parameter) for act in rationals(model).values() for parameter in act.parameters()}
+    rafs = {id(parameter) for act in learned_activations(model).values() for parameter in act.parameters()}
     inside = model.base_model_prefix + "."
     kinds = {}
     for name, parameter in model.named_parameters():
@@ -107,8 +106,8 @@ def _with_adapter(
     modules = dict(model.named_modules())
     # a module whose parameters are new is trained whole, and so is the head
     whole = {name.rpartition(".")[0] for name, kind in kinds.items() if kind == "head"}
-    saved = [name for name in sorted(whole) if not isinstance(modules[name], Rational)]
-    if tuning == "lora-raf" and rationals(model):
+    saved = [name for name in sorted(whole) if not isinstance(modules[name], LearnedActivation)]
+    if tuning == "lora-raf" and learned_activations(model):
         saved += peft_modules(model)
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", exclude_modules=sorted(whole),

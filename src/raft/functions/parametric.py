@@ -146,7 +146,21 @@ class ParametricActivation(LearnedActivation):
         )
         return y.flatten(-2).to(x.dtype)
 
-    def _find_start(self, init: Init) -> ParametricStart:
+    def start_from(self, init: str | Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+        """Start again, from the parameters that match a function over these inputs.
+
+        Args:
+            init: a name, a module or a function of a float64 tensor, as in the constructor.
+            inputs: of any shape; each counts alike for the squared error.
+
+        Raises:
+            ValueError: where the function is not finite on the inputs, or this one cannot follow it.
+        """
+        points = np.sort(inputs.detach().flatten().to("cpu", torch.float64).numpy())
+        self.start = self._find_start(init, points)
+        self.reset_parameters()
+
+    def _find_start(self, init: Init, inputs: Array | None = None) -> ParametricStart:
         interval = self._start_interval()
         if init is None:
             return ParametricStart(self._own_start(), interval)
@@ -159,12 +173,13 @@ class ParametricActivation(LearnedActivation):
             target = as_numpy_function(init) if name is None else FUNCTIONS[name]
         else:
             raise TypeError(f"init is the name of a function, a module, a function or None, not {init!r}")
-        points = np.linspace(*interval, CHECK_POINTS)
+        points = np.linspace(*interval, CHECK_POINTS) if inputs is None else inputs
+        interval = float(points[0]), float(points[-1])
         y = target(points)
         if not np.isfinite(y).all():
             raise ValueError(f"the function is not finite everywhere on [{interval[0]:g}, {interval[1]:g}]")
         exact = None if name is None else self._exact_start(name)
-        parameters = exact or self._fit(target)
+        parameters = exact or self._fit(target, inputs)
         error = self._evaluate_numbers(points, list(parameters.values())) - y
         return ParametricStart(
             parameters, interval, float(np.abs(error).max()), float(np.sqrt(np.mean(error**2)))
@@ -173,11 +188,14 @@ class ParametricActivation(LearnedActivation):
     def _start_interval(self) -> tuple[float, float]:
         return FIT_INTERVAL
 
-    def _fit(self, target: Function) -> dict[str, tuple[float, ...]]:
-        """The parameters of the least squared error on the interval."""
+    def _fit(self, target: Function, inputs: Array | None = None) -> dict[str, tuple[float, ...]]:
+        """The parameters of the least squared error over sorted inputs, or over the interval."""
         own = self._own_start()
         ends = np.cumsum([len(numbers) for numbers in own.values()])[:-1]
-        points = np.linspace(*self._start_interval(), FIT_POINTS)
+        if inputs is None:
+            points = np.linspace(*self._start_interval(), FIT_POINTS)
+        else:  # as many quantiles, which are distributed as the inputs are
+            points = np.quantile(inputs, np.linspace(0, 1, FIT_POINTS))
         y = target(points)
 
         def error(numbers: Array) -> Array:

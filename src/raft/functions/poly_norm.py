@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from raft.coefficients.functions import Array
 from raft.functions.parametric import Init, ParametricActivation, ParametricStart
 
 EPSILON = 1e-6
@@ -61,10 +62,6 @@ class PolyNorm(ParametricActivation):
         dtype: torch.dtype | None = None,
         inplace: bool = False,
     ) -> None:
-        if init is not None:
-            raise ValueError(
-                f"PolyNorm is not elementwise, and cannot start from {init!r}: give init=None, its own start"
-            )
         if groups != 1:
             raise ValueError(f"PolyNorm normalises over all channels: give groups=1, not {groups!r}")
         if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= MAX_DEGREE:
@@ -75,7 +72,11 @@ class PolyNorm(ParametricActivation):
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}
 
-    def _find_start(self, init: Init) -> ParametricStart:
+    def _find_start(self, init: Init, inputs: Array | None = None) -> ParametricStart:
+        if init is not None:
+            raise ValueError(
+                f"PolyNorm is not elementwise, and cannot start from {init!r}: give init=None, its own start"
+            )
         return ParametricStart(self._own_start(), (0.0, 0.0))
 
     def _evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:

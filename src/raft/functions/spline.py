@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raft.coefficients.functions import Function
+from raft.coefficients.functions import Array, Function
 from raft.functions.parametric import Init, ParametricActivation
 
 MAX_KNOTS = 4096
@@ -86,7 +86,7 @@ class Spline(ParametricActivation):
     def _start_interval(self) -> tuple[float, float]:
         return self.interval
 
-    def _fit(self, target: Function) -> dict[str, tuple[float, ...]]:
+    def _fit(self, target: Function, inputs: Array | None = None) -> dict[str, tuple[float, ...]]:
         return {"knot_values": tuple(target(np.linspace(*self.interval, self.knots)).tolist())}
 
     def _evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:

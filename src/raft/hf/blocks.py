@@ -15,7 +15,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from raft.hf.config import RafConfig
 from raft.hf.sites.find import Site, find_sites, rationals
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import LearnedActivation
+from raft.modules import SharedRational
 
 SITE_NAMES = "_raft_site_names"
 """Attribute of a model: the names of its sites when its configuration last described it."""
@@ -63,7 +64,7 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     if model.config.raf is None:
         _copy_block_to_whole(model)
     else:
-        _copy_block_to_parts(model, [site for site in sites if is_rational(site)])
+        _copy_block_to_parts(model, [site for site in sites if is_learned(site)])
     _sync_scales(model)
     config = RafConfig.of(model.config)
     has_moved = getattr(model, SITE_NAMES, None) not in (None, site_names(sites))
@@ -95,9 +96,9 @@ def remember_sites(model: PreTrainedModel) -> None:
             setattr(part, SITE_NAMES, site_names(find_sites(part)))
 
 
-def is_rational(site: Site) -> bool:
+def is_learned(site: Site) -> bool:
     """Whether the activation of a site is a RAF, its own or that of another site."""
-    return isinstance(site.activation, (Rational, SharedRational))
+    return isinstance(site.activation, (LearnedActivation, SharedRational))
 
 
 def site_names(sites: Sequence[Site]) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ def _find_mismatch(model: PreTrainedModel, sites: Sequence[Site]) -> tuple[str, 
             chosen = [site for site in sites if config is not None and is_chosen(site, config)]
             planned |= {site.name: True for site in chosen if not path or site.name.startswith(f"{path}.")}
     return next(
-        ((site.name, planned[site.name]) for site in sites if planned[site.name] != is_rational(site)), None
+        ((site.name, planned[site.name]) for site in sites if planned[site.name] != is_learned(site)), None
     )
 
 
@@ -122,7 +123,7 @@ def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
     """The block, updated with the layers that have RAFs and those that share one."""
     owners: dict[int, int] = {}
     for site in sites:
-        if site.kind == "ffn" and site.layer is not None and is_rational(site):
+        if site.kind == "ffn" and site.layer is not None and is_learned(site):
             act = site.activation
             owners[site.layer] = id(act.shared if isinstance(act, SharedRational) else act)
     all_layers = {site.layer for site in sites if site.kind == "ffn"}
@@ -139,7 +140,7 @@ def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
 
 def _set_blocks(model: PreTrainedModel, sites: Sequence[Site], config: RafConfig) -> None:
     copy_configs(model)
-    for holder in configs_with_sites(model, [site for site in sites if is_rational(site)]):
+    for holder in configs_with_sites(model, [site for site in sites if is_learned(site)]):
         if holder.raf is not None:
             holder.raf = config.to_dict()
 
@@ -183,11 +184,15 @@ def _matches_sharing(config: RafConfig, sites: Sequence[Site]) -> bool:
     owners: dict[tuple[str | None, str], set[int]] = {}
     names: dict[int, set[str]] = {}
     for site in sites:
-        if site.kind == "ffn" and site.experts is None and is_rational(site):
+        if site.kind == "ffn" and site.experts is None and is_learned(site):
             act = site.activation
             name = config.owner(site.layer)
             # sites of other fixed functions get a RAF of their own
-            fixed = act.replaced[0] if isinstance(act, (Rational, SharedRational)) and act.replaced else None
+            fixed = (
+                act.replaced[0]
+                if isinstance(act, (LearnedActivation, SharedRational)) and act.replaced
+                else None
+            )
             key = site.stack, f"{name}, {fixed!r}" if name is not None else site.name
             owner = id(act.shared if isinstance(act, SharedRational) else act)
             owners.setdefault(key, set()).add(owner)

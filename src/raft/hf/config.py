@@ -1,4 +1,4 @@
-"""The ``raf`` block of a model's configuration."""
+"""The ``raf`` block of a model's configuration: which activations are learned, and as which functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
 from raft.errors import suggest
 from raft.functional import check_version
+from raft.functions.registry import make
+from raft.learned_activation import LearnedActivation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")
+RATIONAL = "rational"
+AUTO, DEFAULT = "auto", "default"
 
 Layers = str | Sequence[int]
 LAYERS = (
@@ -31,30 +35,38 @@ LAYERS = (
 
 @dataclass(frozen=True)
 class RafConfig:
-    """Which activations of a model are rational, and what they start from.
+    """Which activations of a model are learned, as which functions, and what these start from.
 
     Attributes:
         sites: kinds of sites: ``"ffn"`` (every feed-forward block), ``"pooler"``, ``"classifier"`` and
             ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (after a convolution).
         layers: feed-forward layers that get a RAF: ``"all"``, numbers and ranges such as ``"0-5,11"``, or a
             list of numbers; counted from 0 in each stack (an encoder and a decoder both have a layer 0).
-        degrees: (m, n) of numerator and denominator.
+        function: kind of the learned functions: ``"rational"``, or another of ``raft.functions.FUNCTIONS``.
+        settings: of such another kind, such as ``{"knots": 33}`` of a ``"spline"``.
+        degrees: (m, n) of numerator and denominator; of rational functions, as is ``version``.
         version: form of the denominator, see :func:`raft.rational`.
-        init: name of the function to start from, or ``"auto"`` for the one that the site had before.
+        init: name of the function to start from; ``"auto"`` for the one that the site had before; or
+            ``"default"`` for what the learned function starts from by itself, as its source has it.
         groups: groups of neighbouring channels with coefficients of their own.
         shared: ``"all"`` gives all feed-forward layers of a stack one RAF; a mapping of names to layers, such
             as ``{"lower": "0-5", "upper": "6-11"}``, one for each name (other layers keep their own).
-        residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start.
+        residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start;
+            of rational functions.
         trainable: False freezes the coefficients.
         scaled: each coefficient has a unit that changes the function by about one over the inputs of a
-            conversion (see ``Rational.scale_to``). ``convert`` sets it; in a new model all units are one.
+            conversion (see ``Rational.scale_to``). ``convert`` sets it; in a new model all units are one, as
+            always in functions that are not rational.
 
     Raises:
-        ValueError: for an unknown site, version or function, or impossible degrees, layers or groups.
+        ValueError: for an unknown site, version or function, or impossible degrees, settings, layers or
+            groups.
     """
 
     sites: Sequence[str] = DEFAULT_SITES
     layers: Layers = "all"
+    function: str = RATIONAL
+    settings: Mapping[str, Any] = field(default_factory=dict)
     degrees: tuple[int, int] = (5, 4)
     version: str = "A"
     init: str = "auto"
@@ -71,7 +83,7 @@ class RafConfig:
         sites = tuple(self.sites) if several else (self.sites,)
         object.__setattr__(self, "sites", sites)
         object.__setattr__(self, "degrees", _to_plain_degrees(self.degrees))
-        for name in ("version", "init"):
+        for name in ("version", "init", "function"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"raf.{name} must be a name, not {getattr(self, name)!r}")
         for name in ("residual", "trainable", "scaled"):
@@ -82,10 +94,11 @@ class RafConfig:
             raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
         check_version(self.version)
-        if self.init != "auto":
+        if self.init not in (AUTO, DEFAULT):
             canonical_name(self.init)
         if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
             raise ValueError(f"raf.groups must be a whole number from 1 on, not {self.groups!r}")
+        self._check_function()
         object.__setattr__(self, "_layers", None if self.layers == "all" else _parse_layers(self.layers))
         if isinstance(self.shared, Mapping):
             shared = {name: _to_plain_layers(layers) for name, layers in self.shared.items()}
@@ -101,6 +114,59 @@ class RafConfig:
             raise ValueError(
                 f'raf.shared must be false, "all" or a mapping of names to layers, not {self.shared!r}'
             )
+
+    @property
+    def is_rational(self) -> bool:
+        """Whether the learned functions are rational."""
+        return self.function == RATIONAL
+
+    def make_function(self, **start: Any) -> LearnedActivation:
+        """A function of another kind than the rational one.
+
+        Args:
+            start: ``init=…``, or nothing for what it starts from by itself.
+
+        Raises:
+            ValueError: for an unknown kind, settings that it does not have, or a start that it cannot have.
+        """
+        try:
+            return make(self.function, groups=self.groups, **self.settings, **start)
+        except TypeError as error:
+            raise ValueError(f"raf.settings of {self.function}: {error}") from error
+
+    def _check_function(self) -> None:
+        if not isinstance(self.settings, Mapping):
+            raise ValueError(f"raf.settings must be keys and values, not {self.settings!r}")
+        object.__setattr__(self, "settings", dict(self.settings))
+        if self.is_rational:
+            if self.settings:
+                raise ValueError(
+                    f"raf.settings are those of other functions, not {self.settings}: a rational one has "
+                    "raf.degrees and raf.version"
+                )
+            return
+        for name in ("degrees", "version", "residual"):
+            value = getattr(self, name)
+            if value != getattr(RafConfig, name):
+                raise ValueError(
+                    f"raf.{name} is of rational functions, not of {self.function!r}: leave it out"
+                )
+        object.__setattr__(self, "scaled", False)
+        act = self.make_function()
+        if not act.is_elementwise and self.init != DEFAULT:
+            raise ValueError(
+                f"raf.init of {self.function!r} must be {DEFAULT!r}, not {self.init!r}: it is not "
+                "elementwise, and cannot follow another function"
+            )
+        settings = act.settings()
+        del settings["groups"]
+        unknown = [key for key in self.settings if key not in settings]
+        if unknown:
+            raise ValueError(
+                f"raf.settings of {self.function} has no {unknown[0]!r}; it has "
+                f"{', '.join(settings) or 'none'}"
+            )
+        object.__setattr__(self, "settings", settings)
 
     def has_layer(self, layer: int | None) -> bool:
         """Whether a feed-forward layer gets a RAF."""
@@ -173,7 +239,7 @@ def _to_json(value: Any) -> Any:
     """Convert to what a JSON file gives back."""
     if isinstance(value, Mapping):
         return {key: _to_json(item) for key, item in value.items()}
-    return value if isinstance(value, (str, int)) else list(value)
+    return value if isinstance(value, (str, int, float)) else list(value)
 
 
 def _parse_layers(layers: Layers) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Replace fixed activations by rational ones, and back."""
+"""Replace fixed activations by learned ones, and back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from transformers.activations import ACT2FN
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import TABLE_INTERVAL
-from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
+from raft.functions.parametric import ParametricActivation
+from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_learned, remember_sites
 from raft.hf.calibration import Calibration, InputSample, collect_inputs
-from raft.hf.config import RafConfig
+from raft.hf.config import AUTO, DEFAULT, RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.sites.adapters import install_adapters, remove_adapters
-from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
+from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
+from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
@@ -72,7 +74,7 @@ def convert(
         >>> from transformers import BertConfig, BertModel
         >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
         >>> model = raft.convert(BertModel(tiny))
-        >>> len(raft.hf.rationals(model)), len(model.conversion_report)
+        >>> len(raft.hf.learned_activations(model)), len(model.conversion_report)
         (3, 3)
     """
     if not isinstance(model, PreTrainedModel):
@@ -89,18 +91,22 @@ def convert(
         )
     before = RafConfig.of(model.config)
     config = config or before or RafConfig()
-    if before is None or not rationals(model):
+    if before is None or not learned_activations(model):
         config = replace(config, scaled=True)
     else:  # existing RAFs keep their units
         config = replace(config, scaled=before.scaled)
-    if before is not None and replace(before, trainable=config.trainable) != config and rationals(model):
+    if (
+        before is not None
+        and replace(before, trainable=config.trainable) != config
+        and learned_activations(model)
+    ):
         raise ValueError(
             f"{type(model).__name__} has RAFs of another configuration ({before}); raft.revert it first"
         )
-    _check_learned(model, config)
+    _check_parametrised(model, config)
     install_adapters(model, config.sites)
     sites = [site for site in find_sites(model) if is_chosen(site, config)]
-    fixed = [site for site in sites if not is_rational(site)]
+    fixed = [site for site in sites if not is_learned(site)]
     samples = None
     try:
         _check_groups(model, config, sites)
@@ -117,13 +123,16 @@ def convert(
             type(model).__name__,
         )
     report = replace_activations(model, config, samples=samples, interval=CONVERSION_INTERVAL)
-    worst = max(report, key=lambda converted: converted.max_error, default=None)
-    if worst is not None and worst.max_error > WARN_MAX_FIT_ERROR:
+    worst = max(report, key=lambda converted: converted.max_error or 0.0, default=None)
+    if worst is not None and worst.max_error is not None and worst.max_error > WARN_MAX_FIT_ERROR:
+        kind, advice = config.function, ""
+        if config.is_rational:
+            kind, advice = f"RAF of degrees {config.degrees}", ": give higher degrees, or residual=True"
         logging.getLogger("raft").warning(
-            "a RAF of degrees %s misses %s by up to %.2g at %s, which may spoil the model: give higher "
-            "degrees, or residual=True", config.degrees, worst.replaced, worst.max_error, worst.site,
+            "a %s misses %s by up to %.2g at %s, which may spoil the model%s",
+            kind, worst.replaced, worst.max_error, worst.site, advice,
         )  # fmt: skip
-    if before is not None and rationals(model) and before.trainable != config.trainable:
+    if before is not None and learned_activations(model) and before.trainable != config.trainable:
         _set_trainable(model, config.trainable)
     if report or not hasattr(model, REPORT):
         setattr(model, REPORT, report)
@@ -144,7 +153,7 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
         raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
     for site in find_sites(model):
         act = site.activation
-        if isinstance(act, (Rational, SharedRational)) and act.replaced:
+        if isinstance(act, (LearnedActivation, SharedRational)) and act.replaced:
             site.set_activation(act.replaced[0])
     remove_adapters(model)
     copy_configs(model)
@@ -170,7 +179,7 @@ def unfreeze(model: nn.Module) -> nn.Module:
 
 
 def _set_trainable(model: nn.Module, is_trainable: bool) -> nn.Module:
-    for act in rationals(model).values():
+    for act in learned_activations(model).values():
         act.trainable = is_trainable
         act.requires_grad_(is_trainable)
     for module in model.modules():
@@ -198,14 +207,17 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
 
 def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site]) -> None:
     """Raise ``ValueError`` where channels are not the last axis, or not a multiple of the groups."""
+    reads = "groups cut"
     if config.groups == 1:
-        return
+        if config.is_rational or config.make_function().is_elementwise:
+            return
+        reads = f"{config.function} normalises over"
     for site in sites:
         siblings = list(site.parent.children())
         if any(isinstance(child, nn.modules.conv._ConvNd) for child in siblings):
             raise ValueError(
-                f"{type(model).__name__} has its channels first at {site.name}, and groups cut the last "
-                "axis: give groups=1, or leave such sites out"
+                f"{type(model).__name__} has its channels first at {site.name}, and {reads} the last axis: "
+                f"{'give groups=1, or ' if config.groups > 1 else ''}leave such sites out"
             )
         widths = {child.out_features for child in siblings if isinstance(child, nn.Linear)}
         if len(widths) == 1 and (width := widths.pop()) % config.groups:
@@ -223,9 +235,9 @@ def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
         raise ValueError(f"{type(model).__name__} has no layer {missing[0]}: {has}, counted from 0")
 
 
-def _check_learned(model: PreTrainedModel, config: RafConfig) -> None:
+def _check_parametrised(model: PreTrainedModel, config: RafConfig) -> None:
     """Raise ``ValueError`` where the activation of a chosen feed-forward block has parameters."""
-    learned = [site for site in find_learned_sites(model) if is_chosen(site, config)]
+    learned = [site for site in find_parametrised_sites(model) if is_chosen(site, config)]
     if learned:
         first = learned[0]
         more = f", and {len(learned) - 1} more" if len(learned) > 1 else ""
@@ -255,15 +267,15 @@ def replace_activations(
     Raises:
         ValueError: where the activation of a chosen feed-forward block has parameters.
     """
-    _check_learned(model, config)
+    _check_parametrised(model, config)
     install_adapters(model, config.sites)
     chosen = [site for site in find_sites(model) if is_chosen(site, config)]
-    owners: dict[str, tuple[str, Rational]] = {}
+    owners: dict[str, tuple[str, LearnedActivation]] = {}
     pooled = _pool_samples(chosen, config, samples or {})
     report = ConversionReport()
     for site in chosen:
-        if is_rational(site):
-            if isinstance(site.activation, Rational):
+        if is_learned(site):
+            if isinstance(site.activation, LearnedActivation):
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
         replaced, owner = site.activation, _owner_key(site, config)
@@ -272,22 +284,27 @@ def replace_activations(
             shares, shared = owners[owner]
             site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
-            start = _fit_start(replaced, config, pooled.get(owner), interval)
-            act = _build_rational(replaced, start, config)
-            if config.scaled:
-                act.scale_to(None if interval is None else _scaling_inputs(start, pooled.get(owner)))
+            build = _build_rational if config.is_rational else _build_parametric
+            act = build(replaced, config, pooled.get(owner), interval)
+            act.trainable = config.trainable
+            act.requires_grad_(config.trainable)
             _move_to_site(act, site)
             site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
         start = owners[owner][1].start
+        errors: tuple[float | None, float | None] = start.max_error, start.rms_error
+        if config.residual:
+            errors = 0.0, 0.0
+        elif _target(replaced, config) is None:
+            errors = None, None
         report.append(
             ConvertedSite(
                 site=site.name,
                 kind=site.kind,
                 replaced=activation_name(replaced),
                 interval=start.interval,
-                max_error=0.0 if config.residual else start.max_error,
-                rms_error=0.0 if config.residual else start.rms_error,
+                max_error=errors[0],
+                rms_error=errors[1],
                 inputs=samples[site.name].count if samples and site.name in samples else 0,
                 shares=shares,
             )
@@ -305,7 +322,7 @@ def _owner_key(site: Site, config: RafConfig) -> str:
 
 def _fingerprint(activation: Callable[..., Any]) -> str:
     """A hash of an activation's values: those of one class may differ, in their slopes for instance."""
-    if isinstance(activation, (Rational, SharedRational)):
+    if isinstance(activation, (LearnedActivation, SharedRational)):
         return _fingerprint(activation.replaced[0]) if activation.replaced else repr(activation)
     signature = signature_of(activation)
     return repr(activation) if signature is None else hashlib.sha256(signature).hexdigest()
@@ -322,26 +339,61 @@ def _pool_samples(
     return {owner: torch.cat(parts) for owner, parts in pooled.items()}
 
 
-def _build_rational(replaced: Callable[..., Any], start: Fit, config: RafConfig) -> Rational:
+def _build_rational(
+    replaced: Callable[..., Any],
+    config: RafConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+) -> Rational:
+    start = _fit_start(replaced, config, samples, interval)
     act: Rational
     if config.residual:
         act = ResidualRational(replaced, start, config.groups)
     else:
         act = Rational(start, config.degrees, config.version, config.groups)
         act.replaced = (replaced,)
-    act.trainable = config.trainable
-    return act.requires_grad_(config.trainable)
+    if config.scaled:
+        evenly = torch.linspace(*start.interval, SCALING_POINTS, device="cpu")
+        act.scale_to(None if interval is None else evenly if samples is None else samples)
+    return act
 
 
-def _scaling_inputs(start: Fit, samples: Tensor | None) -> Tensor:
-    """The inputs that the coefficients of a converted RAF are scaled for."""
-    return torch.linspace(*start.interval, SCALING_POINTS, device="cpu") if samples is None else samples
+def _build_parametric(
+    replaced: Callable[..., Any],
+    config: RafConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+) -> LearnedActivation:
+    """Another function than a rational one.
+
+    Raises:
+        ValueError: where it cannot follow the function that it is to start from.
+    """
+    target = _target(replaced, config)
+    act = config.make_function(**({} if target is None else {"init": target}))
+    if target is not None and samples is not None and isinstance(act, ParametricActivation):
+        act.start_from(target, _widen(samples))
+    act.replaced = (replaced,)
+    return act
 
 
-def _move_to_site(act: Rational, site: Site) -> None:
+def _target(replaced: Callable[..., Any], config: RafConfig) -> str | Callable[..., Any] | None:
+    """What a learned function starts from: a name or the replaced function; None for what is its own."""
+    if config.init == DEFAULT:
+        return "gelu" if config.is_rational else None
+    name = activation_name(replaced) if config.init == AUTO else canonical_name(config.init)
+    return name if name in FUNCTIONS else replaced
+
+
+def _widen(samples: Tensor) -> Tensor:
+    """The inputs of a calibration and the ends of an interval: training moves them beyond a narrow range."""
+    return torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
+
+
+def _move_to_site(act: LearnedActivation, site: Site) -> None:
     """Move a RAF to the device of its site; in a model that is being built it is there already."""
     parameter = next(site.parent.parameters(), None)
-    if parameter is not None and not parameter.is_meta and not act.numerator.is_meta:
+    if parameter is not None and not parameter.is_meta and not act.raf_form.is_meta:
         act.to(parameter.device)
 
 
@@ -351,13 +403,11 @@ def _fit_start(
     samples: Tensor | None,
     interval: tuple[float, float] | None,
 ) -> Fit:
-    function = activation_name(replaced) if config.init == "auto" else canonical_name(config.init)
-    target = function if function in FUNCTIONS else replaced
+    target = _target(replaced, config)
+    assert target is not None
     with torch.device("cpu"):  # the model may be built on the meta device
         if samples is not None:
-            # training moves inputs beyond a narrow range
-            wide = torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
-            return fit(target, config.degrees, config.version, samples=wide)
+            return fit(target, config.degrees, config.version, samples=_widen(samples))
         if not isinstance(target, str):
             return _fit_cached(target, signature_of(target), config, interval or TABLE_INTERVAL)
         if interval is None:
@@ -387,8 +437,8 @@ def activation_name(activation: Callable[..., Any]) -> str:
     """The name of an activation in ``FUNCTIONS``; that of its class or its own where it is not there."""
     if isinstance(activation, SharedRational):
         activation = activation.replaced[0]
-    if isinstance(activation, Rational):
-        return activation_name(activation.replaced[0]) if activation.replaced else "rational"
+    if isinstance(activation, LearnedActivation):
+        return activation_name(activation.replaced[0]) if activation.replaced else activation.name
     if isinstance(activation, nn.GELU):
         return "gelu" if activation.approximate == "none" else "gelu_tanh"
     if not isinstance(activation, nn.Module):

@@ -15,7 +15,8 @@ class ConvertedSite:
         kind: of the site.
         replaced: the function before.
         interval: of the fit: the range of the calibration's inputs, where there is a calibration.
-        max_error: largest distance to that function on the interval; 0 for a residual RAF.
+        max_error: largest distance to that function on the interval; 0 for a residual RAF, None for a learned
+            function that does not follow the one before (``init="default"``).
         rms_error: root mean square distance, over the calibration's inputs or over the interval.
         inputs: number of the calibration's inputs; 0 without calibration.
         shares: name of the site whose RAF this one uses, or None.
@@ -25,8 +26,8 @@ class ConvertedSite:
     kind: str
     replaced: str
     interval: tuple[float, float]
-    max_error: float
-    rms_error: float
+    max_error: float | None
+    rms_error: float | None
     inputs: int
     shares: str | None = None
 
@@ -43,9 +44,8 @@ class ConversionReport(list[ConvertedSite]):
                 row.site + (f" = {row.shares}" if row.shares else ""),
                 row.kind,
                 row.replaced,
-                f"[{row.interval[0]:.1f}, {row.interval[1]:.1f}]",
-                f"{row.max_error:.1e}",
-                f"{row.rms_error:.1e}",
+                "nothing" if row.max_error is None else f"[{row.interval[0]:.1f}, {row.interval[1]:.1f}]",
+                *("" if error is None else f"{error:.1e}" for error in (row.max_error, row.rms_error)),
                 f"{row.inputs:,}" if row.inputs else "none seen",
             )
             for row in self

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from raft.hf.sites.find import rationals
+from raft.learned_activation import learned_activations
 
 if TYPE_CHECKING:  # some builds of torch have no distributed package
     from torch.distributed.device_mesh import DeviceMesh
@@ -50,7 +50,7 @@ def shard_rationals(model: nn.Module, mesh: DeviceMesh | None = None, **options:
             fully_shard(layer, mp_policy=bfloat16)
         fully_shard(model, mp_policy=bfloat16)
     """
-    acts = rationals(model)
+    acts = learned_activations(model)
     if not acts:
         raise ValueError(
             f"{type(model).__name__} has no rational activation; convert it with raft.convert first"

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.calibration import Calibration, run_over
 from raft.hf.recording import record_inputs
-from raft.hf.sites.find import rationals
+from raft.learned_activation import learned_activations
 
 Array = NDArray[np.float64]
 
@@ -142,7 +142,7 @@ def record_histograms(model: nn.Module) -> Iterator[dict[str, InputHistogram]]:
     Yields:
         Histograms by name of the RAF, in the order of the model.
     """
-    acts = rationals(model)
+    acts = learned_activations(model)
     histograms = {site: InputHistogram() for site in acts}
     with record_inputs(model, {act: histograms[site].add for site, act in acts.items()}):
         yield histograms

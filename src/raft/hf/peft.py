@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import LearnedActivation
+from raft.modules import SharedRational
 
 
 def peft_modules(model: nn.Module) -> list[str]:
@@ -86,12 +87,12 @@ def _iter_places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
         if parent in wrapped:
             continue
         for attribute, child in parent._modules.items():  # named_children would name a shared RAF once
-            if isinstance(child, Rational) or _is_wrapper(child):
+            if isinstance(child, LearnedActivation) or _is_wrapper(child):
                 yield path, parent, attribute
 
 
 def _is_wrapper(module: nn.Module | None) -> bool:
-    return isinstance(getattr(module, "original_module", None), Rational)
+    return isinstance(getattr(module, "original_module", None), LearnedActivation)
 
 
 def _refuse_shared(model: nn.Module, places: list[tuple[str, nn.Module, str]]) -> None:

@@ -22,7 +22,7 @@ from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.hf.conversion import activation_name
 from raft.hf.histogram import InputHistogram
 from raft.hf.peft import names_without_adapter
-from raft.hf.sites.find import rationals
+from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import Rational, ResidualRational
 
 METRICS = "metrics.jsonl"
@@ -219,11 +219,11 @@ def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
 
 
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
-    """All RAF coefficients by name, ``<site>.numerator`` and ``<site>.denominator``, on the CPU."""
+    """All coefficients of learned functions by name, such as ``<site>.numerator``, on the CPU."""
     values = {}
-    for site, act in _rationals(model).items():
+    for site, act in _learned_activations(model).items():
         for name, parameter in act.named_parameters():
-            scale = getattr(act, f"{name}_scale")
+            scale = getattr(act, f"{name}_scale", None)
             whole = _whole(parameter).detach().cpu()
             values[f"{site}.{name}"] = whole.clone() if scale is None else whole * scale.cpu()
     return values
@@ -231,10 +231,18 @@ def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
-    function that stood there, and ``<site>.beside``, that which a residual one is added to."""
+    function that stood there, and ``<site>.beside``, that which a residual one is added to.
+
+    Of functions that are not rational, ``<site>.function`` and ``<site>.settings`` (JSON) in place of the
+    version: ``raft.functions.make`` builds one from them.
+    """
     metadata = {}
-    for site, act in _rationals(model).items():
-        metadata[f"{site}.version"] = act.version
+    for site, act in _learned_activations(model).items():
+        if isinstance(act, Rational):
+            metadata[f"{site}.version"] = act.version
+        else:
+            metadata[f"{site}.function"] = act.name
+            metadata[f"{site}.settings"] = json.dumps(act.settings())
         if act.replaced:
             metadata[f"{site}.replaced"] = activation_name(act)
         if isinstance(act, ResidualRational):
@@ -242,9 +250,9 @@ def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
     return metadata
 
 
-def _rationals(model: nn.Module) -> dict[str, Rational]:
-    """RAFs by the names that they have without an adapter."""
-    acts = rationals(model)
+def _learned_activations(model: nn.Module) -> dict[str, LearnedActivation]:
+    """Learned functions by the names that they have without an adapter."""
+    acts = learned_activations(model)
     return {plain: acts[site] for site, plain in names_without_adapter(model, acts).items()}
 
 

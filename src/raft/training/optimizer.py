@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from raft.errors import InputError
-from raft.modules import Rational
+from raft.learned_activation import learned_activations
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
 
@@ -73,8 +73,7 @@ def param_groups(
         >>> decay["params"] = [p for p in decay["params"] if id(p) in outer]
         >>> adamw = torch.optim.AdamW([decay, no_decay, raf])
     """
-    rationals = [module for module in model.modules() if isinstance(module, Rational)]
-    raf = {id(parameter) for module in rationals for parameter in module.parameters()}
+    raf = {id(parameter) for act in learned_activations(model).values() for parameter in act.parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rest = [parameter for parameter in trained if id(parameter) not in raf]
     groups = [
@@ -122,7 +121,7 @@ def clip_grad_norm_(model: nn.Module, max_norm: float) -> Tensor:
         >>> round(model[0].weight.grad.norm().item() ** 2 + model[0].bias.grad.norm().item() ** 2, 3)
         1.0
     """
-    rafs = [p for module in model.modules() if isinstance(module, Rational) for p in module.parameters()]
+    rafs = [parameter for act in learned_activations(model).values() for parameter in act.parameters()]
     known = {id(parameter): parameter for parameter in rafs}  # once, where two share it
     nn.utils.clip_grad_norm_(known.values(), max_norm)
     return nn.utils.clip_grad_norm_([p for p in model.parameters() if id(p) not in known], max_norm)

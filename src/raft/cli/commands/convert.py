@@ -19,7 +19,7 @@ from raft.files import save_pretrained
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
 from raft.hf.conversion_report import ConversionReport
-from raft.hf.sites.find import rationals
+from raft.learned_activation import learned_activations
 from raft.report.tables.text_table import make_rich_table
 from raft.training.run_folder import Content, check_free, run_folder
 
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     with console.status("loading"):
         model, missing = load_model(settings.src, settings.task)
         tokenizer = load_tokenizer(settings.src)
-    if rationals(model):
+    if learned_activations(model):
         raise InputError(f"{settings.src} is a RAFT already; 'raft inspect {settings.src}' shows its RAFs")
     if texts is not None and tokenizer is None:
         raise InputError(
@@ -149,7 +149,7 @@ def print_table(console: Console, name: str, report: ConversionReport, is_calibr
     rows = [
         [
             site.replaced,
-            f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
+            "nothing" if site.max_error is None else f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
             _format_error(site.max_error),
             _format_error(site.rms_error),
             *([f"{site.inputs:,}" if site.inputs else "none seen"] if is_calibrated else []),
@@ -172,8 +172,8 @@ def print_table(console: Console, name: str, report: ConversionReport, is_calibr
     console.print(table, crop=False)
 
 
-def _format_error(value: float) -> str:
-    return f"{value:.1e}" if value else "0"
+def _format_error(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}" if value else "0"
 
 
 def _parse_layers(text: str) -> tuple[str, str]:

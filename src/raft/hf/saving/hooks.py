@@ -17,6 +17,7 @@ import copy
 import functools
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,13 @@ from torch import Tensor, nn
 from raft.files import atomic_write
 from raft.hf.config import RafConfig
 from raft.hf.saving.saved_config import mark, unmark
-from raft.modules import Rational
+from raft.learned_activation import LearnedActivation, learned_activations
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 PATCHES = "_raft_patches"
 """Attribute of a patched class: by name, the replacement, and the original or None."""
-COEFFICIENTS = r"\.(numerator|denominator)(_scale)?$"
 FORM = r"\.raf_form$"
 
 
@@ -59,20 +59,19 @@ def patch_models() -> None:
                     f"{type(self).__name__} has a raf block, but no activation that can be replaced"
                 )
             setattr(self, SITE_NAMES, site_names(sites))
-        if any(isinstance(module, Rational) for module in self.modules()):
-            keep_float32(self)
+        keep_float32(self)
         post_init(self)
 
     @functools.wraps(initialize)
     def initialize_with_raf(self: PreTrainedModel, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-        if isinstance(module, Rational):
+        if isinstance(module, LearnedActivation):
             from transformers import initialization as init
 
             if not getattr(module, "_is_hf_initialized", False):
                 for name, value in module.initial_state().items():
                     init.copy_(getattr(module, name), value)
             if _is_loaded(module.raf_form):
-                scales = (module.numerator_scale, module.denominator_scale)
+                scales = [module._buffers[name] for name in module._buffers if name.endswith("_scale")]
                 has_scales = all(scale is not None and _is_loaded(scale) for scale in scales)
                 module.check_form(module.raf_form, _find_name(self, module), has_scales)
             if not module.trainable:
@@ -168,7 +167,7 @@ def restore() -> None:
         delattr(owner, PATCHES)
 
 
-def _find_name(model: PreTrainedModel, act: Rational) -> str:
+def _find_name(model: PreTrainedModel, act: LearnedActivation) -> str:
     return next((name for name, module in model.named_modules() if module is act), "a RAF")
 
 
@@ -179,7 +178,14 @@ def _is_loaded(tensor: Tensor) -> bool:
 
 def keep_float32(model: PreTrainedModel) -> None:
     """Keep coefficients in float32 when loading in half precision; older checkpoints may lack the form."""
-    strict = set(model._keep_in_fp32_modules_strict or ())
-    model._keep_in_fp32_modules_strict = strict | {COEFFICIENTS}
-    ignored = set(model._keys_to_ignore_on_load_missing or ())
-    model._keys_to_ignore_on_load_missing = ignored | {FORM}
+    names = {
+        rf"{re.escape(site.rpartition('.')[2])}\.{name}$"
+        for site, act in learned_activations(model).items()
+        for name, value in act.initial_state().items()
+        if value.is_floating_point()
+    }
+    if names:
+        strict = set(model._keep_in_fp32_modules_strict or ())
+        model._keep_in_fp32_modules_strict = strict | names
+        ignored = set(model._keys_to_ignore_on_load_missing or ())
+        model._keys_to_ignore_on_load_missing = ignored | {FORM}

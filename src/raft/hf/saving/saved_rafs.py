@@ -19,7 +19,7 @@ from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
 from raft.hf.saving.saved_config import ORIGINALS
 from raft.hf.sites.find import find_sites, rationals
-from raft.modules import Rational
+from raft.learned_activation import LearnedActivation, learned_activations
 
 HUB_ARGUMENTS = (
     "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies",
@@ -56,7 +56,7 @@ def load_rafs(original: Callable[..., Any], cls: type[PreTrainedModel], *args: A
             raise
         raise ValueError(message) from error
     _check_unexpected(model, source, info)
-    if rationals(model):
+    if learned_activations(model):
         _check_missing(model, source, info)
         _check_real(model, source, kwargs)
         _check_scales(model, source)
@@ -127,12 +127,13 @@ def _explain_mismatch(original: Callable[..., Any], source: Any, *args: Any, **k
         model, info = original(source, *args, **kwargs)
     finally:
         transformers_logging.set_verbosity(verbosity)
-    acts = rationals(model)
+    acts = learned_activations(model)
     for name, saved, expected in sorted(info["mismatched_keys"]):
         if name.rpartition(".")[0] in acts:
             return (
                 f"{name} has the shape {list(saved)} in {source}, and {list(expected)} in the model that its "
-                "configuration builds: degrees and groups of the raf block must be those of the checkpoint"
+                "configuration builds: degrees, groups and settings of the raf block must be those of the "
+                "checkpoint"
             )
     return None
 
@@ -144,14 +145,13 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
         ValueError: where it has coefficients of other RAFs.
     """
     missing = set(info["missing_keys"])
-    coefficients = {f"{name}.{part}" for name in rationals(model) for part in ("numerator", "denominator")}
+    coefficients = set(_coefficient_names(model))
     for site in find_sites(model) if coefficients & missing else ():
         act = site.activation
-        lacking = [f"{site.name}.{part}" for part in ("numerator", "denominator")]
-        lacking = [name for name in lacking if name in missing]
+        lacking = [name for name in _coefficient_names(model, site.name) if name in missing]
         parameters = _parameter_names(model, site.parent)
         nearby = [name for name in parameters if name.rpartition(".")[0] != site.name]
-        if not isinstance(act, Rational) or not lacking or missing.issuperset(nearby):
+        if not isinstance(act, LearnedActivation) or not lacking or missing.issuperset(nearby):
             continue  # a new pooler's RAF is as new as its weights
         if coefficients - missing:
             raise ValueError(
@@ -191,6 +191,16 @@ def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, An
             )
 
 
+def _coefficient_names(model: PreTrainedModel, site: str | None = None) -> list[str]:
+    """The names of coefficients in the model: those of one site, or all."""
+    return [
+        f"{path}.{name}"
+        for path, act in learned_activations(model).items()
+        for name, _ in act.named_parameters()
+        if site in (None, path)
+    ]
+
+
 def _parameter_names(model: PreTrainedModel, part: nn.Module) -> list[str]:
     """The names of a part's parameters in the model."""
     inside = {id(parameter) for parameter in part.parameters()}
@@ -208,8 +218,9 @@ def _check_real(model: PreTrainedModel, source: Any, arguments: Mapping[str, Any
     Raises:
         ValueError: naming the tensor.
     """
-    parts = ("numerator", "denominator", "numerator_scale", "denominator_scale")
-    names = {f"{site}.{part}" for site in rationals(model) for part in parts}
+    names = {
+        f"{site}.{part}" for site, act in learned_activations(model).items() for part in act.state_dict()
+    }
     folder = Path(str(source))
     if not folder.is_dir():
         options = {key: arguments[key] for key in ("cache_dir", "revision") if arguments.get(key)}

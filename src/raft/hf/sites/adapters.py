@@ -18,7 +18,8 @@ from transformers.activations import ACT2FN
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import LearnedActivation
+from raft.modules import SharedRational
 
 Forward = Callable[..., Any]
 
@@ -151,7 +152,9 @@ def remove_adapters(model: nn.Module) -> None:
     """Restore the classes of modules whose activation is a fixed one."""
     for module in list(model.modules()):
         kind = type(module)
-        if kind.__module__ == __name__ and not isinstance(module.activation, (Rational, SharedRational)):
+        if kind.__module__ == __name__ and not isinstance(
+            module.activation, (LearnedActivation, SharedRational)
+        ):
             del module.activation
             module.__class__ = kind.__bases__[0]
 

@@ -31,6 +31,7 @@ from raft.hf.sites.feed_forward import (
     own_projection,
     wrapped_projections,
 )
+from raft.learned_activation import LearnedActivation
 from raft.modules import Rational, SharedRational
 
 MODULES = (nn.GELU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.ELU, nn.CELU, nn.SELU, nn.Tanh,
@@ -93,13 +94,15 @@ Place = tuple[str, tuple[int, ...]]
 
 
 def find_sites(model: nn.Module) -> list[Site]:
-    """Find the activations of a model that can be replaced, fixed or rational, in the model's order."""
+    """Find the activations of a model that can be replaced, fixed or learned, in the model's order."""
     return [site for site in _find_candidates(model) if is_activation(site.activation)]
 
 
-def find_learned_sites(model: nn.Module) -> list[Site]:
+def find_parametrised_sites(model: nn.Module) -> list[Site]:
     """Find activations of feed-forward blocks that have parameters, which a RAF cannot replace."""
-    return [site for site in _find_candidates(model) if site.kind == "ffn" and _is_learned(site.activation)]
+    return [
+        site for site in _find_candidates(model) if site.kind == "ffn" and _is_parametrised(site.activation)
+    ]
 
 
 def _find_candidates(model: nn.Module) -> list[Site]:
@@ -143,19 +146,19 @@ def _number_layers(blocks: dict[str, tuple[Place, Block]]) -> dict[str, tuple[st
 
 
 def is_activation(value: object) -> bool:
-    """Whether a module, or a function held by a module, is a fixed or rational activation.
+    """Whether a module, or a function held by a module, is a fixed or learned activation.
 
     Other activations with parameters are left to the model.
     """
     if not isinstance(value, nn.Module):
         return any(value is function for function in FUNCTIONS)
-    if isinstance(value, (Rational, SharedRational)):
+    if isinstance(value, (LearnedActivation, SharedRational)):
         return True
     return _looks_like_activation(value) and next(value.parameters(), None) is None
 
 
-def _is_learned(value: object) -> bool:
-    if not isinstance(value, nn.Module) or isinstance(value, (Rational, SharedRational)):
+def _is_parametrised(value: object) -> bool:
+    if not isinstance(value, nn.Module) or isinstance(value, (LearnedActivation, SharedRational)):
         return False
     return _looks_like_activation(value) and next(value.parameters(), None) is not None
 
@@ -168,7 +171,7 @@ def _looks_like_activation(module: nn.Module) -> bool:
 
 def _activation_attributes(module: nn.Module) -> Iterator[str]:
     for values in (module._modules, vars(module)):
-        yield from [key for key, value in values.items() if is_activation(value) or _is_learned(value)]
+        yield from [key for key, value in values.items() if is_activation(value) or _is_parametrised(value)]
 
 
 def _classify(modules: dict[str, nn.Module], path: str, attribute: str) -> str | None:
