@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from raft.hf.config import RafConfig
+from raft.hf.config import LAYER_SITES, RafConfig
 from raft.hf.sites.find import Site, find_sites, rationals
 from raft.modules import Rational, SharedRational
 
@@ -23,7 +23,7 @@ SITE_NAMES = "_raft_site_names"
 
 def is_chosen(site: Site, config: RafConfig) -> bool:
     """Whether a configuration asks for a RAF at a site."""
-    return site.kind in config.sites and (site.kind != "ffn" or config.has_layer(site.layer))
+    return site.kind in config.sites and (site.kind not in LAYER_SITES or config.has_layer(site.layer))
 
 
 def copy_configs(model: PreTrainedModel) -> None:
@@ -120,18 +120,19 @@ def _find_mismatch(model: PreTrainedModel, sites: Sequence[Site]) -> tuple[str, 
 
 def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
     """The block, updated with the layers that have RAFs and those that share one."""
-    owners: dict[int, int] = {}
+    owners: dict[int, dict[str, int]] = {}
     for site in sites:
-        if site.kind == "ffn" and site.layer is not None and is_rational(site):
+        if site.kind in LAYER_SITES and site.layer is not None and is_rational(site):
             act = site.activation
-            owners[site.layer] = id(act.shared if isinstance(act, SharedRational) else act)
-    all_layers = {site.layer for site in sites if site.kind == "ffn"}
+            owner = id(act.shared if isinstance(act, SharedRational) else act)
+            owners.setdefault(site.layer, {})[site.kind] = owner
+    all_layers = {site.layer for site in sites if site.kind in LAYER_SITES and site.kind in config.sites}
     layers = "all" if set(owners) == all_layers else tuple(sorted(owners))
     shared = config.shared
     if not _matches_sharing(config, sites) or isinstance(shared, Mapping):
-        groups: dict[int, list[int]] = {}
-        for layer, owner in owners.items():
-            groups.setdefault(owner, []).append(layer)
+        groups: dict[frozenset[tuple[str, int]], list[int]] = {}
+        for layer, of_kinds in owners.items():
+            groups.setdefault(frozenset(of_kinds.items()), []).append(layer)
         several = [tuple(group) for group in groups.values() if len(group) > 1]
         shared = {f"shared {number}": group for number, group in enumerate(several)} or False
     return replace(config, layers=layers or config.layers, shared=shared)
@@ -183,9 +184,9 @@ def _matches_sharing(config: RafConfig, sites: Sequence[Site]) -> bool:
     owners: dict[tuple[str | None, str], set[int]] = {}
     names: dict[int, set[str]] = {}
     for site in sites:
-        if site.kind == "ffn" and site.experts is None and is_rational(site):
+        if site.kind in LAYER_SITES and site.experts is None and is_rational(site):
             act = site.activation
-            name = config.owner(site.layer)
+            name = config.owner(site.kind, site.layer)
             # sites of other fixed functions get a RAF of their own
             fixed = act.replaced[0] if isinstance(act, (Rational, SharedRational)) and act.replaced else None
             key = site.stack, f"{name}, {fixed!r}" if name is not None else site.name

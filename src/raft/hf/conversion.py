@@ -16,13 +16,14 @@ from transformers.activations import ACT2FN
 
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
-from raft.coefficients.named import TABLE_INTERVAL
+from raft.coefficients.named import TABLE_INTERVAL, identity_fit
 from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_rational, remember_sites
 from raft.hf.calibration import Calibration, InputSample, collect_inputs
-from raft.hf.config import RafConfig
+from raft.hf.config import INPUT_SITES, LAYER_SITES, RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_learned_sites, find_sites, rationals
+from raft.hf.sites.input_activation import InputActivation
 from raft.modules import Rational, ResidualRational, SharedRational
 
 CONVERSION_INTERVAL = (-10.0, 10.0)
@@ -192,7 +193,8 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
     raise ValueError(
         f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
         f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
-        "not through a module, cannot be reached"
+        "not through a module, cannot be reached, nor the input of attention whose projections to query, key "
+        "and value are no modules"
     )
 
 
@@ -202,12 +204,18 @@ def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Sit
         return
     for site in sites:
         siblings = list(site.parent.children())
-        if any(isinstance(child, nn.modules.conv._ConvNd) for child in siblings):
+        is_input = isinstance(site.parent, InputActivation)
+        channels = site.parent.channels if isinstance(site.parent, InputActivation) else None
+        if (is_input and channels is None) or any(
+            isinstance(child, nn.modules.conv._ConvNd) for child in siblings
+        ):
             raise ValueError(
                 f"{type(model).__name__} has its channels first at {site.name}, and groups cut the last "
                 "axis: give groups=1, or leave such sites out"
             )
         widths = {child.out_features for child in siblings if isinstance(child, nn.Linear)}
+        if channels is not None:
+            widths = {channels}
         if len(widths) == 1 and (width := widths.pop()) % config.groups:
             raise ValueError(f"the {width} channels at {site.name} cannot be cut into {config.groups} groups")
 
@@ -215,7 +223,7 @@ def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Sit
 def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
     layers: dict[str | None, int] = {}
     for site in find_sites(model):
-        if site.kind == "ffn" and site.layer is not None:
+        if site.kind in LAYER_SITES and site.layer is not None:
             layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
     missing = config.missing_layers(layers.values())
     if missing:
@@ -272,7 +280,10 @@ def replace_activations(
             shares, shared = owners[owner]
             site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
-            start = _fit_start(replaced, config, pooled.get(owner), interval)
+            if site.kind in INPUT_SITES:
+                start = _identity_start(config, pooled.get(owner), interval)
+            else:
+                start = _fit_start(replaced, config, pooled.get(owner), interval)
             act = _build_rational(replaced, start, config)
             if config.scaled:
                 act.scale_to(None if interval is None else _scaling_inputs(start, pooled.get(owner)))
@@ -297,10 +308,10 @@ def replace_activations(
 
 def _owner_key(site: Site, config: RafConfig) -> str:
     """A key of the RAF that a site gets; sites with the same key share it."""
-    name = config.owner(site.layer) if site.kind == "ffn" else None
+    name = config.owner(site.kind, site.layer)
     if name is not None:
         return f"{site.stack}: {name}, {activation_name(site.activation)}, {_fingerprint(site.activation)}"
-    return site.experts or site.name
+    return f"{site.experts}: {site.kind}" if site.experts else site.name
 
 
 def _fingerprint(activation: Callable[..., Any]) -> str:
@@ -340,9 +351,16 @@ def _scaling_inputs(start: Fit, samples: Tensor | None) -> Tensor:
 
 def _move_to_site(act: Rational, site: Site) -> None:
     """Move a RAF to the device of its site; in a model that is being built it is there already."""
-    parameter = next(site.parent.parameters(), None)
+    parameter = next(site.holder.parameters(), None)
     if parameter is not None and not parameter.is_meta and not act.numerator.is_meta:
         act.to(parameter.device)
+
+
+def _identity_start(config: RafConfig, samples: Tensor | None, interval: tuple[float, float] | None) -> Fit:
+    low_high = interval or TABLE_INTERVAL
+    if samples is not None:
+        low_high = float(samples.min()), float(samples.max())
+    return identity_fit(config.degrees, config.version, low_high)
 
 
 def _fit_start(

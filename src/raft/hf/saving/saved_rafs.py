@@ -149,7 +149,7 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
         act = site.activation
         lacking = [f"{site.name}.{part}" for part in ("numerator", "denominator")]
         lacking = [name for name in lacking if name in missing]
-        parameters = _parameter_names(model, site.parent)
+        parameters = _parameter_names(model, site.holder)
         nearby = [name for name in parameters if name.rpartition(".")[0] != site.name]
         if not isinstance(act, Rational) or not lacking or missing.issuperset(nearby):
             continue  # a new pooler's RAF is as new as its weights
