@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from raft.hf.config import LAYER_SITES, RafConfig
+from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.find import Site, find_sites, rationals
 from raft.modules import Rational, SharedRational
 
@@ -58,6 +59,9 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     """
     if getattr(model, "_hf_peft_config_loaded", False):  # its adapter alone is saved
         return
+    whole = RafConfig.of(model.config)
+    if whole is not None:  # layers that are new since have no places for RAFs yet
+        install_adapters(model, whole.sites)
     _move_owners_first(model)
     sites = find_sites(model)
     if model.config.raf is None:
