@@ -69,7 +69,7 @@ def test_they_begin_as_the_identity_whatever_else_is_configured(block: dict[str,
     expected = logits(model)
     if how == "built":
         state = model.state_dict()
-        model = BertForMaskedLM(BertConfig(**{**TINY, "num_hidden_layers": 4}, raf=block))
+        model = BertForMaskedLM(BertConfig(**{**TINY, "num_hidden_layers": 4, "raf": block}))
         model.load_state_dict(state, strict=False)
     else:
         raft.convert(model, block, calibration=[texts()] if how == "calibrated" else None)
@@ -263,7 +263,8 @@ def test_the_papers_encoder_has_them() -> None:
     model = RaftBertForMaskedLM(config)
     assert sorted(places(model)) == ["0.attention_input", "0.ffn", "0.ffn_input"]
     model(input_ids=IDS, labels=IDS).loss.backward()
-    assert all(act.numerator.grad.abs().min() > 0 for act in raft.hf.rationals(model).values())
+    gradients = [act.numerator.grad for act in raft.hf.rationals(model).values()]
+    assert all(isinstance(gradient, Tensor) and gradient.all() for gradient in gradients)
 
 
 def test_the_block_says_itself_back() -> None:
@@ -272,6 +273,6 @@ def test_the_block_says_itself_back() -> None:
 
 
 def test_half_precision_keeps_the_dtype_of_tensors() -> None:
-    model = raft.convert(bert(), {"sites": INPUT_SITES}).to(torch.bfloat16)
-    plain = bert().to(torch.bfloat16)
+    model: Any = raft.convert(bert(), {"sites": INPUT_SITES})
+    model, plain = model.to(torch.bfloat16), bert().to(torch.bfloat16)
     assert torch.equal(logits(model), logits(plain))

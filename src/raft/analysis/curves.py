@@ -13,6 +13,7 @@ from raft.data.text.masking import MaskedSequences
 from raft.functional import rational
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.sites.find import rationals
+from raft.hf.sites.input_activation import input_kind
 
 POINTS = 401
 TAIL = 0.0005
@@ -27,6 +28,7 @@ class Curve:
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
         y: ``[G, N]``, P(x)/Q(x), a row a group of channels.
         fixed: the function that the twin has there.
+        fixed_name: of that function.
         density: of the inputs, at ``x``.
         distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.
         inputs: all that were seen.
@@ -36,6 +38,7 @@ class Curve:
     x: Array
     y: Array
     fixed: Array
+    fixed_name: str
     density: Array
     distance: float
     inputs: InputHistogram
@@ -49,7 +52,7 @@ def measure_curves(
     Args:
         model: a masked language model.
         dataset: whose first sequences are read.
-        fixed: name of the function to compare with.
+        fixed: name of the function to compare with; RAFs before projections are compared with the identity.
         sequences: how many to read.
     """
     learned = []
@@ -62,9 +65,10 @@ def measure_curves(
             of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
             y = rational(of_groups, *act.coefficients(), act.version).numpy().T
         density = inputs.density(x)
-        reference = FUNCTIONS[canonical_name(fixed)](x)
+        name = "identity" if input_kind(site) else canonical_name(fixed)
+        reference = FUNCTIONS[name](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
-        learned.append(Curve(site, x, y, reference, density, distance, inputs))
+        learned.append(Curve(site, x, y, reference, name, density, distance, inputs))
     return learned
 
 

@@ -14,7 +14,7 @@ from raft.bounds import check_numbers
 from raft.coefficients.functions import canonical_name
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
-from raft.hf.config import RafConfig
+from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
@@ -72,9 +72,16 @@ class PretrainingRecipe:
     raf_groups: int = field(
         default=1, metadata={"help": "Groups of channels that have coefficients of their own."}
     )
+    raf_sites: list[str] = field(
+        default_factory=lambda: list(DEFAULT_SITES),
+        metadata={"help": f"Where the RAFs are, from {', '.join(SITES)}. Inputs start as the identity."},
+    )
     raf_shared: str | None = field(
         default=None,
-        metadata={"help": "'all' gives all feed-forward layers one RAF; none is shared by default."},
+        metadata={
+            "help": "'all' gives all places in layers that start alike one RAF, 'kind' those of a kind; none "
+            "is shared by default."
+        },
     )
 
     num_hidden_layers: int = field(default=12, metadata={"help": "Layers of the encoder."})
@@ -169,6 +176,7 @@ class PretrainingRecipe:
             "degrees": list(self.degrees),
             "version": self.version,
             "groups": self.raf_groups,
+            "sites": list(self.raf_sites),
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
 

@@ -79,16 +79,17 @@ def write_card(
         learned = measure_curves(model, text.validation, recipe.raf_init)
         if learned:
             write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-            write_figure(draw_activations(learned, recipe.raf_init), folder / "activations.png", dpi=150)
+            write_figure(draw_activations(learned), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
     if recipe.raf_shared:
-        form += ", one shared by all feed-forward layers"
+        shared = {"all": "one for all layers", "kind": "one for each kind of place in the layers"}
+        form += f", {shared[recipe.raf_shared]}"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
-        f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
-        f"functions (RAFs; {form})."
+        f"A BERT encoder with DeepNorm that has rational activation functions (RAFs; {form}) in these "
+        f"places: {', '.join(recipe.raf_sites)}."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from raft.hf.config import INPUT_SITES
+
 
 class InputActivation(nn.Module):
     """What projections read instead of their input: an activation of it.
@@ -98,6 +100,13 @@ class InputActivation(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}  # tensors of a graph cannot be copied
+
+
+def input_kind(site: str) -> str | None:
+    """The kind of a site before projections, by its name; None for a name of another site."""
+    holder, _, attribute = site.rpartition(".")
+    kind = holder.rpartition(".")[2]
+    return kind if attribute == "activation" and kind in INPUT_SITES else None
 
 
 def _hook_of(module: nn.Module) -> tuple[int, InputActivation] | None:
