@@ -17,6 +17,7 @@ from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.functional import rational
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
+from raft.hf.sites.input_activation import input_kind
 from raft.modules import Rational, ResidualRational, SharedRational
 
 POINTS = 1001
@@ -142,7 +143,8 @@ def get_start(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable
     A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
     """
     config = _find_config(model, site)
-    if config is not None and config.init != "auto" and not isinstance(act, ResidualRational):
+    has_init = config is not None and config.init != "auto" and input_kind(site) is None
+    if config is not None and has_init and not isinstance(act, ResidualRational):
         name = canonical_name(config.init)
         return name, lambda x: torch.from_numpy(FUNCTIONS[name](x.numpy()))
     if act.replaced:
@@ -186,9 +188,15 @@ def _format_ranges(numbers: Sequence[int]) -> str:
 
 
 def shorten_name(site: str) -> str:
-    """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``."""
+    """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``.
+
+    A site before projections has its kind, too: ``encoder.layer.0.attention_input``.
+    """
     numbered = re.match(r"(.*\.(?:\d+|\{[^}]*\}))\.", site)
-    return numbered.group(1) if numbered else site.rpartition(".")[0] or site
+    if numbered is None:
+        return site.rpartition(".")[0] or site
+    kind = input_kind(site)
+    return f"{numbered.group(1)}.{kind}" if kind else numbered.group(1)
 
 
 def shorten_names(sites: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import yaml
 from raft.analysis.snapshots import Raf, Snapshot, find_known_name
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
+from raft.hf.sites.input_activation import input_kind
 from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Tabular
 from raft.report.page.distance_blocks import build_distance_blocks
 from raft.report.page.shape_gallery import MOST_LINES, draw_shapes
@@ -92,6 +93,8 @@ def find_twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[
     def of(site: str, raf: Raf) -> str:
         if fixed is None and (replaced := find_known_name(raf.replaced)):
             return replaced
+        if input_kind(site):
+            return "identity"
         return "tanh" if "pooler" in site else fixed or "gelu"
 
     return {
