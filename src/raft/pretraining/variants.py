@@ -14,6 +14,10 @@ from raft.training.arguments import RaftTrainingArguments
 RAF = "raf"
 """The activation that makes a model a RAFT; every other name is a fixed function's."""
 
+GATED = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu", "raf_glu": RAF}
+"""Gated feed-forward layers by name, and the activation of their gates; Shazeer, "GLU Variants Improve
+Transformer", 2020."""
+
 
 def _degrees(text: str) -> list[int]:
     numerator, denominator = text.split("/")
@@ -56,7 +60,12 @@ def parse_variants(compared: str) -> list[str]:
 
 def is_raft(name: str) -> bool:
     """Whether a variant of this name has RAFs."""
-    return parse_activation(name) == RAF
+    return split_gate(parse_activation(name))[0] == RAF
+
+
+def split_gate(activation: str) -> tuple[str, bool]:
+    """The function that is applied, and whether it gates: ``("silu", True)`` of ``"swiglu"``."""
+    return GATED.get(activation, activation), activation in GATED
 
 
 def parse_activation(name: str) -> str:

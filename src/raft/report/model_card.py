@@ -15,7 +15,7 @@ from raft.analysis.figures import draw_activations
 from raft.files import atomic_write, read_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
-from raft.pretraining.variants import RAF
+from raft.pretraining.variants import RAF, split_gate
 from raft.report.loss_figures import draw_loss_curves
 from raft.training.monitoring import write_inputs
 from raft.training.run_folder import RECIPE
@@ -73,7 +73,8 @@ def write_card(
     beside a run's model."""
     write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
     rafs = ""
-    is_raft = recipe.activation == RAF
+    function, is_gated = split_gate(recipe.activation)
+    is_raft = function == RAF
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
         learned = measure_curves(model, text.validation, recipe.raf_init)
@@ -87,8 +88,8 @@ def write_card(
         form += ", one shared by all feed-forward layers"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
-        f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
-        f"functions (RAFs; {form})."
+        f"A BERT encoder with DeepNorm whose {'gated ' if is_gated else ''}feed-forward layers and pooler "
+        f"have rational activation functions (RAFs; {form})."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
