@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from raft.benchmarks import kernel, memory
+from raft.benchmarks.kernel_peers import BLOCK, CHANNELS, GATED, PLAIN, build_functions
 from raft.benchmarks.timing import compute_ratio, time_interleaved
 from raft.cli.commands import bench
 from raft.cli.main import main
@@ -51,14 +52,39 @@ def test_the_ratio_is_that_of_the_medians() -> None:
 
 def test_all_functions_compute_gelu() -> None:
     x = torch.randn(20, 30)
-    for name, module in kernel.build_functions([x], compiled=False).items():
-        assert (module(x) - nn.functional.gelu(x)).abs().max() < 0.01, name
+    for name, module in build_functions(PLAIN, [x]).items():
+        is_squared = name in ("F.relu(x)²", "raft.Rational of degrees (6, 4)")
+        expected = x.relu().square() if is_squared else nn.functional.gelu(x)
+        assert (module(x) - expected).abs().max() < (0.1 if is_squared else 0.01), name
 
 
 def test_all_gated_functions_compute_swiglu() -> None:
     gate, up = torch.randn(20, 30), torch.randn(20, 30)
-    for name, module in kernel.build_functions([gate, up], compiled=False).items():
+    for name, module in build_functions(GATED, [gate, up]).items():
         assert (module(gate, up) - nn.functional.silu(gate) * up).abs().max() < 0.05, name
+
+
+def test_groups_of_the_second_axis_are_those_of_channels() -> None:
+    x = torch.randn(3, 16, 5, 4)
+    functions = build_functions(CHANNELS, [x])
+    for name, module in functions.items():
+        assert (module(x) - nn.functional.gelu(x)).abs().max() < 0.01, name
+    grouped: list[Any] = [module for name, module in functions.items() if "groups" in name]
+    assert len(grouped) == 2
+    for module in grouped:
+        with torch.no_grad():
+            module.numerator[:, 0] = torch.arange(8.0)  # the values at zero
+        actual = module(torch.zeros_like(x))
+        torch.testing.assert_close(actual[2, :, 1, 3], torch.arange(8.0).repeat_interleave(2))
+
+
+def test_blocks_compute_swiglu_of_the_same_shape() -> None:
+    x = torch.randn(6, 8)
+    functions = build_functions(BLOCK, [x], width=20)
+    weights = functions["SwiGLU block"].state_dict()
+    for name, module in functions.items():
+        module.load_state_dict(weights, strict=False)
+        assert (module(x) - functions["SwiGLU block"](x)).abs().max() < 0.05, name
 
 
 MEASURED_ALONE = """
@@ -116,7 +142,7 @@ def test_the_command_writes_what_it_shows(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], measured_here: None
 ) -> None:
     options = {
-        "kernel": ["--shapes", "8x16", "--dtypes", "bfloat16"],
+        "kernel": ["--shapes", "8x16", "2x8x3x3", "4x8x16", "--dtypes", "bfloat16"],
         "step": ["--layers", "1", "--hidden_size", "64", "--batch_size", "2", "--sequence_length", "8",
                  "--vocab_size", "100"],
     }  # fmt: skip
@@ -178,6 +204,8 @@ def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:
         (["kernel", "--device", "tpu"], "--device must be cpu, cuda or auto, not 'tpu'"),
         (["kernel", "--dtypes", "int8"], "dtypes are float32, bfloat16, float16, not 'int8'"),
         (["kernel", "--shapes", "x3"], "a shape is written as 4096x3072, not 'x3'"),
+        (["kernel", "--shapes", "300"], "a shape has two to four sizes, as 4096x3072 has, not '300'"),
+        (["kernel", "--shapes", "2x12x3x3"], "the second, channels, must be a multiple of 8, not 12"),
         (["step", "--hidden_size", "100"], "--hidden_size must be a multiple of 64"),
     ],
 )

@@ -193,6 +193,29 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_gated_layers_are_compared_at_equal_parameters(run: Run, recipe: Path, tmp_path: Path) -> None:
+    names = ["gelu", "swiglu", "raf_glu:raf_learning_rate=1e-2"]
+    status, out, _ = run("--config", recipe, *SHORT, "--compare", ",".join(names))
+    assert status == 0
+    assert all(name in out for name in names)
+    folder = tmp_path / "run"
+    comparison = PretrainingComparison.read(folder)
+    assert comparison.twin == "gelu"
+    plain, gated, raf = (variant.results[0].parameters for variant in comparison.variants)
+    assert abs(gated - plain) <= 2 * (3 * 32 + 2) / 2
+    assert raf == gated + 2 * (6 + 4)
+    models = [AutoModelForMaskedLM.from_pretrained(folder / folder_name(name, 7)) for name in names]
+    assert [model.config.gated for model in models] == [False, True, True]
+    gelu = torch.tensor(named_fit("gelu").numerator)
+    learned = rationals(models[2])
+    assert len(learned) == 2
+    assert all((act.numerator - gelu).abs().max() > 1e-3 for act in learned.values())
+    card = (folder / "raf_glu-raf_learning_rate-1e-2-7" / "README.md").read_text()
+    assert "RAFT: 2 layers, hidden 32, variant raf_glu:raf_learning_rate=1e-2" in card
+    assert "whose gated feed-forward layers and pooler have rational" in card
+    assert "the fixed activation swiglu" in (folder / "swiglu-7" / "README.md").read_text()
+
+
 def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_path: Path) -> None:
     names = ["raf:raf_init=relu", "relu", "raf", "raf:raf_learning_rate=0", "raf:raf_shared=all"]
     names += ["raf:version=B:degrees=3/2", "raf:raf_groups=2", "relu:learning_rate=1e-3"]

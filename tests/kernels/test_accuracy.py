@@ -14,7 +14,7 @@ from torch import Tensor
 from raft.kernels import cpu, dispatch, formula, reference
 from tests.kernels.oracle import coefficients, exact
 
-DEGREES = [(1, 1), (0, 4), (3, 2), (5, 4), (4, 5), (7, 6), (12, 1), (1, 12), (12, 12)]
+DEGREES = [(1, 1), (0, 4), (3, 2), (5, 4), (6, 4), (4, 5), (7, 6), (12, 1), (1, 12), (12, 12)]
 SPECIAL = [0.0, -0.0, 1e-30, -1e-30, 1e-4, 1.0, -1.0, 1e4, -1e4, 777.0, -31.5, 4096.0, -4096.5]
 FLOAT32_ERROR = 2e-6
 LAST_PLACE = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
@@ -98,11 +98,11 @@ def test_float32(backend: dispatch.Backend, version: str, degrees: tuple[int, in
 @pytest.mark.parametrize("version", reference.VERSIONS)
 @pytest.mark.parametrize("groups", [1, 4])
 def test_gated(backend: dispatch.Backend, version: str, dtype: torch.dtype, groups: int) -> None:
-    for degrees in ((5, 4), (7, 6), (12, 12)):
+    for degrees in ((5, 4), (6, 4), (7, 6), (12, 12)):
         check_all(backend, version, degrees, groups, dtype, is_gated=True)
 
 
-@pytest.mark.parametrize("degrees", [(5, 4), (7, 6), (12, 12)])
+@pytest.mark.parametrize("degrees", [(5, 4), (6, 4), (7, 6), (12, 12)])
 @pytest.mark.parametrize("version", reference.VERSIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes(
@@ -124,7 +124,7 @@ def test_on_a_gpu(version: str, dtype: torch.dtype, is_gated: bool) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("version", ["A", "B", "N"])
 def test_every_instruction_set(instruction_set: int, version: str, dtype: torch.dtype) -> None:
-    for degrees in ((5, 4), (3, 6)):
+    for degrees in ((5, 4), (6, 4), (3, 6)):
         for is_gated in (False, True):
             check_all(dispatch.BACKENDS["cpu"], version, degrees, 1, dtype, is_gated)
 
@@ -274,7 +274,7 @@ def test_a_coefficient_at_its_kink_takes_the_derivative_from_above(
         assert actual[0].tolist() == pytest.approx([-y_over_q * power**k for k in range(1, 5)], rel=1e-5)
 
 
-@pytest.mark.parametrize("degrees", [(3, 2), (5, 4)])
+@pytest.mark.parametrize("degrees", [(3, 2), (5, 4), (6, 4)])
 def test_coefficients_gradients_are_summed_as_well_as_plain_torch_sums(
     instruction_set: int, degrees: tuple[int, int]
 ) -> None:

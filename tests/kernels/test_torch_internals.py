@@ -20,6 +20,7 @@ NAMES = {
     "_AutoDispatchBelowAutograd": torch._C,
     "_current_level": forward_ad,
     "_is_zerotensor": torch.Tensor,
+    "_has_any_global_hook": torch.nn.modules.module,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoConfig, BertConfig
 
 import raft
-from raft.models import RaftBertConfig
+from raft.models import RaftBertConfig, RaftBertModel
 
 
 def test_defaults_are_the_papers() -> None:
@@ -54,13 +54,33 @@ def test_a_raf_config_is_taken_as_it_is() -> None:
     assert RaftBertConfig(raf=block).raf == block.to_dict()
 
 
-@pytest.mark.parametrize("values", [{"raf": None}, {"deepnorm": False}, {"raf": {"version": "C"}}, {}])
+@pytest.mark.parametrize(("hidden", "inner"), [(768, 3072), (64, 256), (16, 64), (48, 80), (2, 1)])
+def test_gated_layers_have_as_many_parameters_as_plain_ones(hidden: int, inner: int) -> None:
+    counts = []
+    for gated in (False, True):
+        sizes: dict[str, Any] = {"vocab_size": 9, "hidden_size": hidden, "intermediate_size": inner}
+        one: dict[str, Any] = {"num_hidden_layers": 1, "num_attention_heads": 1}
+        config = RaftBertConfig(**sizes, **one, raf=None, gated=gated)
+        layer: Any = RaftBertModel(config).encoder.layer[0]
+        parts = (*layer.intermediate.parameters(), *layer.output.dense.parameters())
+        counts.append(sum(weight.numel() for weight in parts))
+        assert layer.output.dense.in_features == config.feed_forward_width
+    plain, gated_count = counts
+    one_more_channel = 3 * hidden + 2
+    assert abs(gated_count - plain) <= one_more_channel / 2
+    assert gated_count == {(768, 3072): 4723456, (64, 256): 33044}.get((hidden, inner), gated_count)
+
+
+@pytest.mark.parametrize(
+    "values", [{"raf": None}, {"deepnorm": False}, {"raf": {"version": "C"}}, {"gated": True}, {}]
+)
 def test_a_saved_config_comes_back(values: dict[str, Any], tmp_path: Path) -> None:
     config = RaftBertConfig(hidden_size=32, **values)
     config.save_pretrained(tmp_path)
     again = AutoConfig.from_pretrained(tmp_path)
     assert type(again) is RaftBertConfig
     assert (again.raf, again.deepnorm, again.hidden_size) == (config.raf, config.deepnorm, 32)
+    assert again.gated == config.gated
 
 
 def test_a_berts_config_is_read_as_what_it_describes(tmp_path: Path) -> None:

@@ -131,31 +131,36 @@ def layer_by_hand(layer: nn.Module, x: Tensor, alpha: float) -> Tensor:
         heads.append(scores.softmax(-1) @ value[..., channels])
     attended = project("attention.output.dense", torch.cat(heads, -1))
     x = norm("attention.output.LayerNorm", alpha * x + attended)
-    inner = project("intermediate.dense", x)
-    gelu = inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
-    return norm("output.LayerNorm", alpha * x + project("output.dense", gelu))
+    up = project("intermediate.dense", x)
+    gate = project("intermediate.gate", x) if "intermediate.gate.weight" in weights else up
+    inner = gate * (1 + torch.erf(gate / math.sqrt(2))) / 2
+    inner = inner if gate is up else inner * up
+    return norm("output.LayerNorm", alpha * x + project("output.dense", inner))
 
 
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize(("deepnorm", "alpha"), [(True, math.sqrt(2)), (False, 1.0)])
-def test_one_layer_by_hand(deepnorm: bool, alpha: float) -> None:
-    model = scrambled(RaftBertModel(raft_config(raf=None, deepnorm=deepnorm))).double().eval()
+def test_one_layer_by_hand(deepnorm: bool, alpha: float, gated: bool) -> None:
+    config = raft_config(raf=None, deepnorm=deepnorm, gated=gated)
+    model = scrambled(RaftBertModel(config)).double().eval()
     x = torch.randn(2, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     layer = model.get_submodule("encoder.layer.1")
     torch.testing.assert_close(layer(x), layer_by_hand(layer, x, alpha), rtol=1e-10, atol=1e-10)
 
 
-def test_initial_weights_have_deepnorms_deviations() -> None:
+@pytest.mark.parametrize(("gated", "width"), [(False, 1024), (True, 682)])
+def test_initial_weights_have_deepnorms_deviations(gated: bool, width: int) -> None:
     model = RaftBertForMaskedLM(
-        raft_config(vocab_size=500, hidden_size=256, intermediate_size=1024, num_hidden_layers=3)
+        raft_config(vocab_size=500, hidden_size=256, intermediate_size=1024, num_hidden_layers=3, gated=gated)
     )
     gain = 24**-0.25
+    feed_forward = ["intermediate.dense", "output.dense", *(["intermediate.gate"] if gated else [])]
     expected = {
         "attention.self.query": math.sqrt(2 / 512),
         "attention.self.key": math.sqrt(2 / 512),
         "attention.self.value": gain * math.sqrt(2 / 512),
         "attention.output.dense": gain * math.sqrt(2 / 512),
-        "intermediate.dense": gain * math.sqrt(2 / 1280),
-        "output.dense": gain * math.sqrt(2 / 1280),
+        **dict.fromkeys(feed_forward, gain * math.sqrt(2 / (256 + width))),
     }
     for layer in model.bert.encoder.layer:
         weights = dict(layer.named_parameters())
@@ -228,6 +233,40 @@ def test_twins_start_from_the_same_weights(task: str) -> None:
     )
 
 
+def test_gated_layers_are_sites_as_any_other() -> None:
+    config = raft_config(raf=None, gated=True, hidden_act="silu", **NO_DROPOUT)
+    model = scrambled(RaftBertModel(config, add_pooling_layer=False)).eval()
+    fixed = tensors(model)
+    raft.convert(model, {"sites": ["ffn"], "layers": "1"}, calibration=[IDS])
+    (site,) = model.conversion_report
+    assert (site.site, site.kind) == ("encoder.layer.1.intermediate.intermediate_act_fn", "ffn")
+    assert (site.replaced, site.inputs) == ("silu", 24 * config.feed_forward_width)
+    for actual, expected in zip(tensors(model), fixed, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0.1)
+    raft.revert(model)
+    assert all(torch.equal(actual, expected) for actual, expected in zip(tensors(model), fixed, strict=True))
+
+
+@pytest.mark.parametrize("function", ["relu", "silu"])
+def test_gated_layers_without_gradient_checkpointing_keep_less(function: str) -> None:
+    """With a RAF, the product keeps its factors alone; act(gate) * up keeps act(gate), too."""
+    kept = []
+    for raf in (None, {"init": function}):
+        model = RaftBertModel(raft_config(raf=raf, gated=True, hidden_act=function), add_pooling_layer=False)
+        sizes: list[int] = []
+        layer: Any = model.encoder.layer[0].intermediate
+
+        def keep(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            layer(torch.randn(64, 16))
+        kept.append(sum(size == 64 * model.config.feed_forward_width for size in sizes))
+    fixed, learned = kept
+    assert (fixed, learned) == (3, 2)
+
+
 def test_masked_lm_loss_is_the_full_cross_entropy() -> None:
     model = scrambled(RaftBertForMaskedLM(raft_config())).eval()
     inputs = {"input_ids": IDS, "attention_mask": MASK}
@@ -286,7 +325,16 @@ def test_a_tuple_is_returned_where_one_is_asked_for() -> None:
     assert logits.shape == (5, 50)
 
 
-@pytest.mark.parametrize("values", [{}, {"raf": None}, {"deepnorm": False, "raf": {"degrees": [3, 2]}}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"raf": None},
+        {"deepnorm": False, "raf": {"degrees": [3, 2]}},
+        {"gated": True, "raf": {"shared": "all"}},
+        {"gated": True, "hidden_act": "relu", "raf": None},
+    ],
+)
 @pytest.mark.parametrize("auto", AUTO)
 def test_auto_classes_restore_models_bit_for_bit(auto: Any, values: dict[str, Any], tmp_path: Path) -> None:
     model = scrambled(auto.from_config(raft_config(**values)))

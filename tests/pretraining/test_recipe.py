@@ -36,6 +36,12 @@ WIDE: dict[str, Any] = {"hidden_size": 48, "num_attention_heads": 4, "intermedia
         ({**WIDE, "compare": "gelu,raf:raf_groups=3"}, "--raf_groups 3 must divide"),
         ({"compare": "gelu,relu2,leaky_relu2,quick_gelu,softplus"}, None),
         ({"activation": "gelu_10"}, None),
+        ({"compare": "gelu,swiglu,geglu,reglu,raf_glu,raf_glu:raf_init=silu"}, None),
+        ({"activation": "swigl"}, "unknown activation 'swigl'; .*raf_glu; the nearest is 'swiglu'"),
+        ({"activation": "raf_glu", "raf_init": "swiglu"}, "unknown activation 'swiglu'"),
+        # with gates, 80 channels become 53, and 72 become 48
+        ({**WIDE, "raf_groups": 16, "activation": "raf_glu"}, "--raf_groups 16 must divide .*, 53"),
+        ({**WIDE, "intermediate_size": 72, "raf_groups": 16, "activation": "raf_glu"}, None),
         (
             {"activation": "relu3"},
             "unknown activation 'relu3'; .*quick_gelu, .*; the nearest is 'relu'",

@@ -11,8 +11,10 @@ from raft.errors import InputError
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.variants import (
     find_twin,
+    is_learned,
     parse_settings,
     parse_variants,
+    split_gate,
     variant_arguments,
 )
 from raft.training.arguments import RaftTrainingArguments
@@ -23,6 +25,28 @@ def test_the_first_fixed_activation_is_the_twin() -> None:
     assert find_twin(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
     assert find_twin(["raf", "raf:version=B"]) is None
     assert find_twin(["xielu", "prelu", "swish", "relu"]) == "relu"
+    assert find_twin(["raf_glu", "swiglu", "gelu"]) == "swiglu"
+
+
+@pytest.mark.parametrize(
+    ("activation", "split"),
+    [
+        ("swiglu", ("silu", True)),
+        ("geglu", ("gelu", True)),
+        ("reglu", ("relu", True)),
+        ("raf_glu", ("raf", True)),
+        ("silu", ("silu", False)),
+        ("raf", ("raf", False)),
+    ],
+)
+def test_gates_and_their_functions(activation: str, split: tuple[str, bool]) -> None:
+    assert split_gate(activation) == split
+
+
+def test_gated_rafs_take_the_settings_of_rafs() -> None:
+    assert parse_settings("raf_glu:raf_learning_rate=1e-3") == {"raf_learning_rate": 1e-3}
+    assert is_learned("raf_glu:raf_init=silu")
+    assert not is_learned("swiglu:learning_rate=1e-3")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +56,7 @@ def test_the_first_fixed_activation_is_the_twin() -> None:
         ("gelu:learning_rate=inf", "learning_rate cannot be 'inf'"),
         ("raf:raf_learning_rate=nan", "raf_learning_rate cannot be 'nan'"),
         ("gelu:raf_learning_rate=1e-4", "only learning_rate can be set of a fixed activation"),
+        ("swiglu:raf_init=silu", "only learning_rate can be set of a fixed activation"),
         ("gelu:degrees=3/2", "only learning_rate can be set of a fixed activation"),
         ("raf:degrees=3", "degrees cannot be '3'"),
         ("raf:version=A:version=B", "version is given twice"),

@@ -6,6 +6,7 @@ Its table is imported in the functions, as its import calls :func:`register`.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from functools import partial
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS
@@ -37,13 +38,18 @@ def unregister() -> None:
     _registered.clear()
 
 
-def check_fixed_activation(name: str) -> None:
-    """Raise ``ValueError`` for a name that is not known, or that of a function with parameters."""
+def check_fixed_activation(name: str, others: Iterable[str] = ()) -> None:
+    """Raise ``ValueError`` for a name that is not known, or that of a function with parameters.
+
+    Args:
+        name: of an activation.
+        others: names that could have been meant, too.
+    """
     from transformers.activations import ACT2FN
 
     if name in LEARNED:
         raise ValueError(f"{name} has parameters, and is no fixed activation")
-    known = [*FUNCTIONS, *sorted({*ACT2FN} - {*FUNCTIONS, *ALIASES, *LEARNED})]
+    known = [*FUNCTIONS, *sorted({*ACT2FN} - {*FUNCTIONS, *ALIASES, *LEARNED}), *others]
     if name not in known and name not in ALIASES:
         close = suggest(name, [*known, *ALIASES])
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(known)}{close}")

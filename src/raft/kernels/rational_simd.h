@@ -335,7 +335,10 @@ Tiles<T, S> tiles_of(int kind) {
 
 template <class S>
 void choose(Tiles<float, S>& tiles, int kind, int m, int n) {
-    tiles = m == 5 && n == 4 ? tiles_of<float, S, 5, 4>(kind) : tiles_of<float, S, -1, -1>(kind);
+    // the usual degrees, and those of squared rectifiers
+    tiles = m == 5 && n == 4   ? tiles_of<float, S, 5, 4>(kind)
+            : m == 6 && n == 4 ? tiles_of<float, S, 6, 4>(kind)
+                               : tiles_of<float, S, -1, -1>(kind);
 }
 
 inline void choose(Tiles<double, double>& tiles, int kind, int, int) {

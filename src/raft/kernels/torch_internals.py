@@ -1,7 +1,8 @@
 """The private names of torch that the operator uses, and what replaces one that a release drops.
 
 Only private functions say cheaply who observes a call. With each replacement ``dispatch`` takes a slower path
-to the same numbers: the registered operator, or the autograd functions with rules for ``torch.func``.
+to the same numbers: the registered operator, or the autograd functions with rules for ``torch.func``. So do
+gated layers: the activation, and then the product.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 MISSING: list[str] = []
@@ -55,3 +56,16 @@ is_zero_tensor: Callable[[Tensor], bool] = _get(Tensor, "_is_zerotensor") or (
     lambda tensor: not needs_functorch_rules()
 )
 """Whether a tensor may be one of zeros without memory, as autograd makes them for tangents."""
+
+_has_global_hooks: Callable[[], bool] = _get(nn.modules.module, "_has_any_global_hook") or (lambda: True)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether hooks see the calls of a module; assumed where it is not known."""
+    return bool(
+        _has_global_hooks()
+        or getattr(module, "_forward_hooks", True)
+        or getattr(module, "_forward_pre_hooks", True)
+        or getattr(module, "_backward_hooks", True)
+        or getattr(module, "_backward_pre_hooks", True)
+    )

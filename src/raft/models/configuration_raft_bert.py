@@ -30,6 +30,10 @@ class RaftBertConfig(BertConfig):
         attention_init: initial weights of the attention: ``"random"`` as in BERT and the paper, or
             ``"neighbours"``: each head attends to one neighbour (see ``raft.models.neighbours``), so that
             small models avoid the initial plateau of masked language modelling.
+        gated: a second projection gates the feed-forward layers, ``down(act(gate(x)) * up(x))``: SwiGLU with
+            ``hidden_act="silu"``, GEGLU with ``"gelu"``, ReGLU with ``"relu"``. ``intermediate_size`` stays
+            the width of layers without gates, and these get :attr:`feed_forward_width`, about two thirds of
+            it, for an equal number of parameters.
         embedding_layer_norm: normalise the sum of the embeddings, as BERT does; the official code does not.
         raf: the block of :class:`raft.RafConfig`. Without ``init``, every RAF starts from GELU, the pooler's
             too, as in the paper. None is the FAFT: ``hidden_act`` in the layers, tanh in the pooler.
@@ -39,7 +43,8 @@ class RaftBertConfig(BertConfig):
             embeddings, or with heads of odd width or narrower than 16.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023;
-    Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2.
+    Wang et al., "DeepNet: Scaling Transformers to 1,000 Layers", 2022, figure 2; gates: Shazeer, "GLU
+    Variants Improve Transformer", 2020.
 
     Example::
 
@@ -48,12 +53,15 @@ class RaftBertConfig(BertConfig):
         {'init': 'gelu'}
         >>> round(RaftBertConfig().residual_scale, 3)
         2.213
+        >>> RaftBertConfig(hidden_act="silu", gated=True, raf=None).feed_forward_width
+        2048
     """
 
     model_type = "raft_bert"
 
     use_cache: bool = False  # an encoder has no cache; True only makes gradient checkpointing warn
     deepnorm: bool = True
+    gated: bool = False
     embedding_layer_norm: bool = True
     attention_init: str = "random"
     raf: dict[str, Any] | RafConfig | None = field(default_factory=dict)
@@ -90,6 +98,11 @@ class RaftBertConfig(BertConfig):
         """β, DeepNorm's gain on value, attention output and feed-forward weights: (8N)^-¼ for N layers."""
         return float((8 * self.num_hidden_layers) ** -0.25)
 
+    @property
+    def feed_forward_width(self) -> int:
+        """Channels between the projections of a feed-forward layer."""
+        return gated_width(self.hidden_size, self.intermediate_size) if self.gated else self.intermediate_size
+
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read a ``config.json``, that of a BERT as a RaftBert's; return it and the unused arguments."""
@@ -107,3 +120,12 @@ class RaftBertConfig(BertConfig):
         config_dict = copy.deepcopy(config_dict)
         unmark(config_dict)  # a given block would lack the originals of the file's fields
         return super().from_dict({**config_dict, **given}, **kwargs)
+
+
+def gated_width(hidden_size: int, intermediate_size: int) -> int:
+    """Width of gated feed-forward layers that have as many parameters as plain ones of ``intermediate_size``.
+
+    With biases, a plain layer has 2df + f + d parameters and a gated one of width w has 3dw + 2w + d. The
+    nearest w leaves a difference of at most (3d + 2)/2 a layer.
+    """
+    return max(1, round(intermediate_size * (2 * hidden_size + 1) / (3 * hidden_size + 2)))

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.models.bert.modeling_bert import (
     BertEmbeddings,
@@ -37,6 +38,7 @@ from transformers.models.bert.modeling_bert import (
 )
 from transformers.utils.generic import can_return_tuple
 
+from raft.gated import gated_product
 from raft.models.configuration_raft_bert import NEIGHBOURS, RaftBertConfig
 from raft.models.neighbours import key_weight, position_waves, query_weight
 
@@ -77,6 +79,25 @@ class RaftBertSelfOutput(ScaledResidual, BertSelfOutput):
 class RaftBertOutput(ScaledResidual, BertOutput):
     """End of the feed-forward sublayer."""
 
+    def __init__(self, config: RaftBertConfig) -> None:
+        super().__init__(config)
+        if config.gated:
+            self.dense = nn.Linear(config.feed_forward_width, config.hidden_size)
+
+
+class RaftBertGatedIntermediate(nn.Module):
+    """Start of a gated feed-forward sublayer, where BERT has ``act(dense(x))``; Shazeer, 2020."""
+
+    def __init__(self, config: RaftBertConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.feed_forward_width)
+        self.dense = nn.Linear(config.hidden_size, config.feed_forward_width)
+        self.intermediate_act_fn = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``act(gate(x)) * dense(x)``, ``[B, L, d]`` to ``[B, L, f]``."""
+        return gated_product(self.intermediate_act_fn, self.gate(hidden_states), self.dense(hidden_states))
+
 
 class RaftBertLayer(BertLayer):
     """BERT's layer with DeepNorm's residuals and gains."""
@@ -84,17 +105,18 @@ class RaftBertLayer(BertLayer):
     def __init__(self, config: RaftBertConfig, layer_idx: int | None = None) -> None:
         super().__init__(config, layer_idx=layer_idx)
         self.attention.output = RaftBertSelfOutput(config)
+        if config.gated:
+            self.intermediate = RaftBertGatedIntermediate(config)  # type: ignore[assignment]
         self.output = RaftBertOutput(config)
         if config.deepnorm:
             attention = self.attention.self
             for linear in (attention.query, attention.key):
                 linear.xavier_gain = 1.0  # type: ignore[assignment]
-            for linear in (
-                attention.value,
-                self.attention.output.dense,
-                self.intermediate.dense,
-                self.output.dense,
-            ):
+            feed_forward = [
+                module for module in (*self.intermediate.children(), self.output.dense)
+                if isinstance(module, nn.Linear)
+            ]  # fmt: skip
+            for linear in (attention.value, self.attention.output.dense, *feed_forward):
                 linear.xavier_gain = config.xavier_gain  # type: ignore[assignment]
         if config.attention_init == NEIGHBOURS:
             size = (config.hidden_size, config.num_attention_heads)

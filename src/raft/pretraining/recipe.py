@@ -18,8 +18,14 @@ from raft.files import validate
 from raft.hf.config import AUTO, DEFAULT, DEFAULT_SITES, DEFAULT_START, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
-from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
+from raft.models.configuration_raft_bert import (
+    ATTENTION_INITS,
+    MIN_HEAD_WIDTH,
+    NEIGHBOURS,
+    gated_width,
+)
 from raft.pretraining.variants import (
+    GATED,
     MODEL_SETTINGS,
     RAF,
     TRAINING_SETTINGS,
@@ -28,6 +34,7 @@ from raft.pretraining.variants import (
     parse_activation,
     parse_settings,
     parse_variants,
+    split_gate,
 )
 
 
@@ -65,7 +72,8 @@ class PretrainingRecipe:
         default=RAF,
         metadata={
             "help": "raf, or another learned function: xielu, prelu, swish, polynorm, spline; or a fixed "
-            "one: gelu, relu2, leaky_relu2 or any other of transformers' ACT2FN."
+            "one: gelu, relu2, leaky_relu2 or any other of transformers' ACT2FN; in gated layers raf_glu, "
+            "swiglu, geglu or reglu."
         },
     )
     raf_init: str | None = field(
@@ -102,7 +110,11 @@ class PretrainingRecipe:
     hidden_size: int = field(default=768, metadata={"help": "Width of the encoder."})
     num_attention_heads: int = field(default=12, metadata={"help": "Attention heads of a layer."})
     intermediate_size: int | None = field(
-        default=None, metadata={"help": "Width of the feed-forward layers; 4 times the encoder's by default."}
+        default=None,
+        metadata={
+            "help": "Width of the feed-forward layers; 4 times the encoder's by default. Gated ones get as "
+            "many parameters as these."
+        },
     )
     max_position_embeddings: int = field(default=512, metadata={"help": "Longest sequence of the model."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout of hidden states and attention."})
@@ -138,17 +150,20 @@ class PretrainingRecipe:
         check_numbers(self)
         compared = [] if self.compare is None else self.variants()
         for recipe in [self.variant(name) for name in compared] or [self]:
+            function, is_gated = split_gate(recipe.activation)
             try:
-                if learned_function(recipe.activation) is not None:
+                if is_learned(recipe.activation):
                     block = RafConfig.from_dict(recipe.raf_block())
                     if block.init == AUTO:
                         raise InputError("--raf_init names a function: a new model had none before")
                 else:
-                    check_fixed_activation(recipe.activation)
+                    check_fixed_activation(function, others=GATED)
             except ValueError as error:
                 raise InputError(str(error)) from error
-            widths = (self.hidden_size, self.intermediate_size or 4 * self.hidden_size)
-            if learned_function(recipe.activation) and any(width % recipe.raf_groups for width in widths):
+            widths = [self.hidden_size, self.intermediate_size or 4 * self.hidden_size]
+            if is_gated:
+                widths[1] = gated_width(*widths)
+            if is_learned(recipe.activation) and any(width % recipe.raf_groups for width in widths):
                 raise InputError(
                     f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
                     f"of feed-forward layers, {widths[1]}"
@@ -212,20 +227,22 @@ class PretrainingRecipe:
             raise InputError(f"--raf_settings {self.raf_settings} is no JSON object: {error}") from error
 
     def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast) -> RaftBertConfig:
-        """Configuration of one twin; they differ in the ``raf`` block, or in the fixed function."""
+        """Configuration of one twin; they differ in the ``raf`` block, the fixed function, or in gates."""
+        function, is_gated = split_gate(activation)
         return RaftBertConfig(
             vocab_size=id_range(tokenizer),
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
             intermediate_size=self.intermediate_size or 4 * self.hidden_size,
-            hidden_act=DEFAULT_START if is_learned(activation) else activation,
+            hidden_act=DEFAULT_START if is_learned(activation) else function,
             max_position_embeddings=self.max_position_embeddings,
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             initializer_range=self.initializer_range,
             pad_token_id=tokenizer.pad_token_id,
             deepnorm=self.deepnorm,
+            gated=is_gated,
             attention_init=self.attention_init,
             raf=self.raf_block() if is_learned(activation) else None,
         )

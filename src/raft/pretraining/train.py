@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel, TrainerCallback, set_seed
 
@@ -46,10 +48,27 @@ class Pretrained:
 def build_model(
     config: PreTrainedConfig, seed: int, attn_implementation: str | None = None
 ) -> PreTrainedModel:
-    """A new masked language model; twins that differ in ``raf`` alone start from the same weights."""
+    """A new masked language model; twins start from the same weights, where names and shapes agree.
+
+    They may differ in ``raf``, ``hidden_act`` and, for RaftBert, ``gated``.
+    """
     set_seed(seed)
     model: PreTrainedModel = AutoModelForMaskedLM.from_config(config, attn_implementation=attn_implementation)
+    if getattr(config, "gated", False):
+        # its projections of other shapes took other random numbers from the one stream
+        plain = copy.deepcopy(config)
+        plain.gated = False
+        _copy_equal_shapes(build_model(plain, seed, attn_implementation), model)
     return model
+
+
+@torch.no_grad()
+def _copy_equal_shapes(source: PreTrainedModel, target: PreTrainedModel) -> None:
+    """Copy the weights whose names and shapes are the same."""
+    weights = dict(source.named_parameters())
+    for name, weight in target.named_parameters():
+        if name in weights and weights[name].shape == weight.shape:
+            weight.copy_(weights[name])
 
 
 def pretrain(

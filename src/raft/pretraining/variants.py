@@ -21,6 +21,10 @@ gives them, and every other name is a fixed function's."""
 OF_RATIONAL = ("degrees", "version")
 """Settings that other learned functions do not have."""
 
+GATED = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu", "raf_glu": RAF}
+"""Gated feed-forward layers by name, and the activation of their gates; Shazeer, "GLU Variants Improve
+Transformer", 2020."""
+
 
 def _degrees(text: str) -> list[int]:
     numerator, denominator = text.split("/")
@@ -66,11 +70,17 @@ def parse_variants(compared: str) -> list[str]:
     return names
 
 
+def split_gate(activation: str) -> tuple[str, bool]:
+    """The function that is applied, and whether it gates: ``("silu", True)`` of ``"swiglu"``."""
+    return GATED.get(activation, activation), activation in GATED
+
+
 def learned_function(activation: str) -> str | None:
     """The learned function that an activation is, as a ``raf`` block names it; None for a fixed one."""
-    if activation == RAF:
+    function, _ = split_gate(activation)
+    if function == RAF:
         return RATIONAL
-    return activation if activation in FUNCTIONS and activation != RATIONAL else None
+    return function if function in FUNCTIONS and function != RATIONAL else None
 
 
 def is_learned(name: str) -> bool:

@@ -16,7 +16,7 @@ from raft.files import atomic_write, read_text
 from raft.hf.config import DEFAULT_START, RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
-from raft.pretraining.variants import RAF, is_learned
+from raft.pretraining.variants import RAF, is_learned, split_gate
 from raft.report.loss_figures import draw_loss_curves
 from raft.training.monitoring import write_inputs
 from raft.training.run_folder import RECIPE
@@ -74,6 +74,7 @@ def write_card(
     beside a run's model."""
     write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
     rafs = ""
+    _, is_gated = split_gate(recipe.activation)
     is_raft = is_learned(recipe.activation)
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
@@ -86,8 +87,8 @@ def write_card(
     kind = "RAFT" if is_raft else "FAFT"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
-        f"A BERT encoder with DeepNorm that has {_describe_functions(recipe)} in these places: "
-        f"{', '.join(recipe.raf_sites)}."
+        f"A BERT encoder with DeepNorm {'and gated feed-forward layers ' if is_gated else ''}that has "
+        f"{_describe_functions(recipe)} in these places: {', '.join(recipe.raf_sites)}."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
@@ -125,7 +126,8 @@ def write_card(
 
 def _describe_functions(recipe: PretrainingRecipe) -> str:
     """``rational activation functions (RAFs; version A, degrees (5, 4))``."""
-    if recipe.activation == RAF:
+    function, _ = split_gate(recipe.activation)
+    if function == RAF:
         kind, form = "rational", [f"RAFs; version {recipe.version}", f"degrees {tuple(recipe.degrees)}"]
     else:
         settings = RafConfig.from_dict(recipe.raf_block()).settings

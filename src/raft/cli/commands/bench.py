@@ -17,6 +17,7 @@ from transformers import BertConfig
 
 from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure_kernels
+from raft.benchmarks.kernel_peers import FORMS, GROUPS
 from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
 from raft.cli.help import WIDTH
@@ -49,8 +50,10 @@ UNITS = {
 """How columns are headed on the screen."""
 
 KERNEL = """Time the activation alone, forward and backward: raft.Rational beside F.gelu, F.gelu again (the
-noise), the formula in plain torch, a copy of the same bytes, and other rational kernels if installed; then
-raft.rational_glu beside F.silu(gate) * up. The peak is of memory beyond the inputs'.
+noise), the formula in plain torch, F.relu(x)² and a RAF of degrees (6, 4), a copy of the same bytes, and
+other rational kernels if installed; then raft.rational_glu beside F.silu(gate) * up. Shapes of four sizes
+have groups of channels at the second; those of three, tokens, hidden and width, are of whole SwiGLU blocks.
+The peak is of memory beyond the inputs'.
 Until all is measured, a folder named as --out with .partial behind it holds what there is."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
@@ -89,7 +92,11 @@ class KernelSettings(BenchSettings):
         default_factory=lambda: ["float32", "bfloat16"], metadata={"help": "float32, bfloat16, float16."}
     )
     shapes: list[str] | None = field(
-        default=None, metadata={"help": "Shapes such as 4096x3072, instead of the device's usual ones."}
+        default=None,
+        metadata={
+            "help": "Shapes such as 4096x3072, 16x64x28x28 (channels second) or 256x512x1408 (a SwiGLU "
+            "block), instead of the device's usual ones."
+        },
     )
 
 
@@ -332,4 +339,10 @@ def _parse_shape(text: str) -> tuple[int, ...]:
     sizes = text.split("x")
     if not all(size.isdecimal() and len(size) < 10 and int(size) > 0 for size in sizes):
         raise InputError(f"a shape is written as 4096x3072, not {text!r}")
+    if len(sizes) not in FORMS:
+        raise InputError(f"a shape has two to four sizes, as 4096x3072 has, not {text!r}")
+    if len(sizes) == 4 and int(sizes[1]) % GROUPS:
+        raise InputError(
+            f"of four sizes the second, channels, must be a multiple of {GROUPS}, not {sizes[1]}"
+        )
     return tuple(int(size) for size in sizes)
