@@ -31,18 +31,6 @@ class InputActivation(nn.Module):
 
     Attributes:
         activation: of a tensor to one of its shape; it may be replaced.
-
-    Example::
-
-        >>> import torch
-        >>> from torch import nn
-        >>> from raft.hf.sites.input_activation import InputActivation
-        >>> linear, inputs = nn.Linear(4, 2), InputActivation("ffn_input", 4)
-        >>> inputs.attach(linear, [linear])
-        >>> inputs.activation = nn.Tanh()
-        >>> x = torch.randn(3, 4)
-        >>> torch.equal(linear(x), nn.functional.linear(x.tanh(), linear.weight, linear.bias))
-        True
     """
 
     activation: Any
