@@ -423,6 +423,17 @@ def _form_name(form: Tensor) -> str:
     return f"version {chr(version)}, residual beside {names.get(base, 'a function without a name')}"
 
 
+def call_for_input(act: LearnedActivation, x: Tensor) -> Tensor:
+    """What a module that belongs to another place gives for ``x``, on any device."""
+    y: Tensor
+    own = next(act.parameters())
+    if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
+        y = act(x)
+    else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
+        y = act._value(x, *(values.to(x.device) for values in act.coefficients()))
+    return y
+
+
 class SharedRational(nn.Module):
     """Another module's RAF at one more place of a model.
 
@@ -443,14 +454,7 @@ class SharedRational(nn.Module):
         """What the other module gives for ``x``."""
         if is_traced_within(self, x):
             return as_one_node(self, x)
-        y: Tensor
-        shared = self.shared
-        own = next(shared.parameters())
-        if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
-            y = shared(x)
-        else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
-            y = shared._value(x, *(values.to(x.device) for values in shared.coefficients()))
-        return y
+        return call_for_input(self.shared, x)
 
     def extra_repr(self) -> str:
         """The shared RAF's, as printed in a model's summary."""

@@ -182,6 +182,8 @@ def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: P
         (["--model", "/nowhere"], "/nowhere"),
         (["--activation", "raf", "--degrees", "5", "99"], "degrees"),
         (["--version", "B"], "--version is of a model that is converted"),
+        (["--raf_sites", "ffn"], "--raf_sites is of a model that is converted"),
+        (["--activation", "raf", "--raf_sites", "attn"], "raf.sites must be taken from ffn"),
         (["--max_length", "2"], "--max_length must be at least 8, not 2"),
         (["--metric_for_best_model", "accuracy"], "are not needed"),
         (["--split", "mine"], "--split must be one of paper, official, not 'mine'"),

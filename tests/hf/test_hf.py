@@ -196,7 +196,7 @@ def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
         ({"layers": "all but one"}, "layers must be"),
         ({"layers": []}, "layers must be"),
         ({"groups": 0}, "raf.groups must be a whole number from 1 on, not 0"),
-        ({"shared": True}, 'raf.shared must be false, "all" or a mapping'),
+        ({"shared": True}, 'raf.shared must be false, "all", "kind" or a mapping'),
         ({"shared": {"low": "0", "high": "0-1"}}, "gives layer 0 to 'low' and 'high'"),
         ({"residual": "false"}, "raf.residual must be true or false, not 'false'"),
         ({"trainable": 0}, "raf.trainable must be true or false, not 0"),

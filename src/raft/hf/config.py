@@ -26,7 +26,7 @@ INPUT_SITES = ("attention_input", "ffn_input")
 """Before projections, where a model has no activation: they start as the identity."""
 LAYER_SITES = ("ffn", *INPUT_SITES)
 """Those that lie in numbered layers."""
-SITES = (*LAYER_SITES, "pooler", "classifier", "mlm_head", "conv")
+SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv", *INPUT_SITES)
 DEFAULT_SITES = ("ffn", "pooler")
 RATIONAL = "rational"
 AUTO, DEFAULT = "auto", "default"

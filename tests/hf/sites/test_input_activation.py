@@ -174,6 +174,18 @@ def test_more_arguments_of_a_projection_are_kept() -> None:
     )
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_replicas_on_other_devices_use_the_coefficients_of_the_original() -> None:
+    inputs = InputActivation("ffn_input", 4)
+    inputs.activation = raft.Rational("silu")
+    x = torch.randn(3, 4)
+    y = inputs(x.cuda())
+    y.sum().backward()
+    torch.testing.assert_close(y.cpu(), inputs(x))
+    assert inputs.activation.numerator.grad.device.type == "cpu"
+
+
 @pytest.mark.slow
 def test_a_compiled_module_gives_the_same() -> None:
     module, x = with_activation(Attention(), raft.Rational("silu")), torch.randn(3, 4, requires_grad=True)

@@ -94,7 +94,10 @@ class Site:
 
 
 def find_sites(model: nn.Module) -> list[Site]:
-    """Find the activations of a model that can be replaced, fixed or learned, in the model's order."""
+    """Find the activations of a model that can be replaced, fixed or learned, in the model's order.
+
+    Those before projections are among them once a conversion has put them there.
+    """
     return [site for site in _find_candidates(model)[0] if _is_replaceable(site)]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from raft.hf.config import INPUT_SITES
+from raft.learned_activation import LearnedActivation
+from raft.modules import call_for_input
 
 
 class InputActivation(nn.Module):
@@ -29,18 +31,6 @@ class InputActivation(nn.Module):
 
     Attributes:
         activation: of a tensor to one of its shape; it may be replaced.
-
-    Example::
-
-        >>> import torch
-        >>> from torch import nn
-        >>> from raft.hf.sites.input_activation import InputActivation
-        >>> linear, inputs = nn.Linear(4, 2), InputActivation("ffn_input", 4)
-        >>> inputs.attach(linear, [linear])
-        >>> inputs.activation = nn.Tanh()
-        >>> x = torch.randn(3, 4)
-        >>> torch.equal(linear(x), nn.functional.linear(x.tanh(), linear.weight, linear.bias))
-        True
     """
 
     activation: Any
@@ -74,7 +64,9 @@ class InputActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation of ``x``, of its shape and dtype."""
-        y: Tensor = self.activation(x)
+        act = self.activation
+        # DataParallel's replicas of the projections call the original
+        y: Tensor = call_for_input(act, x) if isinstance(act, LearnedActivation) else act(x)
         return y
 
     def replace_input(self, projection: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -88,7 +80,7 @@ class InputActivation(nn.Module):
         self._last = None
 
     def _value(self, x: Tensor) -> Tensor:
-        # compilers merge equal calls; inference tensors do not tell whether they were changed in place
+        # compilers and inference tensors do not tell whether a tensor was changed in place
         is_plain = isinstance(x, Tensor) and not torch.compiler.is_compiling() and not x.is_inference()
         if not self.is_shared or not is_plain:
             y: Tensor = self(x)
