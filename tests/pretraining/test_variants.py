@@ -123,4 +123,5 @@ def test_settings_of_one_kind_of_function_come_together() -> None:
     block = PretrainingRecipe(compare=name, degrees=[3, 2]).variant(name).raf_block()
     assert block == {
         "function": "spline", "settings": {"knots": 33, "interval": [-6, 6]}, "init": "default", "groups": 1,
+        "sites": ["ffn", "pooler"],
     }  # fmt: skip
