@@ -396,7 +396,7 @@ def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
     [
         (["{tmp}/nowhere"], "nowhere: the path does not exist"),
         ([], "the following arguments are required: MODEL"),
-        (["{llama}"], "(LlamaForCausalLM) has no rational activation; 'raft convert "),
+        (["{llama}"], "(LlamaForCausalLM) has no learned activation; 'raft convert "),
         (["{raft}", "--plot", "{tmp}/c.gif"], "--plot must end with .png, .pdf, .svg, not 'c.gif'"),
         (["{raft}", "--plot", "{tmp}/none/c.png"], "there is no folder"),
         (["{raft}", "--json", "{tmp}"], "is a folder, not a file"),

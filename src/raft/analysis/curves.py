@@ -1,4 +1,4 @@
-"""The curve of each RAF and the inputs that it really sees."""
+"""The curve of each learned function and the inputs that it really sees."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from transformers import PreTrainedModel
 
 from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.data.text.masking import MaskedSequences
-from raft.functional import rational
 from raft.hf.histogram import InputHistogram, record_histograms
-from raft.hf.sites.find import rationals
+from raft.learned_activation import learned_activations
 
 POINTS = 401
 TAIL = 0.0005
@@ -25,7 +24,7 @@ class Curve:
     Attributes:
         site: dotted name in the model.
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
-        y: ``[G, N]``, P(x)/Q(x), a row a group of channels.
+        y: ``[G, N]``, of the learned function, a row a group of channels.
         fixed: the function that the twin has there.
         density: of the inputs, at ``x``.
         distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.
@@ -44,7 +43,7 @@ class Curve:
 def measure_curves(
     model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256
 ) -> list[Curve]:
-    """Curves of a RAFT's activations that the dataset's sequences pass through.
+    """Curves of a RAFT's activations that the dataset's sequences pass through, where they have one.
 
     Args:
         model: a masked language model.
@@ -52,15 +51,14 @@ def measure_curves(
         fixed: name of the function to compare with.
         sequences: how many to read.
     """
-    learned = []
+    learned, acts = [], learned_activations(model)
     for site, inputs in _record_inputs(model, dataset, sequences).items():
-        if not inputs.total:  # the pooler is not part of a masked language model
+        # the pooler is not part of a masked language model
+        if not inputs.total or not acts[site].is_elementwise:
             continue
-        act = rationals(model)[site]
+        act = acts[site]
         x = np.linspace(*find_input_range(inputs), POINTS)
-        with torch.no_grad():
-            of_groups = torch.from_numpy(x)[:, None].expand(-1, act.groups)
-            y = rational(of_groups, *act.coefficients(), act.version).numpy().T
+        y = act.values(x)
         density = inputs.density(x)
         reference = FUNCTIONS[canonical_name(fixed)](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
