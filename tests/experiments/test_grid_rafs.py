@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from raft.analysis.snapshots import Raf
 from raft.errors import InputError
 from raft.experiments.grid_rafs import keep_grid_rafs, read_grid_rafs
 from raft.report.page.grid_section import build_grid_section
@@ -35,9 +36,12 @@ def test_a_kept_file_holds_what_the_cells_held(tmp_path: Path) -> None:
         for now, then in zip(cell.snapshots, original.snapshots, strict=True):
             assert list(now.rafs) == list(then.rafs)
             for site, raf in now.rafs.items():
-                assert np.array_equal(raf.numerator, then.rafs[site].numerator)
-                assert np.array_equal(raf.denominator, then.rafs[site].denominator)
-                assert (raf.version, raf.beside) == (then.rafs[site].version, then.rafs[site].beside)
+                before = then.rafs[site]
+                assert isinstance(raf, Raf)
+                assert isinstance(before, Raf)
+                assert np.array_equal(raf.numerator, before.numerator)
+                assert np.array_equal(raf.denominator, before.denominator)
+                assert (raf.version, raf.beside) == (before.version, before.beside)
         assert cell.inputs.keys() == original.inputs.keys()
         for site, inputs in cell.inputs.items():
             assert np.array_equal(inputs.counts, original.inputs[site].counts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
-from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots
+from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
 from raft.pretraining.run import RESULT
 from raft.pretraining.variants import folder_name, is_raft
@@ -22,6 +22,7 @@ from raft.report.page.sections import (
     find_twins,
     make_difference_fact,
     read_recipe,
+    select_curves,
     shorten_corpus,
 )
 from raft.report.page.viewer import ViewerRun
@@ -50,11 +51,12 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
     fixed = comparison.twin
     kept = {run: snapshots for run, place in folders.items() if (snapshots := read_snapshots(place))}
     has_variants = len({name for name, _ in kept}) > 1
+    starts = {run: find_known_name(recipe.get("raf_init")) for run, recipe in recipes.items()}
     runs = [
         ViewerRun(
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            find_twins(snapshots, str(recipes.get((name, seed), {}).get("raf_init") or fixed or "gelu")),
+            find_twins(snapshots, starts.get((name, seed)) or fixed or "gelu"),
             read_inputs(folders[name, seed]),
         )
         for (name, seed), snapshots in kept.items()
@@ -74,7 +76,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         ),
         *_draw_differences(comparison, fixed),
         *build_learned_blocks(runs, "variant" if has_variants else None),
-        *_draw_evolution(runs),
+        *_draw_evolution(select_curves(runs)[0]),
         *build_repeat_blocks(
             comparison.command, comparison.setup, recipe, "of the first run" if len(recipes) > 1 else ""
         ),
@@ -95,7 +97,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     if not runs or len(runs[0].snapshots) < FRAMES:
         return []
     run = runs[0]
-    sites = [site for site, raf in run.last.rafs.items() if len(raf.numerator) == 1][:MOST_ROWS]
+    sites = [site for site, raf in run.last.rafs.items() if raf.groups == 1][:MOST_ROWS]
     if not sites:
         return []
     evolution = Evolution(
