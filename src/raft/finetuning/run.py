@@ -21,7 +21,16 @@ from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
-from raft.finetuning.train import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
+from raft.finetuning.train import (
+    ACTIVATIONS,
+    KEEP,
+    LEARNED,
+    RAF,
+    RESIDUAL,
+    Finetuned,
+    FinetuningData,
+    finetune,
+)
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
 from raft.hf.config import RafConfig
@@ -57,11 +66,11 @@ class FinetuningRecipe(TaskOptions):
         default=KEEP,
         metadata={
             "help": "keep: the model's own. raf: convert it, with RAFs fitted to the training inputs. "
-            "raf-residual: add RAFs that start at zero."
+            f"raf-residual: add RAFs that start at zero. {', '.join(LEARNED)}: convert it to those."
         },
     )
     degrees: list[int] = field(
-        default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's RAFs."}
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's rational RAFs."}
     )
     version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
     tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
@@ -115,10 +124,10 @@ class FinetuningRecipe(TaskOptions):
             raise InputError(str(error)) from error
 
     def check_conversion(self) -> None:
-        """Raise ``InputError`` for options of a conversion where there is none."""
+        """Raise ``InputError`` for options of a conversion to rational RAFs where there is none."""
         for name in ("degrees", "version"):
             default = getattr(FinetuningRecipe(), name)
-            if self.activation == KEEP and getattr(self, name) != default:
+            if self.activation not in (RAF, RESIDUAL) and getattr(self, name) != default:
                 raise InputError(
                     f"--{name} is of a model that is converted, by --activation raf or raf-residual"
                 )
