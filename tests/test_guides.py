@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertTokenizer
 
 import raft
+import raft.models.configuration_raft_bert  # before a fixture replaces the BertConfig that it is of
 from raft.cli.main import COMMANDS, load_command
 from raft.errors import InputError
 from raft.kernels import dispatch

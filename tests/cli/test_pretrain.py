@@ -307,7 +307,7 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--output_dir", "/proc/nowhere"], "cannot write to /proc/nowhere"),
         (["--optim", "galore_adamw"], "optim is 'galore_adamw', which makes its own groups"),
         (["--resume_from_checkpoint", "x"], "the same command goes on by itself"),
-        (["--raf_init", "auto"], "unknown activation 'auto'"),
+        (["--raf_init", "auto"], "--raf_init names a function"),
         (["--raf_groups", "7"], "--raf_groups 7 must divide --hidden_size"),
         (["--compare", "gelu,raf:raf_groups=7"], "--raf_groups 7 must divide --hidden_size"),
         (["--dropout", "2"], "--dropout must be below 1, not 2.0"),

@@ -22,6 +22,7 @@ def test_the_first_fixed_activation_is_the_twin() -> None:
     assert find_twin(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
     assert find_twin(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
     assert find_twin(["raf", "raf:version=B"]) is None
+    assert find_twin(["xielu", "prelu", "swish", "relu"]) == "relu"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,11 @@ def test_the_first_fixed_activation_is_the_twin() -> None:
         ("raf:version=A:version=B", "version is given twice"),
         ("raf:hidden_size=3", "'hidden_size=3' must be one of"),
         ("raf:version=", "'version=' must be one of"),
+        ("raf:knots=9", "'knots=9' must be one of raf_init"),
+        ("xielu:knots=9", "'knots=9' must be one of raf_init, .*, beta, with"),
+        ("swish:version=B", "'version=B' must be one of"),
+        ("spline:knots=many", "knots cannot be 'many'"),
+        ("spline:knots=9:knots=9", "knots is given twice"),
     ],
 )
 def test_what_a_name_cannot_set(name: str, message: str) -> None:
@@ -72,3 +78,14 @@ def test_a_variant_changes_what_it_names_and_nothing_else(tmp_path: Path) -> Non
     assert (plain.raf_learning_rate, plain.learning_rate) == (
         arguments.raf_learning_rate, arguments.learning_rate,
     )  # fmt: skip
+
+
+def test_settings_of_one_kind_of_function_come_together() -> None:
+    name = "spline:knots=33:interval=[-6,6]:raf_learning_rate=1e-3"
+    assert parse_settings(name) == {
+        "raf_learning_rate": 1e-3, "raf_settings": '{"interval": [-6, 6], "knots": 33}',
+    }  # fmt: skip
+    block = PretrainingRecipe(compare=name, degrees=[3, 2]).variant(name).raf_block()
+    assert block == {
+        "function": "spline", "settings": {"knots": 33, "interval": [-6, 6]}, "init": "default", "groups": 1,
+    }  # fmt: skip

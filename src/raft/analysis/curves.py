@@ -1,4 +1,4 @@
-"""The curve of each learned function and the inputs that it really sees."""
+"""The curve of each RAF and the inputs that it really sees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Curve:
     Attributes:
         site: dotted name in the model.
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
-        y: ``[G, N]``, of the learned function, a row a group of channels.
+        y: ``[G, N]``, a row a group of channels.
         fixed: the function that the twin has there.
         density: of the inputs, at ``x``.
         distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.
@@ -43,7 +43,7 @@ class Curve:
 def measure_curves(
     model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256
 ) -> list[Curve]:
-    """Curves of a RAFT's activations that the dataset's sequences pass through, where they have one.
+    """Curves of a RAFT's elementwise activations that the dataset's sequences pass through.
 
     Args:
         model: a masked language model.
@@ -51,12 +51,12 @@ def measure_curves(
         fixed: name of the function to compare with.
         sequences: how many to read.
     """
-    learned, acts = [], learned_activations(model)
+    learned = []
     for site, inputs in _record_inputs(model, dataset, sequences).items():
+        act = learned_activations(model)[site]
         # the pooler is not part of a masked language model
-        if not inputs.total or not acts[site].is_elementwise:
+        if not inputs.total or not act.is_elementwise:
             continue
-        act = acts[site]
         x = np.linspace(*find_input_range(inputs), POINTS)
         y = act.values(x)
         density = inputs.density(x)

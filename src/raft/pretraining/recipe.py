@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from raft.bounds import check_numbers
-from raft.coefficients.functions import canonical_name
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
-from raft.hf.config import RafConfig
+from raft.files import validate
+from raft.hf.config import AUTO, DEFAULT, RATIONAL, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
@@ -22,10 +23,15 @@ from raft.pretraining.variants import (
     MODEL_SETTINGS,
     RAF,
     TRAINING_SETTINGS,
+    is_learned,
+    learned_function,
     parse_activation,
     parse_settings,
     parse_variants,
 )
+
+DEFAULT_START = "gelu"
+"""Function that RAFs start from, and beside which other learned functions are drawn."""
 
 
 @dataclass
@@ -61,10 +67,21 @@ class PretrainingRecipe:
     activation: str = field(
         default=RAF,
         metadata={
-            "help": "raf, or a fixed function: gelu, relu2, leaky_relu2 or any of transformers' ACT2FN."
+            "help": "raf, or another learned function: xielu, prelu, swish, polynorm, spline; or a fixed "
+            "one: gelu, relu2, leaky_relu2 or any other of transformers' ACT2FN."
         },
     )
-    raf_init: str = field(default="gelu", metadata={"help": "Function that the RAFs start from."})
+    raf_init: str | None = field(
+        default=None,
+        metadata={
+            "help": "Function that learned functions start from; where it is not given, gelu for raf, and "
+            "what the others start from in their sources."
+        },
+    )
+    raf_settings: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Settings of another learned function than raf, as JSON: '{\"knots\": 33}'."},
+    )
     degrees: list[int] = field(
         default_factory=lambda: [5, 4], metadata={"help": "Degrees of numerator and denominator."}
     )
@@ -118,16 +135,16 @@ class PretrainingRecipe:
         compared = [] if self.compare is None else self.variants()
         for recipe in [self.variant(name) for name in compared] or [self]:
             try:
-                if recipe.activation == RAF:
-                    RafConfig.from_dict(recipe.raf_block())
-                    # a new model's RAFs begin as a function that is named: nothing was there before
-                    canonical_name(recipe.raf_init)
+                if learned_function(recipe.activation) is not None:
+                    block = RafConfig.from_dict(recipe.raf_block())
+                    if block.init == AUTO:
+                        raise InputError("--raf_init names a function: a new model had none before")
                 else:
                     check_fixed_activation(recipe.activation)
             except ValueError as error:
                 raise InputError(str(error)) from error
             widths = (self.hidden_size, self.intermediate_size or 4 * self.hidden_size)
-            if recipe.activation == RAF and any(width % recipe.raf_groups for width in widths):
+            if learned_function(recipe.activation) and any(width % recipe.raf_groups for width in widths):
                 raise InputError(
                     f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
                     f"of feed-forward layers, {widths[1]}"
@@ -159,18 +176,35 @@ class PretrainingRecipe:
 
     def variant(self, name: str) -> PretrainingRecipe:
         """The recipe of one variant's run."""
-        changed = {key: value for key, value in parse_settings(name).items() if key in MODEL_SETTINGS}
+        changed = {key: value for key, value in parse_settings(name).items() if key not in TRAINING_SETTINGS}
         return replace(self, activation=parse_activation(name), compare=None, seeds=1, **changed)
 
     def raf_block(self) -> dict[str, Any]:
-        """The ``raf`` block of a RAFT."""
+        """The ``raf`` block of a RAFT.
+
+        Raises:
+            InputError: for settings that are no JSON, or given for rational functions.
+        """
+        function = learned_function(self.activation)
+        of_function: dict[str, Any] = {"degrees": list(self.degrees), "version": self.version}
+        if function == RATIONAL and self.raf_settings:
+            raise InputError("--raf_settings are those of other learned functions than raf")
+        if function != RATIONAL:
+            of_function = {"function": function, "settings": self._settings()}
         return {
-            "init": self.raf_init,
-            "degrees": list(self.degrees),
-            "version": self.version,
+            "init": self.raf_init or (DEFAULT_START if function == RATIONAL else DEFAULT),
+            **of_function,
             "groups": self.raf_groups,
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
+
+    def _settings(self) -> dict[str, Any]:
+        if isinstance(self.raf_settings, dict):
+            return self.raf_settings
+        try:
+            return validate(json.loads(self.raf_settings or "{}"), dict[str, Any])
+        except ValueError as error:
+            raise InputError(f"--raf_settings {self.raf_settings} is no JSON object: {error}") from error
 
     def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast) -> RaftBertConfig:
         """Configuration of one twin; they differ in the ``raf`` block, or in the fixed function."""
@@ -180,7 +214,7 @@ class PretrainingRecipe:
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
             intermediate_size=self.intermediate_size or 4 * self.hidden_size,
-            hidden_act="gelu" if activation == RAF else activation,
+            hidden_act=DEFAULT_START if is_learned(activation) else activation,
             max_position_embeddings=self.max_position_embeddings,
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
@@ -188,7 +222,7 @@ class PretrainingRecipe:
             pad_token_id=tokenizer.pad_token_id,
             deepnorm=self.deepnorm,
             attention_init=self.attention_init,
-            raf=self.raf_block() if activation == RAF else None,
+            raf=self.raf_block() if is_learned(activation) else None,
         )
 
     def accumulation(self, per_device: int, processes: int) -> int:

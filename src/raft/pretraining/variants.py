@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,10 +10,16 @@ from typing import Any
 
 from raft.bounds import BOUNDS, check_number
 from raft.errors import InputError, suggest
+from raft.functions.registry import FUNCTIONS, make
+from raft.hf.config import RATIONAL
 from raft.training.arguments import RaftTrainingArguments
 
 RAF = "raf"
-"""The activation that makes a model a RAFT; every other name is a fixed function's."""
+"""The activation that makes a model a RAFT; other learned functions have the names that ``raft.functions``
+gives them, and every other name is a fixed function's."""
+
+OF_RATIONAL = ("degrees", "version")
+"""Settings that other learned functions do not have."""
 
 
 def _degrees(text: str) -> list[int]:
@@ -54,9 +61,16 @@ def parse_variants(compared: str) -> list[str]:
     return names
 
 
-def is_raft(name: str) -> bool:
-    """Whether a variant of this name has RAFs."""
-    return parse_activation(name) == RAF
+def learned_function(activation: str) -> str | None:
+    """The learned function that an activation is, as a ``raf`` block names it; None for a fixed one."""
+    if activation == RAF:
+        return RATIONAL
+    return activation if activation in FUNCTIONS and activation != RATIONAL else None
+
+
+def is_learned(name: str) -> bool:
+    """Whether a variant of this name has learned activations."""
+    return learned_function(parse_activation(name)) is not None
 
 
 def parse_activation(name: str) -> str:
@@ -66,7 +80,7 @@ def parse_activation(name: str) -> str:
 
 def find_twin(names: Sequence[str]) -> str | None:
     """The variant that the others are compared with: the first with a fixed activation."""
-    return next((name for name in names if not is_raft(name)), None)
+    return next((name for name in names if not is_learned(name)), None)
 
 
 def folder_name(name: str, seed: int) -> str:
@@ -78,20 +92,29 @@ def folder_name(name: str, seed: int) -> str:
 def parse_settings(name: str) -> dict[str, Any]:
     """``{"version": "B", "degrees": [3, 2]}`` of ``"raf:version=B:degrees=3/2"``.
 
+    What belongs to one kind of function comes as ``raf_settings``: ``{"knots": 33}`` of
+    ``"spline:knots=33"``, as JSON.
+
     Raises:
         InputError: for a setting that variants cannot differ in, or a value of another type.
     """
+    function = learned_function(parse_activation(name))
+    kinds = {**MODEL_SETTINGS, **TRAINING_SETTINGS}
+    own: dict[str, Callable[[str], Any]] = {}
+    if function not in (None, RATIONAL):
+        kinds = {key: kind for key, kind in kinds.items() if key not in OF_RATIONAL}
+        own = dict.fromkeys(set(make(function).settings()) - {"groups"}, json.loads)
     settings: dict[str, Any] = {}
     for setting in name.split(":")[1:]:
         key, equals, value = setting.partition("=")
-        kind = {**MODEL_SETTINGS, **TRAINING_SETTINGS}.get(key)
+        kind = {**kinds, **own}.get(key)
         if key in settings:
             raise InputError(f"--compare {name}: {key} is given twice")
         if kind is None or not equals or not value:
-            known = ", ".join([*MODEL_SETTINGS, *TRAINING_SETTINGS])
+            known = [*kinds, *sorted(own)]
             raise InputError(
-                f"--compare {name}: {setting!r} must be one of {known}, with its value: raf:version=B"
-                f"{'' if kind else suggest(key, [*MODEL_SETTINGS, *TRAINING_SETTINGS])}"
+                f"--compare {name}: {setting!r} must be one of {', '.join(known)}, with its value: "
+                f"raf:version=B{'' if kind else suggest(key, known)}"
             )
         try:
             settings[key] = kind(value)
@@ -99,8 +122,10 @@ def parse_settings(name: str) -> dict[str, Any]:
                 check_number(key, settings[key])
         except ValueError as error:
             raise InputError(f"--compare {name}: {key} cannot be {value!r}") from error
-    if not is_raft(name) and set(settings) - {"learning_rate"}:
+    if function is None and set(settings) - {"learning_rate"}:
         raise InputError(f"--compare {name}: only learning_rate can be set of a fixed activation")
+    if of_function := {key: settings.pop(key) for key in sorted(own) if key in settings}:
+        settings["raf_settings"] = json.dumps(of_function)
     return settings
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.pretraining.variants import RAF, find_twin, is_raft
+from raft.pretraining.variants import RAF, find_twin, is_learned
 
 FEW, SHORT = 6, 40
 """Lines whose names stand in the axes, and the characters that each of them may have."""
@@ -124,7 +124,7 @@ def collect_losses(variant: Variant) -> pd.DataFrame:
 def _choose_styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Choose the line style and colour of each variant."""
     others = product(("-", "--", "-.", ":"), OTHER_COLOURS)
-    first_raft = RAF if RAF in names else next(filter(is_raft, names), None)
+    first_raft = RAF if RAF in names else next(filter(is_learned, names), None)
     first = {first_raft: ("-", RAFT_COLOUR), find_twin(names): ("-", FAFT_COLOUR)}
     return {name: first.get(name) or next(others, ("-", QUIET)) for name in names}
 

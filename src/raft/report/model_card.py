@@ -12,10 +12,12 @@ from transformers import AutoModelForMaskedLM
 from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_activations
+from raft.analysis.snapshots import find_known_name
 from raft.files import atomic_write, read_text
-from raft.pretraining.recipe import PretrainingRecipe
+from raft.hf.config import RafConfig
+from raft.pretraining.recipe import DEFAULT_START, PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
-from raft.pretraining.variants import RAF
+from raft.pretraining.variants import RAF, is_learned
 from raft.report.loss_figures import draw_loss_curves
 from raft.training.monitoring import write_inputs
 from raft.training.run_folder import RECIPE
@@ -73,22 +75,20 @@ def write_card(
     beside a run's model."""
     write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
     rafs = ""
-    is_raft = recipe.activation == RAF
+    is_raft = is_learned(recipe.activation)
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
-        learned = measure_curves(model, text.validation, recipe.raf_init)
+        fixed = find_known_name(recipe.raf_init) or DEFAULT_START
+        learned = measure_curves(model, text.validation, fixed)
         if learned:
             write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-            write_figure(draw_activations(learned, recipe.raf_init), folder / "activations.png", dpi=150)
-            rafs = f"\n![Learned activations over {recipe.raf_init}](activations.png)\n"
+            write_figure(draw_activations(learned, fixed), folder / "activations.png", dpi=150)
+            rafs = f"\n![Learned activations over {fixed}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
-    form = f"version {recipe.version}, degrees ({recipe.degrees[0]}, {recipe.degrees[1]})"
-    if recipe.raf_shared:
-        form += ", one shared by all feed-forward layers"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
-        f"A BERT encoder with DeepNorm whose feed-forward layers and pooler have rational activation "
-        f"functions (RAFs; {form})."
+        "A BERT encoder with DeepNorm whose feed-forward layers and pooler have "
+        f"{_describe_functions(recipe)}."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
@@ -122,6 +122,18 @@ def write_card(
     )
     with atomic_write(folder / CARD) as file:
         ModelCard(card).save(file)
+
+
+def _describe_functions(recipe: PretrainingRecipe) -> str:
+    """``rational activation functions (RAFs; version A, degrees (5, 4))``."""
+    if recipe.activation == RAF:
+        kind, form = "rational", [f"RAFs; version {recipe.version}", f"degrees {tuple(recipe.degrees)}"]
+    else:
+        settings = RafConfig.from_dict(recipe.raf_block()).settings
+        kind, form = recipe.activation, ["learned", *(f"{name} {value}" for name, value in settings.items())]
+    if recipe.raf_shared:
+        form.append("one shared by all feed-forward layers")
+    return f"{kind} activation functions ({', '.join(form)})"
 
 
 def _is_hub_name(corpus: str) -> bool:

@@ -11,8 +11,9 @@ from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
+from raft.pretraining.recipe import DEFAULT_START
 from raft.pretraining.run import RESULT
-from raft.pretraining.variants import folder_name, is_raft
+from raft.pretraining.variants import folder_name, is_learned
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.page.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
@@ -51,12 +52,11 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
     fixed = comparison.twin
     kept = {run: snapshots for run, place in folders.items() if (snapshots := read_snapshots(place))}
     has_variants = len({name for name, _ in kept}) > 1
-    starts = {run: find_known_name(recipe.get("raf_init")) for run, recipe in recipes.items()}
     runs = [
         ViewerRun(
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            find_twins(snapshots, starts.get((name, seed)) or fixed or "gelu"),
+            find_twins(snapshots, _start(recipes.get((name, seed)), fixed)),
             read_inputs(folders[name, seed]),
         )
         for (name, seed), snapshots in kept.items()
@@ -82,6 +82,13 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         ),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
+
+
+def _start(recipe: dict[str, Any] | None, fixed: str | None) -> str:
+    """The function beside which those of a run are drawn: the one that they started from, if any."""
+    if recipe:
+        return find_known_name(recipe.get("raf_init")) or DEFAULT_START
+    return fixed or DEFAULT_START
 
 
 def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> list[Block]:
@@ -135,7 +142,7 @@ def _describe_pretraining(comparison: PretrainingComparison, recipe: Mapping[str
 def _collect_facts(comparison: PretrainingComparison, fixed: str | None) -> list[Fact]:
     facts = []
     names = [variant.activation for variant in comparison.variants]
-    main = {next(filter(is_raft, names), names[0]), fixed or names[0]}  # all others are in the table
+    main = {next(filter(is_learned, names), names[0]), fixed or names[0]}  # all others are in the table
     for row, variant in zip(comparison.rows(), comparison.variants, strict=True):
         if variant.activation not in main:
             continue
