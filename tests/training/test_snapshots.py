@@ -16,7 +16,12 @@ from raft.analysis.snapshots import Raf, read_snapshots
 from raft.errors import InputError
 from raft.hf import rationals
 from raft.learned_activation import learned_activations
-from raft.training.monitoring import RafSnapshots, append_snapshot, write_snapshots
+from raft.training.monitoring import (
+    RafSnapshots,
+    append_snapshot,
+    coefficient_scalars,
+    write_snapshots,
+)
 
 SITE = "bert.encoder.layer.0.intermediate.intermediate_act_fn"
 
@@ -208,6 +213,18 @@ def test_other_learned_functions_are_read_as_they_were(
         assert (actual.groups, actual.has_curve, actual.beside) == (groups, True, None)
         assert (actual.replaced, snapshot.rafs["bert.pooler.activation"].replaced) == ("gelu", "tanh")
         assert np.array_equal(actual.values(x), values)
+
+
+def test_trackers_get_parameters_by_their_names(model: BertForSequenceClassification) -> None:
+    scalars = coefficient_scalars(model)
+    start = rationals(model)[SITE].coefficients()[1].detach()
+    assert scalars[f"raf/{SITE}/b2"] == pytest.approx(start[1].item())
+    raft.revert(model)
+    raft.convert(model, {"function": "spline", "settings": {"knots": 3}, "groups": 2})
+    act = learned_activations(model)[SITE]
+    act.load_state_dict({"knot_values": torch.tensor([[0, 1, 2], [4, 5, 8.0]]), "raf_form": act.raf_form})
+    own = {name: value for name, value in coefficient_scalars(model).items() if SITE in name}
+    assert own == {f"raf/{SITE}/knot_values{i}": value for i, value in enumerate([2, 3, 5])}
 
 
 @pytest.mark.parametrize(

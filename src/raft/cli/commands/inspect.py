@@ -211,6 +211,10 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
         if function is not functions[-1]:
             table.add_row()
     console.print(table, crop=False)
+    without = {function.kind for function in functions if not function.has_curve}
+    if without:
+        line = f"No curves of {', '.join(sorted(without))}: its outputs depend on all channels."
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:
@@ -277,7 +281,7 @@ def _format_setting(value: object) -> str:
 def _format_numbers(function: LearnedFunction) -> str:
     if not function.has_curve:
         return "\n".join(
-            f"{name} {', '.join(f'{value:.2g}' for value in rows.ravel())}"
+            f"{name}\n{', '.join(f'{value:.2g}' for value in rows.ravel())}"
             for name, rows in function.coefficients.items()
         )
     return f"rms {function.rms:.2g}\nmax {function.max:.2g}\ny {function.low:.2f}…{function.high:.2f}"
