@@ -189,7 +189,7 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
     longest = max(map(len, names))
     # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
     sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
-    sketched = max(NARROWEST, min(WIDEST, sketched))
+    sketched = max(NARROWEST, min(WIDEST, sketched)) if drawn else len("difference")
     width = fit_name_width(console, names, [form, numbers, sketched, sketched])
     table.add_column("RAF", min_width=width, no_wrap=True)
     table.add_column("form", min_width=form, no_wrap=True)
