@@ -140,6 +140,11 @@ def test_short_names() -> None:
     assert shorten_name("encoder.layer.3.intermediate.act") == "encoder.layer.3"
     assert shorten_name("encoder.layer.{0-5}.intermediate.act") == "encoder.layer.{0-5}"
     assert shorten_name("pooler.activation") == "pooler"
+    places = ["attention.self.attention_input.activation", "intermediate.act"]
+    assert [shorten_name(f"encoder.layer.3.{place}") for place in places] == [
+        "encoder.layer.3.attention_input",
+        "encoder.layer.3",
+    ]
     assert shorten_name("act") == "act"
 
 

@@ -169,6 +169,22 @@ def test_convert_without_calibration_or_tokenizer(run: Run, llama: Path, tmp_pat
     assert "without a tokenizer" in printed
 
 
+def test_rafs_before_projections_keep_the_logits(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "raft"
+    options = ("--sites", "attention_input", "ffn_input", "--shared", "kind", "--calibration", texts)
+    status, printed, error = run("convert", bert, out, *options)
+    assert (status, error) == (0, "")
+    assert "BertForMaskedLM: 2 attention_input, 2 ffn_input" in printed
+    loaded = AutoModelForMaskedLM.from_pretrained(out)
+    assert torch.equal(logits(loaded), logits(AutoModelForMaskedLM.from_pretrained(bert)))
+    layer = "bert.encoder.layer.0"
+    names = [f"{layer}.attention.self.attention_input", f"{layer}.intermediate.ffn_input"]
+    assert list(rationals(loaded)) == [f"{name}.activation" for name in names]
+    status, printed, error = run("inspect", out)
+    assert (status, error) == (0, "")
+    assert printed.count("identity") == 2
+
+
 def test_residual_rafs_keep_the_logits(run: Run, llama: Path, tmp_path: Path) -> None:
     names = ("--shared", "first=0", "last=1")
     status, printed, _ = run("convert", llama, tmp_path / "raft", "--residual", "true", *names)

@@ -196,6 +196,8 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
 def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_path: Path) -> None:
     names = ["raf:raf_init=relu", "relu", "raf", "raf:raf_learning_rate=0", "raf:raf_shared=all"]
     names += ["raf:version=B:degrees=3/2", "raf:raf_groups=2", "relu:learning_rate=1e-3"]
+    inputs = "raf:raf_sites=ffn+attention_input:raf_shared=kind"
+    names.append(inputs)
     status, out, _ = run("--config", recipe, *SHORT, "--compare", ", ".join(names))
     assert status == 0
     folder = tmp_path / "run"
@@ -219,6 +221,10 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     assert len(feed_forward) == 2
     shared = rationals(models["raf:raf_shared=all"])
     assert len([site for site in shared if "pooler" not in site]) == 1
+    assert [name.rpartition(".")[0].rpartition(".")[2] for name in rationals(models[inputs])] == [
+        "attention_input",
+        "intermediate",
+    ]
     small = next(iter(rationals(models["raf:version=B:degrees=3/2"]).values()))
     assert (small.version, small.degrees) == ("B", (3, 2))
     assert "version B, degrees (3, 2)" in (folder / "raf-version-B-degrees-3-2-7" / "README.md").read_text()
@@ -235,6 +241,7 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     twins = {run["settings"]["variant"]: {raf["twin"] for raf in run["rafs"]} for run in data["runs"]}
     assert "relu" in twins["raf:raf_init=relu"]
     assert "relu" not in twins["raf"]
+    assert twins[inputs] == {"gelu", "identity"}
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import raft
 from raft.coefficients.functions import FUNCTIONS
-from raft.coefficients.named import TABLE_INTERVAL
+from raft.coefficients.named import TABLE_INTERVAL, identity_fit
+from raft.kernels.reference import VERSIONS
 
 TORCH = {
     "gelu": F.gelu,
@@ -253,3 +254,22 @@ def test_the_error_of_squared_functions_scales_as_their_values(name: str) -> Non
 def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         raft.fit(**arguments)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("degrees", [(1, 0), (5, 4), (12, 12)])
+def test_the_identity_is_exact(version: str, degrees: tuple[int, int]) -> None:
+    act = raft.Rational("identity", degrees, version).eval()
+    sizes = torch.logspace(-30, 30, 601)
+    x = torch.cat([-sizes, torch.zeros(1), sizes])
+    # a tenth, version C's constant, is no binary number
+    torch.testing.assert_close(act(x), x, rtol=1.2e-7 if version == "C" else 0, atol=0)
+    act.scale_to(20 * torch.randn(1000))
+    torch.testing.assert_close(act(x), x, rtol=1.2e-7 if version == "C" else 0, atol=0)
+
+
+def test_a_constant_is_no_identity() -> None:
+    with pytest.raises(ValueError, match=r"the identity needs degrees from \(1, 0\) on, not \(0, 4\)"):
+        identity_fit((0, 4), "A")
+    with pytest.raises(ValueError, match="version must be one of A, B, C, D, N, not 'E'"):
+        identity_fit((5, 4), "E")

@@ -67,7 +67,10 @@ def spectra() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one, what to feed it, and how many sites of each kind it has."""
+    """How to build one, what to feed it, and how many sites of each kind it has.
+
+    It has as many inputs of attentions as feed-forward blocks, unless ``attentions`` says otherwise.
+    """
 
     model: str
     config: str
@@ -77,6 +80,14 @@ class Architecture:
     inputs: Callable[[], dict[str, Any]] = texts
     auto: str = "AutoModel"
     others: dict[str, int] = field(default_factory=dict)
+    attentions: int | None = None
+
+    def counts(self) -> dict[str, int]:
+        """Of the sites of each kind."""
+        attentions = self.ffn if self.attentions is None else self.attentions
+        layers = {"ffn": self.ffn, "ffn_input": self.ffn, "attention_input": attentions}
+        counts = {**layers, "pooler": self.pooler, **self.others}
+        return {kind: count for kind, count in counts.items() if count}
 
     def build(self, **more: Any) -> PreTrainedModel:
         torch.manual_seed(0)
@@ -174,7 +185,7 @@ ARCHITECTURES = {
         "SwitchTransformersForConditionalGeneration", "SwitchTransformersConfig",
         {**T5, "num_decoder_layers": 2, "num_experts": 2, "num_sparse_encoder_layers": 1,
          "num_sparse_decoder_layers": 1, "decoder_start_token_id": 0},
-        ffn=6, inputs=pairs, auto="AutoModelForSeq2SeqLM",
+        ffn=6, inputs=pairs, auto="AutoModelForSeq2SeqLM", attentions=4,
     ),
     "t5": Architecture(
         "T5ForConditionalGeneration", "T5Config", {**T5, "decoder_start_token_id": 0}, ffn=4, inputs=pairs,

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import raft
-from raft.hf.config import SITES
+from raft.hf.config import INPUT_SITES, LAYER_SITES, SITES
 from raft.hf.sites.adapters import install_adapters
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
 from tests.hf.architectures import ARCHITECTURES, TINY, Architecture, scrambled
@@ -47,10 +47,10 @@ def test_every_site_is_found(name: str) -> None:
     model = architecture.build()
     install_adapters(model, SITES)
     kinds = Counter(site.kind for site in raft.hf.find_sites(model))
-    expected = {"ffn": architecture.ffn, "pooler": architecture.pooler, **architecture.others}
-    assert kinds == Counter({kind: count for kind, count in expected.items() if count})
-    layers = [site.layer for site in raft.hf.find_sites(model) if site.kind == "ffn"]
-    assert set(layers) == ({0, 1} if architecture.ffn > 1 else {0})
+    assert kinds == Counter(architecture.counts())
+    for kind in LAYER_SITES:
+        layers = [site.layer for site in raft.hf.find_sites(model) if site.kind == kind]
+        assert set(layers) == ({0, 1} if architecture.ffn > 1 else {0})
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -104,6 +104,33 @@ def converted(architecture: Architecture, inputs: dict[str, Any]) -> PreTrainedM
     moved = [not torch.equal(a.numerator, s) for a, s in zip(acts.values(), starts, strict=True)]
     assert sum(moved) >= len(moved) - architecture.pooler  # a bare model's output may not need its pooler
     return model
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_inputs_of_layers_begin_as_they_were_learn_and_come_back(name: str, tmp_path: Path) -> None:
+    architecture, inputs = ARCHITECTURES[name], ARCHITECTURES[name].inputs()
+    model = scrambled(architecture.build(), 0.2)
+    original = output(model, inputs).detach()
+    raft.convert(model, {"sites": INPUT_SITES}, calibration=[inputs])
+    report: Any = model.conversion_report
+    assert [row.replaced for row in report] == ["identity"] * len(report)
+    assert all(row.max_error == 0 < row.inputs for row in report)
+    assert torch.equal(output(model, inputs), original)
+
+    train_a_step(model, inputs)
+    for act in raft.hf.rationals(model).values():
+        for coefficients in (act.numerator, act.denominator):
+            assert isinstance(coefficients.grad, Tensor)
+            assert bool((coefficients.grad != 0).all())
+    expected = output(model, inputs).detach()
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).eval()
+    assert torch.equal(output(again, inputs), expected)
+
+    raft.revert(again)
+    assert not raft.hf.rationals(again)
+    assert output(again, inputs).shape == expected.shape
+    assert not any("_input" in name.rpartition(".")[2] for name, _ in again.named_modules())
 
 
 LOAD = """

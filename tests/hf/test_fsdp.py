@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import spawn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
+from raft.hf.config import INPUT_SITES
 from raft.hf.fsdp import shard_rationals
 from tests.hf.architectures import TINY, scrambled
 from tests.hf.test_hf import logits
@@ -25,17 +26,18 @@ IDS = torch.arange(48).reshape(4, 12)
 LABELS = torch.tensor([0, 1, 1, 0])
 BFLOAT16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 FLOAT32 = MixedPrecisionPolicy()
-VARIANTS = ("plain", "one RAF for all layers", "checkpointed", "frozen elsewhere")
+VARIANTS = ("plain", "one RAF for all layers", "checkpointed", "frozen elsewhere", "before projections")
 
 
 def converted(variant: str = "plain") -> Any:
     torch.manual_seed(0)
     config = BertConfig(**TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    model: Any = scrambled(raft.convert(BertForSequenceClassification(config)))
+    sites = ["ffn", *(INPUT_SITES if variant == "before projections" else ["pooler"])]
+    model: Any = scrambled(raft.convert(BertForSequenceClassification(config), {"sites": sites}))
     if variant == "one RAF for all layers":
         first, second = (layer.intermediate for layer in model.bert.encoder.layer)
         second.intermediate_act_fn = first.intermediate_act_fn
-    if variant == "checkpointed":
+    if variant in ("checkpointed", "before projections"):
         model.gradient_checkpointing_enable()
     if variant == "frozen elsewhere":
         acts = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}

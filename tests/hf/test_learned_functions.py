@@ -98,6 +98,17 @@ def test_a_start_follows_the_calibration() -> None:
     assert model.conversion_report[0].inputs == inputs[0].numel()
 
 
+@pytest.mark.parametrize("function", ["prelu", "spline"])
+def test_before_projections_they_start_as_the_identity(function: str) -> None:
+    model = bert()
+    before = logits(model)
+    sites = ["attention_input", "ffn_input"]
+    convert(model, {"function": function, "sites": sites, "init": "default"})
+    assert len(learned_activations(model)) == 4
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-6)
+    assert all(site.max_error is not None and site.max_error < 1e-6 for site in model.conversion_report)
+
+
 def test_what_cannot_follow_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "raft")
     model = convert(bert(), {"function": "swish"})
@@ -123,6 +134,14 @@ def test_what_cannot_follow_is_told(caplog: pytest.LogCaptureFixture) -> None:
         ({"function": "xielu", "residual": True}, "raf.residual is of rational functions"),
         ({"function": "polynorm"}, "raf.init of 'polynorm' must be 'default', not 'auto'"),
         ({"function": "polynorm", "init": "default", "groups": 2}, "give groups=1, not 2"),
+        (
+            {"function": "swish", "sites": ["attention_input"]},
+            "start as the identity before attention",
+        ),
+        (
+            {"function": "polynorm", "init": "default", "sites": ["ffn", "ffn_input"]},
+            "identity before ffn_input",
+        ),
         ({"function": "xielu", "init": "nonsense"}, "unknown activation 'nonsense'"),
     ],
 )

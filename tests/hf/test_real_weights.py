@@ -80,3 +80,14 @@ def test_a_residual_raf_changes_nothing_at_the_start(
 ) -> None:
     expected = embed(AutoModel.from_pretrained(weights))
     torch.testing.assert_close(embed(converted({"residual": True})), expected, rtol=0, atol=1e-6)
+
+
+def test_rafs_in_all_new_places_change_nothing_at_the_start(
+    weights: Path, converted: Convert, embed: Callable[[PreTrainedModel], Tensor]
+) -> None:
+    expected = embed(AutoModel.from_pretrained(weights))
+    model = converted({"sites": ["attention_input", "ffn_input"]})
+    assert len(raft.hf.rationals(model)) == 12
+    difference = (embed(model) - expected).abs().max()
+    print(f"largest difference of hidden states: {difference:.1e}")
+    assert difference <= 1e-6

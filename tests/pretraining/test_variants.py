@@ -49,6 +49,16 @@ def test_what_a_name_cannot_set(name: str, message: str) -> None:
         parse_settings(name)
 
 
+def test_places_of_rafs_are_joined_by_a_plus() -> None:
+    name = "raf:raf_sites=ffn+attention_input"
+    assert parse_settings(name) == {"raf_sites": ["ffn", "attention_input"]}
+    block = PretrainingRecipe().variant(name).raf_block()
+    assert block["sites"] == ["ffn", "attention_input"]  # and no pooler
+    assert PretrainingRecipe().variant("raf").raf_block()["sites"] == ["ffn", "pooler"]
+    with pytest.raises(InputError, match=r"raf\.sites must be taken from ffn, attention_input, .*attention"):
+        PretrainingRecipe(compare="gelu,raf:raf_sites=attention").check()
+
+
 def test_a_rate_of_zero_freezes() -> None:
     assert parse_settings("raf:raf_learning_rate=0") == {"raf_learning_rate": 0.0}
     assert parse_settings("gelu:learning_rate=0") == {"learning_rate": 0.0}

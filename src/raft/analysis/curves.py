@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
 from raft.data.text.masking import MaskedSequences
 from raft.hf.histogram import InputHistogram, record_histograms
+from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import learned_activations
 
 POINTS = 401
@@ -26,6 +27,7 @@ class Curve:
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
         y: ``[G, N]``, a row a group of channels.
         fixed: the function that the twin has there.
+        fixed_name: of that function.
         density: of the inputs, at ``x``.
         distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.
         inputs: all that were seen.
@@ -35,6 +37,7 @@ class Curve:
     x: Array
     y: Array
     fixed: Array
+    fixed_name: str
     density: Array
     distance: float
     inputs: InputHistogram
@@ -48,7 +51,7 @@ def measure_curves(
     Args:
         model: a masked language model.
         dataset: whose first sequences are read.
-        fixed: name of the function to compare with.
+        fixed: name of the function to compare with; RAFs before projections are compared with the identity.
         sequences: how many to read.
     """
     learned = []
@@ -60,9 +63,10 @@ def measure_curves(
         x = np.linspace(*find_input_range(inputs), POINTS)
         y = act.values(x)
         density = inputs.density(x)
-        reference = FUNCTIONS[canonical_name(fixed)](x)
+        name = "identity" if input_kind(site) else canonical_name(fixed)
+        reference = FUNCTIONS[name](x)
         distance = float(np.sqrt(np.average((y - reference) ** 2, weights=density, axis=1).mean()))
-        learned.append(Curve(site, x, y, reference, density, distance, inputs))
+        learned.append(Curve(site, x, y, reference, name, density, distance, inputs))
     return learned
 
 

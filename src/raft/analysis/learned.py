@@ -17,6 +17,7 @@ from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_na
 from raft.functions.registry import make
 from raft.hf.config import AUTO, DEFAULT, RafConfig
 from raft.hf.conversion import activation_name
+from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import LearnedActivation
 from raft.modules import Rational, SharedRational
 
@@ -155,7 +156,7 @@ def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str,
     A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
     """
     config = _find_config(model, site)
-    init = AUTO if config is None or is_residual(act) else config.init
+    init = AUTO if config is None or is_residual(act) or input_kind(site) else config.init
     if init == DEFAULT and isinstance(act, Rational):
         init = "gelu"
     if init not in (AUTO, DEFAULT):
@@ -213,9 +214,15 @@ def _format_ranges(numbers: Sequence[int]) -> str:
 
 
 def shorten_name(site: str) -> str:
-    """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``."""
+    """A site by its numbered layer, or by the module that holds it: ``encoder.layer.0``, ``pooler``.
+
+    A site before projections has its kind, too: ``encoder.layer.0.attention_input``.
+    """
     numbered = re.match(r"(.*\.(?:\d+|\{[^}]*\}))\.", site)
-    return numbered.group(1) if numbered else site.rpartition(".")[0] or site
+    if numbered is None:
+        return site.rpartition(".")[0] or site
+    kind = input_kind(site)
+    return f"{numbered.group(1)}.{kind}" if kind else numbered.group(1)
 
 
 def shorten_names(sites: Sequence[str]) -> dict[str, str]:

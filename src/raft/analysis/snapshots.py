@@ -21,6 +21,7 @@ from raft.files import parse, read_text
 from raft.functional import rational
 from raft.functions.registry import make
 from raft.hf.histogram import HistogramRecord, InputHistogram
+from raft.hf.sites.input_activation import input_kind
 from raft.kernels.reference import VERSIONS
 from raft.learned_activation import LearnedActivation
 from raft.training.monitoring import INPUTS, RAFS, STEPS, check_snapshots, read_coefficients
@@ -229,7 +230,10 @@ def label_sites(sites: Sequence[str]) -> dict[str, str]:
 
 def _label_layer(site: str) -> str:
     numbers = re.findall(r"\.(\d+)(?=\.)", site)
-    return f"layer {'.'.join(numbers)}" if numbers else site.rpartition(".")[0].rpartition(".")[2] or site
+    if not numbers:
+        return site.rpartition(".")[0].rpartition(".")[2] or site
+    kind = input_kind(site)
+    return f"layer {'.'.join(numbers)}{f', {kind}' if kind else ''}"
 
 
 def _make_rafs(

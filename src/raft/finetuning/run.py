@@ -33,7 +33,7 @@ from raft.finetuning.train import (
 )
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
-from raft.hf.config import RafConfig
+from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
@@ -73,6 +73,10 @@ class FinetuningRecipe(TaskOptions):
         default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's rational RAFs."}
     )
     version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
+    raf_sites: list[str] = field(
+        default_factory=lambda: list(DEFAULT_SITES),
+        metadata={"help": f"Where a converted model's RAFs are, from {', '.join(SITES)}."},
+    )
     tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
 
     train_examples: str = field(default=ALL, metadata={"help": "Training examples: a number, or 'all'."})
@@ -125,9 +129,10 @@ class FinetuningRecipe(TaskOptions):
 
     def check_conversion(self) -> None:
         """Raise ``InputError`` for options of a conversion to rational RAFs where there is none."""
-        for name in ("degrees", "version"):
+        for name in ("degrees", "version", "raf_sites"):
             default = getattr(FinetuningRecipe(), name)
-            if self.activation not in (RAF, RESIDUAL) and getattr(self, name) != default:
+            is_of = self.activation != KEEP if name == "raf_sites" else self.activation in (RAF, RESIDUAL)
+            if not is_of and getattr(self, name) != default:
                 raise InputError(
                     f"--{name} is of a model that is converted, by --activation raf or raf-residual"
                 )
@@ -141,7 +146,11 @@ class FinetuningRecipe(TaskOptions):
 
     def raf_config(self) -> RafConfig:
         """Of a converted model."""
-        return RafConfig(degrees=tuple(self.degrees), version=self.version)  # type: ignore[arg-type]  # it checks them
+        return RafConfig(
+            sites=self.raf_sites,
+            degrees=tuple(self.degrees),  # type: ignore[arg-type]  # it checks them
+            version=self.version,
+        )
 
     @property
     def examples(self) -> int | Any:

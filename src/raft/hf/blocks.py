@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from raft.hf.config import RafConfig
+from raft.hf.config import LAYER_SITES, RafConfig
+from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.find import Site, find_sites, rationals
 from raft.learned_activation import LearnedActivation
 from raft.modules import SharedRational
@@ -24,7 +25,7 @@ SITE_NAMES = "_raft_site_names"
 
 def is_chosen(site: Site, config: RafConfig) -> bool:
     """Whether a configuration asks for a RAF at a site."""
-    return site.kind in config.sites and (site.kind != "ffn" or config.has_layer(site.layer))
+    return site.kind in config.sites and (site.kind not in LAYER_SITES or config.has_layer(site.layer))
 
 
 def copy_configs(model: PreTrainedModel) -> None:
@@ -59,6 +60,9 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     """
     if getattr(model, "_hf_peft_config_loaded", False):  # its adapter alone is saved
         return
+    whole = RafConfig.of(model.config)
+    if whole is not None:  # layers that are new since have no places for RAFs yet
+        install_adapters(model, whole.sites)
     _move_owners_first(model)
     sites = find_sites(model)
     if model.config.raf is None:
@@ -121,18 +125,19 @@ def _find_mismatch(model: PreTrainedModel, sites: Sequence[Site]) -> tuple[str, 
 
 def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
     """The block, updated with the layers that have RAFs and those that share one."""
-    owners: dict[int, int] = {}
+    owners: dict[int, dict[str, int]] = {}
     for site in sites:
-        if site.kind == "ffn" and site.layer is not None and is_learned(site):
+        if site.kind in LAYER_SITES and site.layer is not None and is_learned(site):
             act = site.activation
-            owners[site.layer] = id(act.shared if isinstance(act, SharedRational) else act)
-    all_layers = {site.layer for site in sites if site.kind == "ffn"}
+            owner = id(act.shared if isinstance(act, SharedRational) else act)
+            owners.setdefault(site.layer, {})[site.kind] = owner
+    all_layers = {site.layer for site in sites if site.kind in LAYER_SITES and site.kind in config.sites}
     layers = "all" if set(owners) == all_layers else tuple(sorted(owners))
     shared = config.shared
     if not _matches_sharing(config, sites) or isinstance(shared, Mapping):
-        groups: dict[int, list[int]] = {}
-        for layer, owner in owners.items():
-            groups.setdefault(owner, []).append(layer)
+        groups: dict[frozenset[tuple[str, int]], list[int]] = {}
+        for layer, of_kinds in owners.items():
+            groups.setdefault(frozenset(of_kinds.items()), []).append(layer)
         several = [tuple(group) for group in groups.values() if len(group) > 1]
         shared = {f"shared {number}": group for number, group in enumerate(several)} or False
     return replace(config, layers=layers or config.layers, shared=shared)
@@ -184,9 +189,9 @@ def _matches_sharing(config: RafConfig, sites: Sequence[Site]) -> bool:
     owners: dict[tuple[str | None, str], set[int]] = {}
     names: dict[int, set[str]] = {}
     for site in sites:
-        if site.kind == "ffn" and site.experts is None and is_learned(site):
+        if site.kind in LAYER_SITES and site.experts is None and is_learned(site):
             act = site.activation
-            name = config.owner(site.layer)
+            name = config.owner(site.kind, site.layer)
             # sites of other fixed functions get a RAF of their own
             fixed = (
                 act.replaced[0]

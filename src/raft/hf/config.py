@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +22,17 @@ from raft.learned_activation import LearnedActivation
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
+INPUT_SITES = ("attention_input", "ffn_input")
+"""Before projections, where a model has no activation: they start as the identity."""
+LAYER_SITES = ("ffn", *INPUT_SITES)
+"""Those that lie in numbered layers."""
+SITES = (*LAYER_SITES, "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")
 RATIONAL = "rational"
 AUTO, DEFAULT = "auto", "default"
+DEFAULT_START = "gelu"
+"""What rational functions start from by themselves."""
+MAX_IDENTITY_ERROR = 1e-6
 
 Layers = str | Sequence[int]
 LAYERS = (
@@ -39,9 +47,13 @@ class RafConfig:
 
     Attributes:
         sites: kinds of sites: ``"ffn"`` (every feed-forward block), ``"pooler"``, ``"classifier"`` and
-            ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (after a convolution).
-        layers: feed-forward layers that get a RAF: ``"all"``, numbers and ranges such as ``"0-5,11"``, or a
-            list of numbers; counted from 0 in each stack (an encoder and a decoder both have a layer 0).
+            ``"mlm_head"`` (the activation inside such a head), ``"conv"`` (after a convolution);
+            ``"attention_input"`` (before the projections to query, key and value together) and
+            ``"ffn_input"`` (before a block's first projection, or its gate and up projections together),
+            where they start as the identity, whatever ``init`` is.
+        layers: layers whose blocks and attentions get RAFs: ``"all"``, numbers and ranges such as
+            ``"0-5,11"``, or a list of numbers; counted from 0 in each stack (an encoder and a decoder both
+            have a layer 0).
         function: kind of the learned functions: ``"rational"``, or another of ``raft.functions.FUNCTIONS``.
         settings: of such another kind, such as ``{"knots": 33}`` of a ``"spline"``.
         degrees: (m, n) of numerator and denominator; of rational functions, as is ``version``.
@@ -49,8 +61,9 @@ class RafConfig:
         init: name of the function to start from; ``"auto"`` for the one that the site had before; or
             ``"default"`` for what the learned function starts from by itself, as its source has it.
         groups: groups of neighbouring channels with coefficients of their own.
-        shared: ``"all"`` gives all feed-forward layers of a stack one RAF; a mapping of names to layers, such
-            as ``{"lower": "0-5", "upper": "6-11"}``, one for each name (other layers keep their own).
+        shared: ``"all"`` gives all sites of a stack's layers that start as the same function one RAF;
+            ``"kind"`` one for each kind of site; a mapping of names to layers, such as ``{"lower": "0-5",
+            "upper": "6-11"}``, one for each name and kind (other layers keep their own).
         residual: ``old(x) + RAF(x)``, whose RAF starts at zero, in place of ``RAF(x)``: exact at the start;
             of rational functions.
         trainable: False freezes the coefficients.
@@ -110,9 +123,16 @@ class RafConfig:
                     raise ValueError(
                         f"raf.shared gives layer {min(both)} to {first!r} and {second!r}: name it once"
                     )
-        elif self.shared is not False and self.shared != "all":
+        elif self.shared is not False and self.shared not in ("all", "kind"):
             raise ValueError(
-                f'raf.shared must be false, "all" or a mapping of names to layers, not {self.shared!r}'
+                'raf.shared must be false, "all", "kind" or a mapping of names to layers, not '
+                f"{self.shared!r}"
+            )
+        inputs = [site for site in sites if site in INPUT_SITES]
+        if inputs and self.degrees[0] < 1:
+            raise ValueError(
+                f"raf.degrees must be from (1, 0) on for {inputs[0]}, which starts as the identity, not "
+                f"{self.degrees}"
             )
 
     @property
@@ -167,9 +187,22 @@ class RafConfig:
                 f"{', '.join(settings) or 'none'}"
             )
         object.__setattr__(self, "settings", settings)
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        """Raise ``ValueError`` where functions before projections cannot start as the identity."""
+        inputs = [site for site in self.sites if site in INPUT_SITES]
+        if not inputs:
+            return
+        try:
+            error = self.make_function(init="identity").start.max_error
+        except ValueError:
+            error = math.inf
+        if error > MAX_IDENTITY_ERROR:
+            raise ValueError(f"raf.sites: {self.function} cannot start as the identity before {inputs[0]}")
 
     def has_layer(self, layer: int | None) -> bool:
-        """Whether a feed-forward layer gets a RAF."""
+        """Whether the sites of a layer get RAFs."""
         return self._layers is None or layer in self._layers
 
     def missing_layers(self, stacks: Iterable[int]) -> list[int]:
@@ -177,11 +210,13 @@ class RafConfig:
         requested = (self._layers or frozenset()).union(*self._shared.values())
         return sorted(requested - set(range(max(stacks, default=0))))
 
-    def owner(self, layer: int | None) -> str | None:
-        """The name of the RAF that a feed-forward layer shares with others, or None."""
-        if self.shared == "all":
-            return "all"
-        return next((name for name, layers in self._shared.items() if layer in layers), None)
+    def owner(self, kind: str, layer: int | None) -> str | None:
+        """The name of the RAF that a site of a layer shares with others, or None."""
+        if self.shared == "all" or kind not in LAYER_SITES:
+            return "all" if kind in LAYER_SITES else None
+        if self.shared == "kind":
+            return kind
+        return next((f"{name}, {kind}" for name, layers in self._shared.items() if layer in layers), None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RafConfig:

@@ -16,14 +16,15 @@ from transformers.activations import ACT2FN
 
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
-from raft.coefficients.named import TABLE_INTERVAL
+from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
 from raft.functions.parametric import ParametricActivation
 from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_learned, remember_sites
 from raft.hf.calibration import Calibration, InputSample, collect_inputs
-from raft.hf.config import AUTO, DEFAULT, RafConfig
+from raft.hf.config import AUTO, DEFAULT, DEFAULT_START, INPUT_SITES, LAYER_SITES, RafConfig
 from raft.hf.conversion_report import ConversionReport, ConvertedSite
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
+from raft.hf.sites.input_activation import InputActivation
 from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import Rational, ResidualRational, SharedRational
 
@@ -33,6 +34,9 @@ CONVERSION_INTERVAL = (-10.0, 10.0)
 REPORT = "conversion_report"
 WARN_MAX_FIT_ERROR = 0.2
 """Fits with a larger error get a warning; a third of it did no harm, and four times it ruined a model."""
+
+Target = str | Callable[..., Any] | None
+"""What a learned function starts from: a name, the function before, or None for what it has by itself."""
 
 SCALING_POINTS = 1001
 """Evenly spaced inputs that coefficients are scaled for without calibration."""
@@ -201,7 +205,8 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
     raise ValueError(
         f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
         f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
-        "not through a module, cannot be reached"
+        "not through a module, cannot be reached, nor the input of attention whose projections to query, key "
+        "and value are no modules"
     )
 
 
@@ -214,12 +219,18 @@ def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Sit
         reads = f"{config.function} normalises over"
     for site in sites:
         siblings = list(site.parent.children())
-        if any(isinstance(child, nn.modules.conv._ConvNd) for child in siblings):
+        is_input = isinstance(site.parent, InputActivation)
+        channels = site.parent.channels if isinstance(site.parent, InputActivation) else None
+        if (is_input and channels is None) or any(
+            isinstance(child, nn.modules.conv._ConvNd) for child in siblings
+        ):
             raise ValueError(
                 f"{type(model).__name__} has its channels first at {site.name}, and {reads} the last axis: "
                 f"{'give groups=1, or ' if config.groups > 1 else ''}leave such sites out"
             )
         widths = {child.out_features for child in siblings if isinstance(child, nn.Linear)}
+        if channels is not None:
+            widths = {channels}
         if len(widths) == 1 and (width := widths.pop()) % config.groups:
             raise ValueError(f"the {width} channels at {site.name} cannot be cut into {config.groups} groups")
 
@@ -227,7 +238,7 @@ def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Sit
 def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
     layers: dict[str | None, int] = {}
     for site in find_sites(model):
-        if site.kind == "ffn" and site.layer is not None:
+        if site.kind in LAYER_SITES and site.layer is not None:
             layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
     missing = config.missing_layers(layers.values())
     if missing:
@@ -278,14 +289,14 @@ def replace_activations(
             if isinstance(site.activation, LearnedActivation):
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
-        replaced, owner = site.activation, _owner_key(site, config)
+        replaced, owner, target = site.activation, _owner_key(site, config), _target(site, config)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
             site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
             build = _build_rational if config.is_rational else _build_parametric
-            act = build(replaced, config, pooled.get(owner), interval)
+            act = build(replaced, target, config, pooled.get(owner), interval)
             act.trainable = config.trainable
             act.requires_grad_(config.trainable)
             _move_to_site(act, site)
@@ -295,7 +306,7 @@ def replace_activations(
         errors: tuple[float | None, float | None] = start.max_error, start.rms_error
         if config.residual:
             errors = 0.0, 0.0
-        elif _target(replaced, config) is None:
+        elif target is None:
             errors = None, None
         report.append(
             ConvertedSite(
@@ -314,10 +325,10 @@ def replace_activations(
 
 def _owner_key(site: Site, config: RafConfig) -> str:
     """A key of the RAF that a site gets; sites with the same key share it."""
-    name = config.owner(site.layer) if site.kind == "ffn" else None
+    name = config.owner(site.kind, site.layer)
     if name is not None:
         return f"{site.stack}: {name}, {activation_name(site.activation)}, {_fingerprint(site.activation)}"
-    return site.experts or site.name
+    return f"{site.experts}: {site.kind}" if site.experts else site.name
 
 
 def _fingerprint(activation: Callable[..., Any]) -> str:
@@ -341,11 +352,12 @@ def _pool_samples(
 
 def _build_rational(
     replaced: Callable[..., Any],
+    target: Target,
     config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
 ) -> Rational:
-    start = _fit_start(replaced, config, samples, interval)
+    start = _fit_start(DEFAULT_START if target is None else target, config, samples, interval)
     act: Rational
     if config.residual:
         act = ResidualRational(replaced, start, config.groups)
@@ -360,6 +372,7 @@ def _build_rational(
 
 def _build_parametric(
     replaced: Callable[..., Any],
+    target: Target,
     config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
@@ -369,7 +382,6 @@ def _build_parametric(
     Raises:
         ValueError: where it cannot follow the function that it is to start from.
     """
-    target = _target(replaced, config)
     act = config.make_function(**({} if target is None else {"init": target}))
     if target is not None and samples is not None and isinstance(act, ParametricActivation):
         act.start_from(target, _widen(samples))
@@ -377,12 +389,14 @@ def _build_parametric(
     return act
 
 
-def _target(replaced: Callable[..., Any], config: RafConfig) -> str | Callable[..., Any] | None:
-    """What a learned function starts from: a name or the replaced function; None for what is its own."""
+def _target(site: Site, config: RafConfig) -> Target:
+    """What the learned function of a site starts from."""
+    if site.kind in INPUT_SITES:
+        return IDENTITY
     if config.init == DEFAULT:
-        return "gelu" if config.is_rational else None
-    name = activation_name(replaced) if config.init == AUTO else canonical_name(config.init)
-    return name if name in FUNCTIONS else replaced
+        return None
+    name = activation_name(site.activation) if config.init == AUTO else canonical_name(config.init)
+    return name if name in FUNCTIONS else site.activation
 
 
 def _widen(samples: Tensor) -> Tensor:
@@ -392,19 +406,22 @@ def _widen(samples: Tensor) -> Tensor:
 
 def _move_to_site(act: LearnedActivation, site: Site) -> None:
     """Move a RAF to the device of its site; in a model that is being built it is there already."""
-    parameter = next(site.parent.parameters(), None)
+    parameter = next(site.holder.parameters(), None)
     if parameter is not None and not parameter.is_meta and not act.raf_form.is_meta:
         act.to(parameter.device)
 
 
 def _fit_start(
-    replaced: Callable[..., Any],
+    target: str | Callable[..., Any],
     config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
 ) -> Fit:
-    target = _target(replaced, config)
-    assert target is not None
+    if target == IDENTITY:
+        ends = interval or TABLE_INTERVAL
+        if samples is not None:
+            ends = float(samples.min()), float(samples.max())
+        return identity_fit(config.degrees, config.version, ends)
     with torch.device("cpu"):  # the model may be built on the meta device
         if samples is not None:
             return fit(target, config.degrees, config.version, samples=_widen(samples))

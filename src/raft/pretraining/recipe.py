@@ -15,7 +15,7 @@ from raft.bounds import check_numbers
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.files import validate
-from raft.hf.config import AUTO, DEFAULT, RATIONAL, RafConfig
+from raft.hf.config import AUTO, DEFAULT, DEFAULT_SITES, DEFAULT_START, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
@@ -29,9 +29,6 @@ from raft.pretraining.variants import (
     parse_settings,
     parse_variants,
 )
-
-DEFAULT_START = "gelu"
-"""Function that RAFs start from, and beside which other learned functions are drawn."""
 
 
 @dataclass
@@ -89,9 +86,16 @@ class PretrainingRecipe:
     raf_groups: int = field(
         default=1, metadata={"help": "Groups of channels that have coefficients of their own."}
     )
+    raf_sites: list[str] = field(
+        default_factory=lambda: list(DEFAULT_SITES),
+        metadata={"help": f"Where the RAFs are, from {', '.join(SITES)}. Inputs start as the identity."},
+    )
     raf_shared: str | None = field(
         default=None,
-        metadata={"help": "'all' gives all feed-forward layers one RAF; none is shared by default."},
+        metadata={
+            "help": "'all' gives all places in layers that start alike one RAF, 'kind' those of a kind; none "
+            "is shared by default."
+        },
     )
 
     num_hidden_layers: int = field(default=12, metadata={"help": "Layers of the encoder."})
@@ -195,6 +199,7 @@ class PretrainingRecipe:
             "init": self.raf_init or (DEFAULT_START if function == RATIONAL else DEFAULT),
             **of_function,
             "groups": self.raf_groups,
+            "sites": list(self.raf_sites),
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
 

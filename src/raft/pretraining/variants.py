@@ -27,11 +27,16 @@ def _degrees(text: str) -> list[int]:
     return [int(numerator), int(denominator)]
 
 
+def _names(text: str) -> list[str]:
+    return text.split("+")
+
+
 MODEL_SETTINGS: dict[str, Callable[[str], Any]] = {
     "raf_init": str,
     "degrees": _degrees,
     "version": str,
     "raf_groups": int,
+    "raf_sites": _names,
     "raf_shared": str,
 }
 TRAINING_SETTINGS: dict[str, Callable[[str], Any]] = {

@@ -14,8 +14,8 @@ from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_activations
 from raft.analysis.snapshots import find_known_name
 from raft.files import atomic_write, read_text
-from raft.hf.config import RafConfig
-from raft.pretraining.recipe import DEFAULT_START, PretrainingRecipe
+from raft.hf.config import DEFAULT_START, RafConfig
+from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF, is_learned
 from raft.report.loss_figures import draw_loss_curves
@@ -82,13 +82,13 @@ def write_card(
         learned = measure_curves(model, text.validation, fixed)
         if learned:
             write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-            write_figure(draw_activations(learned, fixed), folder / "activations.png", dpi=150)
+            write_figure(draw_activations(learned), folder / "activations.png", dpi=150)
             rafs = f"\n![Learned activations over {fixed}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     what = (
-        "A BERT encoder with DeepNorm whose feed-forward layers and pooler have "
-        f"{_describe_functions(recipe)}."
+        f"A BERT encoder with DeepNorm that has {_describe_functions(recipe)} in these places: "
+        f"{', '.join(recipe.raf_sites)}."
         if is_raft
         else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
     )
@@ -132,7 +132,7 @@ def _describe_functions(recipe: PretrainingRecipe) -> str:
         settings = RafConfig.from_dict(recipe.raf_block()).settings
         kind, form = recipe.activation, ["learned", *(f"{name} {value}" for name, value in settings.items())]
     if recipe.raf_shared:
-        form.append("one shared by all feed-forward layers")
+        form.append({"all": "one for all layers", "kind": "one for each kind of place"}[recipe.raf_shared])
     return f"{kind} activation functions ({', '.join(form)})"
 
 

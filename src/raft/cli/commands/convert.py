@@ -56,7 +56,7 @@ class ConvertSettings:
     sites: list[str] = field(
         default_factory=lambda: list(DEFAULT_SITES), metadata={"help": f"From {', '.join(SITES)}."}
     )
-    layers: str = field(default="all", metadata={"help": "Feed-forward layers, such as 0-5,11."})
+    layers: str = field(default="all", metadata={"help": "Layers that get RAFs, such as 0-5,11."})
     function: str = field(default=RATIONAL, metadata={"help": f"From {', '.join(FUNCTIONS)}."})
     settings: str | None = field(
         default=None,
@@ -77,7 +77,10 @@ class ConvertSettings:
     groups: int = field(default=1, metadata={"help": "Groups of channels with coefficients of their own."})
     shared: list[str] | None = field(
         default=None,
-        metadata={"help": "all: one RAF for all feed-forward layers; or NAME=LAYERS …, such as lower=0-5."},
+        metadata={
+            "help": "all: one RAF for all places in layers that start alike; kind: one for each kind; or "
+            "NAME=LAYERS …, such as lower=0-5."
+        },
     )
     residual: bool = field(
         default=False, metadata={"help": "Put RAFs that start at zero beside the fixed functions."}
@@ -92,7 +95,8 @@ class ConvertSettings:
         """Which RAFs; ``InputError`` for what ``RafConfig`` refuses."""
         shared: bool | str | dict[str, str] = False
         if self.shared is not None:
-            shared = dict(_parse_layers(text) for text in self.shared) if self.shared != ["all"] else "all"
+            is_word = self.shared in (["all"], ["kind"])
+            shared = self.shared[0] if is_word else dict(_parse_layers(text) for text in self.shared)
         try:
             return RafConfig(
                 sites=self.sites,
@@ -206,7 +210,7 @@ def _parse_settings(text: str | None) -> dict[str, Any]:
 def _parse_layers(text: str) -> tuple[str, str]:
     name, sign, layers = text.partition("=")
     if not (name and sign and layers):
-        raise InputError(f"--shared must be all, or NAME=LAYERS such as lower=0-5, not {text!r}")
+        raise InputError(f"--shared must be all, kind, or NAME=LAYERS such as lower=0-5, not {text!r}")
     return name, layers
 
 

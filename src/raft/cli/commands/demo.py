@@ -85,7 +85,7 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     learned = measure_curves(raft_model, comparison.validation, fixed)
     if not learned:
         raise InputError("the model has no rational activation to show")
-    activations = draw_activations(learned, fixed)
+    activations = draw_activations(learned)
     losses = draw_losses(comparison.results.history, comparison.results.unigram_loss)
     for kind, figure in (("activations", activations), ("losses", losses)):
         for ending in ("png", "svg"):

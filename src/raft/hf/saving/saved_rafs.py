@@ -149,7 +149,7 @@ def _check_missing(model: PreTrainedModel, source: Any, info: Mapping[str, Any])
     for site in find_sites(model) if coefficients & missing else ():
         act = site.activation
         lacking = [name for name in _coefficient_names(model, site.name) if name in missing]
-        parameters = _parameter_names(model, site.parent)
+        parameters = _parameter_names(model, site.holder)
         nearby = [name for name in parameters if name.rpartition(".")[0] != site.name]
         if not isinstance(act, LearnedActivation) or not lacking or missing.issuperset(nearby):
             continue  # a new pooler's RAF is as new as its weights

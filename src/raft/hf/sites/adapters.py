@@ -1,5 +1,7 @@
 """Adapters for activations that a model's own code calls by name: they become modules, which can be replaced.
 
+What no code calls, the identity before projections, becomes a module too (`raft.hf.sites.inputs`).
+
 An adapter is a copy of a class's ``forward`` that calls a module, ``self.activation``, where the original
 calls a function. Instances of the class become instances of a subclass with that ``forward``, which changes
 no result. The subclass has its parent's name, which ``config.json`` shows, and is an attribute of this
@@ -18,6 +20,7 @@ from transformers.activations import ACT2FN
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from raft.hf.sites.inputs import install_input_activations, remove_input_activations
 from raft.learned_activation import LearnedActivation
 from raft.modules import SharedRational
 
@@ -146,10 +149,12 @@ def install_adapters(model: nn.Module, kinds: Sequence[str]) -> None:
         if path in ADAPTERS and ADAPTERS[path].kind in kinds:
             module.activation = ADAPTERS[path].make_activation(module).train(module.training)
             module.__class__ = _make_subclass(path)
+    install_input_activations(model, kinds)
 
 
 def remove_adapters(model: nn.Module) -> None:
     """Restore the classes of modules whose activation is a fixed one."""
+    remove_input_activations(model)
     for module in list(model.modules()):
         kind = type(module)
         if kind.__module__ == __name__ and not isinstance(

@@ -41,6 +41,15 @@ class Block(NamedTuple):
         """Whether it is a stack of experts."""
         return self.projections[0].is_stack
 
+    @property
+    def first_projections(self) -> list[Projection]:
+        """Those that read the block's input: one, or two where it is gated.
+
+        They are registered before the one back; by that alone those of a block that does not widen are told.
+        """
+        first = [projection for projection in self.projections if projection[:2] == self.projections[0][:2]]
+        return first if len(first) < len(self.projections) else first[:-1] or first
+
 
 def find_block(parent: nn.Module, above: nn.Module | None) -> Block | None:
     """The feed-forward block of the activation that a module holds.

@@ -20,17 +20,18 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, activations
 
+from raft.hf.config import LAYER_SITES
 from raft.hf.sites.feed_forward import (
     CONVOLUTIONS,
     Block,
     Projection,
     find_block,
-    holds_more,
     inner_projections,
-    is_auxiliary,
     own_projection,
     wrapped_projections,
 )
+from raft.hf.sites.input_activation import InputActivation
+from raft.hf.sites.layers import Place, find_stacks, layer_around, locate, number_layers
 from raft.learned_activation import LearnedActivation
 from raft.modules import Rational, SharedRational
 
@@ -57,13 +58,15 @@ class Site:
 
     Attributes:
         name: dotted path of the activation in the model.
-        kind: ``"ffn"``, ``"pooler"``, ``"classifier"``, ``"mlm_head"`` or ``"conv"``.
-        stack: path of the outermost stack of layers that a feed-forward block lies in; None elsewhere.
-        layer: number of that block's layer in it, counted on through the stages where it has some, as
-            Swin's has; None elsewhere.
+        kind: one of ``raft.hf.config.SITES``.
+        stack: path of the outermost stack of layers that a feed-forward block or an attention lies in; None
+            elsewhere.
+        layer: number of its layer in it, counted on through the stages where it has some, as Swin's has; None
+            elsewhere.
         experts: path of the mixture whose experts, each a module with an activation, this is one of.
         parent: module that holds it.
         attribute: name of the parent's attribute.
+        holder: the module that it is a part of: the parent, or what holds the projections before which it is.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Site:
     experts: str | None
     parent: nn.Module
     attribute: str
+    holder: nn.Module
 
     @property
     def activation(self) -> Callable[..., Any]:
@@ -89,23 +93,23 @@ class Site:
             setattr(self.parent, self.attribute, activation)
 
 
-Place = tuple[str, tuple[int, ...]]
-"""A stack and the number of a layer in it; several numbers for nested stacks."""
-
-
 def find_sites(model: nn.Module) -> list[Site]:
     """Find the activations of a model that can be replaced, fixed or learned, in the model's order."""
-    return [site for site in _find_candidates(model) if is_activation(site.activation)]
+    return [site for site in _find_candidates(model)[0] if _is_replaceable(site)]
 
 
 def find_parametrised_sites(model: nn.Module) -> list[Site]:
     """Find activations of feed-forward blocks that have parameters, which a RAF cannot replace."""
-    return [
-        site for site in _find_candidates(model) if site.kind == "ffn" and _is_parametrised(site.activation)
-    ]
+    sites, _ = _find_candidates(model)
+    return [site for site in sites if site.kind == "ffn" and _is_parametrised(site.activation)]
 
 
-def _find_candidates(model: nn.Module) -> list[Site]:
+def find_blocks(model: nn.Module) -> list[Block]:
+    """Find the feed-forward blocks, without adapters, gates and routers, in the model's order."""
+    return _find_candidates(model)[1]
+
+
+def _find_candidates(model: nn.Module) -> tuple[list[Site], list[Block]]:
     modules = dict(model.named_modules())
     activations = [path for path, module in modules.items() if is_activation(module)]
     sites: list[Site] = []
@@ -113,36 +117,42 @@ def _find_candidates(model: nn.Module) -> list[Site]:
     for path, parent in modules.items():
         if any(path == outer or path.startswith(outer + ".") for outer in activations if outer):
             continue  # a part of an activation
+        experts = re.match(r"(.*\bexperts)\.[^.]+", path)
+        if isinstance(parent, InputActivation):
+            holder = modules[path.rpartition(".")[0]]
+            name = f"{path}.activation"
+            sites.append(
+                Site(name, parent.kind, None, None, experts and experts[1], parent, "activation", holder)
+            )
+            continue
         attributes = list(_activation_attributes(parent))
         block = _find_block(modules, path) if attributes else None
-        experts = re.match(r"(.*\bexperts)\.[^.]+", path)
         for attribute in attributes:
             name = f"{path}.{attribute}".lstrip(".")
             kind = "ffn" if block else _classify(modules, path, attribute)
             if block:
-                blocks[name] = _locate(modules, path, block), block._replace(path=path)
+                blocks[name] = locate(modules, path, block), block._replace(path=path)
             if kind is not None:
-                sites.append(Site(name, kind, None, None, experts and experts[1], parent, attribute))
-    layers = _number_layers(blocks)
-    return [
+                sites.append(Site(name, kind, None, None, experts and experts[1], parent, attribute, parent))
+    layers = number_layers(blocks)
+    of_places = {blocks[name][0]: layer for name, (_, layer) in layers.items()}
+    layers |= {
+        site.name: layer
+        for site in sites
+        if isinstance(site.parent, InputActivation)
+        and (layer := layer_around(modules, site.name, of_places)) is not None
+    }
+    numbered = [
         replace(site, stack=layers[site.name][0], layer=layers[site.name][1]) if site.name in layers else site
         for site in sites
-        if site.kind != "ffn" or site.name in layers
+        if site.kind not in LAYER_SITES or site.name in layers
     ]
+    return numbered, [block for name, (_, block) in blocks.items() if name in layers]
 
 
-def _number_layers(blocks: dict[str, tuple[Place, Block]]) -> dict[str, tuple[str, int]]:
-    """By name of an activation: stack and number of the layer whose feed-forward block it belongs to."""
-    places: dict[Place, list[Block]] = {}
-    for place, block in blocks.values():
-        places.setdefault(place, []).append(block)
-    kept = {name: place for name, (place, block) in blocks.items() if not is_auxiliary(block, places[place])}
-    layers = {}
-    for name, (stack, numbers) in kept.items():
-        all_numbers = sorted({other for of, other in kept.values() if of == stack})
-        has_stages = any(len(other) > 1 for other in all_numbers)
-        layers[name] = stack, all_numbers.index(numbers) if has_stages else numbers[0]
-    return layers
+def _is_replaceable(site: Site) -> bool:
+    is_input = isinstance(site.parent, InputActivation)
+    return is_activation(site.activation) or (is_input and isinstance(site.activation, nn.Identity))
 
 
 def is_activation(value: object) -> bool:
@@ -179,7 +189,7 @@ def _classify(modules: dict[str, nn.Module], path: str, attribute: str) -> str |
     parent = modules[path]
     if any(isinstance(child, CONVOLUTIONS) for child in parent.children()):
         return "conv"
-    if _find_stacks(modules, path):
+    if find_stacks(modules, path):
         return None
     has_pooler = isinstance(parent, PreTrainedModel) and own_projection(getattr(parent, "pooler", None))
     if "pool" in type(parent).__name__.lower() or "pool" in attribute or has_pooler:
@@ -192,10 +202,10 @@ def _classify(modules: dict[str, nn.Module], path: str, attribute: str) -> str |
 def _find_block(modules: dict[str, nn.Module], path: str) -> Block | None:
     """The feed-forward block whose activation the module at ``path`` holds."""
     name = type(modules[path]).__name__
-    if not _find_stacks(modules, path) or (ATTENTION.search(name) and not LAYER.search(name)):
+    if not find_stacks(modules, path) or (ATTENTION.search(name) and not LAYER.search(name)):
         return None
     above = path.rpartition(".")[0]
-    return find_block(modules[path], modules[above] if _find_stacks(modules, above) else None)
+    return find_block(modules[path], modules[above] if find_stacks(modules, above) else None)
 
 
 def _classify_head(modules: dict[str, nn.Module], path: str) -> str | None:
@@ -228,41 +238,6 @@ def _vocab_sizes(config: Any) -> set[int]:
         for key, size in getattr(part, "__dict__", {}).items()
         if key.endswith("vocab_size")
     }
-
-
-def _locate(modules: dict[str, nn.Module], path: str, block: Block) -> Place:
-    """The outermost stack, and the layer's number in it and in nested stacks (stages).
-
-    A nested stack holds layers where each is more than a feed-forward block, which experts are not.
-    """
-    (outermost, number), *inner = _find_stacks(modules, path)
-    numbers = [number]
-    element = f"{outermost}.{number}"
-    for stack, number in inner:
-        is_list_of_lists = stack == element
-        element = f"{stack}.{number}"
-        is_layer = is_list_of_lists or holds_more(modules[element], block)
-        if not _is_homogeneous(modules[stack]) or not is_layer:
-            break
-        numbers.append(number)
-    return outermost, tuple(numbers)
-
-
-def _find_stacks(modules: dict[str, nn.Module], path: str) -> list[tuple[str, int]]:
-    """The stacks around ``path``, outermost first, and the number of its layer in each."""
-    parts = path.split(".")
-    stacks = [(".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if part.isdecimal()]
-    return [(stack, number) for stack, number in stacks if _is_stack(modules[stack])]
-
-
-def _is_stack(module: nn.Module) -> bool:
-    if isinstance(module, nn.Sequential):  # of layers, not of the parts of one
-        return _is_homogeneous(module) and all(next(layer.children(), None) is not None for layer in module)
-    return isinstance(module, nn.ModuleList)
-
-
-def _is_homogeneous(stack: nn.Module) -> bool:
-    return len({type(layer) for layer in stack.children()}) == 1
 
 
 def rationals(model: nn.Module) -> dict[str, Rational]:

@@ -20,6 +20,7 @@ from raft.analysis.snapshots import (
 )
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
+from raft.hf.sites.input_activation import input_kind
 from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Prose, Tabular
 from raft.report.page.distance_blocks import build_distance_blocks
 from raft.report.page.shape_gallery import MOST_LINES, draw_shapes
@@ -121,6 +122,8 @@ def find_twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[
     def of(site: str, raf: FunctionSnapshot) -> str:
         if fixed is None and (replaced := find_known_name(raf.replaced)):
             return replaced
+        if input_kind(site):
+            return "identity"
         return "tanh" if "pooler" in site else fixed or "gelu"
 
     return {
