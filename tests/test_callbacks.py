@@ -32,14 +32,16 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": torch.arange(place, place + 6) % 20, "labels": place % 2}
 
 
-def train(folder: Path, callbacks: list[TrainerCallback], report_to: list[str], faft: bool = False) -> Any:
+def train(
+    folder: Path, callbacks: list[TrainerCallback], report_to: list[str], faft: bool = False, **raf: Any
+) -> Any:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     model = BertForSequenceClassification(config)
     if not faft:
-        raft.convert(model)
+        raft.convert(model, raf)
     arguments = TrainingArguments(
         str(folder), max_steps=6, per_device_train_batch_size=4, learning_rate=1e-2, report_to=report_to,
         save_strategy="no", disable_tqdm=True, use_cpu=True,
@@ -63,6 +65,19 @@ def test_snapshots_and_a_tensorboard_hold_the_training(tmp_path: Path) -> None:
     assert [image.step for image in shown] == [2, 4, 6]
     assert shown[0].encoded_image_string != shown[-1].encoded_image_string
     assert shown[0].width > 200
+
+
+@pytest.mark.parametrize(("function", "drawn"), [("spline", 3), ("polynorm", 0)])
+def test_other_learned_functions_are_kept_and_drawn_where_they_have_curves(
+    function: str, drawn: int, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    callbacks: list[TrainerCallback] = [RafCallback(every=2, share=1.0)]
+    train(tmp_path, callbacks, ["tensorboard"], function=function, init="default")
+    assert load_file(tmp_path / "rafs.safetensors")["steps"].tolist() == [0, 2, 4, 6]
+    events = accumulator.EventAccumulator(str(tmp_path / "runs" / "rafs"), size_guidance={"images": 0})
+    events.Reload()
+    assert len(events.Images(NAME)) == drawn if drawn else NAME not in events.Tags()["images"]
 
 
 def test_the_last_snapshot_is_of_the_last_step_and_others_runs_are_dropped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Watching RAFs in any ``transformers.Trainer``: snapshots on disk, figures for the trackers."""
+"""Watching learned functions in any ``transformers.Trainer``: snapshots on disk, figures for the trackers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ class RafCallback(TrainerCallback):
         if not self._trackers:
             return
         begun = time.perf_counter()
-        image = pixels(draw_functions(learned_functions(model)))
+        functions = [function for function in learned_functions(model) if function.has_curve]
+        if not functions:
+            return
+        image = pixels(draw_functions(functions))
         for tracker in self._trackers:
             tracker.show(image, state.global_step)
         self.spent += time.perf_counter() - begun

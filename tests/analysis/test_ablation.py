@@ -12,6 +12,7 @@ import raft
 from raft.analysis.ablation import ablate, replace_functions
 from raft.hf import rationals
 from raft.hf.histogram import count_inputs
+from raft.learned_activation import learned_activations
 
 SIZE: dict[str, Any] = {
     "vocab_size": 50,
@@ -107,6 +108,36 @@ def test_alike_rafs_lose_nothing_by_their_mean() -> None:
     assert table["change"].iloc[-1] == pytest.approx(0, abs=1e-4)
 
 
+def test_other_learned_functions_are_put_back_too() -> None:
+    faft, _ = twins()
+    target = faft(IDS).last_hidden_state.detach()
+    model = raft.convert(faft, {"function": "swish"})
+    with torch.no_grad():
+        for act in learned_activations(model).values():
+            next(act.parameters()).mul_(3)
+    table = ablate(
+        model,
+        lambda: float((model(IDS).last_hidden_state.detach() - target).square().mean()),
+        inputs=count_inputs(model, [IDS]),
+    )
+    losses = table.groupby(["replaced", "by"]).loss.first()
+    assert losses["as it is", ""] > 1e-8
+    assert losses["all", "gelu"] == 0
+    # Swish of a steepness of its own is a SiLU whose input is scaled
+    assert losses["all", "nearest, scaled and moved"] == pytest.approx(losses["as it is", ""], rel=1e-3)
+
+
+def test_what_has_no_curve_is_ablated_by_its_function_alone() -> None:
+    model = raft.convert(twins()[0], {"function": "polynorm", "init": "default"})
+    table = ablate(
+        model,
+        lambda: float(model(IDS).last_hidden_state.detach().square().sum()),
+        inputs=count_inputs(model, [IDS]),
+    )
+    sites = list(learned_activations(model))
+    assert list(table["replaced"]) == ["as it is", *sites, "all", "all by their mean"]
+
+
 def test_what_cannot_be_replaced_is_refused() -> None:
     faft, model = twins()
     with (
@@ -114,7 +145,7 @@ def test_what_cannot_be_replaced_is_refused() -> None:
         replace_functions(model, {"layer": torch.sin}),
     ):
         pass
-    with pytest.raises(ValueError, match="has no rational activation"):
+    with pytest.raises(ValueError, match="has no learned activation"):
         ablate(faft, lambda: 0.0)
     with pytest.raises(ValueError, match="unknown activation"):
         ablate(model, lambda: 0.0, "cosine")

@@ -14,6 +14,7 @@ import raft
 from raft.analysis.curves import measure_curves
 from raft.data.text.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.learned_activation import learned_activations
 from raft.pretraining.run import PretrainingResult
 from raft.report.loss_figures import FEW, draw_loss_curves, draw_loss_differences
 from raft.report.tables.demo import summarize, tabulate_comparison
@@ -52,6 +53,18 @@ def test_curves_follow_the_activations_and_their_inputs() -> None:
         1 + np.abs(np.array([b * values ** (k + 1) for k, b in enumerate(act.denominator.tolist())])).sum(0)
     )
     assert second.distance == pytest.approx(np.sqrt((lift**2).mean()), rel=0.03)
+
+
+def test_curves_of_splines_and_none_of_what_normalises() -> None:
+    sequences = MaskedSequences(SEQUENCES, TOKENIZER, 0)
+    splines = raft.convert(BertForMaskedLM(config(None)), {"function": "spline", "sites": ["ffn"]})
+    with torch.no_grad():
+        for act in learned_activations(splines).values():
+            next(act.parameters()).add_(0.5)
+    first, _ = measure_curves(splines, sequences, "gelu", sequences=8)
+    assert first.distance == pytest.approx(0.5, abs=0.01)
+    config_ = {"function": "polynorm", "init": "default", "sites": ["ffn"]}
+    assert measure_curves(raft.convert(BertForMaskedLM(config(None)), config_), sequences, "gelu", 8) == []
 
 
 def test_tables_agree_and_the_summary_takes_no_side() -> None:

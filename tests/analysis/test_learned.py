@@ -54,7 +54,7 @@ def test_one_changed_group_of_two_gives_half_of_the_mean_square() -> None:
     assert actual.groups == 2
     assert actual.rms == pytest.approx(3 / np.sqrt(2))
     assert actual.max == pytest.approx(3)
-    assert unchanged.max == 0
+    assert unchanged.max < 1e-15
 
 
 def test_the_function_of_init_is_the_beginning() -> None:
@@ -67,6 +67,44 @@ def test_places_of_a_shared_raf() -> None:
     (actual,) = learned_functions(model(shared="all", sites=["ffn"]))
     assert actual.places == tuple(f"encoder.layer.{i}.intermediate.intermediate_act_fn" for i in range(2))
     assert actual.row()["places"] == list(actual.places)
+
+
+def test_a_spline_is_read_as_its_knots_say() -> None:
+    learner = model(function="spline", settings={"knots": 5, "interval": [-2, 2]}, groups=2, sites=["ffn"])
+    act = next(iter(raft.learned_activation.learned_activations(learner).values()))
+    knots = np.array([[3.0, -1.0, 0.5, 0.0, 2.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
+    act.load_state_dict({"knot_values": torch.tensor(knots), "raf_form": act.raf_form})
+    actual, unchanged = learned_functions(learner, (-2.0, 2.0))
+    assert np.allclose(actual.y, [np.interp(actual.x, [-2, -1, 0, 1, 2], row) for row in knots], atol=1e-7)
+    assert actual.began_as == "gelu"
+    assert np.abs(unchanged.y - actual.beginning).max() < 0.08  # lines between five points of it
+    row = actual.row()
+    assert (row["function"], row["knots"], row["interval"], row["groups"]) == ("spline", 5, [-2, 2], 2)
+    assert row["knot_values"] == knots.tolist()
+
+
+def test_a_function_with_a_start_of_its_own_began_as_that() -> None:
+    learner = model(function="xielu", init="default", sites=["ffn"])
+    first, second = raft.learned_activation.learned_activations(learner).values()
+    with torch.no_grad():
+        next(second.parameters()).add_(1)
+    actual = learned_functions(learner)
+    assert [each.began_as for each in actual] == ["its start"] * 2
+    assert actual[0].max == 0
+    x = actual[1].x
+    assert np.allclose(actual[1].beginning, first.values(x)[0])
+    assert actual[1].max > 0.1
+
+
+def test_what_is_not_elementwise_is_listed_and_not_drawn() -> None:
+    learner = model(function="polynorm", init="default", sites=["ffn"])
+    actual = learned_functions(learner)
+    assert [each.has_curve for each in actual] == [False, False]
+    row = actual[0].row()
+    assert (row["function"], row["degree"], row["rms"]) == ("polynorm", 3, None)
+    assert row["power_weights"] == [pytest.approx([1 / 3] * 3)]
+    with pytest.raises(ValueError, match="no learned function with a curve"):
+        draw_functions(actual)
 
 
 def test_inputs_are_drawn_behind_the_rafs_that_got_some() -> None:

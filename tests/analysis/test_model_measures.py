@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 import raft
 from raft.analysis.function_measures import Domain
 from raft.analysis.model_measures import (
+    CurveOf,
     measure_function,
     measure_model,
     rational_functions,
@@ -21,6 +22,7 @@ from raft.analysis.model_measures import (
 from raft.coefficients.closed_form import RationalFunction
 from raft.hf import rationals
 from raft.hf.histogram import count_inputs
+from raft.learned_activation import learned_activations
 
 SIZE: dict[str, Any] = {
     "vocab_size": 50,
@@ -88,6 +90,29 @@ def test_a_calibrated_model_that_was_loaded_has_not_moved(tmp_path: Path) -> Non
         assert pooler.nearest[0] == "tanh"
 
 
+def test_a_spline_is_measured_by_its_curve() -> None:
+    made = model(function="spline", settings={"knots": 5, "interval": [-4, 4]}, sites=["ffn"])
+    site, act = next(iter(learned_activations(made).items()))
+    # falls to -1 at -2, rises through zero at -1 to 0 and on as x
+    act.load_state_dict({"knot_values": torch.tensor([1.0, -1.0, 1.0, 3.0, 5.0]), "raf_form": act.raf_form})
+    curve = CurveOf(act, site)
+    assert curve.derivative(np.array([-3.0, -2.0, 1.0])) == pytest.approx([-1, 0, 1])
+    actual = measure_function(curve, Domain.interval(-4, 4)).row()
+    assert actual["minima"] == [pytest.approx((-2, -1), abs=1e-4)]
+    assert actual["zeros"] == pytest.approx([-3, -1], abs=1e-4)
+    assert actual["pieces"] == "↘↗"
+    assert (actual["site"], actual["asymptote_above"]) == (site, None)
+    one, two = measure_model(made, [IDS])
+    assert one.to_start is not None
+    assert two.to_start is not None
+    assert one.to_start.max > 0.5
+    assert two.to_start.max == pytest.approx(two.to_fixed.max, rel=1e-9)
+
+
+def test_what_has_no_curve_has_no_measures() -> None:
+    assert measure_model(model(function="polynorm", init="default"), [IDS]) == []
+
+
 def test_groups_and_constant_inputs() -> None:
     made = model(groups=2)
     assert [each.row()["site"][-2:] for each in measure_model(made, [IDS])] == ["#0", "#1"] * 2
@@ -110,5 +135,5 @@ def test_formulas_know_the_interval_of_their_inputs() -> None:
     assert functions[f"{site}#0"].site == site
     with pytest.raises(ValueError, match="texts is empty"):
         count_inputs(made, [])
-    with pytest.raises(ValueError, match="has no rational activation"):
+    with pytest.raises(ValueError, match="has no learned activation"):
         measure_model(BertModel(BertConfig(**SIZE)), [IDS])

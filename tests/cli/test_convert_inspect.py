@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -27,6 +28,7 @@ from raft.analysis.ablation import masked_loss
 from raft.cli.main import main
 from raft.cli.tables import fold_name
 from raft.hf import rationals
+from raft.learned_activation import learned_activations
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -234,6 +236,13 @@ def test_overwrite_replaces_a_model_and_nothing_else(run: Run, llama: Path, tmp_
         (["{bert}", "{out}", "--degrees", "5"], "degrees must be two integers"),
         (["{bert}", "{out}", "--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
         (["{bert}", "{out}", "--init", "gelo"], "unknown activation 'gelo'"),
+        (["{bert}", "{out}", "--function", "splines"], "unknown learned function 'splines'"),
+        (["{bert}", "{out}", "--function", "spline", "--settings", "{{5"], "--settings must be JSON such as"),
+        (["{bert}", "{out}", "--function", "spline", "--settings", "[5]"], "--settings must be JSON such as"),
+        (["{bert}", "{out}", "--function", "spline", "--settings", '{{"a": 5}}'], "--settings of spline"),
+        (["{bert}", "{out}", "--settings", '{{"knots": 5}}'], "--settings are those of other functions"),
+        (["{bert}", "{out}", "--function", "swish", "--degrees", "3", "2"], "--degrees is of rational"),
+        (["{bert}", "{out}", "--function", "polynorm"], "--init of 'polynorm' must be 'default', not 'auto'"),
         (["{bert}", "{out}", "--shared", "0-5"], "NAME=LAYERS such as lower=0-5, not '0-5'"),
         (["{bert}", "{out}", "--task", "chess"], "--task must be one of base, masked-lm"),
         (["{bert}", "{out}", "--calibration", "{tmp}/none.txt"], "none.txt: the path does not exist"),
@@ -317,6 +326,45 @@ def test_inspect_shows_each_raf(run: Run, tmp_path: Path) -> None:
     assert "\x1b" not in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 80  # the last line has a path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rafs.json", "raft"]
+
+
+def test_other_learned_functions_are_converted_and_shown(run: Run, bert: Path, tmp_path: Path) -> None:
+    words = ["--function", "spline", "--settings", '{"knots": 9, "interval": [-4, 4]}', "--groups", "2"]
+    status, printed, error = run("convert", bert, tmp_path / "raft", *words)
+    assert (status, error) == (0, "")
+    assert "The fits are for inputs in [-4, 4]" in printed
+    act = next(iter(learned_activations(AutoModel.from_pretrained(tmp_path / "raft")).values()))
+    assert act.settings() == {"knots": 9, "interval": [-4.0, 4.0], "groups": 2}
+    words = ["--json", str(tmp_path / "rafs.json"), "--plot", str(tmp_path / "curves.svg")]
+    status, printed, error = run("inspect", tmp_path / "raft", *words)
+    assert (status, error) == (0, "")
+    assert "inputs from -5 to 5" in printed
+    assert "spline" in printed
+    assert "knots 9" in printed
+    assert "interval -4, 4" in printed
+    row = json.loads((tmp_path / "rafs.json").read_text())["rafs"][0]
+    assert row["function"] == "spline"
+    assert row["knot_values"][1][-1] == pytest.approx(4, abs=1e-3)
+    assert (tmp_path / "curves.svg").read_bytes().startswith(b"<?xml")
+    status, _, error = run("inspect", tmp_path / "raft", "--formulas", tmp_path / "rafs.tex")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "--formulas writes rational functions, not spline; --json has their numbers" in error
+
+
+def test_functions_without_a_curve_are_listed(run: Run, bert: Path, tmp_path: Path) -> None:
+    words = ["--function", "polynorm", "--init", "default", "--sites", "ffn"]
+    status, printed, error = run("convert", bert, tmp_path / "raft", *words)
+    assert (status, error) == (0, "")
+    assert "The fits are for inputs" not in printed
+    status, printed, error = run("inspect", tmp_path / "raft")
+    assert (status, error) == (0, "")
+    assert "2 RAFs, 8 coefficients" in printed
+    assert "0.33, 0.33, 0.33" in printed
+    assert "No curves of polynorm: its outputs depend on all channels." in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    status, _, error = run("inspect", tmp_path / "raft", "--plot", tmp_path / "curves.png")
+    assert status == 2
+    assert "--plot draws curves, and polynorm is not elementwise: it has none" in error
 
 
 def test_a_wide_terminal_gets_whole_names(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +460,7 @@ def test_plots(name: str, begins: bytes, run: Run, tmp_path: Path) -> None:
     [
         (["{tmp}/nowhere"], "nowhere: the path does not exist"),
         ([], "the following arguments are required: MODEL"),
-        (["{llama}"], "(LlamaForCausalLM) has no rational activation; 'raft convert "),
+        (["{llama}"], "(LlamaForCausalLM) has no learned activation; 'raft convert "),
         (["{raft}", "--plot", "{tmp}/c.gif"], "--plot must end with .png, .pdf, .svg, not 'c.gif'"),
         (["{raft}", "--plot", "{tmp}/none/c.png"], "there is no folder"),
         (["{raft}", "--json", "{tmp}"], "is a folder, not a file"),

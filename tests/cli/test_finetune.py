@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,10 +24,15 @@ from transformers import (
 )
 
 import raft
+from raft.analysis.snapshots import ParametricSnapshot, read_snapshots
 from raft.cli.main import main
+from raft.coefficients.functions import FUNCTIONS
 from raft.data.squad.questions import load_squad
 from raft.data.squad.scores import score
 from raft.hf import rationals
+from raft.learned_activation import learned_activations
+from raft.report.page.page import render_page
+from raft.report.runs import build_section
 from tests.cli.conftest import PLACES
 
 Run = Callable[..., tuple[int, str, str]]
@@ -102,6 +108,37 @@ def test_modes_of_tuning(tuning: str, run: Run, glue: Path, model: Path, tmp_pat
     trained = json.loads((tmp_path / "out" / "finetuning.json").read_text())["trained"]
     assert (trained["RAFs"] > 0) == (tuning != "fixed")
     assert (trained.get("weights", 0) > 0) == (tuning == "fixed")
+
+
+@pytest.mark.parametrize("activation", ["spline", "polynorm"])
+def test_other_learned_functions_are_tuned(
+    activation: str, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--output_dir", tmp_path / "out", *FAST]
+    status, _, error = run(*words, "--activation", activation, "--save_model")
+    assert (status, error) == (0, "")
+    before, after = read_snapshots(tmp_path / "out")
+    tuned = learned_activations(AutoModelForSequenceClassification.from_pretrained(tmp_path / "out"))
+    assert set(after.rafs) == set(tuned)
+    x = np.linspace(-3, 3, 31)
+    for site, act in tuned.items():
+        kept, started = after.rafs[site], before.rafs[site]
+        assert act.name == activation
+        if activation == "spline":
+            assert np.array_equal(kept.values(x), act.values(x))
+            assert kept.replaced is not None
+            # it began as lines between values of the fixed function at knots a quarter apart
+            expected = FUNCTIONS[kept.replaced](x)
+            assert np.abs(started.values(x)[0] - expected).max() < 0.02
+        else:
+            assert isinstance(kept, ParametricSnapshot)
+            assert isinstance(started, ParametricSnapshot)
+            assert torch.equal(kept.act.coefficients()[0], act.coefficients()[0])
+            assert not torch.equal(kept.act.coefficients()[0], started.act.coefficients()[0])
+    result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    assert result["trained"]["RAFs"] == sum(p.numel() for act in tuned.values() for p in act.parameters())
+    section = render_page([build_section(tmp_path / "out")])
+    assert ("Not drawn: polynorm" in section) == (activation == "polynorm")
 
 
 def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:
@@ -184,6 +221,7 @@ def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: P
         (["--version", "B"], "--version is of a model that is converted"),
         (["--raf_sites", "ffn"], "--raf_sites is of a model that is converted"),
         (["--activation", "raf", "--raf_sites", "attn"], "raf.sites must be taken from ffn"),
+        (["--version", "B", "--activation", "swish"], "--version is of a model that is converted"),
         (["--max_length", "2"], "--max_length must be at least 8, not 2"),
         (["--metric_for_best_model", "accuracy"], "are not needed"),
         (["--split", "mine"], "--split must be one of paper, official, not 'mine'"),

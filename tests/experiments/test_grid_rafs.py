@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -10,13 +11,26 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from raft.analysis.snapshots import Raf
 from raft.errors import InputError
 from raft.experiments.grid_rafs import keep_grid_rafs, read_grid_rafs
+from raft.functions import make
 from raft.report.page.grid_section import build_grid_section
 from raft.report.page.page import render_page
-from raft.training.monitoring import read_coefficients
+from raft.training.monitoring import append_snapshot, read_coefficients, write_snapshots
 from tests.report import run_folders
 from tests.stored_scripts import load_script
+
+
+def test_other_learned_functions_are_kept_too(tmp_path: Path) -> None:
+    act = make("spline", knots=5, groups=2)
+    values = {"a.act.knot_values": act.coefficients()[0].detach()}
+    metadata = {"a.act.function": "spline", "a.act.settings": json.dumps(act.settings())}
+    write_snapshots(tmp_path / "grid" / "cell", append_snapshot({}, 3, values), metadata)
+    keep_grid_rafs([tmp_path / "grid" / "cell"], tmp_path / "kept")
+    (cell,) = read_grid_rafs(tmp_path / "kept")
+    x = np.linspace(-9, 9, 50)
+    assert np.array_equal(cell.snapshots[0].rafs["a.act"].values(x), act.values(x))
 
 
 def test_a_kept_file_holds_what_the_cells_held(tmp_path: Path) -> None:
@@ -35,9 +49,12 @@ def test_a_kept_file_holds_what_the_cells_held(tmp_path: Path) -> None:
         for now, then in zip(cell.snapshots, original.snapshots, strict=True):
             assert list(now.rafs) == list(then.rafs)
             for site, raf in now.rafs.items():
-                assert np.array_equal(raf.numerator, then.rafs[site].numerator)
-                assert np.array_equal(raf.denominator, then.rafs[site].denominator)
-                assert (raf.version, raf.beside) == (then.rafs[site].version, then.rafs[site].beside)
+                before = then.rafs[site]
+                assert isinstance(raf, Raf)
+                assert isinstance(before, Raf)
+                assert np.array_equal(raf.numerator, before.numerator)
+                assert np.array_equal(raf.denominator, before.denominator)
+                assert (raf.version, raf.beside) == (before.version, before.beside)
         assert cell.inputs.keys() == original.inputs.keys()
         for site, inputs in cell.inputs.items():
             assert np.array_equal(inputs.counts, original.inputs[site].counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,19 @@ from transformers import (
 from raft.data.tasks.task import Example, Score, Task
 from raft.data.text.tokens import train_tokenizer
 from raft.finetuning.data import sentence_data
+from raft.finetuning.run import resolve_activation
 from raft.finetuning.train import (
     EvalSplit,
     FinetuningTrainer,
     KeepBest,
+    conversion_config,
     finetune,
     load,
     predict_logits,
     split_batch,
 )
 from raft.hf import rationals
+from raft.hf.config import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 
 LENGTHS = [3, 17, 9, 20, 5, 5, 12]
@@ -200,6 +204,16 @@ def test_an_adapter_begins_alike_whatever_was_drawn_before(prepare: Callable[...
     assert len(drawn[1]) == 2 * 6
     for name, parameter in drawn[1].items():
         assert torch.equal(parameter, drawn[0][name]), name
+
+
+def test_what_a_model_is_converted_to() -> None:
+    raf = RafConfig(degrees=(3, 2), version="B")
+    assert conversion_config("raf", raf) == raf
+    assert conversion_config("raf-residual", raf) == replace(raf, residual=True)
+    # a grid gives the same form to all, and it is of the rational ones alone
+    assert conversion_config("swish", raf) == RafConfig(function="swish")
+    assert conversion_config("polynorm", raf) == RafConfig(function="polynorm", init="default")
+    assert resolve_activation("swish", "no model is read") == "swish"
 
 
 def test_a_model_that_is_converted_trains_coefficients_in_units(prepare: Callable[..., Any]) -> None:

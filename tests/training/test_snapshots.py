@@ -12,10 +12,16 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, TrainerControl, TrainerState
 
 import raft
-from raft.analysis.snapshots import read_snapshots
+from raft.analysis.snapshots import Raf, read_snapshots
 from raft.errors import InputError
 from raft.hf import rationals
-from raft.training.monitoring import RafSnapshots, append_snapshot, write_snapshots
+from raft.learned_activation import learned_activations
+from raft.training.monitoring import (
+    RafSnapshots,
+    append_snapshot,
+    coefficient_scalars,
+    write_snapshots,
+)
 
 SITE = "bert.encoder.layer.0.intermediate.intermediate_act_fn"
 
@@ -44,7 +50,8 @@ def train(model: torch.nn.Module, folder: Path, steps: range, last: int = 10, ev
 
 def first_coefficients(folder: Path) -> dict[int, float]:
     """That of the numerator at each step, in the order of the file."""
-    acts = {s.step: s.rafs[SITE].numerator[0, 0] for s in read_snapshots(folder)}
+    rafs = {s.step: s.rafs[SITE] for s in read_snapshots(folder)}
+    acts = {step: raf.numerator[0, 0] for step, raf in rafs.items() if isinstance(raf, Raf)}
     steps = load_file(folder / "rafs.safetensors")["steps"].tolist()
     assert steps == list(acts)
     return {step: float(value) for step, value in acts.items()}
@@ -160,10 +167,88 @@ def test_files_of_other_things_are_not_read(
     write_snapshots(tmp_path, good, {})
     first, last = read_snapshots(tmp_path)
     assert (first.step, last.step) == (0, 1)
-    assert last.rafs["a"].numerator.shape == (2, 6)
-    assert last.rafs["a"].numerator.dtype == np.float32
+    raf_ = last.rafs["a"]
+    assert isinstance(raf_, Raf)
+    assert raf_.numerator.shape == (2, 6)
+    assert raf_.numerator.dtype == np.float32
     changed = {name: value for name, value in {**good, **change}.items() if value is not None}
     write_snapshots(tmp_path, changed, {})
+    with pytest.raises(InputError, match=message):
+        read_snapshots(tmp_path)
+
+
+KINDS = [
+    ("spline", {"knots": 5, "interval": [-2, 2]}, 2),
+    ("xielu", {}, 1),
+    ("swish", {}, 4),
+    ("prelu", {}, 1),
+]
+
+
+@pytest.mark.parametrize(("function", "settings", "groups"), KINDS)
+def test_other_learned_functions_are_read_as_they_were(
+    function: str, settings: dict[str, object], groups: int, tmp_path: Path
+) -> None:
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = BertForSequenceClassification(config)
+    raft.convert(model, {"function": function, "settings": settings, "groups": groups})
+    act = learned_activations(model)[SITE]
+    x = np.linspace(-4, 4, 99)
+    callback = RafSnapshots(tmp_path, 1)
+    state = TrainerState(global_step=0, max_steps=2, is_world_process_zero=True)
+    callback.on_train_begin(None, state, TrainerControl(), model=model)
+    expected = [act.values(x)]
+    for step in (1, 2):
+        state.global_step = step
+        with torch.no_grad():
+            for parameter in act.parameters():
+                parameter.add_(torch.rand(parameter.shape))
+        callback.on_step_end(None, state, TrainerControl(), model=model)
+        expected.append(act.values(x))
+    assert not np.allclose(expected[0], expected[2])
+    for snapshot, values in zip(read_snapshots(tmp_path), expected, strict=True):
+        actual = snapshot.rafs[SITE]
+        assert (actual.groups, actual.has_curve, actual.beside) == (groups, True, None)
+        assert (actual.replaced, snapshot.rafs["bert.pooler.activation"].replaced) == ("gelu", "tanh")
+        assert np.array_equal(actual.values(x), values)
+
+
+def test_trackers_get_parameters_by_their_names(model: BertForSequenceClassification) -> None:
+    scalars = coefficient_scalars(model)
+    start = rationals(model)[SITE].coefficients()[1].detach()
+    assert scalars[f"raf/{SITE}/b2"] == pytest.approx(start[1].item())
+    raft.revert(model)
+    raft.convert(model, {"function": "spline", "settings": {"knots": 3}, "groups": 2})
+    act = learned_activations(model)[SITE]
+    act.load_state_dict({"knot_values": torch.tensor([[0, 1, 2], [4, 5, 8.0]]), "raf_form": act.raf_form})
+    own = {name: value for name, value in coefficient_scalars(model).items() if SITE in name}
+    assert own == {f"raf/{SITE}/knot_values{i}": value for i, value in enumerate([2, 3, 5])}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a.function": "cosine"}, "holds no cosine function at a: unknown learned function 'cosine'"),
+        ({"a.function": "rational"}, "holds no rational function at a"),
+        ({"a.settings": '{"knots": 1}'}, "holds no spline function at a: knots must be a whole number"),
+        ({"a.settings": '{"nots": 5}'}, "holds no spline function at a: .*unexpected keyword"),
+        ({"a.settings": "[5]"}, "holds no settings of a"),
+        ({"a.settings": '{"knots": 6}'}, "holds no whole spline function at a: knot_values"),
+        ({"a.settings": '{"knots": 5, "groups": 100000000000}'}, "holds no spline function at a"),
+        ({"a.function": "swish"}, "holds no swish function at a"),
+        ({"b.function": "swish"}, "holds no whole swish function at b: "),
+    ],
+)
+def test_files_of_no_learned_functions_are_not_read(
+    change: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    good = {"steps": torch.tensor([0]), "a.knot_values": torch.ones(1, 1, 5)}
+    metadata = {"a.function": "spline", "a.settings": '{"knots": 5}'}
+    write_snapshots(tmp_path, good, metadata)
+    assert np.array_equal(read_snapshots(tmp_path)[0].rafs["a"].values(np.zeros(2)), [[1.0, 1.0]])
+    write_snapshots(tmp_path, good, {**metadata, **change})
     with pytest.raises(InputError, match=message):
         read_snapshots(tmp_path)
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_affine, fit_output
-from raft.analysis.model_measures import get_twin
+from raft.analysis.model_measures import CurveOf, get_twin
 from raft.coefficients.functions import canonical_name
 from raft.hf.histogram import InputHistogram
 from raft.hf.recording import record_inputs
-from raft.hf.sites.find import rationals
-from raft.modules import TORCH_FUNCTIONS, Rational
+from raft.learned_activation import LearnedActivation, learned_activations
+from raft.modules import TORCH_FUNCTIONS
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"
 NEAREST = "nearest, scaled and moved"
@@ -77,7 +77,7 @@ def replace_functions(
     Raises:
         ValueError: for a name that is no RAF's.
     """
-    acts = rationals(model)
+    acts = learned_activations(model)
     unknown = sorted(set(functions) - set(acts))
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no RAF of the model; they are {', '.join(acts) or 'none'}")
@@ -93,7 +93,7 @@ def replace_functions(
             handle.remove()
 
 
-def average_functions(acts: Sequence[Rational]) -> Callable[[Tensor], Tensor]:
+def average_functions(acts: Sequence[LearnedActivation]) -> Callable[[Tensor], Tensor]:
     """Return the mean of RAFs as a function."""
     if any(act.groups > 1 for act in acts):
         raise ValueError("RAFs of several groups of channels have no mean that all layers could use")
@@ -122,7 +122,7 @@ def ablate(
         model: with RAFs, in evaluation mode.
         loss: runs the model over the same data at each call.
         fixed: name of the function; None for what each RAF replaced, and GELU where that is not known.
-        inputs: of the RAFs, by site; for RAFs of one group of channels.
+        inputs: of the RAFs, by site; for RAFs of one group of channels that are elementwise.
 
     Returns:
         Rows ``replaced`` (``"as it is"``, a site, ``"all"``, ``"all by their mean"``), ``by``, ``loss``, and
@@ -132,9 +132,9 @@ def ablate(
     Raises:
         ValueError: for a model without RAFs, or an unknown function.
     """
-    acts = rationals(model)
+    acts = learned_activations(model)
     if not acts:
-        raise ValueError(f"{type(model).__name__} has no rational activation")
+        raise ValueError(f"{type(model).__name__} has no learned activation")
     named = None if fixed is None else canonical_name(fixed)
     twins = {site: named or get_twin(act) for site, act in acts.items()}
     reached: set[str] = set()
@@ -166,7 +166,7 @@ def ablate(
 
 
 def _fit_matches(
-    acts: Mapping[str, Rational],
+    acts: Mapping[str, LearnedActivation],
     sites: Sequence[str],
     twins: Mapping[str, str],
     inputs: Mapping[str, InputHistogram],
@@ -174,9 +174,10 @@ def _fit_matches(
     """By what is put in place, and by site: functions that are fitted to the RAFs."""
     matches: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {}
     for site in sites:
-        if site not in inputs or acts[site].groups > 1:
+        act = acts[site]
+        if site not in inputs or act.groups > 1 or not act.is_elementwise:
             continue
-        domain, (function,) = Domain.of(inputs[site]), acts[site].functions()
+        domain, function = Domain.of(inputs[site]), CurveOf(act, site)
         for by, match in (
             (f"scaled {twins[site]}", fit_output(function, twins[site], domain)),
             (NEAREST, find_nearest_affine(function, domain)),

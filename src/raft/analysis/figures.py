@@ -26,7 +26,7 @@ def draw_activations(curves: Sequence[Curve]) -> Figure:
             behind = fill_behind(axes, curve.x, curve.density, label="density of inputs")
             axes.plot(curve.x, curve.fixed, **DASHED, label=f"{curve.fixed_name} (FAFT)")
             for group, y in enumerate(curve.y):
-                label = "learned RAF (RAFT)" if group == 0 else None
+                label = "learned (RAFT)" if group == 0 else None
                 axes.plot(curve.x, y, color=RAFT_COLOUR, linewidth=1.8, label=label)
             axes.axhline(0, color=QUIET, linewidth=0.5)
             axes.set_title(f"{_format_layer(curve.site)}: distance {curve.distance:.3f}")
@@ -39,21 +39,26 @@ def draw_activations(curves: Sequence[Curve]) -> Figure:
 def draw_functions(
     functions: Sequence[LearnedFunction], inputs: Mapping[str, InputHistogram] | None = None
 ) -> Figure:
-    """Draw one panel per RAF: its curves, one per group, over its initial function.
+    """Draw one panel per learned function: its curves, one per group, over its initial function.
 
     Args:
-        functions: of :func:`raft.analysis.learned_functions`.
+        functions: of :func:`raft.analysis.learned_functions`; those that have no curve are left out.
         inputs: of :func:`raft.hf.count_inputs`; their density is drawn behind the curves.
+
+    Raises:
+        ValueError: where none has a curve.
     """
+    functions = [raf for raf in functions if raf.has_curve]
     if not functions:
-        raise ValueError("there is no RAF to draw")
+        raise ValueError("there is no learned function with a curve to draw")
     with mpl.rc_context(STYLE):
         figure, panels = new_panels(len(functions))
         for axes, raf in zip(panels, functions, strict=True):
             axes.plot(raf.x, raf.y.T, color=RAFT_COLOUR, linewidth=1.8, alpha=max(0.3, 1 / raf.groups))
             # dashes above: where nothing has changed yet, both are seen
             axes.plot(raf.x, raf.beginning, **DASHED, label=f"{raf.began_as} (beginning)")
-            axes.lines[0].set_label("RAF (now)" if raf.groups == 1 else f"RAF (now), {raf.groups} groups")
+            name = "RAF" if raf.kind == "rational" else raf.kind
+            axes.lines[0].set_label(f"{name} (now)" + (f", {raf.groups} groups" if raf.groups > 1 else ""))
             axes.axhline(0, color=QUIET, linewidth=0.5)
             axes.set_title(f"{shorten_name(join_names(raf.places))}: rms {raf.rms:.2g}")
             lines, seen = axes.get_legend_handles_labels()[0], (inputs or {}).get(raf.site)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.optimize import brentq, least_squares
 
-from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.hf.histogram import InputHistogram
 
@@ -25,6 +24,13 @@ COARSE, POLISHED = (9, 15), 3
 """Scales and shifts that an affine match is looked for at first, and how many of the best are improved."""
 FLAT = 1e-6
 """A slope below this, measured by the function's own height over the width, is no rise or fall."""
+
+
+class SmoothFunction(Protocol):
+    """A function with a derivative, each of a number or an array, in float64."""
+
+    def __call__(self, x: Any, /) -> Any: ...
+    def derivative(self, x: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -246,7 +252,7 @@ class Shape:
     negative: float
 
 
-def describe_shape(f: RationalFunction, domain: Domain) -> Shape:
+def describe_shape(f: SmoothFunction, domain: Domain) -> Shape:
     """Pieces, isolated zeros and extrema of a RAF; they are found where they are more than a point apart, and
     located to rounding."""
     x, y = domain.x, f(domain.x)
@@ -269,7 +275,7 @@ def describe_shape(f: RationalFunction, domain: Domain) -> Shape:
     return Shape(pieces, _find_zeros(f, x, y, [*turns[1], *turns[-1]]), turns[1], turns[-1], negative)
 
 
-def _find_runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]:
+def _find_runs(f: SmoothFunction, x: Array, y: Array) -> list[tuple[int, int]]:
     """Find runs of one direction, each with its end (exclusive)."""
     steepness = f.derivative(x)
     flat = FLAT * float(np.ptp(y)) / (x[-1] - x[0])
@@ -288,7 +294,7 @@ def _find_runs(f: RationalFunction, x: Array, y: Array) -> list[tuple[int, int]]
     return runs
 
 
-def _find_turn(f: RationalFunction, low: float, high: float) -> float:
+def _find_turn(f: SmoothFunction, low: float, high: float) -> float:
     def steepness(x: float) -> float:
         return float(f.derivative(x))
 
@@ -298,7 +304,7 @@ def _find_turn(f: RationalFunction, low: float, high: float) -> float:
 
 
 def _find_zeros(
-    f: RationalFunction, x: Array, y: Array, turns: Sequence[tuple[float, float]]
+    f: SmoothFunction, x: Array, y: Array, turns: Sequence[tuple[float, float]]
 ) -> tuple[float, ...]:
     tiny = 1e-12 * float(np.abs(y).max())
     signs = np.where(np.abs(y) <= tiny, 0, np.sign(y)).astype(int)

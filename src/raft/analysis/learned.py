@@ -1,10 +1,10 @@
-"""What each RAF of a model has become since it began as a classical function; needs the model alone."""
+"""What each learned function of a model has become since its start; needs the model alone."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,29 +13,32 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
-from raft.functional import rational
-from raft.hf.config import RafConfig
+from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
+from raft.functions.registry import make
+from raft.hf.config import AUTO, DEFAULT, RafConfig
 from raft.hf.conversion import activation_name
 from raft.hf.sites.input_activation import input_kind
-from raft.modules import Rational, ResidualRational, SharedRational
+from raft.learned_activation import LearnedActivation
+from raft.modules import Rational, SharedRational
 
 POINTS = 1001
 
 
 @dataclass(frozen=True)
 class LearnedFunction:
-    """One RAF beside the function that it began as.
+    """One learned function beside the function that it began as.
+
+    A function that is not elementwise (PolyNorm) has no curve: ``x``, ``y`` and ``beginning`` have no points,
+    and the distances are NaN.
 
     Attributes:
         site: dotted name of the module that holds the coefficients.
         places: names of all modules of the model that apply it, ``site`` first.
-        degrees: (m, n) of numerator and denominator.
-        version: form of the denominator.
+        kind: of function, in ``raft.functions.FUNCTIONS``.
+        settings: what builds another of its kind; degrees, version and groups of a rational one.
         is_residual: whether it stands beside a fixed function; ``y`` is the sum of both.
         began_as: name of the function that it was fitted to, or that it stands beside.
-        numerator: ``[groups, m + 1]``.
-        denominator: ``[groups, n]``.
+        coefficients: by name, ``[groups, coefficients]``, such as ``numerator`` and ``denominator``.
         x: inputs, ``[points]``.
         y: what the model has there, ``[groups, points]``.
         beginning: ``began_as`` at ``x``, ``[points]``.
@@ -43,12 +46,11 @@ class LearnedFunction:
 
     site: str
     places: tuple[str, ...]
-    degrees: tuple[int, int]
-    version: str
+    kind: str
+    settings: Mapping[str, Any]
     is_residual: bool
     began_as: str
-    numerator: Array
-    denominator: Array
+    coefficients: Mapping[str, Array]
     x: Array
     y: Array
     beginning: Array
@@ -59,24 +61,29 @@ class LearnedFunction:
         return len(self.y)
 
     @property
+    def has_curve(self) -> bool:
+        """Whether each output depends on its own input alone."""
+        return self.y.size > 0
+
+    @property
     def rms(self) -> float:
         """Root mean square distance to the beginning, over ``x`` and the groups."""
-        return float(np.sqrt(np.mean((self.y - self.beginning) ** 2)))
+        return float(np.sqrt(np.mean((self.y - self.beginning) ** 2))) if self.has_curve else math.nan
 
     @property
     def max(self) -> float:
         """Largest distance to the beginning."""
-        return float(np.max(np.abs(self.y - self.beginning)))
+        return float(np.max(np.abs(self.y - self.beginning))) if self.has_curve else math.nan
 
     @property
     def low(self) -> float:
         """Smallest value."""
-        return float(np.min(self.y))
+        return float(np.min(self.y)) if self.has_curve else math.nan
 
     @property
     def high(self) -> float:
         """Largest value."""
-        return float(np.max(self.y))
+        return float(np.max(self.y)) if self.has_curve else math.nan
 
     def row(self) -> dict[str, Any]:
         """For a file: all but the points; None for a number that is not finite (a pole of version N)."""
@@ -84,72 +91,91 @@ class LearnedFunction:
         return {
             "site": self.site,
             "places": list(self.places),
-            "degrees": list(self.degrees),
-            "version": self.version,
-            "groups": self.groups,
+            "function": self.kind,
+            **self.settings,
             "residual": self.is_residual,
             "began_as": self.began_as,
             **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-            "numerator": self.numerator.tolist(),
-            "denominator": self.denominator.tolist(),
+            **{name: rows.tolist() for name, rows in self.coefficients.items()},
         }
 
 
 def learned_functions(
     model: PreTrainedModel, interval: tuple[float, float] = (-5.0, 5.0)
 ) -> list[LearnedFunction]:
-    """The RAFs of a model, in its order, on evenly spaced points of ``interval``."""
-    # read on the CPU and in float64, wherever and however the model lies
-    x = torch.linspace(*interval, POINTS, dtype=torch.float64)
+    """The learned functions of a model, in its order, on evenly spaced points of ``interval``."""
     learned = []
     for act, places in _find_places(model).items():
-        numerator, denominator = (
-            values.detach().cpu().reshape(act.groups, -1) for values in act.coefficients()
-        )
-        y = torch.stack([rational(x, a, b, act.version) for a, b in zip(numerator, denominator, strict=True)])
+        # read on the CPU and in float64, wherever and however the model lies
+        x = np.linspace(*interval, POINTS) if act.is_elementwise else np.empty(0)
         name, function = get_start(model, act, places[0])
-        began = function(x)
         learned.append(
             LearnedFunction(
                 site=places[0],
                 places=tuple(places),
-                degrees=act.degrees,
-                version=act.version,
-                is_residual=isinstance(act, ResidualRational),
+                kind="rational" if isinstance(act, Rational) else act.name,
+                settings=act.settings(),
+                is_residual=is_residual(act),
                 began_as=name,
-                numerator=numerator.double().numpy(),
-                denominator=denominator.double().numpy(),
-                x=x.numpy(),
-                y=(y + began if isinstance(act, ResidualRational) else y).numpy(),
-                beginning=began.numpy(),
+                coefficients=_read_coefficients(act),
+                x=x,
+                y=act.values(x) if act.is_elementwise else np.empty((act.groups, 0)),
+                beginning=function(x),
             )
         )
     return learned
 
 
-def _find_places(model: nn.Module) -> dict[Rational, list[str]]:
-    places: dict[Rational, list[str]] = {}
+def is_residual(act: LearnedActivation) -> bool:
+    """Whether it is added to a fixed function."""
+    return isinstance(act, Rational) and act.is_residual
+
+
+def _find_places(model: nn.Module) -> dict[LearnedActivation, list[str]]:
+    places: dict[LearnedActivation, list[str]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, Rational):
+        if isinstance(module, LearnedActivation):
             places.setdefault(module, []).insert(0, name)
-        elif isinstance(module, SharedRational) and isinstance(module.shared, Rational):
+        elif isinstance(module, SharedRational):
             places.setdefault(module.shared, []).append(name)
     return places
 
 
-def get_start(model: nn.Module, act: Rational, site: str) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """What a RAF was fitted to, or stands beside, and its name; where nobody knows any more, its fit.
+def _read_coefficients(act: LearnedActivation) -> dict[str, Array]:
+    names = (name for name, _ in act.named_parameters())
+    return {
+        name: values.detach().to("cpu", torch.float64).reshape(act.groups, -1).numpy()
+        for name, values in zip(names, act.coefficients(), strict=True)
+    }
+
+
+def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str, Function]:
+    """What a function was fitted to, or stands beside, and its name; where nobody knows any more, or it was
+    to start as its source has it, its start.
 
     A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
     """
     config = _find_config(model, site)
-    has_init = config is not None and config.init != "auto" and input_kind(site) is None
-    if config is not None and has_init and not isinstance(act, ResidualRational):
-        name = canonical_name(config.init)
-        return name, lambda x: torch.from_numpy(FUNCTIONS[name](x.numpy()))
-    if act.replaced:
-        return activation_name(act), act.replaced[0]
-    return "its fit", lambda x: torch.from_numpy(act.start(x.numpy()))
+    init = AUTO if config is None or is_residual(act) or input_kind(site) else config.init
+    if init == DEFAULT and isinstance(act, Rational):
+        init = "gelu"
+    if init not in (AUTO, DEFAULT):
+        name = canonical_name(init)
+        return name, FUNCTIONS[name]
+    if init == AUTO and act.replaced:
+        return activation_name(act), to_numpy_function(act.replaced[0])
+    if isinstance(act, Rational):
+        return "its fit", act.start
+    if not act.is_elementwise:
+        return "its start", lambda x: x
+    start = make(act.name, **act.settings())
+    start.load_state_dict(act.initial_state())
+    return "its start", lambda x: start.values(x)[0]
+
+
+def to_numpy_function(function: Callable[[Tensor], Tensor]) -> Function:
+    """Wrap a function of tensors as a function of arrays."""
+    return lambda x: function(torch.tensor(x)).detach().numpy()
 
 
 def _find_config(model: nn.Module, site: str) -> RafConfig | None:

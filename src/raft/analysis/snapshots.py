@@ -1,4 +1,4 @@
-"""RAFs as run folders keep them: coefficients along a training, and the inputs that they got."""
+"""Learned functions as run folders keep them: along a training, and the inputs that they got."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,18 +16,46 @@ from torch import Tensor
 
 from raft.analysis.learned import shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS, Array
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.files import parse, read_text
 from raft.functional import rational
+from raft.functions.registry import make
 from raft.hf.histogram import HistogramRecord, InputHistogram
 from raft.hf.sites.input_activation import input_kind
 from raft.kernels.reference import VERSIONS
+from raft.learned_activation import LearnedActivation
 from raft.training.monitoring import INPUTS, RAFS, STEPS, check_snapshots, read_coefficients
+
+
+class FunctionSnapshot(Protocol):
+    """One learned function at one step."""
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels with coefficients of their own."""
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether each output depends on its own input alone."""
+
+    @property
+    def replaced(self) -> str | None:
+        """Name of the fixed function that stood there before; None where that is not known."""
+
+    @property
+    def beside(self) -> str | None:
+        """Name of the fixed function that it is added to; None for none."""
+
+    def values(self, x: Array) -> Array:
+        """At ``x``, ``[points]``, of each group: ``[groups, points]``."""
+
+    def first(self, x: Array) -> Array:
+        """At ``x``, of the first group."""
 
 
 @dataclass(frozen=True)
 class Raf:
-    """One RAF's coefficients.
+    """One rational function's coefficients.
 
     Attributes:
         numerator: ``[groups, m + 1]``.
@@ -41,6 +70,12 @@ class Raf:
     version: str = "A"
     beside: str | None = None
     replaced: str | None = None
+    has_curve = True
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels with coefficients of their own."""
+        return len(self.numerator)
 
     def values(self, x: Array) -> Array:
         """At ``x``, ``[points]``, of each group: ``[groups, points]``.
@@ -62,11 +97,49 @@ class Raf:
 
 
 @dataclass(frozen=True)
+class ParametricSnapshot:
+    """A learned function that is not rational.
+
+    Attributes:
+        act: with the values of its parameters.
+        replaced: name of the fixed function that stood there before; None where that is not known.
+    """
+
+    act: LearnedActivation
+    replaced: str | None = None
+    beside: None = None
+
+    @property
+    def name(self) -> str:
+        """Of its kind, in ``raft.functions.FUNCTIONS``."""
+        return self.act.name
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels with coefficients of their own."""
+        return self.act.groups
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether each output depends on its own input alone."""
+        return self.act.is_elementwise
+
+    def values(self, x: Array) -> Array:
+        """At ``x``, ``[points]``, of each group: ``[groups, points]``."""
+        return self.act.values(x)
+
+    def first(self, x: Array) -> Array:
+        """At ``x``, of the first group."""
+        values: Array = self.values(x)[0]
+        return values
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """All RAFs of a model after a step, by site."""
+    """All learned functions of a model after a step, by site."""
 
     step: int
-    rafs: dict[str, Raf]
+    rafs: Mapping[str, FunctionSnapshot]
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
@@ -163,24 +236,52 @@ def _label_layer(site: str) -> str:
     return f"layer {'.'.join(numbers)}{f', {kind}' if kind else ''}"
 
 
-def _make_rafs(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Raf]:
+def _make_rafs(
+    file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> dict[str, FunctionSnapshot]:
     sites = [name.removesuffix(".numerator") for name in tensors if name.endswith(".numerator")]
-    rafs = {}
+    sites += [name.removesuffix(".function") for name in metadata if name.endswith(".function")]
+    rafs: dict[str, FunctionSnapshot] = {}
     for site in sort_sites(sites):
-        version = metadata.get(f"{site}.version", "A")
-        if version not in VERSIONS or f"{site}.denominator" not in tensors:
-            raise InputError(f"{file} holds no whole RAF {site}")
-        a, b = (torch.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
-        groups = max(len(a), len(b))
-        if not all(_are_coefficients(rows, groups) for rows in (a, b)):
-            shapes = " over ".join(f"{rows.dtype} {tuple(rows.shape)}" for rows in (a, b))
-            raise InputError(f"{file} holds no RAF {site}: {shapes}")
-        numerator, denominator = (rows.float().expand(groups, -1).numpy() for rows in (a, b))
-        beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
-        rafs[site] = Raf(numerator, denominator, version, beside, replaced)
+        is_rational = f"{site}.function" not in metadata
+        rafs[site] = (_make_rational if is_rational else _make_parametric)(file, site, tensors, metadata)
     if not rafs:
         raise InputError(f"{file} holds no coefficients of RAFs")
     return rafs
+
+
+def _make_rational(file: Path, site: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Raf:
+    version = metadata.get(f"{site}.version", "A")
+    if version not in VERSIONS or f"{site}.denominator" not in tensors:
+        raise InputError(f"{file} holds no whole RAF {site}")
+    a, b = (torch.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
+    groups = max(len(a), len(b))
+    if not all(_are_coefficients(rows, groups) for rows in (a, b)):
+        shapes = " over ".join(f"{rows.dtype} {tuple(rows.shape)}" for rows in (a, b))
+        raise InputError(f"{file} holds no RAF {site}: {shapes}")
+    numerator, denominator = (rows.float().expand(groups, -1).numpy() for rows in (a, b))
+    beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
+    return Raf(numerator, denominator, version, beside, replaced)
+
+
+def _make_parametric(
+    file: Path, site: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> ParametricSnapshot:
+    name = metadata[f"{site}.function"]
+    settings = parse(
+        file, metadata.get(f"{site}.settings", "{}"), json.loads, dict[str, Any], f"settings of {site}"
+    )
+    try:
+        act = make(name, **{**settings, "init": None})  # a fit would take time for nothing
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{file} holds no {name} function at {site}: {first_line(error)}") from error
+    with torch.no_grad():
+        for kind, parameter in act.named_parameters():
+            values = tensors.get(f"{site}.{kind}")
+            if values is None or values.numel() != parameter.numel() or not values.is_floating_point():
+                raise InputError(f"{file} holds no whole {name} function at {site}: {kind} is missing")
+            parameter.copy_(values.reshape(parameter.shape))  # stacked ones have two axes or more
+    return ParametricSnapshot(act, metadata.get(f"{site}.replaced"))
 
 
 def _are_coefficients(rows: Tensor, groups: int) -> bool:

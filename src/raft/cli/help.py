@@ -106,7 +106,8 @@ LAYOUTS = {
         "raft convert google-bert/bert-base-uncased bert-raft --calibration texts.txt",
         {
             "data": ("calibration", "calibration_texts", "text_column"),
-            "RAFs": ("sites", "layers", "init", "degrees", "version", "groups", "shared", "residual"),
+            "RAFs": ("sites", "layers", "function", "settings", "init", "degrees", "version", "groups",
+                     "shared", "residual"),
             "model": ("task",),
             "output": ("overwrite",),
         },

@@ -28,7 +28,7 @@ from raft.finetuning.run import (
     run_finetuning,
 )
 from raft.finetuning.task_source import Sources
-from raft.finetuning.train import KEEP, RAF
+from raft.finetuning.train import ACTIVATIONS, KEEP, RAF
 from raft.finetuning.transfer import TransferError, check_transfer
 from raft.finetuning.tuning import WITH_RAFS, WITHOUT_RAFS
 from raft.pretraining.run import RESULT, PretrainingResult
@@ -56,7 +56,7 @@ class GridRecipe:
     )
     activations: list[str] = field(
         default_factory=lambda: ["keep", "raf"],
-        metadata={"help": "keep, raf, raf-residual; the first is the baseline."},
+        metadata={"help": f"From {', '.join(ACTIVATIONS)}; the first is the baseline."},
     )
     tunings: list[str] = field(default_factory=lambda: ["full"], metadata={"help": "Tuning modes."})
     sizes: list[str] = field(

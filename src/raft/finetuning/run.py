@@ -21,7 +21,16 @@ from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
-from raft.finetuning.train import ACTIVATIONS, KEEP, Finetuned, FinetuningData, finetune
+from raft.finetuning.train import (
+    ACTIVATIONS,
+    KEEP,
+    LEARNED,
+    RAF,
+    RESIDUAL,
+    Finetuned,
+    FinetuningData,
+    finetune,
+)
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import TUNINGS
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
@@ -57,11 +66,11 @@ class FinetuningRecipe(TaskOptions):
         default=KEEP,
         metadata={
             "help": "keep: the model's own. raf: convert it, with RAFs fitted to the training inputs. "
-            "raf-residual: add RAFs that start at zero."
+            f"raf-residual: add RAFs that start at zero. {', '.join(LEARNED)}: convert it to those."
         },
     )
     degrees: list[int] = field(
-        default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's RAFs."}
+        default_factory=lambda: [5, 4], metadata={"help": "Degrees of a converted model's rational RAFs."}
     )
     version: str = field(default="A", metadata={"help": "Form of their denominator: A, B, C, D or N."})
     raf_sites: list[str] = field(
@@ -119,10 +128,11 @@ class FinetuningRecipe(TaskOptions):
             raise InputError(str(error)) from error
 
     def check_conversion(self) -> None:
-        """Raise ``InputError`` for options of a conversion where there is none."""
+        """Raise ``InputError`` for options of a conversion to rational RAFs where there is none."""
         for name in ("degrees", "version", "raf_sites"):
             default = getattr(FinetuningRecipe(), name)
-            if self.activation == KEEP and getattr(self, name) != default:
+            is_of = self.activation != KEEP if name == "raf_sites" else self.activation in (RAF, RESIDUAL)
+            if not is_of and getattr(self, name) != default:
                 raise InputError(
                     f"--{name} is of a model that is converted, by --activation raf or raf-residual"
                 )

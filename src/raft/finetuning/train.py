@@ -26,8 +26,9 @@ from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.finetuning.tuning import ParameterCount, set_tuning
+from raft.functions.registry import FUNCTIONS
 from raft.hf import ConversionReport
-from raft.hf.config import RafConfig
+from raft.hf.config import AUTO, DEFAULT, RATIONAL, RafConfig
 from raft.hf.conversion import convert
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.loading import load_config, load_pretrained
@@ -45,7 +46,23 @@ TOKENS_PER_PART = 1024
 """Tokens of a part of a batch on a CPU, padding included: they fit its caches."""
 
 KEEP, RAF, RESIDUAL = "keep", "raf", "raf-residual"
-ACTIVATIONS = (KEEP, RAF, RESIDUAL)
+LEARNED = tuple(name for name in FUNCTIONS if name != RATIONAL)
+"""Learned functions that are not rational, by the names that a comparison has for them."""
+ACTIVATIONS = (KEEP, RAF, RESIDUAL, *LEARNED)
+
+
+def conversion_config(activation: str, raf: RafConfig) -> RafConfig:
+    """What a model is converted to.
+
+    Args:
+        activation: of ``ACTIVATIONS``, but for ``keep``.
+        raf: where, and the form of rational functions, which others leave out.
+    """
+    if activation not in LEARNED:
+        return replace(raf, residual=activation == RESIDUAL)
+    init = AUTO if FUNCTIONS[activation].is_elementwise else DEFAULT
+    rational = RafConfig()
+    return replace(raf, function=activation, init=init, degrees=rational.degrees, version=rational.version)
 
 
 class Inputs(Protocol):
@@ -201,9 +218,9 @@ def finetune(
         data: the task.
         arguments: seed, learning rates, epochs, batch size.
         tuning: see ``raft.finetuning.tuning.set_tuning``.
-        activation: ``keep``; or ``raf`` or ``raf-residual`` to convert a model with fixed activations, its
-            RAFs fitted to the training inputs.
-        raf: what is converted, and to what; ``residual`` is set by ``activation``.
+        activation: ``keep``; or ``raf``, ``raf-residual`` or another learned function's name to convert a
+            model with fixed activations, its RAFs fitted to the training inputs.
+        raf: what is converted, and to what; see :func:`conversion_config`.
         patience: epochs without a better validation score after which the training ends.
         callbacks: of ``transformers``.
 
@@ -221,7 +238,7 @@ def finetune(
     if activation != KEEP:
         if learned_activations(model):
             raise InputError(f"{checkpoint} has RAFs already, which --activation keep trains as they are")
-        config = replace(raf or RafConfig(), residual=activation == RESIDUAL)
+        config = conversion_config(activation, raf or RafConfig())
         convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
         report = model.conversion_report
     if tuning == RAF and not learned_activations(model):

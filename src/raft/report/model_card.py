@@ -12,6 +12,7 @@ from transformers import AutoModelForMaskedLM
 from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_activations
+from raft.analysis.snapshots import find_known_name
 from raft.files import atomic_write, read_text
 from raft.hf.config import DEFAULT_START, RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
@@ -78,7 +79,7 @@ def write_card(
     is_raft = is_learned(recipe.activation)
     if is_raft:
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
-        fixed = recipe.raf_init or DEFAULT_START
+        fixed = find_known_name(recipe.raf_init) or DEFAULT_START
         learned = measure_curves(model, text.validation, fixed)
         if learned:
             write_inputs(folder, {curve.site: curve.inputs for curve in learned})

@@ -289,11 +289,15 @@ class ProgressWithLoss(ProgressCallback):
 
 
 def coefficient_scalars(model: PreTrainedModel) -> dict[str, float]:
-    """Coefficients as scalars for a tracker, ``raf/<site>/a0`` …, ``raf/<site>/b1`` …: means over groups."""
+    """Coefficients as scalars for a tracker: means over groups.
+
+    Those of rational functions are ``raf/<site>/a0`` … and ``raf/<site>/b1`` …, others have the names of
+    their parameters, as in ``raf/<site>/knot_values0``.
+    """
     scalars: dict[str, float] = {}
     for name, values in coefficients(model).items():
         site, _, kind = name.rpartition(".")
-        letter, first = ("a", 0) if kind == "numerator" else ("b", 1)
+        letter, first = {"numerator": ("a", 0), "denominator": ("b", 1)}.get(kind, (kind, 0))
         means = torch.atleast_2d(values).mean(0).tolist()
         scalars |= {f"raf/{site}/{letter}{first + i}": value for i, value in enumerate(means)}
     return scalars

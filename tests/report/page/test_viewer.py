@@ -14,8 +14,10 @@ import torch
 from torch.nn.functional import gelu
 
 import raft
-from raft.analysis.snapshots import Raf, Snapshot, read_snapshots
+from raft.analysis.snapshots import FunctionSnapshot, ParametricSnapshot, Raf, Snapshot, read_snapshots
 from raft.coefficients.functions import FUNCTIONS
+from raft.functions import make
+from raft.hf.histogram import InputHistogram
 from raft.report.page.page import Section
 from raft.report.page.viewer import Viewer, ViewerRun
 from raft.report.runs import build_section
@@ -34,7 +36,8 @@ def shown(value: float) -> str:
     return f"{value:.4f}".replace("-0.0000", "0.0000").replace("-", "−")
 
 
-def function(raf_: Raf, group: int = 0) -> Function:
+def function(raf_: FunctionSnapshot, group: int = 0) -> Function:
+    assert isinstance(raf_, Raf)
     a, b = (torch.from_numpy(rows[group]) for rows in (raf_.numerator, raf_.denominator))
     known: dict[str | None, Function] = {None: torch.zeros_like, "gelu": gelu, "tanh": torch.tanh}
     beside = known[raf_.beside]
@@ -160,9 +163,59 @@ def test_the_readout_is_what_raft_computes(kind: str, browser: Browser, tmp_path
         eval(re.sub(r"\|([^|]*)\|", r"abs(\1)", line[7:].replace("^", "**").replace(" x", " * 1.5")))
         for line in formula[:2]
     )
+    assert isinstance(raf_, Raf)
     raf_ = replace(raf_, beside=None)
     expected = function(raf_, group)(torch.tensor(1.5, dtype=torch.float64)).item()
     assert p / q == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["spline", "xielu", "swish"])
+def test_other_learned_functions_are_shown_as_they_are(kind: str, browser: Browser, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    acts = [make(kind, groups=2), make(kind, groups=2)]
+    with torch.no_grad():
+        for parameter in acts[1].parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    snapshots = [Snapshot(step, {"a.0.act": ParametricSnapshot(act)}) for step, act in enumerate(acts)]
+    inputs = InputHistogram()
+    inputs.add(torch.linspace(-80, 9, 5000))
+    block = Viewer([ViewerRun({}, snapshots, {"a.0.act": "gelu"}, {"a.0.act": inputs})])
+    browser.open(written(tmp_path, Section("all", "others", [block])))
+    choose(browser, '[data-of="group"]', "1")
+    for interval, step in (("seen", 1), ("5", 1), ("10", 0)):
+        choose(browser, '[data-of="range"]', interval)
+        browser.tab_to('[data-of="step"]')
+        browser.press(HOME if step == 0 else END)
+        browser.tab_to('[data-of="x"]')
+        for keys in ([HOME], [END], [LEFT] * 43, [LEFT] * 10):
+            browser.press(*keys)
+            x, y, slope, *_ = (float(text.replace("−", "-")) for text in readout(browser))
+            ends = acts[step].values([x, x - 0.05, x + 0.05])[1]
+            # read off some two hundred points; between those, splines are the lines that are drawn
+            most = 1e-4 if kind == "spline" else 1e-3
+            assert y == pytest.approx(ends[0], abs=most * max(1, abs(y)))
+            if kind != "spline":
+                assert slope == pytest.approx((ends[2] - ends[1]) / 0.1, abs=0.03)
+    assert kind in browser.script("return document.querySelector('.legend').textContent")
+    code = browser.script("return document.querySelector('.formula code').textContent")
+    name, values = next(iter(acts[1].named_parameters()))
+    assert f"{name} = {float(f'{values[1].flatten()[0].item():.6g}')}" in code
+    assert code.startswith("spline, knots 65, interval -8 to 8" if kind == "spline" else kind)
+    assert browser.messages() == []
+
+
+def test_a_page_of_many_values_shows_fewer_steps() -> None:
+    act = make("spline", groups=32)
+    snapshots = [Snapshot(step, {"a": ParametricSnapshot(act)}) for step in range(200)]
+    record = ViewerRun({}, snapshots, {}).record()
+    (function_,) = record["rafs"]
+    points = np.array(function_["points"])
+    assert np.isin(np.linspace(-8, 8, 65), points).all()
+    assert len(record["steps"]) == 80_000 // (len(points) * 32)
+    assert (record["steps"][0], record["steps"][-1]) == (0, 199)
+    rows = np.array(function_["curves"][-1])
+    assert rows.shape == (32, len(points))
+    assert np.allclose(rows[5], act.values(points)[5], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -16,15 +18,17 @@ from raft.cli.tables import fit_name_width, fold_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import save_pretrained
-from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
-from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
+from raft.functions.registry import FUNCTIONS
+from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
+from raft.hf.conversion import REPORT, convert
 from raft.hf.conversion_report import ConversionReport
 from raft.learned_activation import learned_activations
 from raft.report.tables.text_table import make_rich_table
 from raft.training.run_folder import Content, check_free, run_folder
 
-DESCRIPTION = """Put rational activations (RAFs) in place of a model's fixed ones, keep all other weights, and
-save the RAFT with its tokenizer. With --calibration each RAF is fitted where the inputs of its place lie."""
+DESCRIPTION = """Put learned activations (RAFs, rational ones unless --function names others) in place of a
+model's fixed ones, keep all other weights, and save the RAFT with its tokenizer. With --calibration each RAF
+is fitted where the inputs of its place lie."""
 
 MODEL = Content("model", marker="config.json", option="DST")
 
@@ -53,12 +57,22 @@ class ConvertSettings:
         default_factory=lambda: list(DEFAULT_SITES), metadata={"help": f"From {', '.join(SITES)}."}
     )
     layers: str = field(default="all", metadata={"help": "Layers that get RAFs, such as 0-5,11."})
+    function: str = field(default=RATIONAL, metadata={"help": f"From {', '.join(FUNCTIONS)}."})
+    settings: str | None = field(
+        default=None,
+        metadata={"help": "Of another function than the rational one: '{\"knots\": 33}'.", "metavar": "JSON"},
+    )
     degrees: list[int] = field(
-        default_factory=lambda: [5, 4], metadata={"help": "Of numerator and denominator."}
+        default_factory=lambda: [5, 4],
+        metadata={"help": "Of numerator and denominator of rational RAFs."},
     )
     version: str = field(default="A", metadata={"help": "Form of the denominator: A, B, C, D or N."})
     init: str = field(
-        default="auto", metadata={"help": "Function to start from; auto: the one that was there."}
+        default="auto",
+        metadata={
+            "help": "Function to start from; auto: the one that was there; default: the start that the "
+            "function's source gives it."
+        },
     )
     groups: int = field(default=1, metadata={"help": "Groups of channels with coefficients of their own."})
     shared: list[str] | None = field(
@@ -87,6 +101,8 @@ class ConvertSettings:
             return RafConfig(
                 sites=self.sites,
                 layers=self.layers,
+                function=self.function,
+                settings=_parse_settings(self.settings),
                 degrees=tuple(self.degrees),  # type: ignore[arg-type]  # which checks how many they are
                 version=self.version,
                 init=self.init,
@@ -137,8 +153,9 @@ def main(arguments: Sequence[str]) -> None:
     print_table(console, type(model).__name__, report, texts is not None)
     if missing:
         say(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
-    if texts is None and not settings.residual:
-        low, high = CONVERSION_INTERVAL
+    fitted = next((site for site in report if site.max_error is not None), None)
+    if texts is None and fitted is not None and not settings.residual:
+        low, high = fitted.interval
         say(
             f"The fits are for inputs in [{low:g}, {high:g}]; for the model's own, give --calibration PATH, "
             "a file of texts like those it will read."
@@ -178,6 +195,16 @@ def print_table(console: Console, name: str, report: ConversionReport, is_calibr
 
 def _format_error(value: float | None) -> str:
     return "" if value is None else f"{value:.1e}" if value else "0"
+
+
+def _parse_settings(text: str | None) -> dict[str, Any]:
+    try:
+        settings = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise InputError(f"--settings must be JSON such as '{{\"knots\": 33}}', not {text!r}")
+    return settings
 
 
 def _parse_layers(text: str) -> tuple[str, str]:

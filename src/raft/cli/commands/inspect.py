@@ -1,4 +1,4 @@
-"""``raft inspect``: what the RAFs of a model are now, beside what they began as."""
+"""``raft inspect``: what the learned functions of a model are now, beside what they began as."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from raft.hf.histogram import count_inputs
 from raft.hf.positions import max_positions
 from raft.report.tables.text_table import TextTable, make_rich_table
 
-DESCRIPTION = """Show every rational activation (RAF) of a RAFT: where it is, its form, how far it is from the
+DESCRIPTION = """Show every learned activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
 its curve and of its difference to that function, each scaled to its own height. With --texts the model reads
 them, and each RAF is measured where its inputs lie: how far it is from GELU and from its start, which
@@ -58,7 +58,7 @@ class InspectSettings:
     formulas: str | None = field(
         default=None,
         metadata={
-            "help": "Write the RAFs to a file: json, tex (formulas for a paper), or py (needs no torch)."
+            "help": "Write rational RAFs to a file: json, tex (formulas for a paper), or py (needs no torch)."
         },
     )
     texts: str | None = field(
@@ -124,9 +124,15 @@ def main(arguments: Sequence[str]) -> None:
     functions = learned_functions(model, (low, high))
     if not functions:
         raise InputError(
-            f"{settings.model} ({type(model).__name__}) has no rational activation; "
+            f"{settings.model} ({type(model).__name__}) has no learned activation; "
             f"'raft convert {settings.model} DST' makes a RAFT of it"
         )
+    kinds = ", ".join(dict.fromkeys(function.kind for function in functions))
+    if settings.formulas is not None and "rational" not in kinds:
+        raise InputError(f"--formulas writes rational functions, not {kinds}; --json has their numbers")
+    drawn = [function for function in functions if function.has_curve]
+    if settings.plot is not None and not drawn:
+        raise InputError(f"--plot draws curves, and {kinds} is not elementwise: it has none")
     tokenizer = load_tokenizer(settings.model) if texts is not None else None
     if texts is not None and tokenizer is None:
         raise InputError(f"{settings.model} has no tokenizer, so it cannot read --texts")
@@ -170,9 +176,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def print_table(console: Console, name: str, functions: Sequence[LearnedFunction]) -> None:
     """Print the table; it takes 80 columns, and more where there are more."""
-    low, high = functions[0].x[[0, -1]]
-    count = sum(function.numerator.size + function.denominator.size for function in functions)
-    title = f"{name}: {len(functions)} RAFs, {count} coefficients; inputs from {low:g} to {high:g}"
+    count = sum(rows.size for function in functions for rows in function.coefficients.values())
+    title = f"{name}: {len(functions)} RAFs, {count} coefficients"
+    drawn = [function for function in functions if function.has_curve]
+    if drawn:
+        title += f"; inputs from {drawn[0].x[0]:g} to {drawn[0].x[-1]:g}"
     table = make_rich_table(title.replace("1 RAFs", "1 RAF") if len(functions) == 1 else title)
     cells = [(_format_form(function), _format_numbers(function)) for function in functions]
     form, numbers = (max(len(line) for row in cells for line in row[i].split("\n")) for i in range(2))
@@ -181,7 +189,7 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
     longest = max(map(len, names))
     # whole names first, then wider sketches; where names are folded anyway, the sketches get their room
     sketched = (room - (longest if room - longest >= 2 * NARROWEST else NARROW)) // 2
-    sketched = max(NARROWEST, min(WIDEST, sketched))
+    sketched = max(NARROWEST, min(WIDEST, sketched)) if drawn else len("difference")
     width = fit_name_width(console, names, [form, numbers, sketched, sketched])
     table.add_column("RAF", min_width=width, no_wrap=True)
     table.add_column("form", min_width=form, no_wrap=True)
@@ -189,8 +197,10 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
     table.add_column("curve", min_width=sketched, no_wrap=True)
     table.add_column("difference", min_width=sketched, no_wrap=True)
     for function, site, (form_cell, numbers_cell) in zip(functions, names, cells, strict=True):
-        curve = sketch(list(function.y), sketched, SKETCH_LINES)
-        difference = sketch(list(function.y - function.beginning), sketched, SKETCH_LINES)
+        curve = difference = ""
+        if function.has_curve:
+            curve = sketch(list(function.y), sketched, SKETCH_LINES)
+            difference = sketch(list(function.y - function.beginning), sketched, SKETCH_LINES)
         table.add_row(
             Text(fold_name(site, width), style="bold"),
             Text(form_cell),
@@ -201,6 +211,10 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
         if function is not functions[-1]:
             table.add_row()
     console.print(table, crop=False)
+    without = {function.kind for function in functions if not function.has_curve}
+    if without:
+        line = f"No curves of {', '.join(sorted(without))}: its outputs depend on all channels."
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:
@@ -251,9 +265,23 @@ def _ablate(model: PreTrainedModel, tokenizer: Any, texts: list[str], fixed: str
 
 def _format_form(function: LearnedFunction) -> str:
     lines = [f"{function.began_as} +" if function.is_residual else function.began_as]
-    lines += [f"({function.degrees[0]}, {function.degrees[1]}) {function.version}"]
+    if function.kind == "rational":
+        m, n = function.settings["degrees"]
+        lines += [f"({m}, {n}) {function.settings['version']}"]
+    else:
+        lines += [function.kind]
+        lines += [f"{k} {_format_setting(v)}" for k, v in function.settings.items() if k != "groups"]
     return "\n".join(lines + ([f"{function.groups} groups"] if function.groups > 1 else []))
 
 
+def _format_setting(value: object) -> str:
+    return ", ".join(f"{end:g}" for end in value) if isinstance(value, list) else str(value)
+
+
 def _format_numbers(function: LearnedFunction) -> str:
+    if not function.has_curve:
+        return "\n".join(
+            f"{name}\n{', '.join(f'{value:.2g}' for value in rows.ravel())}"
+            for name, rows in function.coefficients.items()
+        )
     return f"rms {function.rms:.2g}\nmax {function.max:.2g}\ny {function.low:.2f}…{function.high:.2f}"

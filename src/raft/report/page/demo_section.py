@@ -70,7 +70,7 @@ def _make_run(folder: Path, settings: Mapping[str, Any], snapshots: Sequence[Sna
     """From the fit that the RAFs began as to what they became."""
     twin = str(settings.get("activation", "gelu"))
     rafs = snapshots[-1].rafs
-    start = Snapshot(0, {site: _fit_start(twin, raf) for site, raf in rafs.items()})
+    start = Snapshot(0, {s: _fit_start(twin, raf) for s, raf in rafs.items() if isinstance(raf, Raf)})
     return ViewerRun({}, [start, *snapshots], dict.fromkeys(rafs, twin), read_inputs(folder))
 
 

@@ -52,7 +52,7 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
         " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
         for name, run in firsts.items()
         for site in sites
-        if site in run.last.rafs and len(run.last.rafs[site].numerator) == 1
+        if site in run.last.rafs and run.last.rafs[site].groups == 1
         if run.twins.get(site) == common
     }
     if 2 < len(functions) <= MOST:
@@ -87,7 +87,7 @@ def _draw_changes(
     for site in sites[:MOST_PANELS]:
         for name, run in list(firsts.items())[:MOST_LINES]:
             before, after = run.snapshots[0].rafs.get(site), run.last.rafs.get(site)
-            if before is not None and after is not None and len(after.numerator) == 1:
+            if before is not None and after is not None and after.groups == 1:
                 panels.setdefault(named[site], {})[name] = subtract(after.first, before.first)
     if not panels or all(len(run.snapshots) < 2 for run in firsts.values()):
         return []

@@ -9,7 +9,7 @@ from typing import Any
 
 from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
-from raft.analysis.snapshots import label_sites, read_inputs, read_snapshots
+from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
 from raft.hf.config import DEFAULT_START
 from raft.pretraining.run import RESULT
@@ -23,6 +23,7 @@ from raft.report.page.sections import (
     find_twins,
     make_difference_fact,
     read_recipe,
+    select_curves,
     shorten_corpus,
 )
 from raft.report.page.viewer import ViewerRun
@@ -75,7 +76,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         ),
         *_draw_differences(comparison, fixed),
         *build_learned_blocks(runs, "variant" if has_variants else None),
-        *_draw_evolution(runs),
+        *_draw_evolution(select_curves(runs)[0]),
         *build_repeat_blocks(
             comparison.command, comparison.setup, recipe, "of the first run" if len(recipes) > 1 else ""
         ),
@@ -86,7 +87,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
 def _start(recipe: dict[str, Any] | None, fixed: str | None) -> str:
     """The function beside which those of a run are drawn: the one that they started from, if any."""
     if recipe:
-        return str(recipe.get("raf_init") or DEFAULT_START)
+        return find_known_name(recipe.get("raf_init")) or DEFAULT_START
     return fixed or DEFAULT_START
 
 
@@ -103,7 +104,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     if not runs or len(runs[0].snapshots) < FRAMES:
         return []
     run = runs[0]
-    sites = [site for site, raf in run.last.rafs.items() if len(raf.numerator) == 1][:MOST_ROWS]
+    sites = [site for site, raf in run.last.rafs.items() if raf.groups == 1][:MOST_ROWS]
     if not sites:
         return []
     evolution = Evolution(

@@ -10,11 +10,18 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from raft.analysis.snapshots import Raf, Snapshot, find_known_name
+from raft.analysis.snapshots import (
+    FunctionSnapshot,
+    ParametricSnapshot,
+    Snapshot,
+    find_known_name,
+    label_sites,
+    sort_sites,
+)
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
 from raft.hf.sites.input_activation import input_kind
-from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Tabular
+from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Prose, Tabular
 from raft.report.page.distance_blocks import build_distance_blocks
 from raft.report.page.shape_gallery import MOST_LINES, draw_shapes
 from raft.report.page.viewer import Viewer, ViewerRun
@@ -33,8 +40,11 @@ def build_learned_blocks(
         by: settings of which each has figures of its own.
         note: below the viewer.
     """
+    runs, left_out = select_curves(runs)
+    if left_out:
+        note = f"{note} {left_out}".strip()
     if not runs:
-        return []
+        return [Heading("What was learned"), Prose(note)] if note else []
     apart: dict[str, list[ViewerRun]] = defaultdict(list)
     for run in runs:
         apart[", ".join(run.settings.get(name, "") for name in by)].append(run)
@@ -49,6 +59,25 @@ def build_learned_blocks(
     first, alike = next(iter(apart.items()))
     distances = build_distance_blocks(alike, along, first if len(apart) > 1 else "")
     return [Heading("What was learned"), Viewer(runs, note), *galleries, *distances]
+
+
+def select_curves(runs: Sequence[ViewerRun]) -> tuple[list[ViewerRun], str]:
+    """The runs with those functions alone that have a curve, and a sentence on the others, if any."""
+    without = {
+        (site, raf.name)
+        for run in runs
+        for site, raf in run.last.rafs.items()
+        if isinstance(raf, ParametricSnapshot) and not raf.has_curve
+    }
+    if not without:
+        return list(runs), ""
+    kinds = ", ".join(sorted({kind for _, kind in without}))
+    names = label_sites(sort_sites(site for site, _ in without)).values()
+    drawn = [run.with_curves() for run in runs]
+    return [run for run in drawn if run.last.rafs], (
+        f"Not drawn: {kinds} ({', '.join(names)}), whose outputs depend on all channels, so that there is no "
+        "curve."
+    )
 
 
 def build_repeat_blocks(
@@ -90,7 +119,7 @@ def find_twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[
     are taken to be of a model with GELU.
     """
 
-    def of(site: str, raf: Raf) -> str:
+    def of(site: str, raf: FunctionSnapshot) -> str:
         if fixed is None and (replaced := find_known_name(raf.replaced)):
             return replaced
         if input_kind(site):

@@ -36,7 +36,7 @@ def draw_shapes(
         caption: below the figures.
         most_lines: in all figures together.
     """
-    lines = np.cumsum([sum(len(raf.numerator) for raf in run.last.rafs.values()) for run in runs])
+    lines = np.cumsum([sum(raf.groups for raf in run.last.rafs.values()) for run in runs])
     drawn = max(1, int(np.searchsorted(lines, most_lines, side="right")))
     if drawn < len(runs):
         caption += f" Drawn are {drawn} of the {len(runs)} runs."

@@ -1,4 +1,7 @@
-"""The interactive part of the page: coefficients as data, which its script evaluates and draws."""
+"""The interactive part of the page: functions as data, which its script evaluates and draws.
+
+Rational functions are written as their coefficients, others as values at points.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,30 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from raft.analysis.curves import find_input_range
-from raft.analysis.snapshots import Snapshot, find_known_name, label_sites, sort_sites, thin
+from raft.analysis.snapshots import (
+    FunctionSnapshot,
+    ParametricSnapshot,
+    Raf,
+    Snapshot,
+    find_known_name,
+    label_sites,
+    sort_sites,
+    thin,
+)
+from raft.coefficients.functions import Array
+from raft.functions import Spline
 from raft.hf.histogram import InputHistogram
+from raft.learned_activation import LearnedActivation
 from raft.report.page.blocks import TEMPLATES, Block
 from raft.report.page.page import Section
 
+POINTS = 201
+"""At which functions that are not rational are written, evenly spaced in arsinh(x): closer near zero; and at
+the knots of splines."""
+FARTHEST = 50.0
+"""The script's widest range; where inputs lie farther out, the points do."""
+MOST_VALUES = 80_000
+"""Values of all functions of a run at points: as many snapshots are shown as have these, but at least two."""
 MOST_STEPS = 61
 """Snapshots of a run that are shown; more are thinned out evenly."""
 BUDGET = 2_000_000
@@ -30,7 +52,7 @@ class ViewerRun:
 
     Attributes:
         settings: what tells it from the others, such as task and seed: a choice each where they differ.
-        snapshots: its RAFs, by step.
+        snapshots: its learned functions, by step; each has a curve.
         twins: name of the function that each site's RAF is compared with.
         inputs: of each RAF after the last step, where they are known.
     """
@@ -47,25 +69,38 @@ class ViewerRun:
 
     def record(self) -> dict[str, Any]:
         """Build the data for the page's script."""
-        snapshots = thin(self.snapshots, MOST_STEPS)
+        values = sum(
+            raf.groups * len(_choose_points(raf.act, []))
+            for raf in self.last.rafs.values()
+            if isinstance(raf, ParametricSnapshot)
+        )
+        most = MOST_VALUES // values if values else MOST_STEPS
+        snapshots = thin(self.snapshots, min(MOST_STEPS, max(2, most)))
         return {
             "settings": dict(self.settings),
             "steps": [snapshot.step for snapshot in snapshots],
             "rafs": [self._raf(site, snapshots) for site in sort_sites(self.last.rafs)],
         }
 
+    def with_curves(self) -> ViewerRun:
+        """The run with those functions alone that have a curve."""
+        return replace(
+            self,
+            snapshots=[
+                Snapshot(shot.step, {site: raf for site, raf in shot.rafs.items() if raf.has_curve})
+                for shot in self.snapshots
+            ],
+        )
+
     def _raf(self, site: str, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
-        raf = self.last.rafs[site]
-        steps = [snapshot.rafs[site] for snapshot in snapshots]
         inputs = self.inputs.get(site)
+        density = _sample_density(inputs) if inputs is not None and inputs.total else None
+        ends = [density["low"], density["high"]] if density else []
         return {
             "site": site,
-            "version": raf.version,
-            "beside": find_known_name(raf.beside) or raf.beside,
             "twin": find_known_name(self.twins.get(site)),
-            "numerator": [_to_numbers(step.numerator) for step in steps],
-            "denominator": [_to_numbers(step.denominator) for step in steps],
-            "density": _sample_density(inputs) if inputs is not None and inputs.total else None,
+            "density": density,
+            **_write_functions([snapshot.rafs[site] for snapshot in snapshots], ends),
         }
 
 
@@ -134,12 +169,55 @@ def _fit_runs(runs: Sequence[ViewerRun], budget: int) -> tuple[list[Markup], int
     return texts, len(runs) - len(texts)
 
 
+def _write_functions(steps: Sequence[FunctionSnapshot], ends: Sequence[float]) -> dict[str, Any]:
+    """One function at several steps: its form, and for each step its coefficients, or its values at points.
+
+    Args:
+        steps: of one site.
+        ends: of the inputs.
+    """
+    last = steps[-1]
+    rationals = [step for step in steps if isinstance(step, Raf)]
+    if isinstance(last, Raf):
+        return {
+            "version": last.version,
+            "beside": find_known_name(last.beside) or last.beside,
+            "numerator": [_to_numbers(step.numerator) for step in rationals],
+            "denominator": [_to_numbers(step.denominator) for step in rationals],
+        }
+    assert isinstance(last, ParametricSnapshot)
+    x = _choose_points(last.act, ends)
+    return {
+        "kind": last.name,
+        "settings": last.act.settings(),
+        "parameters": {
+            name: _round(values.detach().numpy().reshape(last.groups, -1), 6)
+            for name, values in last.act.named_parameters()
+        },
+        "points": x.tolist(),
+        "curves": [_round(step.values(x), 5) for step in steps],
+    }
+
+
+def _choose_points(act: LearnedActivation, ends: Sequence[float]) -> Array:
+    # the script's range of the inputs ends at round numbers, a little farther out
+    end = float(np.arcsinh(max([FARTHEST, *(1.1 * abs(end) for end in ends)])))
+    x = np.sinh(np.linspace(-end, end, POINTS))
+    if isinstance(act, Spline):
+        x = np.union1d(x, np.linspace(*act.interval, act.knots))
+    return np.array([float(f"{value:.6g}") for value in x])
+
+
+def _round(rows: Array, digits: int) -> list[list[float | str]]:
+    return [[_to_number(np.float64(f"{value:.{digits}g}")) for value in row] for row in rows]
+
+
 def _to_numbers(rows: NDArray[np.float32]) -> list[list[float | str]]:
     """Coefficients with the digits that tell float32 numbers apart; the script rounds them to these."""
     return [[_to_number(value) for value in row] for row in rows]
 
 
-def _to_number(value: np.float32) -> float | str:
+def _to_number(value: np.float32 | np.float64) -> float | str:
     return (
         float(str(value))
         if np.isfinite(value)

@@ -1,5 +1,6 @@
 "use strict";
-// The functions: P(x)/Q(x) as raft.rational computes it, the fixed activations, and their derivatives.
+// The functions: P(x)/Q(x) as raft.rational computes it, other learned ones from their values at points, the
+// fixed activations, and their derivatives.
 
 const CONSTANT_TERM = { A: 1, B: 1, C: 0.1, D: 1, N: 1 };
 
@@ -24,6 +25,29 @@ function rational(numerator, denominator, version, x) {
   const qSlope = sign * sumSlope * (isA ? Math.sign(x) : 1);
   return [p / q, (pSlope - (p / q) * qSlope) / q];
 }
+
+/**
+ * Value and slope at x of a function that is known at points in rising order: lines between the points, and
+ * between the slopes at them; undefined beyond the ends.
+ */
+function interpolated(points, values, x) {
+  const last = points.length - 1;
+  if (x < points[0] || x > points[last]) return [NaN, NaN];
+  let k = 0, end = last;
+  while (end - k > 1) {
+    const middle = (k + end) >> 1;
+    if (points[middle] <= x) k = middle;
+    else end = middle;
+  }
+  const rise = (i) => (Number(values[i + 1]) - Number(values[i])) / (points[i + 1] - points[i]);
+  // at a point the mean of both sides' slopes
+  const slope = (i) => (rise(Math.max(i - 1, 0)) + rise(Math.min(i, last - 1))) / 2;
+  const part = (x - points[k]) / (points[k + 1] - points[k]);
+  return [Number(values[k]) + (x - points[k]) * rise(k), (1 - part) * slope(k) + part * slope(k + 1)];
+}
+
+/** The coefficients, or values at points, of each group at a step. */
+const rows = (raf, step) => (raf.curves ?? raf.numerator)[step];
 
 /** The error function to double precision: a series without cancellation. */
 function erf(x) {

@@ -39,8 +39,20 @@ function valuesTable(range, decimals, f, other) {
   return table;
 }
 
+/** What a function is that the page has the values of, its parameters in the end, and what the run is, as lines. */
+function parameters(raf, group, run) {
+  const settings = Object.entries(raf.settings).filter(([name]) => name !== "groups");
+  return [
+    [raf.kind, ...settings.map(([name, value]) => `${name} ${[value].flat().join(" to ")}`)].join(", "),
+    ...Object.entries(raf.parameters).map(([name, values]) => `${name} = ${values[group].join(", ")}`),
+    `${raf.site}, step ${run.steps[run.steps.length - 1]}`,
+    ...Object.entries(run.settings).map(([name, value]) => `${name}: ${value}`),
+  ];
+}
+
 /** P, Q and f with their coefficients, and what the run is, as lines. */
 function formula(raf, step, group, run) {
+  if (raf.curves) return parameters(raf, group, run);
   const [a, b] = [raf.numerator[step][group], raf.denominator[step][group]];
   const power = (k) => (k === 0 ? "" : k === 1 ? " x" : ` x^${k}`);
   const sum = (terms) => terms.join(" + ").replaceAll("+ -", "- ") || "0";

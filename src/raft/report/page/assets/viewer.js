@@ -81,12 +81,12 @@ class Viewer {
 
   takeRaf() {
     this.raf = this.run.rafs.find((raf) => raf.site === this.of("site").value);
-    const groups = this.raf.numerator[0].length;
+    const groups = rows(this.raf, 0).length;
     offer(this.of("group"), Array.from({ length: groups }, (_, group) => [group, `${group + 1} of ${groups}`]));
     this.find(".group").hidden = groups < 2;
     const twin = this.raf.twin ? [["twin", `${NAMES[this.raf.twin]} (the twin's)`]] : [];
     const others = Object.keys(FIXED).filter((name) => name !== this.raf.twin).map((name) => [name, NAMES[name]]);
-    const first = this.run.steps.length > 1 ? [["first", `this RAF at step ${count(this.run.steps[0])}`]] : [];
+    const first = this.run.steps.length > 1 ? [["first", `this ${this.raf.kind ?? "RAF"} at step ${count(this.run.steps[0])}`]] : [];
     offer(this.of("beside"), [...twin, ...first, ...others, ["none", "nothing"]]);
     const inputs = this.raf.density ? [["seen", "its inputs"]] : [];
     // a range that was chosen is kept, one that is there for want of inputs is not
@@ -118,7 +118,9 @@ class Viewer {
 
   /** f(x) and f′(x) of the chosen RAF at a step and for a group. */
   value(step, group, x) {
-    const raf = this.raf, beside = FIXED[raf.beside] ? fixed(raf.beside, x) : [0, 0];
+    const raf = this.raf;
+    if (raf.curves) return interpolated(raf.points, raf.curves[step][group], x);
+    const beside = FIXED[raf.beside] ? fixed(raf.beside, x) : [0, 0];
     // the data have as many digits as tell float32 numbers apart
     const [a, b] = [raf.numerator, raf.denominator].map((all) => all[step][group].map(Math.fround));
     return rational(a, b, raf.version, x).map((part, k) => part + beside[k]);
@@ -136,7 +138,7 @@ class Viewer {
   /** Draw and read out what the controls say; live: whether screen readers are told. */
   show(live = this.timer ? "off" : "polite") {
     const step = Number(this.step.value), group = Number(this.of("group").value), xs = samples(this.range);
-    const other = this.comparison(group), groups = this.raf.numerator[0].length;
+    const other = this.comparison(group), groups = rows(this.raf, step).length;
     const curve = (kind, at) => {
       const both = xs.map(at);
       return { kind, values: [both.map((pair) => pair[0]), both.map((pair) => pair[1])] };
@@ -164,8 +166,8 @@ class Viewer {
     const key = `${this.of("site").value} ${other?.name}`;
     if (this.played?.key !== key) {
       const xs = samples(this.range, 61);
-      const ofSteps = this.raf.numerator.map((rows, step) =>
-        rows.flatMap((_, group) => xs.map((x) => this.value(step, group, x))).concat(other ? xs.map(other.at) : []));
+      const ofSteps = this.run.steps.map((_, step) =>
+        rows(this.raf, step).flatMap((_, group) => xs.map((x) => this.value(step, group, x))).concat(other ? xs.map(other.at) : []));
       const found = most.map((far, panel) => {
         const each = ofSteps.map((pairs) => bounds(pairs.map((pair) => pair[panel]), far));
         const share = (end, part) => each.map((both) => both[end]).sort((a, b) => a - b)[Math.round(part * (each.length - 1))];
@@ -191,9 +193,10 @@ class Viewer {
     const now = count(this.run.steps[step]), last = count(this.run.steps[this.run.steps.length - 1]);
     this.find(".step").textContent = `${now} of ${last}`;
     this.step.setAttribute("aria-valuetext", `step ${now} of ${last}`);
+    const name = this.raf.kind ?? "RAF";
     const swatch = (kind, text) => element("span", { class: `swatch ${kind}` }, text);
     this.find(".legend").replaceChildren(
-      swatch("raf", this.run.steps.length > 1 ? `RAF, step ${now}` : "RAF"),
+      swatch("raf", this.run.steps.length > 1 ? `${name}, step ${now}` : name),
       ...(other ? [swatch("other", other.name)] : []),
       ...(this.raf.density ? [swatch("density", "density of its inputs")] : []),
     );
