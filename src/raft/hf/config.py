@@ -17,6 +17,7 @@ from raft.errors import suggest
 from raft.functional import check_version
 from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation
+from raft.networks.build import AUTO, DEFAULT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv")
 DEFAULT_SITES = ("ffn", "pooler")
 RATIONAL = "rational"
-AUTO, DEFAULT = "auto", "default"
 
 Layers = str | Sequence[int]
 LAYERS = (

@@ -17,9 +17,10 @@ from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import save_pretrained
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
-from raft.hf.conversion import CONVERSION_INTERVAL, REPORT, convert
-from raft.hf.conversion_report import ConversionReport
+from raft.hf.conversion import REPORT, convert
 from raft.learned_activation import learned_activations
+from raft.networks.build import CONVERSION_INTERVAL
+from raft.networks.conversion_report import ConversionReport
 from raft.report.tables.text_table import make_rich_table
 from raft.training.run_folder import Content, check_free, run_folder
 
