@@ -124,7 +124,7 @@ class RafConfig:
         """A function of another kind than the rational one.
 
         Args:
-            start: ``init=…``, or nothing for what it starts from by itself.
+            start: ``init=…``, or nothing for what it starts from by itself; and ``dim``, the channels' axis.
 
         Raises:
             ValueError: for an unknown kind, settings that it does not have, or a start that it cannot have.

@@ -64,6 +64,7 @@ def build_activation(
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
+    dim: int = -1,
 ) -> LearnedActivation:
     """Build a learned function in place of a fixed one.
 
@@ -74,12 +75,13 @@ def build_activation(
         samples: inputs to fit for, ``[samples]``.
         interval: to fit and scale for where there are no samples. With None, as in a model that is being
             built, it gets the ready fit, and scales of one until a checkpoint brings others.
+        dim: axis of the channels.
 
     Raises:
         ValueError: where it cannot follow the function that it is to start from.
     """
     build = _build_rational if config.is_rational else _build_parametric
-    act = build(replaced, _target(replaced, name, config), config, samples, interval)
+    act = build(replaced, _target(replaced, name, config), config, samples, interval, dim)
     act.replaced = (replaced,)
     act.trainable = config.trainable
     return act.requires_grad_(config.trainable)
@@ -95,7 +97,8 @@ def activation_name(activation: Callable[..., Any]) -> str:
     if isinstance(activation, nn.Module):
         return name_of(activation) or type(activation).__name__
     if isinstance(activation, partial):
-        return name_of(activation) or activation_name(activation.func)
+        settings = ", ".join(f"{key}={value!r}" for key, value in activation.keywords.items())
+        return name_of(activation) or f"{activation_name(activation.func)}({settings})"
     name = getattr(activation, "__name__", type(activation).__name__)
     return ALIASES.get(name, name)
 
@@ -153,13 +156,14 @@ def _build_rational(
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
+    dim: int,
 ) -> Rational:
     start = _fit_start(target or "gelu", config, samples, interval)
     act: Rational
     if config.residual:
-        act = ResidualRational(replaced, start, config.groups)
+        act = ResidualRational(replaced, start, config.groups, dim=dim)
     else:
-        act = Rational(start, config.degrees, config.version, config.groups)
+        act = Rational(start, config.degrees, config.version, config.groups, dim=dim)
     if config.scaled:
         evenly = torch.linspace(*start.interval, SCALING_POINTS, device="cpu")
         act.scale_to(None if interval is None else evenly if samples is None else samples)
@@ -172,8 +176,9 @@ def _build_parametric(
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
+    dim: int,
 ) -> LearnedActivation:
-    act = config.make_function(**({} if target is None else {"init": target}))
+    act = config.make_function(dim=dim, **({} if target is None else {"init": target}))
     if target is not None and samples is not None and isinstance(act, ParametricActivation):
         act.start_from(target, _widen(samples))
     return act
