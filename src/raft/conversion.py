@@ -273,8 +273,8 @@ def _pretrained_parts(network: nn.Module) -> dict[str, Any]:
             parts[path] = module
         if type(module).__module__.partition(".")[0] == "peft" and hasattr(module, "peft_config"):
             raise TypeError(
-                f"{type(network).__name__} holds a model with an adapter of PEFT at {path}: convert it before "
-                "the adapter is put around it"
+                f"{type(network).__name__} holds a model with an adapter of PEFT at {path}: convert it "
+                "before the adapter is put around it"
             )
     return parts
 

@@ -243,8 +243,8 @@ def _prepare_torch_layer(module: nn.Module, name: str, activation: nn.Module | N
     """Make torch's transformer layers hold one of these.
 
     The fused encoder layer knows ReLU and GELU alone, and looks at its activation when it is made, not when
-    another is put in its place. A copied decoder layer takes ReLU where its own attributes hold no activation,
-    whatever its submodules are.
+    another is put in its place. A copied decoder layer takes ReLU where its own attributes hold no
+    activation, whatever its submodules are.
     """
     kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if not isinstance(module, kinds) or name != "activation" or activation is None:

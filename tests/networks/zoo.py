@@ -21,7 +21,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out)) + x
         return self.relu(out)
@@ -34,7 +34,7 @@ class ResNet(nn.Module):
         self.layer1 = nn.Sequential(BasicBlock(8), BasicBlock(8))
         self.fc = nn.Linear(8, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.fc(self.layer1(self.stem(x)).mean((2, 3)))
 
 
@@ -43,20 +43,20 @@ class UNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = self.double(3, 8)
-        self.bottom = self.double(8, 16)
+        self.down = self.two_layers(3, 8)
+        self.bottom = self.two_layers(8, 16)
         self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
-        self.merge = self.double(16, 8)
+        self.merge = self.two_layers(16, 8)
         self.head = nn.Conv2d(8, 2, 1)
 
     @staticmethod
-    def double(inputs: int, outputs: int) -> nn.Sequential:
+    def two_layers(inputs: int, outputs: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU(),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         skip = self.down(x)
         up = self.up(self.bottom(F.max_pool2d(skip, 2)))
         return self.head(self.merge(torch.cat([skip, up], 1)))
@@ -70,7 +70,7 @@ class SqueezeExcitation(nn.Module):
         self.reduce, self.expand = nn.Conv2d(channels, 4, 1), nn.Conv2d(4, channels, 1)
         self.act, self.gate = nn.ReLU(), nn.Sigmoid()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x * self.gate(self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
@@ -85,7 +85,7 @@ class InvertedResidual(nn.Module):
             SqueezeExcitation(12), nn.Conv2d(12, 3, 1),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x + self.conv(x)
 
 
@@ -97,7 +97,7 @@ class FunctionalMLP(nn.Module):
         self.fc1, self.fc2, self.fc3 = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 4)
         self.slope = 0.2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = F.dropout(F.relu(self.fc1(x)), training=self.training)
         x = F.leaky_relu(self.fc2(x), self.slope, inplace=True) if x.shape[0] > 1 else self.fc2(x).relu()
         return self.fc3(x)
@@ -109,7 +109,7 @@ class LstmClassifier(nn.Module):
         self.lstm = nn.LSTM(6, 8, batch_first=True)
         self.hidden, self.out = nn.Linear(8, 8), nn.Linear(8, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         states, _ = self.lstm(x)
         return torch.sigmoid(self.out(torch.relu(self.hidden(states[:, -1]))))
 
@@ -122,7 +122,7 @@ class LightningLike(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(6, 16), nn.SiLU(), nn.Linear(16, 4))
         self.loss = nn.CrossEntropyLoss()
 
-    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, scale: float = 1.0) -> Any:
         return self.encoder(x) * scale
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -140,7 +140,7 @@ class TorchTransformer(nn.Module):
             batch_first=True,
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.model(x, x)
 
 

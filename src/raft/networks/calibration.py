@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -147,7 +148,8 @@ class _CallWatch(TorchFunctionMode):
 
     def _find_place(self) -> str | None:
         """Where the call is in the network's own code; None where an activation module makes it."""
-        frame, line = sys._getframe(2), None
+        frame: FrameType | None = sys._getframe(2)
+        line = None
         while frame is not None:
             is_library = str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("torch", "raft")
             if line is None and not is_library:
@@ -157,7 +159,7 @@ class _CallWatch(TorchFunctionMode):
                 if isinstance(owner, Call) or is_activation(owner) or id(owner) in self.left_out:
                     return None
                 return f"{type(owner).__name__}.{line or frame.f_code.co_name}"
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return line
 
 

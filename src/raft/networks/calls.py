@@ -5,8 +5,9 @@ their syntax trees. All else of the code stays what it is, so control flow, the 
 keyword arguments go on as before, which a trace by ``torch.fx`` would fix at what they were. Instances become
 instances of the subclass, which bears its parent's name; ``pickle`` and ``copy`` know how to make it again.
 
-A call gets the number that it has on its way through the method: calls in two branches of an ``if`` are the
-same step of the computation, and share a number.
+A call gets the number that it has on its way through its method. Calls in two branches of an ``if``, and in
+two methods, share a number, as they often are two ways to do the same (with and without checkpointing, or
+with and without features of intermediate layers), of which one is trained and the other evaluated.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def function_name(function: object) -> str | None:
 
 
 @cache
-def find_calls(cls: type[nn.Module]) -> ClassCalls:
+def find_calls(cls: type) -> ClassCalls:
     """Find the calls of activations in the methods of a class, and of its parents that are not torch's.
 
     Calls of attributes are those that are called more than once: whether these are activations, their
@@ -96,15 +97,16 @@ def find_calls(cls: type[nn.Module]) -> ClassCalls:
     """
     calls: list[ActivationCall] = []
     unreachable: list[tuple[str, str]] = []
-    counts: Counts = {}
+    variants: dict[str, list[Any]] = {}
     for name, method in _methods(cls):
         tree = _parse(method)
         if tree is not None:
-            _MethodScan(f"{cls.__name__}.{name}", name, method, tree, calls, unreachable).scan(counts)
+            scan = _MethodScan(f"{cls.__name__}.{name}", name, method, tree, calls, unreachable, variants)
+            scan.visit_method()
     return ClassCalls(tuple(calls), tuple(dict.fromkeys(unreachable)))
 
 
-def original_class(module: nn.Module) -> type[nn.Module]:
+def original_class(module: nn.Module) -> type:
     """The class of a module before :func:`rewrite`."""
     cls = type(module)
     return cls.__bases__[0] if "_raft_keys" in vars(cls) else cls
@@ -117,7 +119,7 @@ def rewrite(module: nn.Module, keys: frozenset[str]) -> None:
 
 
 @cache
-def _rewritten_class(base: type[nn.Module], keys: frozenset[str]) -> type[nn.Module]:
+def _rewritten_class(base: type, keys: frozenset[str]) -> type:
     methods = dict(_methods(base))
     chosen: dict[str, list[ActivationCall]] = {}
     for call in find_calls(base).calls:
@@ -127,19 +129,21 @@ def _rewritten_class(base: type[nn.Module], keys: frozenset[str]) -> type[nn.Mod
     def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
         return _make_instance, (base, keys), dict(vars(self))
 
-    namespace = {name: _replace_calls(methods[name], calls) for name, calls in chosen.items()}
+    namespace: dict[str, Any] = {name: _replace_calls(methods[name], calls) for name, calls in chosen.items()}
     namespace |= {"__reduce_ex__": reduce, "_raft_keys": keys}
     namespace |= {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
-    made: type[nn.Module] = type(base)(base.__name__, (base,), namespace)
+    make: Any = type(base)  # a metaclass
+    made: type = make(base.__name__, (base,), namespace)
     return made
 
 
-def _make_instance(base: type[nn.Module], keys: frozenset[str]) -> nn.Module:
-    cls = _rewritten_class(base, keys)
-    return cls.__new__(cls)
+def _make_instance(base: type, keys: frozenset[str]) -> nn.Module:
+    cls: Any = _rewritten_class(base, keys)
+    made: nn.Module = cls.__new__(cls)
+    return made
 
 
-def _methods(cls: type[nn.Module]) -> Iterator[tuple[str, FunctionType]]:
+def _methods(cls: type) -> Iterator[tuple[str, FunctionType]]:
     """The methods that instances have, without torch's own."""
     known = {"__init__"}
     for parent in cls.__mro__:
@@ -165,13 +169,13 @@ class _MethodScan:
 
     def __init__(
         self, place: str, name: str, method: FunctionType, tree: Function,
-        calls: list[ActivationCall], unreachable: list[tuple[str, str]],
+        calls: list[ActivationCall], unreachable: list[tuple[str, str]], variants: dict[str, list[Any]],
     ) -> None:  # fmt: skip
         self.place = place
         self.name, self.tree = name, tree
         # a decorator may have put a function of its own around it
         self.method = method = inspect.unwrap(method)
-        self.calls, self.unreachable = calls, unreachable
+        self.calls, self.unreachable, self.variants = calls, unreachable, variants
         self.owner = tree.args.args[0].arg
         self.indices = {id(node): i for i, node in enumerate(_calls(tree))}
         self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -180,11 +184,10 @@ class _MethodScan:
         is_plain = not tree.decorator_list and not _has_private_names(tree)
         self.refusal = None if is_plain else "in a method that is decorated or has private names"
 
-    def scan(self, counts: Counts) -> None:
-        self._visit_block(self.tree.body, counts)
-
-    def _visit_block(self, statements: list[ast.stmt], counts: Counts) -> None:
-        for statement in statements:
+    def visit_method(self) -> None:
+        """Add the calls of the method to the lists."""
+        counts: Counts = {}
+        for statement in self.tree.body:
             self._visit(statement, counts)
 
     def _visit(self, node: ast.AST, counts: Counts) -> None:
@@ -228,20 +231,28 @@ class _MethodScan:
             name = function.attr.rstrip("_")
         if name is None:
             return
-        counts[name] = counts.get(name, 0) + 1
         settings = self._settings(node, name)
         reason = self.refusal or self._aliasing(node, is_method)
         if settings is None or reason:
             reason = reason or "with arguments that are known at work only"
             self.unreachable.append((name, f"{self.place}, line {self._line(node)}, {reason}"))
             return
-        self.calls.append(self._call(node, f"raf_{name}_{counts[name]}", function=name, settings=settings))
+        variants = self.variants.setdefault(name, [])
+        if settings not in variants:
+            variants.append(settings)
+        number = variants.index(settings)
+        variant = f"{name}_v{number + 1}" if number else name
+        counts[variant] = counts.get(variant, 0) + 1
+        self.calls.append(
+            self._call(node, f"raf_{variant}_{counts[variant]}", function=name, settings=settings)
+        )
 
     def _call(self, node: ast.Call, key: str, **values: Any) -> ActivationCall:
         return ActivationCall(key, self.name, self.indices[id(node)], **values)
 
     def _line(self, node: ast.Call) -> int:
-        return self.method.__code__.co_firstlineno + node.lineno - 1
+        first: int = self.method.__code__.co_firstlineno
+        return first + node.lineno - 1
 
     def _settings(self, node: ast.Call, name: str) -> tuple[tuple[str, Any], ...] | None:
         """The arguments beside the input; None where they are neither literals nor attributes of ``self``."""
@@ -332,7 +343,7 @@ def _replace_calls(method: FunctionType, calls: list[ActivationCall]) -> Functio
         node.func = ast.Attribute(ast.Name(owner, ast.Load()), call.key, ast.Load())
         node.args, node.keywords = node.args[:1] or inputs, []
     code = method.__code__
-    # names of the scope around it, such as the ``__class__`` of ``super()``, are arguments of another function
+    # names of the scope around it, such as the ``__class__`` of ``super()``, are arguments of ``outer``
     outer = ast.parse(f"def outer({', '.join(code.co_freevars)}):\n    pass")
     function = outer.body[0]
     assert isinstance(function, ast.FunctionDef)

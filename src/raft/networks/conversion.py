@@ -6,7 +6,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,8 +169,8 @@ def _pool(records: Sequence[InputRecord]) -> Tensor | None:
 
 def _with_parameters(network: nn.Module, site: NetworkSite) -> nn.Module:
     """The nearest module around a site that has parameters, which tell its device."""
-    path: Any = site.name
-    modules = dict(network.named_modules())
+    path = site.name
+    modules: dict[str, nn.Module] = dict(network.named_modules())
     while path:
         path = path.rpartition(".")[0]
         if next(modules[path].parameters(), None) is not None:

@@ -66,7 +66,7 @@ def find_sites(network: nn.Module, without: Collection[nn.Module] = ()) -> list[
         fixed = {key: value for key, value in held.items() if _is_fixed(value)}
         for key, value in fixed.items():
             sites.append(NetworkSite(f"{prefix}{key}", "module", parent, key, value))
-        keys = set()
+        keys: set[str] = set()
         for call in find_calls(original_class(parent)).calls:
             function: Callable[..., Any] | None = None
             if call.function is not None:
@@ -113,7 +113,7 @@ def put(site: NetworkSite, activation: Callable[..., Any]) -> None:
     if site.kind == "module":
         set_attribute(site.parent, site.attribute, activation)
         return
-    keys = getattr(type(site.parent), "_raft_keys", frozenset())
+    keys: frozenset[str] = getattr(type(site.parent), "_raft_keys", frozenset())
     rewrite(site.parent, keys | {site.attribute})
     set_attribute(site.parent, site.attribute, activation)
 
