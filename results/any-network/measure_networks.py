@@ -205,13 +205,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.load:
         check_loaded(*arguments.load)
-    heads = ["network", "sites", "functions", "not reached", "worst error", "output change",  # fmt: skip
-             "with residual=True", "restored", "moved by a step", "file", "equal in a new process"]  # fmt: skip
+    heads = [
+        "network", "sites", "functions", "not reached", "worst error", "output change",
+        "with residual=True", "restored", "moved by a step", "file", "equal in a new process",
+    ]  # fmt: skip
     rows = [heads, ["---"] * len(heads)]
     for name in arguments.only:
         rows.append(measure(name))
         print(" | ".join(rows[-1]), flush=True)
-    write_text(FOLDER / "table.md", "".join(f"| {' | '.join(row)} |\n" for row in rows))
+        write_text(FOLDER / "table.md", "".join(f"| {' | '.join(row)} |\n" for row in rows))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_a_sentence_transformer_is_calibrated_with_texts(tmp_path: Path) -> None
     tokenizer = train_tokenizer([words] * 50, 100, max_length=16)
     BertModel(BertConfig(**{**TINY, "vocab_size": 100})).save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
-    modules = sentence_transformers.models
+    from sentence_transformers.sentence_transformer import modules
     transformer = modules.Transformer(str(tmp_path / "bert"))
     size = TINY["hidden_size"]
     network = sentence_transformers.SentenceTransformer(
