@@ -95,6 +95,7 @@ def test_a_sentence_transformer_is_calibrated_with_texts(tmp_path: Path) -> None
     BertModel(BertConfig(**{**TINY, "vocab_size": 100})).save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
     from sentence_transformers.sentence_transformer import modules
+
     transformer = modules.Transformer(str(tmp_path / "bert"))
     size = TINY["hidden_size"]
     network = sentence_transformers.SentenceTransformer(

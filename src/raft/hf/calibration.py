@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.loading import NO_REMOTE_CODE
 from raft.hf.positions import max_positions
 from raft.hf.sites.find import Site
+from raft.networks.calibration import run_batches
 from raft.networks.recording import record_inputs
 from raft.networks.samples import Call, InputSample
 
@@ -73,19 +73,12 @@ def run_over(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    modes, has_run = {module: module.training for module in model.modules()}, False
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in iter_batches(model, texts, tokenizer):
-                first = batch.pop("", None)
-                model(*([] if first is None else [first]), **batch)
-                has_run = True
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
-    if not has_run:
-        raise ValueError(f"{name} is empty: give at least one batch or text")
+    calls = iter_batches(model, texts, tokenizer)
+    run_batches(
+        model,
+        (([batch.pop("")] if "" in batch else [], batch) for batch in calls),
+        name,
+    )
 
 
 def iter_batches(

@@ -19,7 +19,7 @@ from raft.networks.recording import record_inputs
 from raft.networks.samples import Call, InputSample
 from raft.networks.sites import NetworkSite, put, put_back
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments = tuple[Sequence[Any], dict[str, Any]]
 
 
 class InputRecord:
