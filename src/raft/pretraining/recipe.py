@@ -15,10 +15,11 @@ from raft.bounds import check_numbers
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.files import validate
-from raft.hf.config import AUTO, DEFAULT, RATIONAL, RafConfig
+from raft.hf.config import RATIONAL, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import ATTENTION_INITS, MIN_HEAD_WIDTH, NEIGHBOURS
+from raft.networks.build import AUTO, DEFAULT
 from raft.pretraining.variants import (
     MODEL_SETTINGS,
     RAF,
