@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import wraps
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -318,18 +319,28 @@ def _part_inputs(
 ) -> dict[str, list[dict[str, Any]]]:
     """The arguments by name with which a network calls the models in it."""
     inputs: dict[str, list[dict[str, Any]]] = {path: [] for path in parts}
-    handles = []
     for path, part in parts.items():
-
-        def keep(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-            bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-            named = {**bound, **bound.pop("kwargs", {})}
-            inputs[path].append({key: value for key, value in named.items() if value is not None})
-
-        handles.append(part.register_forward_pre_hook(keep, with_kwargs=True))
+        # no hook: some wrappers call ``forward`` itself
+        part.forward = _recording(part.forward, inputs[path])  # type: ignore[method-assign]
     try:
         run_batches(network, batches)
     finally:
-        for handle in handles:
-            handle.remove()
+        for part in parts.values():
+            del part.forward
+    unused = [path for path, calls in inputs.items() if not calls]
+    if unused:
+        raise ValueError(f"the calibration does not reach {unused[0]}: convert that model by itself")
     return inputs
+
+
+def _recording(forward: Callable[..., Any], calls: list[dict[str, Any]]) -> Callable[..., Any]:
+    """``forward``, which adds its arguments by name to a list."""
+
+    @wraps(forward)
+    def record(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
+        named = {**bound, **bound.pop("kwargs", {})}
+        calls.append({key: value for key, value in named.items() if value is not None and key != "kwargs"})
+        return forward(*args, **kwargs)
+
+    return record

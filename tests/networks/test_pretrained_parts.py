@@ -104,6 +104,9 @@ def test_a_sentence_transformer_is_calibrated_with_texts(tmp_path: Path) -> None
     raft.convert(network, {"sites": ["ffn"]}, calibration=[words, "a friend"])
     assert [row.kind for row in network.conversion_report] == ["ffn"] * TINY["num_hidden_layers"]
     assert all(row.inputs for row in network.conversion_report)
+    batch = dict(network.tokenizer([words, "a friend"], padding=True, return_tensors="pt"))
+    again = raft.convert(raft.revert(network), {"sites": ["ffn"]}, calibration=[batch])
+    assert all(row.inputs for row in again.conversion_report)
     expected = network.encode([words])
     network.save_pretrained(str(tmp_path / "saved"))
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
