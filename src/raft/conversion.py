@@ -321,7 +321,7 @@ def _part_inputs(
     inputs: dict[str, list[dict[str, Any]]] = {path: [] for path in parts}
     for path, part in parts.items():
         # no hook: some wrappers call ``forward`` itself
-        part.forward = _recording(part.forward, inputs[path])  # type: ignore[method-assign]
+        part.forward = _recording(part.forward, inputs[path])
     try:
         run_batches(network, batches)
     finally:
