@@ -111,12 +111,19 @@ def test_a_shared_raf_serves_places_on_other_devices() -> None:
         ({"init": torch.sum}, ValueError, "the function must give a tensor of its input's shape"),
         ({"init": torch.log}, ValueError, r"the function is not finite everywhere on \[-5, 5\]"),
         ({"dtype": torch.int64}, TypeError, "dtype must be floating, not torch.int64"),
-        ({"inplace": True}, TypeError, "cannot work in place, .*: leave inplace out"),
     ],
 )
 def test_what_is_no_raf_is_refused(values: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         raft.Rational(**values)
+
+
+def test_inplace_is_taken_as_networks_give_it_and_ignored() -> None:
+    x = torch.randn(5)
+    before = x.clone()
+    act = raft.Rational("relu", inplace=True)  # as timm calls an ``act_layer``
+    assert torch.equal(act(x), raft.Rational("relu")(x))
+    assert torch.equal(x, before)
 
 
 def test_what_no_kernel_computes_is_refused() -> None:

@@ -1,8 +1,9 @@
 from . import hf, models, training
 from .coefficients import Fit, fit, named_fit
+from .conversion import convert, load, revert, save
 from .functional import rational, rational_glu
 from .hf.config import RafConfig
-from .hf.conversion import convert, freeze, revert, unfreeze
+from .hf.conversion import freeze, unfreeze
 from .hf.peft import peft_modules
 from .modules import Rational, ResidualRational
 from .training.optimizer import clip_grad_norm_, param_groups
@@ -18,6 +19,7 @@ __all__ = [
     "fit",
     "freeze",
     "hf",
+    "load",
     "models",
     "named_fit",
     "param_groups",
@@ -25,6 +27,7 @@ __all__ = [
     "rational",
     "rational_glu",
     "revert",
+    "save",
     "training",
     "unfreeze",
 ]

@@ -42,6 +42,7 @@ def _can_be_fused(raf: Rational, gate: Tensor, up: Tensor) -> bool:
         isinstance(gate, Tensor)  # torch.fx traces with others
         and gate.dtype == up.dtype
         and gate.device == raf.numerator.device
+        and raf.dim == -1
         and not (raf.version == "D" and raf.training)
     )
 

@@ -45,7 +45,8 @@ class LearnedActivation(nn.Module):
     Attributes:
         name: of the kind of function, in ``raft.functions.FUNCTIONS``.
         is_elementwise: whether each output depends on its own input alone, so that there is a curve.
-        groups: groups of neighbouring channels of the last axis, each with parameters of its own.
+        groups: groups of neighbouring channels, each with parameters of its own.
+        dim: axis of the channels; -1 unless it is given.
         start: where and how closely the function follows the one that it started from.
         replaced: the function that a conversion replaced, in a tuple, so that it is no part of the module.
         trainable: whether the parameters require gradients when a checkpoint is loaded.
@@ -61,6 +62,7 @@ class LearnedActivation(nn.Module):
     name: ClassVar[str]
     is_elementwise: ClassVar[bool] = True
     groups: int
+    dim: int = -1
     start: Start
     replaced: tuple[Callable[..., Any], ...] = ()
     trainable: bool = True
@@ -82,7 +84,7 @@ class LearnedActivation(nn.Module):
         raise NotImplementedError
 
     def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:
-        """``forward`` with these coefficients, such as the module's own on another device."""
+        """The function with these coefficients; channels are on the last axis."""
         raise NotImplementedError
 
     def coefficients(self) -> tuple[Tensor, ...]:
@@ -93,7 +95,14 @@ class LearnedActivation(nn.Module):
         """The function of ``x``, of the shape and dtype of ``x``."""
         if is_traced_within(self, x):
             return as_one_node(self, x)
-        return self._value(x, *self.coefficients())
+        return self.evaluate(x, *self.coefficients())
+
+    def evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:
+        """``forward`` with these coefficients, such as the module's own on another device."""
+        has_channels = self.groups > 1 or not self.is_elementwise
+        if self.dim == -1 or not has_channels:
+            return self._value(x, *coefficients)
+        return along_axis(lambda moved: self._value(moved, *coefficients), x, self.dim)
 
     @torch.no_grad()
     def values(self, x: ArrayLike) -> Array:
@@ -194,15 +203,22 @@ def learned_activations(model: nn.Module) -> dict[str, LearnedActivation]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LearnedActivation)}
 
 
-def check_arguments(groups: int, dtype: torch.dtype | None, inplace: bool) -> None:
+def along_axis(function: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:
+    """Apply a function whose channels are on the last axis to a tensor that has them elsewhere."""
+    if not -x.dim() <= dim < x.dim():
+        raise ValueError(f"the channels are on axis {dim}, and x has the shape {list(x.shape)}")
+    return function(x.movedim(dim, -1)).movedim(-1, dim)
+
+
+def check_arguments(groups: int, dtype: torch.dtype | None, dim: int = -1) -> None:
     """Refuse what no learned activation can take.
 
     Raises:
-        ValueError: for impossible groups.
-        TypeError: for a dtype that is not floating, or ``inplace=True``.
+        ValueError: for impossible groups, or an axis that is no whole number from -128 to 127.
+        TypeError: for a dtype that is not floating.
     """
-    if inplace:
-        raise TypeError("a RAF cannot work in place, as its backward pass needs the input: leave inplace out")
+    if isinstance(dim, bool) or not isinstance(dim, int) or not -128 <= dim < 128:
+        raise ValueError(f"dim must be the number of an axis, such as 1 or -1, not {dim!r}")
     if dtype is not None and not dtype.is_floating_point:
         raise TypeError(f"dtype must be floating, not {dtype}; the coefficients are float32 with any")
     if not isinstance(groups, int) or groups < 1:
@@ -223,16 +239,23 @@ def as_one_node(module: nn.Module, x: Any) -> Tensor:
     return node
 
 
-def _disable_fused_layer(module: nn.Module, name: str, activation: nn.Module | None) -> None:
-    """Keep torch's fused encoder layer, which knows ReLU and GELU alone, from computing one of these instead.
+def _prepare_torch_layer(module: nn.Module, name: str, activation: nn.Module | None) -> None:
+    """Make torch's transformer layers hold one of these.
 
-    The layer looks at its activation when it is made, and not when another is put in its place.
+    The fused encoder layer knows ReLU and GELU alone, and looks at its activation when it is made, not when
+    another is put in its place. A copied decoder layer takes ReLU where its own attributes hold no
+    activation, whatever its submodules are.
     """
-    if not isinstance(module, nn.TransformerEncoderLayer) or name != "activation" or activation is None:
+    kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+    if not isinstance(module, kinds) or name != "activation" or activation is None:
         return
     parts = [getattr(part, "shared", part) for part in activation.modules()]
-    if any(isinstance(part, LearnedActivation) for part in parts):
+    if not any(isinstance(part, LearnedActivation) for part in parts):
+        return
+    if isinstance(module, nn.TransformerEncoderLayer):
         module.activation_relu_or_gelu = 0
+    else:
+        vars(module)[name] = activation
 
 
-register_module_module_registration_hook(_disable_fused_layer)
+register_module_module_registration_hook(_prepare_torch_layer)

@@ -82,11 +82,13 @@ class Rational(LearnedActivation):
         degrees: (m, n) of numerator and denominator, each from 0 to 12.
         version: form of the denominator, see :func:`raft.rational`; D is B whose coefficients are multiplied
             by uniform noise from [0.9, 1.1] in training mode.
-        groups: groups of neighbouring channels of the last axis, each with coefficients of its own; these
+        groups: groups of neighbouring channels, each with coefficients of its own; these
             have shapes ``[groups, m + 1]`` and ``[groups, n]`` where there are several.
+        dim: axis of the channels, which groups cut; 1 after a convolution.
         device: of the coefficients.
         dtype: any floating dtype, for code that gives it to all modules; the coefficients are float32.
-        inplace: must be False: the backward pass needs the input.
+        inplace: taken, as networks give it to all their activations, and ignored: the backward pass needs
+            the input.
 
     Shape:
         Input and output: any shape, the same.
@@ -94,7 +96,7 @@ class Rational(LearnedActivation):
     Raises:
         ValueError: for an unknown name or version, impossible degrees, a ``Fit`` that has others, or a
             function that cannot be fitted.
-        TypeError: for a start of another kind, a dtype that is not floating, or ``inplace=True``.
+        TypeError: for a start of another kind, or a dtype that is not floating.
 
     Source: Fang et al., "Transformers with Learnable Activation Functions", Findings of EACL 2023, section 3.
 
@@ -125,12 +127,13 @@ class Rational(LearnedActivation):
         version: str = "A",
         groups: int = 1,
         *,
+        dim: int = -1,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        check_arguments(groups, dtype, inplace)
+        check_arguments(groups, dtype, dim)
         check_version(version)
         check_degrees(degrees)
         degrees = (degrees[0], degrees[1])
@@ -143,7 +146,7 @@ class Rational(LearnedActivation):
         self.start = start
         self.degrees = degrees
         self.version = version
-        self.groups = groups
+        self.groups, self.dim = groups, dim
         numerator, denominator = (
             torch.tensor(values, dtype=torch.float32, device=device)
             for values in (start.numerator, start.denominator)
@@ -178,8 +181,9 @@ class Rational(LearnedActivation):
         return values
 
     def settings(self) -> dict[str, Any]:
-        """``degrees``, ``version`` and ``groups``."""
-        return {"degrees": list(self.degrees), "version": self.version, "groups": self.groups}
+        """``degrees``, ``version`` and ``groups``; ``dim`` where it is not the last axis."""
+        axis = {} if self.dim == -1 else {"dim": self.dim}
+        return {"degrees": list(self.degrees), "version": self.version, "groups": self.groups, **axis}
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """a and b of the function, of the shapes of ``numerator`` and ``denominator``; differentiable."""
@@ -225,8 +229,9 @@ class Rational(LearnedActivation):
 
     def _form(self) -> Tensor:
         """What a state is of, beside what shapes tell: the version's letter, what a residual RAF is added to
-        (0 for none), and whether there are scales."""
+        (0 for none), and whether there are scales; then the channels' axis where it is not the last."""
         form = [ord(self.version), self._base_number, self.numerator_scale is not None]
+        form += [] if self.dim == -1 else [self.dim % 256]
         return torch.tensor(form, dtype=torch.uint8, device="cpu")
 
     def check_form(self, saved: Tensor, name: str, has_scales: bool = False) -> None:
@@ -240,9 +245,10 @@ class Rational(LearnedActivation):
         Raises:
             ValueError: naming both forms, or what the state lacks.
         """
-        if saved.dtype != torch.uint8 or saved.shape != self._form().shape:
+        if saved.dtype != torch.uint8 or saved.shape not in ((3,), (4,)):
             raise ValueError(f"{name}.raf_form tells no form of a RAF: the state is damaged")
-        if not torch.equal(saved.cpu()[:2], self._form()[:2]):
+        form = self._form()
+        if not torch.equal(saved.cpu()[[0, 1, *range(3, len(saved))]], form[[0, 1, *range(3, len(form))]]):
             raise ValueError(
                 f"{name} was saved with {_form_name(saved)}, and cannot be loaded with "
                 f"{_form_name(self._form())}: build the RAF as it was saved"
@@ -356,7 +362,8 @@ class Rational(LearnedActivation):
     def extra_repr(self) -> str:
         """Degrees, version and groups, as printed in a model's summary."""
         groups = f", groups={self.groups}" if self.groups > 1 else ""
-        return f"degrees={self.degrees}, version={self.version!r}{groups}"
+        axis = f", dim={self.dim}" if self.dim != -1 else ""
+        return f"degrees={self.degrees}, version={self.version!r}{groups}{axis}"
 
 
 class ResidualRational(Rational):
@@ -369,6 +376,7 @@ class ResidualRational(Rational):
         base: the fixed function, of a tensor to one of its shape.
         start: a fit of it; its numerator is not used.
         groups: as in :class:`Rational`.
+        dim: as in :class:`Rational`.
 
     Example::
 
@@ -382,9 +390,11 @@ class ResidualRational(Rational):
     name = "residual_rational"
     is_residual = True
 
-    def __init__(self, base: Callable[[Tensor], Tensor], start: Fit, groups: int = 1) -> None:
+    def __init__(
+        self, base: Callable[[Tensor], Tensor], start: Fit, groups: int = 1, *, dim: int = -1
+    ) -> None:
         start = replace(start, numerator=tuple(0.0 for _ in start.numerator))
-        super().__init__(start, start.degrees, start.version, groups)
+        super().__init__(start, start.degrees, start.version, groups, dim=dim)
         self.replaced = (base,)
         names = [None, *TORCH_FUNCTIONS]
         self._base_number = names.index(name_of(base)) or 255
@@ -416,11 +426,12 @@ def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int
 
 def _form_name(form: Tensor) -> str:
     """``version B, residual beside gelu`` of the ``raf_form`` of a state."""
-    version, base, _ = form.tolist()
-    if not base:
-        return f"version {chr(version)}"
-    names = dict(enumerate(TORCH_FUNCTIONS, 1))
-    return f"version {chr(version)}, residual beside {names.get(base, 'a function without a name')}"
+    version, base, _, *axis = form.tolist()
+    text = f"version {chr(version)}"
+    if base:
+        names = dict(enumerate(TORCH_FUNCTIONS, 1))
+        text += f", residual beside {names.get(base, 'a function without a name')}"
+    return text + "".join(f", channels on axis {(dim + 128) % 256 - 128}" for dim in axis)
 
 
 def call_for_input(act: LearnedActivation, x: Tensor) -> Tensor:
@@ -430,7 +441,7 @@ def call_for_input(act: LearnedActivation, x: Tensor) -> Tensor:
     if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
         y = act(x)
     else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
-        y = act._value(x, *(values.to(x.device) for values in act.coefficients()))
+        y = act.evaluate(x, *(values.to(x.device) for values in act.coefficients()))
     return y
 
 

@@ -242,7 +242,7 @@ def test_autocast_changes_nothing(name: str) -> None:
         ("spline", {"init": torch.log}, ValueError, "the function is not finite everywhere on"),
         ("swish", {"init": torch.log}, ValueError, "the function is not finite everywhere on"),
         ("prelu", {"groups": 0}, ValueError, "groups must be a whole number from 1 on, not 0"),
-        ("prelu", {"inplace": True}, TypeError, "cannot work in place"),
+        ("prelu", {"dim": 0.5}, ValueError, "dim must be the number of an axis, such as 1 or -1, not 0.5"),
         ("prelu", {"dtype": torch.int8}, TypeError, "dtype must be floating, not torch.int8"),
         ("xielu", {"beta": 0.9}, ValueError, "beta must be above 0 and below 0.8, not 0.9"),
         ("polynorm", {"init": "gelu"}, ValueError, "not elementwise, and cannot start from 'gelu'"),

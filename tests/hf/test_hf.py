@@ -27,6 +27,7 @@ from transformers import (
 import raft
 from raft.hf import ConversionReport
 from raft.hf.config import RafConfig
+from raft.hf.conversion import convert, revert
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 
 IDS = torch.arange(24).reshape(2, 12)
@@ -341,7 +342,7 @@ def test_models_from_text_to_text_are_calibrated_by_texts_and_labels() -> None:
 def test_what_would_not_save_rafs_is_not_converted() -> None:
     model = BertForMaskedLM(BertConfig(**TINY))
     with pytest.raises(TypeError, match="convert takes a model of transformers, not a Sequential"):
-        raft.convert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
+        convert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
     with pytest.raises(TypeError, match=r"not a list; texts are given as calibration="):
         raft.convert(model, ["a text"])  # type: ignore[arg-type]  # is refused
     assert len(raft.hf.rationals(model)) == 0
@@ -360,11 +361,14 @@ def test_a_pretrained_model_that_is_given_rafs_while_it_is_read_says_so(
     assert "from a checkpoint without RAFs: they begin as fits of gelu over [-5, 5]" in message
 
 
-def test_a_wrapper_is_not_reverted_by_halves() -> None:
+def test_a_model_in_another_network_is_reverted_with_it() -> None:
     model = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
     with pytest.raises(TypeError, match="revert takes a model of transformers, not a Sequential around one"):
-        raft.revert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
+        revert(torch.nn.Sequential(model))  # type: ignore[arg-type]  # is refused
     assert len(raft.hf.rationals(model)) == 2
+    raft.revert(torch.nn.Sequential(model))
+    assert len(raft.hf.rationals(model)) == 0
+    assert model.config.to_dict().get("raf") is None
 
 
 def test_materialised_coefficients_start_again() -> None:

@@ -17,9 +17,9 @@ from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_af
 from raft.analysis.model_measures import CurveOf, get_twin
 from raft.coefficients.functions import canonical_name
 from raft.hf.histogram import InputHistogram
-from raft.hf.recording import record_inputs
 from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import TORCH_FUNCTIONS
+from raft.networks.recording import record_inputs
 
 AS_IT_IS, ALL, MEAN = "as it is", "all", "all by their mean"
 NEAREST = "nearest, scaled and moved"

@@ -15,11 +15,12 @@ from transformers import PreTrainedModel
 
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.functions.registry import make
-from raft.hf.config import AUTO, DEFAULT, RafConfig
+from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
 from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import LearnedActivation
 from raft.modules import Rational, SharedRational
+from raft.networks.build import AUTO, DEFAULT
 
 POINTS = 1001
 

@@ -53,10 +53,11 @@ class ParametricActivation(LearnedActivation):
         init: the function to start from: None for the start of the source; a name
             (``raft.coefficients.NAMED_FUNCTIONS``), a module or a function of a float64 tensor, which is
             matched with the least squared error on [-5, 5].
-        groups: groups of neighbouring channels of the last axis.
+        groups: groups of neighbouring channels.
+        dim: axis of the channels, which groups cut; 1 after a convolution.
         device: of the parameters.
         dtype: any floating dtype; the parameters are float32.
-        inplace: must be False.
+        inplace: taken and ignored.
     """
 
     start: ParametricStart
@@ -68,13 +69,14 @@ class ParametricActivation(LearnedActivation):
         init: Init = None,
         groups: int = 1,
         *,
+        dim: int = -1,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        check_arguments(groups, dtype, inplace)
-        self.groups = groups
+        check_arguments(groups, dtype, dim)
+        self.groups, self.dim = groups, dim
         self.start = self._find_start(init)
         self._names = tuple(self.start.parameters)
         state = self.initial_state()
@@ -102,10 +104,11 @@ class ParametricActivation(LearnedActivation):
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Those of the kind of function, and ``groups``."""
+        """Those of the kind of function, and ``groups``; ``dim`` where it is not the last axis."""
         values = {name: getattr(self, name) for name in self.setting_names}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return {**plain, "groups": self.groups}
+        axis = {} if self.dim == -1 else {"dim": self.dim}
+        return {**plain, "groups": self.groups, **axis}
 
     def coefficients(self) -> tuple[Tensor, ...]:
         """The parameters."""
@@ -122,11 +125,12 @@ class ParametricActivation(LearnedActivation):
         return {**state, "raf_form": self._form()}
 
     def _form(self) -> Tensor:
-        """The number of the kind of function and its settings."""
+        """The number of the kind of function and its settings; then the channels' axis if not the last."""
         numbers = [float(zlib.crc32(self.name.encode()) % 2**16)]
         for name in self.setting_names:
             value = getattr(self, name)
             numbers += value if isinstance(value, tuple) else [value]
+        numbers += [] if self.dim == -1 else [self.dim]
         return torch.tensor(numbers, dtype=torch.float32, device="cpu")
 
     def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:

@@ -27,9 +27,10 @@ class PolyNorm(ParametricActivation):
         init: must be None.
         groups: must be 1.
         degree: r, from 1 to 6.
+        dim: axis of the channels; 1 after a convolution.
         device: of the parameters.
         dtype: any floating dtype, for code that gives it to all modules; the parameters are float32.
-        inplace: must be False: the backward pass needs the input.
+        inplace: taken and ignored: the backward pass needs the input.
 
     Shape:
         Input and output: ``[..., channels]``, the same. ``power_weights``: ``[degree]``, from the first
@@ -58,6 +59,7 @@ class PolyNorm(ParametricActivation):
         groups: int = 1,
         *,
         degree: int = 3,
+        dim: int = -1,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
@@ -67,7 +69,7 @@ class PolyNorm(ParametricActivation):
         if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= MAX_DEGREE:
             raise ValueError(f"degree must be a whole number from 1 to {MAX_DEGREE}, not {degree!r}")
         self.degree = degree
-        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
+        super().__init__(init, groups, dim=dim, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}

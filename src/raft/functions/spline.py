@@ -31,12 +31,13 @@ class Spline(ParametricActivation):
     Args:
         init: the function to start from: a name (``raft.coefficients.NAMED_FUNCTIONS``), a module or a
             function of a float64 tensor; None for the start of the source.
-        groups: groups of neighbouring channels of the last axis, each with values of its own.
+        groups: groups of neighbouring channels, each with values of its own.
         knots: their number, from 2 to 4096.
         interval: first and last knot.
+        dim: axis of the channels; 1 after a convolution.
         device: of the parameters.
         dtype: any floating dtype, for code that gives it to all modules; the parameters are float32.
-        inplace: must be False: the backward pass needs the input.
+        inplace: taken and ignored: the backward pass needs the input.
 
     Shape:
         Input and output: any shape, the same. ``knot_values``: ``[knots]``, or ``[groups, knots]`` where
@@ -65,6 +66,7 @@ class Spline(ParametricActivation):
         *,
         knots: int = 65,
         interval: Sequence[float] = (-8.0, 8.0),
+        dim: int = -1,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
@@ -78,7 +80,7 @@ class Spline(ParametricActivation):
         if not low < high:
             raise ValueError(f"interval must be two finite numbers, the lower first, not {interval!r}")
         self.knots, self.interval = knots, (low, high)
-        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
+        super().__init__(init, groups, dim=dim, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {"knot_values": (OWN_VALUE,) * self.knots}

@@ -19,10 +19,11 @@ class Swish(ParametricActivation):
         init: the function to start from: None for the start of the source; a name
             (``raft.coefficients.NAMED_FUNCTIONS``), a module or a function of a float64 tensor, which is
             matched with the least squared error on [-5, 5].
-        groups: groups of neighbouring channels of the last axis, each with a β of its own.
+        groups: groups of neighbouring channels, each with a β of its own.
+        dim: axis of the channels; 1 after a convolution.
         device: of the parameters.
         dtype: any floating dtype, for code that gives it to all modules; the parameters are float32.
-        inplace: must be False: the backward pass needs the input.
+        inplace: taken and ignored: the backward pass needs the input.
 
     Shape:
         Input and output: any shape, the same. ``beta``: ``[groups]``.

@@ -30,11 +30,12 @@ class XIELU(ParametricActivation):
         init: the function to start from: None for the start of the source; a name
             (``raft.coefficients.NAMED_FUNCTIONS``), a module or a function of a float64 tensor, which is
             matched with the least squared error on [-5, 5].
-        groups: groups of neighbouring channels of the last axis, each with parameters of its own.
+        groups: groups of neighbouring channels, each with parameters of its own.
         beta: slope at zero, which is not trained; above zero, and below 0.8 for the start of the source.
+        dim: axis of the channels; 1 after a convolution.
         device: of the parameters.
         dtype: any floating dtype, for code that gives it to all modules; the parameters are float32.
-        inplace: must be False: the backward pass needs the input.
+        inplace: taken and ignored: the backward pass needs the input.
 
     Shape:
         Input and output: any shape, the same. ``alpha_p``, ``alpha_n``: ``[groups]``.
@@ -59,6 +60,7 @@ class XIELU(ParametricActivation):
         groups: int = 1,
         *,
         beta: float = 0.5,
+        dim: int = -1,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         inplace: bool = False,
@@ -66,7 +68,7 @@ class XIELU(ParametricActivation):
         if not 0 < beta < ALPHA:
             raise ValueError(f"beta must be above 0 and below {ALPHA}, not {beta!r}")
         self.beta = float(beta)
-        super().__init__(init, groups, device=device, dtype=dtype, inplace=inplace)
+        super().__init__(init, groups, dim=dim, device=device, dtype=dtype, inplace=inplace)
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         return {

@@ -1,4 +1,4 @@
-from .conversion_report import ConversionReport
+from .conversion import ConversionReport
 from .foreign.load import ConvertedCheckpoint, convert_checkpoint, rational_from_state, read_checkpoint
 from .fsdp import shard_rationals
 from .histogram import count_inputs

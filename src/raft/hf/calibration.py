@@ -2,78 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.loading import NO_REMOTE_CODE
 from raft.hf.positions import max_positions
-from raft.hf.recording import record_inputs
 from raft.hf.sites.find import Site
-
-MAX_SAMPLES = 200_000
-"""Inputs kept of each site, drawn uniformly from all that it gets; the extremes are kept besides."""
+from raft.networks.calibration import run_batches
+from raft.networks.recording import record_inputs
+from raft.networks.samples import Call, InputSample
 
 MAX_TEXT_TOKENS = 512
 """Tokens that a text is cut to where a model has no limit of positions."""
 
 Calibration = Iterable[Any]
-
-
-@dataclass
-class InputSample:
-    """A uniform sample of the inputs of one site.
-
-    Attributes:
-        low: the smallest input.
-        high: the largest.
-        count: how many there were.
-    """
-
-    low: float = float("inf")
-    high: float = float("-inf")
-    count: int = 0
-    _kept: list[Tensor] = field(default_factory=list)
-    _share: float = 1.0
-    _generator: torch.Generator = field(default_factory=lambda: torch.Generator("cpu").manual_seed(0))
-
-    def add(self, values: Tensor) -> None:
-        """Take in values of any shape; those that are not finite are left out."""
-        values = values.detach().flatten()
-        values = values[torch.isfinite(values)]
-        if not values.numel():
-            return
-        self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
-        self.count += values.numel()
-        self._kept.append(self._draw(values.to("cpu", torch.float32), self._share))
-        while sum(kept.numel() for kept in self._kept) > MAX_SAMPLES:
-            self._share /= 2
-            self._kept = [self._draw(torch.cat(self._kept), 0.5)]
-
-    def _draw(self, values: Tensor, share: float) -> Tensor:
-        if share == 1:
-            return values
-        return values[torch.rand(values.shape, generator=self._generator, device="cpu") < share]
-
-    def values(self) -> Tensor:
-        """The sample with both extremes, ``[samples]`` in float32."""
-        return torch.cat([*self._kept, torch.tensor([self.low, self.high], device="cpu")])
-
-
-class _Call(nn.Module):
-    """A module of its own for one site: functions take no hooks, and sites may share one activation."""
-
-    def __init__(self, activation: Callable[..., Any]) -> None:
-        super().__init__()
-        self.activation = (activation,)  # in a tuple, so that it is not registered
-
-    def forward(self, x: Tensor) -> Any:
-        return self.activation[0](x)
 
 
 def collect_inputs(
@@ -98,7 +44,7 @@ def collect_inputs(
         TypeError: for a batch of another kind.
     """
     samples = {site.name: InputSample() for site in sites}
-    calls = {site: _Call(site.activation) for site in sites}
+    calls = {site: Call(site.activation) for site in sites}
     for site, call in calls.items():
         site.set_activation(call)
     try:
@@ -127,19 +73,12 @@ def run_over(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    modes, has_run = {module: module.training for module in model.modules()}, False
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in iter_batches(model, texts, tokenizer):
-                first = batch.pop("", None)
-                model(*([] if first is None else [first]), **batch)
-                has_run = True
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
-    if not has_run:
-        raise ValueError(f"{name} is empty: give at least one batch or text")
+    calls = iter_batches(model, texts, tokenizer)
+    run_batches(
+        model,
+        (([batch.pop("")] if "" in batch else [], batch) for batch in calls),
+        name,
+    )
 
 
 def iter_batches(

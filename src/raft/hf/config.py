@@ -18,6 +18,7 @@ from raft.errors import suggest
 from raft.functional import check_version
 from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation
+from raft.networks.build import AUTO, DEFAULT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -29,9 +30,6 @@ LAYER_SITES = ("ffn", *INPUT_SITES)
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv", *INPUT_SITES)
 DEFAULT_SITES = ("ffn", "pooler")
 RATIONAL = "rational"
-AUTO, DEFAULT = "auto", "default"
-DEFAULT_START = "gelu"
-"""What rational functions start from by themselves."""
 MAX_IDENTITY_ERROR = 1e-6
 
 Layers = str | Sequence[int]
@@ -144,7 +142,7 @@ class RafConfig:
         """A function of another kind than the rational one.
 
         Args:
-            start: ``init=…``, or nothing for what it starts from by itself.
+            start: ``init=…``, or nothing for what it starts from by itself; and ``dim``, the channels' axis.
 
         Raises:
             ValueError: for an unknown kind, settings that it does not have, or a start that it cannot have.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,32 +13,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
-from raft.coefficients import Fit, fit, named_fit
-from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
-from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
-from raft.functions.parametric import ParametricActivation
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
+from raft.coefficients.named import IDENTITY
 from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_learned, remember_sites
-from raft.hf.calibration import Calibration, InputSample, collect_inputs
-from raft.hf.config import AUTO, DEFAULT, DEFAULT_START, INPUT_SITES, LAYER_SITES, RafConfig
-from raft.hf.conversion_report import ConversionReport, ConvertedSite
+from raft.hf.calibration import Calibration, collect_inputs
+from raft.hf.config import INPUT_SITES, LAYER_SITES, RafConfig
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
 from raft.learned_activation import LearnedActivation, learned_activations
-from raft.modules import Rational, ResidualRational, SharedRational
-
-CONVERSION_INTERVAL = (-10.0, 10.0)
-"""Wider than the interval of the ready fits, as the inputs of pretrained models are."""
+from raft.modules import SharedRational
+from raft.networks import build
+from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
+from raft.networks.conversion_report import ConvertedSite
+from raft.networks.samples import InputSample
 
 REPORT = "conversion_report"
-WARN_MAX_FIT_ERROR = 0.2
-"""Fits with a larger error get a warning; a third of it did no harm, and four times it ruined a model."""
-
-Target = str | Callable[..., Any] | None
-"""What a learned function starts from: a name, the function before, or None for what it has by itself."""
-
-SCALING_POINTS = 1001
-"""Evenly spaced inputs that coefficients are scaled for without calibration."""
 
 
 def convert(
@@ -126,16 +115,8 @@ def convert(
             "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
             type(model).__name__,
         )
-    report = replace_activations(model, config, samples=samples, interval=CONVERSION_INTERVAL)
-    worst = max(report, key=lambda converted: converted.max_error or 0.0, default=None)
-    if worst is not None and worst.max_error is not None and worst.max_error > WARN_MAX_FIT_ERROR:
-        kind, advice = config.function, ""
-        if config.is_rational:
-            kind, advice = f"RAF of degrees {config.degrees}", ": give higher degrees, or residual=True"
-        logging.getLogger("raft").warning(
-            "a %s misses %s by up to %.2g at %s, which may spoil the model%s",
-            kind, worst.replaced, worst.max_error, worst.site, advice,
-        )  # fmt: skip
+    report = replace_activations(model, config, samples=samples, interval=build.CONVERSION_INTERVAL)
+    build.warn_of_misfit(report, config)
     if before is not None and learned_activations(model) and before.trainable != config.trainable:
         _set_trainable(model, config.trainable)
     if report or not hasattr(model, REPORT):
@@ -289,33 +270,30 @@ def replace_activations(
             if isinstance(site.activation, LearnedActivation):
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
-        replaced, owner, target = site.activation, _owner_key(site, config), _target(site, config)
+        replaced, owner = site.activation, _owner_key(site, config)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
             site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
-            build = _build_rational if config.is_rational else _build_parametric
-            act = build(replaced, target, config, pooled.get(owner), interval)
-            act.trainable = config.trainable
-            act.requires_grad_(config.trainable)
-            _move_to_site(act, site)
+            name = activation_name(replaced)
+            start = IDENTITY if site.kind in INPUT_SITES else config.init
+            act = build.build_activation(
+                replaced, name, replace(config, init=start), pooled.get(owner), interval
+            )
+            build.move_beside(act, site.holder)
             site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
-        start = owners[owner][1].start
-        errors: tuple[float | None, float | None] = start.max_error, start.rms_error
-        if config.residual:
-            errors = 0.0, 0.0
-        elif target is None:
-            errors = None, None
+        act = owners[owner][1]
+        max_error, rms_error = build.fit_errors(act, config, site.kind in INPUT_SITES)
         report.append(
             ConvertedSite(
                 site=site.name,
                 kind=site.kind,
                 replaced=activation_name(replaced),
-                interval=start.interval,
-                max_error=errors[0],
-                rms_error=errors[1],
+                interval=act.start.interval,
+                max_error=max_error,
+                rms_error=rms_error,
                 inputs=samples[site.name].count if samples and site.name in samples else 0,
                 shares=shares,
             )
@@ -327,16 +305,10 @@ def _owner_key(site: Site, config: RafConfig) -> str:
     """A key of the RAF that a site gets; sites with the same key share it."""
     name = config.owner(site.kind, site.layer)
     if name is not None:
-        return f"{site.stack}: {name}, {activation_name(site.activation)}, {_fingerprint(site.activation)}"
+        return (
+            f"{site.stack}: {name}, {activation_name(site.activation)}, {build.fingerprint(site.activation)}"
+        )
     return f"{site.experts}: {site.kind}" if site.experts else site.name
-
-
-def _fingerprint(activation: Callable[..., Any]) -> str:
-    """A hash of an activation's values: those of one class may differ, in their slopes for instance."""
-    if isinstance(activation, (LearnedActivation, SharedRational)):
-        return _fingerprint(activation.replaced[0]) if activation.replaced else repr(activation)
-    signature = signature_of(activation)
-    return repr(activation) if signature is None else hashlib.sha256(signature).hexdigest()
 
 
 def _pool_samples(
@@ -350,118 +322,11 @@ def _pool_samples(
     return {owner: torch.cat(parts) for owner, parts in pooled.items()}
 
 
-def _build_rational(
-    replaced: Callable[..., Any],
-    target: Target,
-    config: RafConfig,
-    samples: Tensor | None,
-    interval: tuple[float, float] | None,
-) -> Rational:
-    start = _fit_start(DEFAULT_START if target is None else target, config, samples, interval)
-    act: Rational
-    if config.residual:
-        act = ResidualRational(replaced, start, config.groups)
-    else:
-        act = Rational(start, config.degrees, config.version, config.groups)
-        act.replaced = (replaced,)
-    if config.scaled:
-        evenly = torch.linspace(*start.interval, SCALING_POINTS, device="cpu")
-        act.scale_to(None if interval is None else evenly if samples is None else samples)
-    return act
-
-
-def _build_parametric(
-    replaced: Callable[..., Any],
-    target: Target,
-    config: RafConfig,
-    samples: Tensor | None,
-    interval: tuple[float, float] | None,
-) -> LearnedActivation:
-    """Another function than a rational one.
-
-    Raises:
-        ValueError: where it cannot follow the function that it is to start from.
-    """
-    act = config.make_function(**({} if target is None else {"init": target}))
-    if target is not None and samples is not None and isinstance(act, ParametricActivation):
-        act.start_from(target, _widen(samples))
-    act.replaced = (replaced,)
-    return act
-
-
-def _target(site: Site, config: RafConfig) -> Target:
-    """What the learned function of a site starts from."""
-    if site.kind in INPUT_SITES:
-        return IDENTITY
-    if config.init == DEFAULT:
-        return None
-    name = activation_name(site.activation) if config.init == AUTO else canonical_name(config.init)
-    return name if name in FUNCTIONS else site.activation
-
-
-def _widen(samples: Tensor) -> Tensor:
-    """The inputs of a calibration and the ends of an interval: training moves them beyond a narrow range."""
-    return torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
-
-
-def _move_to_site(act: LearnedActivation, site: Site) -> None:
-    """Move a RAF to the device of its site; in a model that is being built it is there already."""
-    parameter = next(site.holder.parameters(), None)
-    if parameter is not None and not parameter.is_meta and not act.raf_form.is_meta:
-        act.to(parameter.device)
-
-
-def _fit_start(
-    target: str | Callable[..., Any],
-    config: RafConfig,
-    samples: Tensor | None,
-    interval: tuple[float, float] | None,
-) -> Fit:
-    if target == IDENTITY:
-        ends = interval or TABLE_INTERVAL
-        if samples is not None:
-            ends = float(samples.min()), float(samples.max())
-        return identity_fit(config.degrees, config.version, ends)
-    with torch.device("cpu"):  # the model may be built on the meta device
-        if samples is not None:
-            return fit(target, config.degrees, config.version, samples=_widen(samples))
-        if not isinstance(target, str):
-            return _fit_cached(target, signature_of(target), config, interval or TABLE_INTERVAL)
-        if interval is None:
-            return named_fit(target, config.degrees, config.version)
-        return _fit_cached(target, target, config, interval)
-
-
-_fits: dict[tuple[Any, ...], Fit] = {}
-
-
-def _fit_cached(
-    target: str | Callable[..., Any],
-    key: str | bytes | None,
-    config: RafConfig,
-    interval: tuple[float, float],
-) -> Fit:
-    """``fit`` on an interval, made once for each key of a target; a target without a key is not cached."""
-    cache_key = (key, config.degrees, config.version, interval)
-    if key is None:
-        return fit(target, config.degrees, config.version, interval=interval)
-    if cache_key not in _fits:
-        _fits[cache_key] = fit(target, config.degrees, config.version, interval=interval)
-    return _fits[cache_key]
-
-
 def activation_name(activation: Callable[..., Any]) -> str:
     """The name of an activation in ``FUNCTIONS``; that of its class or its own where it is not there."""
-    if isinstance(activation, SharedRational):
-        activation = activation.replaced[0]
-    if isinstance(activation, LearnedActivation):
-        return activation_name(activation.replaced[0]) if activation.replaced else activation.name
-    if isinstance(activation, nn.GELU):
-        return "gelu" if activation.approximate == "none" else "gelu_tanh"
-    if not isinstance(activation, nn.Module):
-        name = getattr(activation, "__name__", type(activation).__name__)
-        return ALIASES.get(name, name)
-    for name in (*FUNCTIONS, *ALIASES):
-        if name in ACT2FN and repr(ACT2FN[name]) == repr(activation):
-            return canonical_name(name)
-    return name_of(activation) or type(activation).__name__
+    fixed = build.fixed_function(activation)
+    if isinstance(fixed, nn.Module) and not isinstance(fixed, nn.GELU):
+        for name in (*FUNCTIONS, *ALIASES):
+            if name in ACT2FN and repr(ACT2FN[name]) == repr(fixed):
+                return canonical_name(name)
+    return build.activation_name(fixed)

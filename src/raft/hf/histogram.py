@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.hf.calibration import Calibration, run_over
-from raft.hf.recording import record_inputs
 from raft.learned_activation import learned_activations
+from raft.networks.recording import record_inputs
 
 Array = NDArray[np.float64]
 

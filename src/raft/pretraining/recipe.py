@@ -15,7 +15,7 @@ from raft.bounds import check_numbers
 from raft.data.text.tokens import id_range
 from raft.errors import InputError
 from raft.files import validate
-from raft.hf.config import AUTO, DEFAULT, DEFAULT_SITES, DEFAULT_START, RATIONAL, SITES, RafConfig
+from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import (
@@ -24,6 +24,7 @@ from raft.models.configuration_raft_bert import (
     NEIGHBOURS,
     gated_width,
 )
+from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
 from raft.pretraining.variants import (
     GATED,
     MODEL_SETTINGS,

@@ -14,7 +14,8 @@ from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_activations
 from raft.analysis.snapshots import find_known_name
 from raft.files import atomic_write, read_text
-from raft.hf.config import DEFAULT_START, RafConfig
+from raft.hf.config import RafConfig
+from raft.networks.build import DEFAULT_START
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF, is_learned, split_gate

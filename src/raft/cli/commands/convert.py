@@ -21,8 +21,8 @@ from raft.files import save_pretrained
 from raft.functions.registry import FUNCTIONS
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.conversion import REPORT, convert
-from raft.hf.conversion_report import ConversionReport
 from raft.learned_activation import learned_activations
+from raft.networks.conversion_report import ConversionReport
 from raft.report.tables.text_table import make_rich_table
 from raft.training.run_folder import Content, check_free, run_folder
 

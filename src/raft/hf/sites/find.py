@@ -15,10 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn import functional as F
-from transformers import PreTrainedModel, activations
+from transformers import PreTrainedModel
 
 from raft.hf.config import LAYER_SITES
 from raft.hf.sites.feed_forward import (
@@ -32,15 +30,8 @@ from raft.hf.sites.feed_forward import (
 )
 from raft.hf.sites.input_activation import InputActivation
 from raft.hf.sites.layers import Place, find_stacks, layer_around, locate, number_layers
-from raft.learned_activation import LearnedActivation
-from raft.modules import Rational, SharedRational
-
-MODULES = (nn.GELU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.ELU, nn.CELU, nn.SELU, nn.Tanh,
-           nn.Sigmoid, nn.Softplus, nn.Hardswish)  # fmt: skip
-FUNCTIONS = (F.gelu, F.relu, F.silu, F.mish, F.elu, F.leaky_relu, F.softplus, F.tanh, F.sigmoid, F.hardswish,
-             torch.relu, torch.tanh, torch.sigmoid)  # fmt: skip
-NAMES = re.compile(r"gelu|relu|silu|swish|mish|activation", re.IGNORECASE)
-"""Class names of custom activations: modules without children."""
+from raft.modules import Rational
+from raft.networks.activations import is_activation, is_parametrised
 
 ATTENTION = re.compile(r"attention", re.IGNORECASE)
 """Classes whose activations are gates, between projections like those of a feed-forward block."""
@@ -104,7 +95,7 @@ def find_sites(model: nn.Module) -> list[Site]:
 def find_parametrised_sites(model: nn.Module) -> list[Site]:
     """Find activations of feed-forward blocks that have parameters, which a RAF cannot replace."""
     sites, _ = _find_candidates(model)
-    return [site for site in sites if site.kind == "ffn" and _is_parametrised(site.activation)]
+    return [site for site in sites if site.kind == "ffn" and is_parametrised(site.activation)]
 
 
 def find_blocks(model: nn.Module) -> list[Block]:
@@ -158,33 +149,9 @@ def _is_replaceable(site: Site) -> bool:
     return is_activation(site.activation) or (is_input and isinstance(site.activation, nn.Identity))
 
 
-def is_activation(value: object) -> bool:
-    """Whether a module, or a function held by a module, is a fixed or learned activation.
-
-    Other activations with parameters are left to the model.
-    """
-    if not isinstance(value, nn.Module):
-        return any(value is function for function in FUNCTIONS)
-    if isinstance(value, (LearnedActivation, SharedRational)):
-        return True
-    return _looks_like_activation(value) and next(value.parameters(), None) is None
-
-
-def _is_parametrised(value: object) -> bool:
-    if not isinstance(value, nn.Module) or isinstance(value, (LearnedActivation, SharedRational)):
-        return False
-    return _looks_like_activation(value) and next(value.parameters(), None) is not None
-
-
-def _looks_like_activation(module: nn.Module) -> bool:
-    if isinstance(module, (*MODULES, nn.PReLU)) or type(module).__module__ == activations.__name__:
-        return True
-    return next(module.children(), None) is None and NAMES.search(type(module).__name__) is not None
-
-
 def _activation_attributes(module: nn.Module) -> Iterator[str]:
     for values in (module._modules, vars(module)):
-        yield from [key for key, value in values.items() if is_activation(value) or _is_parametrised(value)]
+        yield from [key for key, value in values.items() if is_activation(value) or is_parametrised(value)]
 
 
 def _classify(modules: dict[str, nn.Module], path: str, attribute: str) -> str | None:

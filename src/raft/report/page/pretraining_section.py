@@ -11,7 +11,7 @@ from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
-from raft.hf.config import DEFAULT_START
+from raft.networks.build import DEFAULT_START
 from raft.pretraining.run import RESULT
 from raft.pretraining.variants import folder_name, is_learned
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences

@@ -33,11 +33,18 @@ class ConvertedSite:
 
 
 class ConversionReport(list[ConvertedSite]):
-    """The converted sites of a model; a table when printed."""
+    """The converted sites of a model; a table when printed.
+
+    Attributes:
+        not_reached: activations that stay as they are, as the code that calls them cannot be changed.
+    """
+
+    not_reached: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        left = [f"not reached: {place}" for place in self.not_reached]
         if not self:
-            return "nothing was converted"
+            return "\n".join(["nothing was converted", *left])
         heads = ("site", "kind", "was", "fitted for", "max error", "rms error", "inputs")
         rows = [
             (
@@ -55,7 +62,7 @@ class ConversionReport(list[ConvertedSite]):
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in (heads, *rows)
         ]
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join([*(line.rstrip() for line in lines), *left])
 
     def rows(self) -> list[dict[str, Any]]:
         """The sites as dictionaries, for a data frame or a file."""

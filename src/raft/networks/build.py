@@ -1,0 +1,244 @@
+"""Build the learned function that takes the place of a fixed one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from raft.coefficients import Fit, fit, named_fit
+from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
+from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
+from raft.functions.parametric import ParametricActivation
+from raft.learned_activation import LearnedActivation
+from raft.modules import Rational, ResidualRational, SharedRational
+from raft.networks.conversion_report import ConversionReport
+
+AUTO, DEFAULT = "auto", "default"
+"""Starts: the function that the site had before; what a learned function starts from by itself."""
+
+DEFAULT_START = "gelu"
+"""What rational functions start from by themselves."""
+
+CONVERSION_INTERVAL = (-10.0, 10.0)
+"""Wider than the interval of the ready fits, as the inputs of pretrained models are."""
+
+WARN_MAX_FIT_ERROR = 0.2
+"""Fits with a larger error get a warning; a third of it did no harm, and four times it ruined a model."""
+
+SCALING_POINTS = 1001
+"""Evenly spaced inputs that coefficients are scaled for without calibration."""
+
+
+class FunctionConfig(Protocol):
+    """What :class:`raft.RafConfig` says about a learned function, wherever it stands."""
+
+    @property
+    def function(self) -> str: ...
+    @property
+    def is_rational(self) -> bool: ...
+    @property
+    def degrees(self) -> tuple[int, int]: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def init(self) -> str: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def shared(self) -> Any: ...
+    @property
+    def residual(self) -> bool: ...
+    @property
+    def trainable(self) -> bool: ...
+    @property
+    def scaled(self) -> bool: ...
+    def make_function(self, **start: Any) -> LearnedActivation: ...
+
+
+def build_activation(
+    replaced: Callable[..., Any],
+    name: str,
+    config: FunctionConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+    dim: int = -1,
+) -> LearnedActivation:
+    """Build a learned function in place of a fixed one.
+
+    Args:
+        replaced: the fixed one.
+        name: of it, as in ``FUNCTIONS`` where it is there.
+        config: which learned function.
+        samples: inputs to fit for, ``[samples]``.
+        interval: to fit and scale for where there are no samples. With None, as in a model that is being
+            built, it gets the ready fit, and scales of one until a checkpoint brings others.
+        dim: axis of the channels.
+
+    Raises:
+        ValueError: where it cannot follow the function that it is to start from.
+    """
+    build = _build_rational if config.is_rational else _build_parametric
+    act = build(replaced, _target(replaced, name, config), config, samples, interval, dim)
+    act.replaced = (replaced,)
+    act.trainable = config.trainable
+    return act.requires_grad_(config.trainable)
+
+
+def activation_name(activation: Callable[..., Any]) -> str:
+    """The name of an activation in ``FUNCTIONS``; that of its class or its own where it is not there."""
+    activation = fixed_function(activation)
+    if isinstance(activation, LearnedActivation):
+        return activation.name
+    if isinstance(activation, nn.GELU):
+        return "gelu" if activation.approximate == "none" else "gelu_tanh"
+    if isinstance(activation, nn.Module):
+        return name_of(activation) or type(activation).__name__
+    if isinstance(activation, partial):
+        settings = ", ".join(f"{key}={value!r}" for key, value in activation.keywords.items())
+        return name_of(activation) or f"{activation_name(activation.func)}({settings})"
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return ALIASES.get(name, name)
+
+
+def fixed_function(activation: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a learned one replaced; itself where it is fixed, or replaced none."""
+    if isinstance(activation, (LearnedActivation, SharedRational)) and activation.replaced:
+        return fixed_function(activation.replaced[0])
+    return activation
+
+
+def fingerprint(activation: Callable[..., Any]) -> str:
+    """A hash of an activation's values: those of one class may differ, in their slopes for instance."""
+    fixed = fixed_function(activation)
+    signature = None if isinstance(fixed, (LearnedActivation, SharedRational)) else signature_of(fixed)
+    return repr(fixed) if signature is None else hashlib.sha256(signature).hexdigest()
+
+
+def fit_errors(
+    act: LearnedActivation, config: FunctionConfig, is_identity: bool = False
+) -> tuple[float | None, float | None]:
+    """The largest and the root mean square distance to the function that was replaced.
+
+    Zero where it is part of a residual one; None where it was not to be followed, unless it is the identity,
+    which all functions that stand before projections follow.
+    """
+    if config.residual:
+        return 0.0, 0.0
+    if config.init == DEFAULT and not config.is_rational and not is_identity:
+        return None, None
+    return act.start.max_error, act.start.rms_error
+
+
+def warn_of_misfit(report: ConversionReport, config: FunctionConfig) -> None:
+    """Warn where a learned function is so far from what it replaced that the model may be spoilt."""
+    worst = max(report, key=lambda converted: converted.max_error or 0.0, default=None)
+    if worst is None or worst.max_error is None or worst.max_error <= WARN_MAX_FIT_ERROR:
+        return
+    kind, advice = config.function, ""
+    if config.is_rational:
+        kind, advice = f"RAF of degrees {config.degrees}", ": give higher degrees, or residual=True"
+    logging.getLogger("raft").warning(
+        "a %s misses %s by up to %.2g at %s, which may spoil the model%s",
+        kind, worst.replaced, worst.max_error, worst.site, advice,
+    )  # fmt: skip
+
+
+def move_beside(act: LearnedActivation, parent: nn.Module) -> None:
+    """Move a learned function to the device of what holds it; in a model that is being built it is there."""
+    parameter = next(parent.parameters(), None)
+    if parameter is not None and not parameter.is_meta and not act.raf_form.is_meta:
+        act.to(parameter.device)
+
+
+def _build_rational(
+    replaced: Callable[..., Any],
+    target: str | Callable[..., Any] | None,
+    config: FunctionConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+    dim: int,
+) -> Rational:
+    start = _fit_start(target or DEFAULT_START, config, samples, interval)
+    act: Rational
+    if config.residual:
+        act = ResidualRational(replaced, start, config.groups, dim=dim)
+    else:
+        act = Rational(start, config.degrees, config.version, config.groups, dim=dim)
+    if config.scaled:
+        evenly = torch.linspace(*start.interval, SCALING_POINTS, device="cpu")
+        act.scale_to(None if interval is None else evenly if samples is None else samples)
+    return act
+
+
+def _build_parametric(
+    replaced: Callable[..., Any],
+    target: str | Callable[..., Any] | None,
+    config: FunctionConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+    dim: int,
+) -> LearnedActivation:
+    act = config.make_function(dim=dim, **({} if target is None else {"init": target}))
+    if target is not None and samples is not None and isinstance(act, ParametricActivation):
+        act.start_from(target, _widen(samples))
+    return act
+
+
+def _target(
+    replaced: Callable[..., Any], name: str, config: FunctionConfig
+) -> str | Callable[..., Any] | None:
+    """What a learned function starts from: a name or the replaced function; None for what is its own."""
+    if config.init == DEFAULT:
+        return None
+    wanted = name if config.init == AUTO else canonical_name(config.init)
+    return wanted if wanted in FUNCTIONS else replaced
+
+
+def _widen(samples: Tensor) -> Tensor:
+    """The inputs of a calibration and the ends of an interval: training moves them beyond a narrow range."""
+    return torch.cat([samples, torch.tensor(TABLE_INTERVAL, device=samples.device)])
+
+
+def _fit_start(
+    target: str | Callable[..., Any],
+    config: FunctionConfig,
+    samples: Tensor | None,
+    interval: tuple[float, float] | None,
+) -> Fit:
+    if target == IDENTITY and config.degrees[0] > 0:
+        ends = interval or TABLE_INTERVAL
+        if samples is not None:
+            ends = float(samples.min()), float(samples.max())
+        return identity_fit(config.degrees, config.version, ends)
+    with torch.device("cpu"):  # the model may be built on the meta device
+        if samples is not None:
+            return fit(target, config.degrees, config.version, samples=_widen(samples))
+        if not isinstance(target, str):
+            return _fit_cached(target, signature_of(target), config, interval or TABLE_INTERVAL)
+        if interval is None:
+            return named_fit(target, config.degrees, config.version)
+        return _fit_cached(target, target, config, interval)
+
+
+_fits: dict[tuple[Any, ...], Fit] = {}
+
+
+def _fit_cached(
+    target: str | Callable[..., Any],
+    key: str | bytes | None,
+    config: FunctionConfig,
+    interval: tuple[float, float],
+) -> Fit:
+    """``fit`` on an interval, made once for each key of a target; a target without a key is not cached."""
+    cache_key = (key, config.degrees, config.version, interval)
+    if key is None:
+        return fit(target, config.degrees, config.version, interval=interval)
+    if cache_key not in _fits:
+        _fits[cache_key] = fit(target, config.degrees, config.version, interval=interval)
+    return _fits[cache_key]

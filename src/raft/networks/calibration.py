@@ -1,0 +1,182 @@
+"""Run a network over batches: sample the inputs of its activations, and see which others it calls."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from raft.networks.activations import GATES, is_activation
+from raft.networks.calls import SETTINGS
+from raft.networks.recording import record_inputs
+from raft.networks.samples import Call, InputSample
+from raft.networks.sites import NetworkSite, put, put_back
+
+Arguments = tuple[Sequence[Any], dict[str, Any]]
+
+
+class InputRecord:
+    """What an activation gets.
+
+    Attributes:
+        sample: of its inputs.
+        shapes: of the tensors.
+    """
+
+    def __init__(self) -> None:
+        self.sample = InputSample()
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def add(self, x: Tensor) -> None:
+        """Take in an input."""
+        self.sample.add(x)
+        self.shapes.add(tuple(x.shape))
+
+
+def run_batches(network: nn.Module, batches: Iterable[Arguments], name: str = "calibration") -> None:
+    """Run a network in evaluation mode and without gradients, and restore the modes of its modules.
+
+    Args:
+        network: on the device where it runs.
+        batches: positional and named arguments of each call.
+        name: of the batches, for the message.
+
+    Raises:
+        ValueError: where there are none.
+    """
+    modes, has_run = {module: module.training for module in network.modules()}, False
+    network.eval()
+    try:
+        with torch.no_grad():
+            for args, kwargs in batches:
+                network(*args, **kwargs)
+                has_run = True
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
+    if not has_run:
+        raise ValueError(f"{name} is empty: give at least one batch or text")
+
+
+def iter_arguments(network: nn.Module, calibration: Any) -> Iterator[Arguments]:
+    """Arguments of a network from batches, on its device.
+
+    Args:
+        network: any.
+        calibration: batches, or one: tensors; tuples or lists, whose first item is the network's input, as
+            data loaders give them; mappings of its arguments by name, or a mapping that is its only argument.
+
+    Raises:
+        TypeError: for a batch of another kind.
+    """
+    parameter = next(iter(network.parameters()), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    for batch in [calibration] if isinstance(calibration, (str, Mapping, Tensor)) else calibration:
+        first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+        if isinstance(first, Tensor):
+            yield (first.to(device),), {}
+        elif isinstance(first, Mapping):
+            moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in first.items()}
+            yield ((), moved) if _takes_by_name(network, moved) else ((moved,), {})
+        else:
+            raise TypeError(
+                f"calibration of a {type(network).__name__} must give batches of tensors, not "
+                f"{type(first).__name__}: tensors, tuples whose first item is the input, or mappings of "
+                "arguments"
+            )
+
+
+def record_sites(
+    network: nn.Module,
+    sites: Sequence[NetworkSite],
+    batches: Iterable[Arguments],
+    without: Collection[nn.Module] = (),
+    gates: bool = False,
+) -> tuple[dict[str, InputRecord], list[str]]:
+    """Run a network, and record what its sites get and which other activations it calls.
+
+    Args:
+        network: in any mode.
+        sites: all that the network has.
+        batches: arguments of its calls.
+        without: modules in which calls are not looked for.
+        gates: whether functions whose range matters are looked for, too.
+
+    Returns:
+        Records by name of the site, and the calls that no site stands for, in words.
+    """
+    records = {site.name: InputRecord() for site in sites}
+    calls = {site: Call(site.activation) for site in sites}
+    watch = _CallWatch({id(part) for module in without for part in module.modules()}, gates)
+    for site, call in calls.items():
+        put(site, call)
+    try:
+        sinks: dict[nn.Module, Callable[[Tensor], None]] = {
+            call: records[site.name].add for site, call in calls.items()
+        }
+        with record_inputs(network, sinks), _unfused_layers(), watch:
+            run_batches(network, batches)
+    finally:
+        for site in calls:
+            put_back(site.parent, site.attribute, site.activation)
+    return records, list(watch.places)
+
+
+class _CallWatch(TorchFunctionMode):
+    """Notes calls of activation functions that come from no activation module."""
+
+    def __init__(self, left_out: set[int], gates: bool) -> None:
+        super().__init__()
+        self.places: dict[str, None] = {}
+        self.names = {name for name in SETTINGS if gates or name not in GATES}
+        self.left_out = left_out
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "").partition(".")[0].rstrip("_")
+        if name in self.names:
+            place = self._find_place()
+            if place is not None:
+                self.places[f"{name} in {place}"] = None
+        return func(*args, **(kwargs or {}))
+
+    def _find_place(self) -> str | None:
+        """Where the call is in the network's own code; None where an activation module makes it."""
+        frame: FrameType | None = sys._getframe(2)
+        line = None
+        while frame is not None:
+            is_library = str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("torch", "raft")
+            if line is None and not is_library:
+                line = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, nn.Module):
+                if isinstance(owner, Call) or is_activation(owner) or id(owner) in self.left_out:
+                    return None
+                return f"{type(owner).__name__}.{line or frame.f_code.co_name}"
+            frame = frame.f_back
+        return line
+
+
+@contextmanager
+def _unfused_layers() -> Iterator[None]:
+    """Let ``nn.TransformerEncoderLayer`` call its activation, which its fused form does not."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
+
+
+def _takes_by_name(network: nn.Module, batch: Mapping[str, Any]) -> bool:
+    try:
+        inspect.signature(network.forward).bind(**batch)
+    except TypeError:
+        return False
+    return True

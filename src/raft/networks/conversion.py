@@ -1,0 +1,178 @@
+"""Replace the fixed activations of any network by learned ones, and back."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from raft.learned_activation import LearnedActivation
+from raft.modules import SharedRational
+from raft.networks import build
+from raft.networks.activations import GATES
+from raft.networks.calibration import Arguments, InputRecord, record_sites
+from raft.networks.channels import channel_axis, check_groups
+from raft.networks.conversion_report import ConversionReport, ConvertedSite
+from raft.networks.sites import NetworkSite, find_sites, iter_modules, put, put_back, unreachable_calls
+
+
+def convert_network(
+    network: nn.Module,
+    config: build.FunctionConfig,
+    batches: Iterable[Arguments] | None = None,
+    *,
+    sites: str | None = None,
+    gates: bool = False,
+    without: Collection[nn.Module] = (),
+) -> ConversionReport:
+    """Replace the fixed activations of a network, in place.
+
+    Args:
+        network: any.
+        config: which learned functions.
+        batches: arguments of calls to fit for; None to fit over [-10, 10].
+        sites: a regular expression, found in the names of the sites that are converted; None for all.
+        gates: whether functions whose range matters are converted, too.
+        without: modules that are left as they are.
+
+    Returns:
+        The report, which lists what could not be reached, too.
+
+    Raises:
+        ValueError: where nothing is chosen, or groups do not fit a site.
+    """
+    all_sites = find_sites(network, without)
+    chosen = _choose(network, all_sites, sites, gates)
+    if not chosen and not without and not _learned(network):
+        raise ValueError(_nothing_chosen(network, all_sites, sites, unreachable_calls(network)))
+    records: dict[str, InputRecord] = {}
+    if batches is None:
+        calls = [
+            f"{name} in {place}"
+            for name, place in unreachable_calls(network, without)
+            if gates or name not in GATES
+        ]
+    else:
+        records, calls = record_sites(network, all_sites, batches, without, gates)
+    axes = _channel_axes(network, config, chosen, records)
+    built: dict[str, tuple[str, LearnedActivation]] = {}
+    activations: list[tuple[NetworkSite, nn.Module]] = []
+    report = ConversionReport()
+    report.not_reached = tuple(calls)
+    keys = {site.name: _owner_key(site, config, axes) for site in chosen}
+    for site in chosen:
+        name, key = build.activation_name(site.activation), keys[site.name]
+        shares = built[key][0] if key in built else None
+        if shares is None:
+            pooled = _pool([records[other] for other in keys if keys[other] == key and other in records])
+            act = build.build_activation(
+                site.activation, name, config, pooled, build.CONVERSION_INTERVAL, axes.get(site.name, -1)
+            )
+            build.move_beside(act, _with_parameters(network, site))
+            built[key] = site.name, act
+            activations.append((site, act))
+        else:
+            activations.append((site, SharedRational(built[key][1], site.activation)))
+        act = built[key][1]
+        max_error, rms_error = build.fit_errors(act, config)
+        count = records[site.name].sample.count if site.name in records else 0
+        report.append(
+            ConvertedSite(site.name, site.kind, name, act.start.interval, max_error, rms_error, count, shares)
+        )
+    for site, module in activations:
+        put(site, module.train(site.parent.training))
+    build.warn_of_misfit(report, config)
+    if calls:
+        logging.getLogger("raft").warning(
+            "not reached, and left as they are: %s; modules, such as nn.ReLU(), in place of such calls "
+            "can be converted",
+            "; ".join(calls),
+        )
+    return report
+
+
+def revert_network(network: nn.Module, without: Collection[nn.Module] = ()) -> None:
+    """Restore the functions that learned ones replaced, and the code that calls them."""
+    for _, parent in list(iter_modules(network, without)):
+        for attribute, module in list(parent._modules.items()):
+            if isinstance(module, (LearnedActivation, SharedRational)) and module.replaced:
+                put_back(parent, attribute, module.replaced[0])
+
+
+def _choose(
+    network: nn.Module, all_sites: Sequence[NetworkSite], pattern: str | None, gates: bool
+) -> list[NetworkSite]:
+    try:
+        expression = re.compile("" if pattern is None else pattern)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"sites must be a regular expression of names, not {pattern!r}: {error}") from error
+    return [site for site in all_sites if (gates or not site.is_gate) and expression.search(site.name)]
+
+
+def _nothing_chosen(
+    network: nn.Module,
+    all_sites: Sequence[NetworkSite],
+    pattern: str | None,
+    calls: Sequence[tuple[str, str]],
+) -> str:
+    kind = type(network).__name__
+    if not all_sites:
+        where = "".join(f"; {name} is called in {place}" for name, place in calls)
+        return f"{kind} has no activation that can be replaced{where}"
+    counts = Counter(build.activation_name(site.activation) for site in all_sites)
+    has = ", ".join(f"{count} {name}" for name, count in counts.items())
+    first = all_sites[0].name
+    if pattern is not None and any(not site.is_gate for site in all_sites):
+        return f"{kind} has no activation whose name sites={pattern!r} matches; it has {has}, {first!r} first"
+    return (
+        f"{kind} has no activation but those whose range matters ({has}, {first!r} first), which are left as "
+        "gates or outputs: gates=True takes them, too"
+    )
+
+
+def _learned(network: nn.Module) -> bool:
+    return any(isinstance(module, LearnedActivation) for module in network.modules())
+
+
+def _channel_axes(
+    network: nn.Module,
+    config: build.FunctionConfig,
+    chosen: Sequence[NetworkSite],
+    records: dict[str, InputRecord],
+) -> dict[str, int]:
+    """By name of the site, where functions differ between channels."""
+    if config.groups == 1 and (config.is_rational or config.make_function().is_elementwise):
+        return {}
+    axes = {site.name: channel_axis(network, site) for site in chosen}
+    for site in chosen:
+        shapes = sorted(records[site.name].shapes) if site.name in records else []
+        check_groups(site, config.groups, axes[site.name], shapes)
+    return axes
+
+
+def _owner_key(site: NetworkSite, config: build.FunctionConfig, axes: dict[str, int]) -> str:
+    """A key of the learned function that a site gets; sites with the same key share it."""
+    if config.shared != "all":
+        return site.name
+    name = build.activation_name(site.activation)
+    return f"{name}, {build.fingerprint(site.activation)}, {axes.get(site.name, -1)}"
+
+
+def _pool(records: Sequence[InputRecord]) -> Tensor | None:
+    samples = [record.sample for record in records if record.sample.low < record.sample.high]
+    return torch.cat([sample.values() for sample in samples]) if samples else None
+
+
+def _with_parameters(network: nn.Module, site: NetworkSite) -> nn.Module:
+    """The nearest module around a site that has parameters, which tell its device."""
+    path = site.name
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    while path:
+        path = path.rpartition(".")[0]
+        if next(modules[path].parameters(), None) is not None:
+            return modules[path]
+    return site.parent
