@@ -192,7 +192,7 @@ def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
         ({"degrees": [5, -1]}, "degrees must be two integers from 0 to 12"),
         ({"version": "a"}, "version must be one of A, B, C, D, N, not 'a'"),
         ({"init": "gelo"}, "unknown activation 'gelo'"),
-        ({"sites": ["head"]}, "raf.sites must be taken from ffn, attention_input"),
+        ({"sites": ["head"]}, "raf.sites must be taken from ffn, pooler"),
         ({"layers": "5-2"}, "layers must be"),
         ({"layers": "all but one"}, "layers must be"),
         ({"layers": []}, "layers must be"),

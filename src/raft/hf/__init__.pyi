@@ -3,7 +3,7 @@ from .foreign.load import ConvertedCheckpoint, convert_checkpoint, rational_from
 from .fsdp import shard_rationals
 from .histogram import count_inputs
 from .saving.installation import install, uninstall
-from .sites.find import Site, find_sites, rationals
+from .sites.find import Site, find_sites, learned_activations, rationals
 
 __all__ = [
     "ConversionReport",
@@ -13,6 +13,7 @@ __all__ = [
     "count_inputs",
     "find_sites",
     "install",
+    "learned_activations",
     "rational_from_state",
     "rationals",
     "read_checkpoint",

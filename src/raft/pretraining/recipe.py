@@ -153,7 +153,7 @@ class PretrainingRecipe:
         for recipe in [self.variant(name) for name in compared] or [self]:
             function, is_gated = split_gate(recipe.activation)
             try:
-                if is_learned(recipe.activation):
+                if learned_function(recipe.activation) is not None:
                     block = RafConfig.from_dict(recipe.raf_block())
                     if block.init == AUTO:
                         raise InputError("--raf_init names a function: a new model had none before")

@@ -30,6 +30,7 @@ from raft.hf.sites.feed_forward import (
 )
 from raft.hf.sites.input_activation import InputActivation
 from raft.hf.sites.layers import Place, find_stacks, layer_around, locate, number_layers
+from raft.learned_activation import learned_activations as learned_activations  # raft.hf hands it on
 from raft.modules import Rational
 from raft.networks.activations import is_activation, is_parametrised
 
