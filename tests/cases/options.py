@@ -142,7 +142,17 @@ def _() -> str:
     if "bf16" in flags:
         return "the CPU has them"
     words = ["--model", take("base"), "--task", "rte", "--data_dir", glue(), "--num_train_epochs", 1]
-    done = process("finetune", *words, "--bf16", "true", "--report_to", "none", "--output_dir", "out")
+    done = process(
+        "finetune",
+        *words,
+        "--bf16",
+        "true",
+        "--report_to",
+        "none",
+        "--output_dir",
+        "out",
+        then="| grep bfloat16",
+    )
     return "a line says so" if "bfloat16" in done else done
 
 
