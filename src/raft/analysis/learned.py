@@ -20,7 +20,7 @@ from raft.hf.conversion import activation_name
 from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import LearnedActivation
 from raft.modules import Rational, SharedRational
-from raft.networks.build import AUTO, DEFAULT
+from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
 
 POINTS = 1001
 
@@ -159,7 +159,7 @@ def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str,
     config = _find_config(model, site)
     init = AUTO if config is None or is_residual(act) or input_kind(site) else config.init
     if init == DEFAULT and isinstance(act, Rational):
-        init = "gelu"
+        init = DEFAULT_START
     if init not in (AUTO, DEFAULT):
         name = canonical_name(init)
         return name, FUNCTIONS[name]

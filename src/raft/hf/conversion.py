@@ -271,12 +271,12 @@ def replace_activations(
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
         replaced, owner = site.activation, _owner_key(site, config)
+        name = activation_name(replaced)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
             site.set_activation(SharedRational(shared, replaced).train(model.training))
         else:
-            name = activation_name(replaced)
             start = IDENTITY if site.kind in INPUT_SITES else config.init
             act = build.build_activation(
                 replaced, name, replace(config, init=start), pooled.get(owner), interval
@@ -290,7 +290,7 @@ def replace_activations(
             ConvertedSite(
                 site=site.name,
                 kind=site.kind,
-                replaced=activation_name(replaced),
+                replaced=name,
                 interval=act.start.interval,
                 max_error=max_error,
                 rms_error=rms_error,

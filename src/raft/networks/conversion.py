@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from raft.learned_activation import LearnedActivation
+from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import SharedRational
 from raft.networks import build
 from raft.networks.activations import GATES
@@ -47,7 +47,7 @@ def convert_network(
     """
     all_sites = find_sites(network, without)
     chosen = _choose(network, all_sites, sites, gates)
-    if not chosen and not without and not _learned(network):
+    if not chosen and not without and not learned_activations(network):
         raise ValueError(_nothing_chosen(network, all_sites, sites, unreachable_calls(network)))
     records: dict[str, InputRecord] = {}
     if batches is None:
@@ -132,10 +132,6 @@ def _nothing_chosen(
         f"{kind} has no activation but those whose range matters ({has}, {first!r} first), which are left as "
         "gates or outputs: gates=True takes them, too"
     )
-
-
-def _learned(network: nn.Module) -> bool:
-    return any(isinstance(module, LearnedActivation) for module in network.modules())
 
 
 def _channel_axes(
