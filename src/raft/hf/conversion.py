@@ -38,16 +38,10 @@ def convert(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> PreTrainedModel:
-    """Convert a model with fixed activations to a RAFT, in place; every other weight is kept bit for bit.
-
-    Each RAF is a fit of the function that it replaces, over the inputs that it gets while the model reads
-    ``calibration`` (with little weight also over the rest of [-5, 5]). Without calibration the fit is over
-    [-10, 10], beyond which inputs of pretrained models often lie. ``model.conversion_report`` lists sites.
-    ``save_pretrained`` writes the ``raf`` block and the coefficients, and ``from_pretrained`` restores them
-    after ``import raft``. Converting twice changes nothing.
+    """Convert a model of ``transformers`` in place, see :func:`raft.convert`.
 
     Args:
-        model: any model of ``transformers``, pretrained or new.
+        model: pretrained or new.
         config: which activations, and which RAFs; None for the defaults of ``RafConfig``.
         calibration: some dozens of texts, or batches as the model takes them (a ``DataLoader``, say).
         tokenizer: for texts; None for the one saved with the model.
@@ -56,19 +50,8 @@ def convert(
         The model.
 
     Raises:
-        ValueError: where the model has no activation of a requested kind, or one with parameters in a
-            feed-forward block; where it has RAFs of another configuration; or for an empty calibration.
-        TypeError: for a wrapper around a model, such as PEFT's, which would not save the RAFs; or a
-            configuration of another kind.
-
-    Example::
-
-        >>> import raft
-        >>> from transformers import BertConfig, BertModel
-        >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
-        >>> model = raft.convert(BertModel(tiny))
-        >>> len(raft.hf.learned_activations(model)), len(model.conversion_report)
-        (3, 3)
+        ValueError: as :func:`raft.convert`.
+        TypeError: for what is no model of ``transformers``, or a configuration of another kind.
     """
     if not isinstance(model, PreTrainedModel):
         raise TypeError(
