@@ -13,7 +13,7 @@ import raft
 from raft import gated
 from raft.functions import XIELU
 from raft.gated import gated_product
-from raft.modules import SharedRational
+from raft.learned_activation import SharedActivation
 
 
 class Block(nn.Module):
@@ -55,7 +55,7 @@ FUSED: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: raft.Rational("silu"),
     "groups": lambda: raft.Rational("gelu", groups=4),
     "scaled": scaled,
-    "shared": lambda: SharedRational(raft.Rational("gelu"), nn.GELU()),
+    "shared": lambda: SharedActivation(raft.Rational("gelu"), nn.GELU()),
     "noise, in evaluation": lambda: raft.Rational("gelu", version="D").eval(),
 }
 APART: dict[str, Callable[[], nn.Module]] = {
@@ -110,7 +110,7 @@ def test_hooks_see_and_replace_what_the_activation_gives(passes: list[Tensor]) -
     handle = nn.modules.module.register_module_forward_hook(lambda module, args, output: args[0] + 1)
     assert torch.equal(gated_product(act, gate, up), (gate + 1) * up)
     handle.remove()
-    shared = SharedRational(act, nn.SiLU())
+    shared = SharedActivation(act, nn.SiLU())
     handle = act.register_forward_hook(lambda module, args, output: args[0])
     assert torch.equal(gated_product(shared, gate, up), gate * up)
     handle.remove()

@@ -13,7 +13,8 @@ from scipy import stats
 from torch import Tensor, fx, nn
 
 import raft
-from raft.modules import TORCH_FUNCTIONS, ResidualRational, SharedRational
+from raft.learned_activation import SharedActivation
+from raft.modules import TORCH_FUNCTIONS, ResidualRational
 
 
 @pytest.mark.parametrize("cast", [torch.nn.Module.half, torch.nn.Module.bfloat16, torch.nn.Module.double])
@@ -93,7 +94,7 @@ def test_groups_have_coefficients_of_their_own() -> None:
 def test_a_shared_raf_serves_places_on_other_devices() -> None:
     owner = raft.Rational()
     x = torch.randn(9, device="cuda")
-    y = raft.modules.SharedRational(owner, torch.nn.GELU())(x)
+    y = SharedActivation(owner, torch.nn.GELU())(x)
     y.sum().backward()
     torch.testing.assert_close(y.cpu(), owner(x.cpu()))
     assert owner.numerator.grad is not None
@@ -167,7 +168,7 @@ def test_device_and_dtype_are_taken_as_by_other_modules() -> None:
 @pytest.mark.parametrize("shared", [False, True], ids=["residual", "shared"])
 def test_a_traced_graph_has_the_module_as_a_leaf(shared: bool) -> None:
     owner = raft.Rational("silu", version="D")
-    last = SharedRational(owner, nn.SiLU()) if shared else raft.ResidualRational(nn.GELU(), owner.start)
+    last = SharedActivation(owner, nn.SiLU()) if shared else raft.ResidualRational(nn.GELU(), owner.start)
     model = nn.Sequential(nn.Linear(4, 8), owner, nn.Linear(8, 4), last)
     traced = fx.symbolic_trace(model)
     assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["0", "1", "2", "3"]
@@ -212,7 +213,7 @@ ENCODER_LAYERS: dict[str, Callable[[], nn.TransformerEncoderLayer]] = {
     "set over a module": lambda: with_activation(encoder_layer(nn.GELU()), raft.Rational("tanh")),
     "set and copied": lambda: deepcopy(with_activation(encoder_layer(F.gelu), raft.Rational("tanh"))),
     "set within a module": lambda: with_activation(encoder_layer(), nn.Sequential(raft.Rational("tanh"))),
-    "shared": lambda: with_activation(encoder_layer(), SharedRational(OWNER, F.relu)),
+    "shared": lambda: with_activation(encoder_layer(), SharedActivation(OWNER, F.relu)),
     "given": lambda: encoder_layer(raft.Rational("tanh")),
 }
 

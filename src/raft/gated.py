@@ -9,7 +9,8 @@ from torch import Tensor
 
 from raft.functional import rational_glu
 from raft.kernels.torch_internals import has_hooks
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import owner_of
+from raft.modules import Rational
 
 
 def gated_product(activation: Callable[..., Any], gate: Tensor, up: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def gated_product(activation: Callable[..., Any], gate: Tensor, up: Tensor) -> T
 
     Source: Shazeer, "GLU Variants Improve Transformer", 2020, section 2.
     """
-    shared = activation.shared if isinstance(activation, SharedRational) else activation
+    shared = owner_of(activation)
     if type(shared) is Rational and _can_be_fused(shared, gate, up) and not _is_observed(activation, shared):
         return rational_glu(gate, up, *shared.coefficients(), shared.version)
     product: Tensor = activation(gate) * up

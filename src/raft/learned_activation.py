@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -102,7 +102,16 @@ class LearnedActivation(nn.Module):
         has_channels = self.groups > 1 or not self.is_elementwise
         if self.dim == -1 or not has_channels:
             return self._value(x, *coefficients)
-        return along_axis(lambda moved: self._value(moved, *coefficients), x, self.dim)
+        if not -x.dim() <= self.dim < x.dim():
+            raise ValueError(f"the channels are on axis {self.dim}, and x has the shape {list(x.shape)}")
+        if x.size(self.dim) % self.groups:
+            raise ValueError(
+                f"{self.groups} groups do not divide axis {self.dim} of x, whose shape is {list(x.shape)}"
+            )
+        if self.is_elementwise and x.is_contiguous():
+            # in memory, groups of neighbouring channels are neighbours on any axis
+            return self._value(x.flatten(self.dim), *coefficients).view_as(x)
+        return self._value(x.movedim(self.dim, -1), *coefficients).movedim(-1, self.dim)
 
     @torch.no_grad()
     def values(self, x: ArrayLike) -> Array:
@@ -198,16 +207,61 @@ class LearnedActivation(nn.Module):
         )
 
 
+class SharedActivation(nn.Module):
+    """Another module's learned function at one more place of a model.
+
+    It calls that module and has no parameters of its own: they are counted, saved and trained once.
+    """
+
+    def __init__(self, shared: LearnedActivation, replaced: Callable[..., Any]) -> None:
+        super().__init__()
+        self.replaced = (replaced,)
+        self._shared = (shared,)  # in a tuple, so that it is not registered twice
+
+    @property
+    def shared(self) -> LearnedActivation:
+        """The module that holds the coefficients."""
+        return self._shared[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the other module gives for ``x``."""
+        if is_traced_within(self, x):
+            return as_one_node(self, x)
+        return call_for_input(self.shared, x)
+
+    def extra_repr(self) -> str:
+        """The shared function's, as printed in a model's summary."""
+        return self.shared.extra_repr()
+
+
+def is_learned(activation: object) -> TypeGuard[LearnedActivation | SharedActivation]:
+    """Whether an activation is a learned one, its own or that of another place."""
+    return isinstance(activation, (LearnedActivation, SharedActivation))
+
+
+@overload
+def owner_of(activation: LearnedActivation | SharedActivation) -> LearnedActivation: ...
+@overload
+def owner_of(activation: object) -> object: ...
+def owner_of(activation: object) -> object:
+    """The module that holds an activation's coefficients; itself unless it is that of another place."""
+    return activation.shared if isinstance(activation, SharedActivation) else activation
+
+
+def call_for_input(act: LearnedActivation, x: Tensor) -> Tensor:
+    """What a module that belongs to another place gives for ``x``, on any device."""
+    y: Tensor
+    own = next(act.parameters())
+    if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
+        y = act(x)
+    else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
+        y = act.evaluate(x, *(values.to(x.device) for values in act.coefficients()))
+    return y
+
+
 def learned_activations(model: nn.Module) -> dict[str, LearnedActivation]:
     """The learned activation functions of a model by dotted name, in the model's order."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LearnedActivation)}
-
-
-def along_axis(function: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:
-    """Apply a function whose channels are on the last axis to a tensor that has them elsewhere."""
-    if not -x.dim() <= dim < x.dim():
-        raise ValueError(f"the channels are on axis {dim}, and x has the shape {list(x.shape)}")
-    return function(x.movedim(dim, -1)).movedim(-1, dim)
 
 
 def check_arguments(groups: int, dtype: torch.dtype | None, dim: int = -1) -> None:
@@ -249,8 +303,7 @@ def _prepare_torch_layer(module: nn.Module, name: str, activation: nn.Module | N
     kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if not isinstance(module, kinds) or name != "activation" or activation is None:
         return
-    parts = [getattr(part, "shared", part) for part in activation.modules()]
-    if not any(isinstance(part, LearnedActivation) for part in parts):
+    if not any(map(is_learned, activation.modules())):
         return
     if isinstance(module, nn.TransformerEncoderLayer):
         module.activation_relu_or_gelu = 0

@@ -1,4 +1,4 @@
-"""The rational activation as a module: alone, beside a fixed function, and at several places of a model."""
+"""The rational activation as a module: alone, and beside a fixed function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import FUNCTIONS, name_of
 from raft.functional import check_version, rational
-from raft.learned_activation import LearnedActivation, as_one_node, check_arguments, is_traced_within
+from raft.learned_activation import LearnedActivation, check_arguments
 
 NOISE = 0.1
 """Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
@@ -432,41 +432,3 @@ def _form_name(form: Tensor) -> str:
         names = dict(enumerate(TORCH_FUNCTIONS, 1))
         text += f", residual beside {names.get(base, 'a function without a name')}"
     return text + "".join(f", channels on axis {(dim + 128) % 256 - 128}" for dim in axis)
-
-
-def call_for_input(act: LearnedActivation, x: Tensor) -> Tensor:
-    """What a module that belongs to another place gives for ``x``, on any device."""
-    y: Tensor
-    own = next(act.parameters())
-    if own.device == x.device or own.is_meta:  # meta: an offloading hook knows
-        y = act(x)
-    else:  # as in DataParallel's replicas; past hooks, which would move the input to the other module
-        y = act.evaluate(x, *(values.to(x.device) for values in act.coefficients()))
-    return y
-
-
-class SharedRational(nn.Module):
-    """Another module's RAF at one more place of a model.
-
-    It calls that module and has no parameters of its own: they are counted, saved and trained once.
-    """
-
-    def __init__(self, shared: LearnedActivation, replaced: Callable[..., Any]) -> None:
-        super().__init__()
-        self.replaced = (replaced,)
-        self._shared = (shared,)  # in a tuple, so that it is not registered twice
-
-    @property
-    def shared(self) -> LearnedActivation:
-        """The module that holds the coefficients."""
-        return self._shared[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the other module gives for ``x``."""
-        if is_traced_within(self, x):
-            return as_one_node(self, x)
-        return call_for_input(self.shared, x)
-
-    def extra_repr(self) -> str:
-        """The shared RAF's, as printed in a model's summary."""
-        return self.shared.extra_repr()

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 import raft
 from raft.functions import FUNCTIONS, XIELU, LearnedActivation, PolyNorm, PReLU, Spline, Swish, make
-from raft.modules import SharedRational
+from raft.learned_activation import SharedActivation
 
 OTHERS: dict[str, dict[str, Any]] = {
     "rational": {"degrees": (3, 2), "version": "B", "groups": 2},
@@ -187,10 +187,10 @@ def test_what_has_no_curve_says_so() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_shared_function_serves_another_place(name: str) -> None:
     act = moved(make(name))
-    shared, x = SharedRational(act, nn.GELU()), torch.randn(3, 8)
+    shared, x = SharedActivation(act, nn.GELU()), torch.randn(3, 8)
     assert torch.equal(shared(x), act(x))
     assert not list(shared.parameters())
-    assert repr(shared) == f"SharedRational({act.extra_repr()})"
+    assert repr(shared) == f"SharedActivation({act.extra_repr()})"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

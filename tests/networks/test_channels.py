@@ -36,6 +36,24 @@ def test_groups_along_any_axis_are_those_of_slices(kind: Any, dim: int) -> None:
     assert type(act)(**act.settings()).dim == dim
 
 
+@pytest.mark.parametrize("kind", [raft.Rational, PReLU, Spline])
+def test_no_layout_in_memory_changes_the_values(kind: Any) -> None:
+    act = kind("silu", groups=2, dim=1)
+    with torch.no_grad():
+        next(act.parameters())[1].mul_(1.5)
+    x = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
+    for same in (x.to(memory_format=torch.channels_last), x.transpose(0, 3).contiguous().transpose(0, 3)):
+        assert not same.is_contiguous()
+        assert torch.equal(act(same), act(x))
+    assert act(x[:0]).shape == (0, 4, 5, 2)
+
+
+@pytest.mark.parametrize("kind", [raft.Rational, PReLU])
+def test_groups_that_divide_the_numbers_but_not_the_channels_are_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"2 groups do not divide axis 1 of x, whose shape is \[1, 3, 4\]"):
+        kind(groups=2, dim=1)(torch.ones(1, 3, 4))
+
+
 def test_a_state_of_another_axis_is_refused() -> None:
     first, second = raft.Rational(groups=2, dim=1), raft.Rational(groups=2)
     for one, other in ((first, second), (second, first)):

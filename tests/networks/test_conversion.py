@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import raft
-from raft.learned_activation import learned_activations
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import SharedActivation, learned_activations
+from raft.modules import Rational
 from tests.networks.zoo import ZOO, BasicBlock, FunctionalMLP, make, outputs
 
 
@@ -210,7 +210,7 @@ def test_one_function_for_all_equal_activations() -> None:
     acts = learned_activations(network)
     assert list(acts) == ["conv.1", "conv.4.act"]  # ReLU6 and ReLU
     shared = network.get_submodule("conv.3")
-    assert isinstance(shared, SharedRational)
+    assert isinstance(shared, SharedActivation)
     assert shared.shared is acts["conv.1"]
     assert network.conversion_report[1].shares == "conv.1"
 

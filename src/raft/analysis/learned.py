@@ -18,8 +18,8 @@ from raft.functions.registry import make
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
 from raft.hf.sites.input_activation import input_kind
-from raft.learned_activation import LearnedActivation
-from raft.modules import Rational, SharedRational
+from raft.learned_activation import LearnedActivation, SharedActivation
+from raft.modules import Rational
 from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
 
 POINTS = 1001
@@ -137,7 +137,7 @@ def _find_places(model: nn.Module) -> dict[LearnedActivation, list[str]]:
     for name, module in model.named_modules():
         if isinstance(module, LearnedActivation):
             places.setdefault(module, []).insert(0, name)
-        elif isinstance(module, SharedRational):
+        elif isinstance(module, SharedActivation):
             places.setdefault(module.shared, []).append(name)
     return places
 

@@ -59,14 +59,6 @@ class _Gated(_Apart):
         return rational_glu(gate, up, *self.act.coefficients(), self.act.version)
 
 
-class _ChannelsSecond(Rational):
-    """Groups of the second axis: they are neighbours in memory as those of one long last axis."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = super().forward(x.flatten(1)).view_as(x)
-        return output
-
-
 class _ChannelsMoved(Rational):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = super().forward(x.movedim(1, -1).contiguous()).movedim(-1, 1).contiguous()
@@ -173,7 +165,7 @@ def _channel_functions() -> dict[str, nn.Module]:
         "F.gelu": nn.GELU(),
         "F.gelu, again": nn.GELU(),
         "raft.Rational": Rational("gelu"),
-        f"raft.Rational, {GROUPS} groups": _ChannelsSecond("gelu", groups=GROUPS),
+        f"raft.Rational, {GROUPS} groups": Rational("gelu", groups=GROUPS, dim=1),
         f"raft.Rational, {GROUPS} groups, channels moved last": _ChannelsMoved("gelu", groups=GROUPS),
     }
 

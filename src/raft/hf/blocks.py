@@ -16,8 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from raft.hf.config import LAYER_SITES, RafConfig
 from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.find import Site, find_sites, rationals
-from raft.learned_activation import LearnedActivation
-from raft.modules import SharedRational
+from raft.learned_activation import SharedActivation, is_learned, owner_of
 
 SITE_NAMES = "_raft_site_names"
 """Attribute of a model: the names of its sites when its configuration last described it."""
@@ -68,7 +67,7 @@ def sync_raf_config(model: PreTrainedModel) -> None:
     if model.config.raf is None:
         _copy_block_to_whole(model)
     else:
-        _copy_block_to_parts(model, [site for site in sites if is_learned(site)])
+        _copy_block_to_parts(model, [site for site in sites if is_learned(site.activation)])
     _sync_scales(model)
     config = RafConfig.of(model.config)
     has_moved = getattr(model, SITE_NAMES, None) not in (None, site_names(sites))
@@ -100,11 +99,6 @@ def remember_sites(model: PreTrainedModel) -> None:
             setattr(part, SITE_NAMES, site_names(find_sites(part)))
 
 
-def is_learned(site: Site) -> bool:
-    """Whether the activation of a site is a RAF, its own or that of another site."""
-    return isinstance(site.activation, (LearnedActivation, SharedRational))
-
-
 def site_names(sites: Sequence[Site]) -> tuple[str, ...]:
     """The names of sites, the same whether modules are compiled or not."""
     return tuple(site.name.replace("_orig_mod.", "") for site in sites)
@@ -119,7 +113,12 @@ def _find_mismatch(model: PreTrainedModel, sites: Sequence[Site]) -> tuple[str, 
             chosen = [site for site in sites if config is not None and is_chosen(site, config)]
             planned |= {site.name: True for site in chosen if not path or site.name.startswith(f"{path}.")}
     return next(
-        ((site.name, planned[site.name]) for site in sites if planned[site.name] != is_learned(site)), None
+        (
+            (site.name, planned[site.name])
+            for site in sites
+            if planned[site.name] != is_learned(site.activation)
+        ),
+        None,
     )
 
 
@@ -127,9 +126,9 @@ def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
     """The block, updated with the layers that have RAFs and those that share one."""
     owners: dict[int, dict[str, int]] = {}
     for site in sites:
-        if site.kind in LAYER_SITES and site.layer is not None and is_learned(site):
+        if site.kind in LAYER_SITES and site.layer is not None and is_learned(site.activation):
             act = site.activation
-            owner = id(act.shared if isinstance(act, SharedRational) else act)
+            owner = id(owner_of(act))
             owners.setdefault(site.layer, {})[site.kind] = owner
     all_layers = {site.layer for site in sites if site.kind in LAYER_SITES and site.kind in config.sites}
     layers = "all" if set(owners) == all_layers else tuple(sorted(owners))
@@ -145,7 +144,7 @@ def _describe_rafs(config: RafConfig, sites: Sequence[Site]) -> RafConfig:
 
 def _set_blocks(model: PreTrainedModel, sites: Sequence[Site], config: RafConfig) -> None:
     copy_configs(model)
-    for holder in configs_with_sites(model, [site for site in sites if is_learned(site)]):
+    for holder in configs_with_sites(model, [site for site in sites if is_learned(site.activation)]):
         if holder.raf is not None:
             holder.raf = config.to_dict()
 
@@ -157,11 +156,11 @@ def _move_owners_first(model: PreTrainedModel) -> None:
     visited: set[int] = set()
     for site in sites:
         act = site.activation
-        if isinstance(act, SharedRational) and id(act.shared) not in visited:
+        if isinstance(act, SharedActivation) and id(act.shared) not in visited:
             shared = act.shared
             holder = holders.get(id(shared))
             if holder is not None:
-                holder.set_activation(SharedRational(shared, shared.replaced[0]).train(shared.training))
+                holder.set_activation(SharedActivation(shared, shared.replaced[0]).train(shared.training))
             shared.replaced = act.replaced
             site.set_activation(shared)
         visited.add(id(site.activation))
@@ -189,17 +188,13 @@ def _matches_sharing(config: RafConfig, sites: Sequence[Site]) -> bool:
     owners: dict[tuple[str | None, str], set[int]] = {}
     names: dict[int, set[str]] = {}
     for site in sites:
-        if site.kind in LAYER_SITES and site.experts is None and is_learned(site):
+        if site.kind in LAYER_SITES and site.experts is None and is_learned(site.activation):
             act = site.activation
             name = config.owner(site.kind, site.layer)
             # sites of other fixed functions get a RAF of their own
-            fixed = (
-                act.replaced[0]
-                if isinstance(act, (LearnedActivation, SharedRational)) and act.replaced
-                else None
-            )
+            fixed = act.replaced[0] if is_learned(act) and act.replaced else None
             key = site.stack, f"{name}, {fixed!r}" if name is not None else site.name
-            owner = id(act.shared if isinstance(act, SharedRational) else act)
+            owner = id(owner_of(act))
             owners.setdefault(key, set()).add(owner)
             names.setdefault(owner, set()).add(str(key))
     return all(len(ids) == 1 for ids in owners.values()) and all(len(keys) == 1 for keys in names.values())

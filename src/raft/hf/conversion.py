@@ -15,14 +15,13 @@ from transformers.activations import ACT2FN
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.coefficients.named import IDENTITY
-from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, is_learned, remember_sites
+from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, remember_sites
 from raft.hf.calibration import Calibration, collect_inputs
 from raft.hf.config import INPUT_SITES, LAYER_SITES, RafConfig
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
-from raft.learned_activation import LearnedActivation, learned_activations
-from raft.modules import SharedRational
+from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
 from raft.networks import build
 from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
 from raft.networks.conversion_report import ConvertedSite
@@ -82,7 +81,7 @@ def convert(
     _check_parametrised(model, config)
     install_adapters(model, config.sites)
     sites = [site for site in find_sites(model) if is_chosen(site, config)]
-    fixed = [site for site in sites if not is_learned(site)]
+    fixed = [site for site in sites if not is_learned(site.activation)]
     samples = None
     try:
         _check_groups(model, config, sites)
@@ -121,7 +120,7 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
         raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
     for site in find_sites(model):
         act = site.activation
-        if isinstance(act, (LearnedActivation, SharedRational)) and act.replaced:
+        if is_learned(act) and act.replaced:
             site.set_activation(act.replaced[0])
     remove_adapters(model)
     copy_configs(model)
@@ -249,7 +248,7 @@ def replace_activations(
     pooled = _pool_samples(chosen, config, samples or {})
     report = ConversionReport()
     for site in chosen:
-        if is_learned(site):
+        if is_learned(site.activation):
             if isinstance(site.activation, LearnedActivation):
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
@@ -258,7 +257,7 @@ def replace_activations(
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
-            site.set_activation(SharedRational(shared, replaced).train(model.training))
+            site.set_activation(SharedActivation(shared, replaced).train(model.training))
         else:
             start = IDENTITY if site.kind in INPUT_SITES else config.init
             act = build.build_activation(

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from raft.learned_activation import LearnedActivation
-from raft.modules import SharedRational
+from raft.learned_activation import LearnedActivation, SharedActivation
 
 
 def peft_modules(model: nn.Module) -> list[str]:
@@ -98,7 +97,7 @@ def _is_wrapper(module: nn.Module | None) -> bool:
 def _refuse_shared(model: nn.Module, places: list[tuple[str, nn.Module, str]]) -> None:
     # a layer used twice is one place with two names, and PEFT wraps its modules once
     reused = next(
-        (name for name, module in model.named_modules() if isinstance(module, SharedRational)), None
+        (name for name, module in model.named_modules() if isinstance(module, SharedActivation)), None
     )
     if reused is not None:
         raise ValueError(

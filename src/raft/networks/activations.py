@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from raft.learned_activation import LearnedActivation
-from raft.modules import SharedRational
+from raft.learned_activation import is_learned
 
 MODULES = (nn.GELU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.ELU, nn.CELU, nn.SELU, nn.Tanh,
            nn.Sigmoid, nn.Softplus, nn.Hardswish)  # fmt: skip
@@ -29,14 +28,14 @@ def is_activation(value: object) -> bool:
     """
     if not isinstance(value, nn.Module):
         return any(value is function for function in FUNCTIONS)
-    if isinstance(value, (LearnedActivation, SharedRational)):
+    if is_learned(value):
         return True
     return _looks_like_activation(value) and next(value.parameters(), None) is None
 
 
 def is_parametrised(value: object) -> bool:
     """Whether a module is an activation with parameters of its own, which is no learned one of raft's."""
-    if not isinstance(value, nn.Module) or isinstance(value, (LearnedActivation, SharedRational)):
+    if not isinstance(value, nn.Module) or is_learned(value):
         return False
     return _looks_like_activation(value) and next(value.parameters(), None) is not None
 

@@ -15,8 +15,8 @@ from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
 from raft.functions.parametric import ParametricActivation
-from raft.learned_activation import LearnedActivation
-from raft.modules import Rational, ResidualRational, SharedRational
+from raft.learned_activation import LearnedActivation, is_learned
+from raft.modules import Rational, ResidualRational
 from raft.networks.conversion_report import ConversionReport
 
 AUTO, DEFAULT = "auto", "default"
@@ -108,7 +108,7 @@ def activation_name(activation: Callable[..., Any]) -> str:
 
 def fixed_function(activation: Callable[..., Any]) -> Callable[..., Any]:
     """The function that a learned one replaced; itself where it is fixed, or replaced none."""
-    if isinstance(activation, (LearnedActivation, SharedRational)) and activation.replaced:
+    if is_learned(activation) and activation.replaced:
         return fixed_function(activation.replaced[0])
     return activation
 
@@ -116,7 +116,7 @@ def fixed_function(activation: Callable[..., Any]) -> Callable[..., Any]:
 def fingerprint(activation: Callable[..., Any]) -> str:
     """A hash of an activation's values: those of one class may differ, in their slopes for instance."""
     fixed = fixed_function(activation)
-    signature = None if isinstance(fixed, (LearnedActivation, SharedRational)) else signature_of(fixed)
+    signature = None if is_learned(fixed) else signature_of(fixed)
     return repr(fixed) if signature is None else hashlib.sha256(signature).hexdigest()
 
 

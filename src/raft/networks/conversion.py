@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from raft.learned_activation import LearnedActivation, learned_activations
-from raft.modules import SharedRational
+from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
 from raft.networks import build
 from raft.networks.activations import GATES
 from raft.networks.calibration import Arguments, InputRecord, record_sites
@@ -76,7 +75,7 @@ def convert_network(
             built[key] = site.name, act
             activations.append((site, act))
         else:
-            activations.append((site, SharedRational(built[key][1], site.activation)))
+            activations.append((site, SharedActivation(built[key][1], site.activation)))
         act = built[key][1]
         max_error, rms_error = build.fit_errors(act, config)
         count = records[site.name].sample.count if site.name in records else 0
@@ -99,7 +98,7 @@ def revert_network(network: nn.Module, without: Collection[nn.Module] = ()) -> N
     """Restore the functions that learned ones replaced, and the code that calls them."""
     for _, parent in list(iter_modules(network, without)):
         for attribute, module in list(parent._modules.items()):
-            if isinstance(module, (LearnedActivation, SharedRational)) and module.replaced:
+            if is_learned(module) and module.replaced:
                 put_back(parent, attribute, module.replaced[0])
 
 

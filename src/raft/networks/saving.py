@@ -17,8 +17,8 @@ from raft.coefficients import Fit
 from raft.errors import InputError, first_line
 from raft.files import parse, write_bytes
 from raft.functions.registry import make
-from raft.learned_activation import LearnedActivation
-from raft.modules import Rational, ResidualRational, SharedRational
+from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, owner_of
+from raft.modules import Rational, ResidualRational
 from raft.networks.build import activation_name, move_beside
 from raft.networks.sites import NetworkSite, find_sites, put
 
@@ -167,7 +167,7 @@ def fill_network(
             if site is not None:
                 changes.append((site, act))
         elif site is not None:
-            changes.append((site, SharedRational(owners[entry.shares], site.activation)))
+            changes.append((site, SharedActivation(owners[entry.shares], site.activation)))
     for act, state in loads:
         act.load_state_dict(dict(state))
     for site, module in changes:
@@ -181,11 +181,11 @@ def _learned(network: nn.Module) -> list[tuple[str, LearnedActivation, Any]]:
     return [
         (
             name,
-            module.shared if isinstance(module, SharedRational) else module,
+            owner_of(module),
             next(iter(module.replaced), None),
         )
         for name, module in network.named_modules(remove_duplicate=False)
-        if isinstance(module, (LearnedActivation, SharedRational))
+        if is_learned(module)
     ]
 
 

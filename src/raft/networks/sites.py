@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from raft.learned_activation import LearnedActivation
-from raft.modules import SharedRational
+from raft.learned_activation import is_learned
 from raft.networks.activations import is_activation, is_gate
 from raft.networks.calls import find_calls, original_class, rewrite
 
@@ -77,7 +76,7 @@ def find_sites(network: nn.Module, without: Collection[nn.Module] = ()) -> list[
                 keys.add(call.key)
                 kind = "call" if call.function is None else "function"
                 sites.append(NetworkSite(f"{prefix}{call.key}", kind, parent, call.key, function))
-    if is_activation(network) and not isinstance(network, (LearnedActivation, SharedRational)):
+    if is_activation(network) and not is_learned(network):
         raise TypeError(
             f"{type(network).__name__} is an activation itself, which cannot be replaced from within: make "
             "a raft.Rational of it, raft.Rational(init=network)"
@@ -140,7 +139,7 @@ def set_attribute(parent: nn.Module, attribute: str, activation: Callable[..., A
 
 def _is_fixed(value: object) -> bool:
     function = value.func if isinstance(value, partial) else value
-    return is_activation(function) and not isinstance(value, (LearnedActivation, SharedRational))
+    return is_activation(function) and not is_learned(value)
 
 
 def _with_settings(parent: nn.Module, name: str, settings: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:

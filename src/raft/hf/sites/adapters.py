@@ -21,8 +21,7 @@ from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from raft.hf.sites.inputs import install_input_activations, remove_input_activations
-from raft.learned_activation import LearnedActivation
-from raft.modules import SharedRational
+from raft.learned_activation import is_learned
 
 Forward = Callable[..., Any]
 
@@ -157,9 +156,7 @@ def remove_adapters(model: nn.Module) -> None:
     remove_input_activations(model)
     for module in list(model.modules()):
         kind = type(module)
-        if kind.__module__ == __name__ and not isinstance(
-            module.activation, (LearnedActivation, SharedRational)
-        ):
+        if kind.__module__ == __name__ and not is_learned(module.activation):
             del module.activation
             module.__class__ = kind.__bases__[0]
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from raft.hf.config import INPUT_SITES
-from raft.learned_activation import LearnedActivation
-from raft.modules import call_for_input
+from raft.learned_activation import LearnedActivation, call_for_input
 
 
 class InputActivation(nn.Module):
