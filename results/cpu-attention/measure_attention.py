@@ -18,7 +18,7 @@ from raft.benchmarks.step import MASKED
 from raft.benchmarks.timing import compute_ratio, time_interleaved
 from raft.pretraining.train import build_model
 from raft.training.arguments import ATTN_IMPLEMENTATIONS
-from raft.training.masked_lm import masked_lm_loss
+from raft.training.losses import masked_lm_loss
 
 FILE = Path(__file__).with_name("results.csv")
 VOCABULARY = 4096

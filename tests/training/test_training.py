@@ -19,14 +19,15 @@ from transformers import BertConfig, BertForMaskedLM, TrainerCallback, default_d
 import raft
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import Example, Task
-from raft.data.text.masking import IGNORED, MaskedSequences, collate
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import IGNORED
 from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError, TrainingError
 from raft.finetuning.data import sentence_data
 from raft.finetuning.train import finetune
 from raft.pretraining.train import build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.masked_lm import masked_lm_loss, validation_losses
+from raft.training.losses import masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule
 from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
@@ -215,7 +216,7 @@ def test_masked_loss_is_the_models_own(family: str) -> None:
 
 def test_a_batch_says_where_something_is_predicted() -> None:
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
-    batch = collate([data[i] for i in range(6)])
+    batch = data.collate([data[i] for i in range(6)])
     rows, columns = np.nonzero(batch["labels"].numpy() != IGNORED)
     assert batch["predicted"].tolist() == (16 * rows + columns).tolist()
     model = build_model(config({}), 5).eval()
@@ -230,7 +231,7 @@ def test_the_masked_loss_asks_no_tensor_for_its_values(family: str) -> None:
     with torch.device("meta"):
         model = getattr(transformers, f"{family}ForMaskedLM")(made)
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
-    batch = {name: tensor.to("meta") for name, tensor in collate([data[i] for i in range(6)]).items()}
+    batch = {name: tensor.to("meta") for name, tensor in data.collate([data[i] for i in range(6)]).items()}
     loss = masked_lm_loss(model, **batch)
     assert loss.shape == batch["predicted"].shape
     loss.sum().backward()
@@ -245,7 +246,7 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
     model.to("cuda")  # type: ignore[arg-type]  # a decorator of transformers hides the method's type
     optimizer = torch.optim.AdamW(param_groups(model, 1e-3), fused=True)
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
-    batch = {name: tensor.cuda() for name, tensor in collate([data[i] for i in range(6)]).items()}
+    batch = {name: tensor.cuda() for name, tensor in data.collate([data[i] for i in range(6)]).items()}
 
     def step() -> None:
         with torch.autocast("cuda", dtype=torch.bfloat16):
@@ -284,7 +285,7 @@ def test_no_step_of_a_training_waits_for_the_gpu(tmp_path: Path) -> None:
 def test_the_compiled_loss_is_one_graph_for_all_batches(tmp_path: Path) -> None:
     data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=4 * 8)
     counts = {
-        len(collate([data[i] for i in range(8 * step, 8 * step + 8)])["predicted"]) for step in range(4)
+        len(data.collate([data[i] for i in range(8 * step, 8 * step + 8)])["predicted"]) for step in range(4)
     }
     assert len(counts) > 1
     torch._dynamo.reset()

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
-from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import TokenSequences
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import learned_activations
@@ -44,12 +44,12 @@ class Curve:
 
 
 def measure_curves(
-    model: PreTrainedModel, dataset: MaskedSequences, fixed: str, sequences: int = 256
+    model: PreTrainedModel, dataset: TokenSequences, fixed: str, sequences: int = 256
 ) -> list[Curve]:
     """Curves of a RAFT's elementwise activations that the dataset's sequences pass through.
 
     Args:
-        model: a masked language model.
+        model: a language model.
         dataset: whose first sequences are read.
         fixed: name of the function to compare with; RAFs before projections are compared with the identity.
         sequences: how many to read.
@@ -79,7 +79,7 @@ def find_input_range(inputs: InputHistogram) -> tuple[float, float]:
 
 @torch.no_grad()
 def _record_inputs(
-    model: PreTrainedModel, dataset: MaskedSequences, sequences: int
+    model: PreTrainedModel, dataset: TokenSequences, sequences: int
 ) -> dict[str, InputHistogram]:
     with record_histograms(model) as histograms:
         for start in range(0, min(sequences, len(dataset)), 64):

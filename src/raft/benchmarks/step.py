@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from raft.benchmarks.timing import Ratio, compute_ratio, time_interleaved
 from raft.data.text.masking import predicted_positions
-from raft.training.masked_lm import masked_lm_loss
+from raft.training.losses import masked_lm_loss
 from raft.training.optimizer import param_groups
 
 TWINS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "RAFT": {}}

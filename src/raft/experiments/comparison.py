@@ -22,7 +22,8 @@ from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.sentence_tasks import sentence_tasks
 from raft.data.tasks.task import Task
 from raft.data.text.corpora import load_corpus
-from raft.data.text.masking import MaskedSequences, unigram_loss
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import unigram_loss
 from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
@@ -34,7 +35,7 @@ from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import NEIGHBOURS
 from raft.pretraining.train import Pretrained, build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.masked_lm import masked_lm_loss
+from raft.training.losses import masked_lm_loss
 from raft.training.optimizer import param_groups
 
 SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)

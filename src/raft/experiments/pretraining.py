@@ -73,6 +73,7 @@ class PretrainingComparison:
             seconds = [result.seconds for result in variant.results]
             rates = [result.tokens / result.seconds for result in variant.results]
             difference = variant.difference
+            bits = [result.bits_per_byte for result in variant.results if result.bits_per_byte is not None]
             reached = self._steps_to_twin(variant)
             rows.append(
                 {
@@ -82,6 +83,7 @@ class PretrainingComparison:
                     "loss_std": _deviation(variant.losses),
                     "perplexity": float(np.mean(perplexities)),
                     "perplexity_std": _deviation(perplexities),
+                    "bits_per_byte": float(np.mean(bits)) if bits else None,
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,

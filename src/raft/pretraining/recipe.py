@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from raft.bounds import check_numbers
-from raft.data.text.tokens import id_range
+from raft.data.text.tokens import CLM, MLM, OBJECTIVES, id_range
 from raft.errors import InputError
 from raft.files import validate
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
@@ -25,6 +25,13 @@ from raft.models.configuration_raft_bert import (
     gated_width,
 )
 from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
+from raft.pretraining.architectures import (
+    DEFAULT_ARCHITECTURES,
+    OWN,
+    build_config,
+    check_architecture,
+    check_builds,
+)
 from raft.pretraining.variants import (
     GATED,
     MODEL_SETTINGS,
@@ -38,10 +45,38 @@ from raft.pretraining.variants import (
     split_gate,
 )
 
+TRAIN_TOKENIZER = "train"
+DEFAULT_TOKENIZERS = {MLM: "google-bert/bert-base-uncased", CLM: "openai-community/gpt2"}
+
+OF_OWN = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+    "dropout", "deepnorm", "initializer_range", "attention_init",
+)  # fmt: skip
+"""Options of the paper's encoder."""
+
 
 @dataclass
 class PretrainingRecipe:
-    """A masked language model and its text; the defaults are the paper's."""
+    """A language model and its text; the defaults are the paper's."""
+
+    objective: str = field(
+        default=MLM,
+        metadata={"help": "mlm: predict masked tokens; clm: predict each token from those before it."},
+    )
+    architecture: str | None = field(
+        default=None,
+        metadata={
+            "help": "Any model type of transformers, such as llama or modernbert; by default the paper's "
+            f"encoder, {OWN}, for mlm, and {DEFAULT_ARCHITECTURES[CLM]} for clm."
+        },
+    )
+    model: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Fields of the architecture's configuration, as JSON: '{\"hidden_size\": 256}'. The "
+            "paper's encoder has options of its own instead."
+        },
+    )
 
     corpus: str = field(
         default="wikimedia/wikipedia:20231101.en",
@@ -55,12 +90,18 @@ class PretrainingRecipe:
         default=False, metadata={"help": "Read a hub dataset as a stream, and keep what was read."}
     )
     tokenizer: str | None = field(
-        default="google-bert/bert-base-uncased",
-        metadata={"help": "A hub name or a folder; 'train' trains a WordPiece tokenizer on the corpus."},
+        default=None,
+        metadata={
+            "help": "A hub name or a folder; 'train' trains one on the corpus, WordPiece for mlm, byte-level "
+            f"BPE for clm. By default {DEFAULT_TOKENIZERS[MLM]}, for clm {DEFAULT_TOKENIZERS[CLM]}."
+        },
     )
     vocab_size: int = field(default=30522, metadata={"help": "Size of a trained vocabulary."})
     sequence_length: int = field(default=128, metadata={"help": "Tokens of a sequence."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of the tokens that is predicted."})
+    attention_within_documents: bool = field(
+        default=False, metadata={"help": "Let no token of a clm see those of documents before its own."}
+    )
     max_documents: int | None = field(default=None, metadata={"help": "Read no more documents than this."})
     validation_sequences: int = field(
         default=50_000, metadata={"help": "Held-out sequences that are evaluated, at most."}
@@ -149,6 +190,7 @@ class PretrainingRecipe:
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         check_numbers(self)
+        self._check_model()
         compared = [] if self.compare is None else self.variants()
         for recipe in [self.variant(name) for name in compared] or [self]:
             function, is_gated = split_gate(recipe.activation)
@@ -161,14 +203,47 @@ class PretrainingRecipe:
                     check_fixed_activation(function, others=GATED)
             except ValueError as error:
                 raise InputError(str(error)) from error
-            widths = [self.hidden_size, self.intermediate_size or 4 * self.hidden_size]
-            if is_gated:
-                widths[1] = gated_width(*widths)
-            if is_learned(recipe.activation) and any(width % recipe.raf_groups for width in widths):
+            if self.is_own:
+                recipe._check_widths(is_gated)
+            elif is_gated:
                 raise InputError(
-                    f"--raf_groups {recipe.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
-                    f"of feed-forward layers, {widths[1]}"
+                    f"--activation {recipe.activation} is for {OWN}: whether there are gates is up to the "
+                    f"architecture, so name the function of {self.model_type} alone"
                 )
+            else:
+                check_builds(
+                    recipe.model_config(recipe.activation, None), self.objective, self.sequence_length
+                )
+        if self.is_own:
+            self._check_own()
+
+    def _check_model(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"--objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}")
+        if self.attention_within_documents and self.objective != CLM:
+            raise InputError("--attention_within_documents is for --objective clm")
+        check_architecture(self.model_type, self.objective, {} if self.is_own else self.model_fields)
+        if self.is_own and self.model:
+            raise InputError(f"--model is for other architectures; {OWN} has options, such as --hidden_size")
+        defaults = {one.name: one.default for one in fields(self)}
+        changed = [name for name in OF_OWN if getattr(self, name) != defaults[name]]
+        if changed and not self.is_own:
+            raise InputError(
+                f"--{changed[0]} is an option of {OWN}: give {self.model_type} the fields of its "
+                "configuration by --model"
+            )
+
+    def _check_widths(self, is_gated: bool) -> None:
+        widths = [self.hidden_size, self.intermediate_size or 4 * self.hidden_size]
+        if is_gated:
+            widths[1] = gated_width(*widths)
+        if is_learned(self.activation) and any(width % self.raf_groups for width in widths):
+            raise InputError(
+                f"--raf_groups {self.raf_groups} must divide --hidden_size, {widths[0]}, and the width "
+                f"of feed-forward layers, {widths[1]}"
+            )
+
+    def _check_own(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads, "
@@ -210,7 +285,10 @@ class PretrainingRecipe:
         if function == RATIONAL and self.raf_settings:
             raise InputError("--raf_settings are those of other learned functions than raf")
         if function != RATIONAL:
-            of_function = {"function": function, "settings": self._settings()}
+            of_function = {
+                "function": function,
+                "settings": _read_object(self.raf_settings, "--raf_settings"),
+            }
         return {
             "init": self.raf_init or (DEFAULT_START if function == RATIONAL else DEFAULT),
             **of_function,
@@ -219,33 +297,54 @@ class PretrainingRecipe:
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
 
-    def _settings(self) -> dict[str, Any]:
-        if isinstance(self.raf_settings, dict):
-            return self.raf_settings
-        try:
-            return validate(json.loads(self.raf_settings or "{}"), dict[str, Any])
-        except ValueError as error:
-            raise InputError(f"--raf_settings {self.raf_settings} is no JSON object: {error}") from error
+    @property
+    def model_type(self) -> str:
+        """Of ``transformers``."""
+        return self.architecture or DEFAULT_ARCHITECTURES[self.objective]
 
-    def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast) -> RaftBertConfig:
-        """Configuration of one twin; they differ in the ``raf`` block, the fixed function, or in gates."""
+    @property
+    def is_own(self) -> bool:
+        """Whether the model is the paper's encoder."""
+        return self.model_type == OWN
+
+    @property
+    def model_fields(self) -> dict[str, Any]:
+        """Fields of the configuration of another architecture.
+
+        Raises:
+            InputError: for what is no JSON object.
+        """
+        return _read_object(self.model, "--model")
+
+    def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast | None) -> PreTrainedConfig:
+        """Configuration of one twin; they differ in the ``raf`` block, the fixed function, or in gates.
+
+        Args:
+            activation: of the twin.
+            tokenizer: of the text; without it, the vocabulary has the recipe's size.
+        """
         function, is_gated = split_gate(activation)
+        raf = self.raf_block() if is_learned(activation) else None
+        vocab_size = self.vocab_size if tokenizer is None else id_range(tokenizer)
+        if not self.is_own:
+            fixed = function if raf is None else None
+            return build_config(self.model_type, self.model_fields, fixed, raf, tokenizer, vocab_size)
         return RaftBertConfig(
-            vocab_size=id_range(tokenizer),
+            vocab_size=vocab_size,
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
             intermediate_size=self.intermediate_size or 4 * self.hidden_size,
-            hidden_act=DEFAULT_START if is_learned(activation) else function,
+            hidden_act=DEFAULT_START if raf else function,
             max_position_embeddings=self.max_position_embeddings,
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             initializer_range=self.initializer_range,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=getattr(tokenizer, "pad_token_id", None),
             deepnorm=self.deepnorm,
             gated=is_gated,
             attention_init=self.attention_init,
-            raf=self.raf_block() if is_learned(activation) else None,
+            raf=raf,
         )
 
     def accumulation(self, per_device: int, processes: int) -> int:
@@ -261,3 +360,12 @@ class PretrainingRecipe:
                 f"--per_device_train_batch_size {per_device} times {processes} processes"
             )
         return self.global_batch_size // at_once
+
+
+def _read_object(value: dict[str, Any] | str | None, option: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    try:
+        return validate(json.loads(value or "{}"), dict[str, Any])
+    except ValueError as error:
+        raise InputError(f"{option} {value} is no JSON object: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
+from raft.data.text.causal import CausalSequences, count_target_bytes
 from raft.data.text.corpora import open_corpus
-from raft.data.text.masking import MaskedSequences, unigram_loss
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import TokenSequences, unigram_loss
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
-from raft.data.text.tokens import check_vocabulary, load_tokenizer
+from raft.data.text.tokens import CLM, check_vocabulary, load_tokenizer
 from raft.errors import InputError
 from raft.files import read_json, write_text
-from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.recipe import DEFAULT_TOKENIZERS, TRAIN_TOKENIZER, PretrainingRecipe
+from raft.pretraining.samples import write_samples
 from raft.pretraining.train import Pretrained, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
@@ -27,7 +31,6 @@ from raft.training.run_folder import RunState, recipe_options, removed_if_refuse
 
 RESULT = "pretraining.json"
 TEXT = "text.json"
-TRAIN_TOKENIZER = "train"
 
 RESUME_IGNORED_KEYS = {
     "output_dir", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "logging_dir",
@@ -48,21 +51,32 @@ class PretrainingText:
     Attributes:
         tokenizer: of the models.
         sequences: ``[N, L]`` training tokens, memory-mapped.
-        validation: masked once and for all.
+        validation: as it is evaluated, the same for all models.
         documents: how many there are of ``train`` and ``validation``.
         fingerprint: of all tokens: of the corpus's content, the tokenizer and the length.
     """
 
     tokenizer: PreTrainedTokenizerFast
     sequences: NDArray[np.integer]
-    validation: MaskedSequences
+    validation: TokenSequences
     documents: dict[str, int]
     fingerprint: str
 
-    def draws(self, recipe: PretrainingRecipe, seed: int, steps: int) -> MaskedSequences:
+    def draws(self, recipe: PretrainingRecipe, seed: int, steps: int) -> TokenSequences:
         """What a run reads: a function of the seed, not of the model."""
-        count = steps * recipe.global_batch_size
-        return MaskedSequences(self.sequences, self.tokenizer, seed, count, recipe.mlm_probability)
+        return _dataset(recipe, self.sequences, self.tokenizer, seed, steps * recipe.global_batch_size)
+
+
+def _dataset(
+    recipe: PretrainingRecipe,
+    sequences: NDArray[np.integer],
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    draws: int | None = None,
+) -> TokenSequences:
+    if recipe.objective == CLM:
+        return CausalSequences(sequences, tokenizer, seed, draws, recipe.attention_within_documents)
+    return MaskedSequences(sequences, tokenizer, seed, draws, recipe.mlm_probability)
 
 
 def read_text(
@@ -78,20 +92,21 @@ def read_text(
         InputError: for a corpus or tokenizer that cannot be used.
     """
     corpus = open_corpus(recipe.corpus, recipe.text_column, streaming=recipe.streaming)
-    if recipe.tokenizer in (None, TRAIN_TOKENIZER):
-        tokenizer = corpus_tokenizer(corpus, recipe.vocab_size, recipe.sequence_length)
+    if recipe.tokenizer == TRAIN_TOKENIZER:
+        tokenizer = corpus_tokenizer(corpus, recipe.vocab_size, recipe.sequence_length, recipe.objective)
     else:
-        tokenizer = load_tokenizer(str(recipe.tokenizer))
+        tokenizer = load_tokenizer(recipe.tokenizer or DEFAULT_TOKENIZERS[recipe.objective], recipe.objective)
     store = tokenize_corpus(
         corpus,
         tokenizer,
         recipe.sequence_length,
+        objective=recipe.objective,
         processes=recipe.tokenizing_processes,
         max_documents=recipe.max_documents,
         progress=progress,
     )
     held_out = store.validation[: recipe.validation_sequences]
-    validation = MaskedSequences(held_out, tokenizer, seed=0, probability=recipe.mlm_probability)
+    validation = _dataset(recipe, held_out, tokenizer, seed=0)
     return PretrainingText(tokenizer, store.train, validation, store.documents, store.folder.name)
 
 
@@ -109,6 +124,8 @@ class PretrainingResult:
         tokens: that were read, padding never among them.
         parameters: of the model.
         history: ``[step, seconds of the steps so far, validation loss]``.
+        bits_per_byte: ``loss`` for each UTF-8 byte of the text, in bits, which models of other tokenizers can
+            be compared by; None for masked language models.
     """
 
     activation: str
@@ -120,6 +137,7 @@ class PretrainingResult:
     tokens: int
     parameters: int
     history: list[tuple[int, float, float]]
+    bits_per_byte: float | None = None
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingResult:
@@ -149,7 +167,8 @@ def run(
     """Train the recipe's model in ``arguments.output_dir``, from where a run of it was left.
 
     The folder then holds the model and its tokenizer as ``from_pretrained`` reads them, ``recipe.yaml``,
-    ``metrics.jsonl``, the RAFs along the way in ``rafs.safetensors`` and, last, ``pretraining.json``.
+    ``metrics.jsonl``, the RAFs along the way in ``rafs.safetensors``, a causal model's ``samples.json`` and,
+    last, ``pretraining.json``.
 
     Args:
         recipe: with one activation.
@@ -185,6 +204,8 @@ def run(
     result = _result(recipe, arguments, text, pretrained)
     if arguments.process_index == 0:
         save(pretrained.model, text.tokenizer, folder)
+        if recipe.objective == CLM:
+            write_samples(pretrained.model, text.tokenizer, text.validation.sequences, folder)
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
@@ -214,6 +235,10 @@ def _result(
     pretrained: Pretrained,
 ) -> PretrainingResult:
     steps = pretrained.history[-1][0]
+    bits_per_byte = None
+    if recipe.objective == CLM:
+        size = count_target_bytes(text.validation.sequences, text.tokenizer)
+        bits_per_byte = float(pretrained.loss_sums.sum()) / max(size, 1) / math.log(2)
     return PretrainingResult(
         activation=recipe.activation,
         seed=arguments.seed,
@@ -224,4 +249,5 @@ def _result(
         tokens=steps * recipe.global_batch_size * recipe.sequence_length,
         parameters=pretrained.model.num_parameters(),
         history=pretrained.history,
+        bits_per_byte=bits_per_byte,
     )

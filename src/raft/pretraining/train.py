@@ -1,4 +1,4 @@
-"""Pretrain one model, a RAFT or its FAFT, by masked language modelling."""
+"""Pretrain one language model, a RAFT or its FAFT."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback, set_seed
 
-from raft.data.text.masking import IGNORED, MaskedSequences
+from raft.data.text.causal import CausalSequences
+from raft.data.text.sequences import IGNORED, TokenSequences
+from raft.data.text.tokens import CLM, MLM
 from raft.errors import InputError
 from raft.files import save_pretrained
+from raft.pretraining.architectures import check_attention, new_model
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.masked_lm import validation_losses
+from raft.training.losses import validation_losses
 from raft.training.trainer import STEP_SECONDS, RaftTrainer
 
 
@@ -46,14 +49,14 @@ class Pretrained:
 
 
 def build_model(
-    config: PreTrainedConfig, seed: int, attn_implementation: str | None = None
+    config: PreTrainedConfig, seed: int, attn_implementation: str | None = None, objective: str = MLM
 ) -> PreTrainedModel:
-    """A new masked language model; twins start from the same weights, where names and shapes agree.
+    """A new language model; twins start from the same weights, where names and shapes agree.
 
     They may differ in ``raf``, ``hidden_act`` and, for RaftBert, ``gated``.
     """
     set_seed(seed)
-    model: PreTrainedModel = AutoModelForMaskedLM.from_config(config, attn_implementation=attn_implementation)
+    model = new_model(config, objective, attn_implementation)
     if getattr(config, "gated", False):
         # its projections of other shapes took other random numbers from the one stream
         plain = copy.deepcopy(config)
@@ -73,8 +76,8 @@ def _copy_equal_shapes(source: PreTrainedModel, target: PreTrainedModel) -> None
 
 def pretrain(
     config: PreTrainedConfig,
-    train: MaskedSequences,
-    validation: MaskedSequences,
+    train: TokenSequences,
+    validation: TokenSequences,
     arguments: RaftTrainingArguments,
     callbacks: Sequence[TrainerCallback] = (),
     resume: str | bool | None = None,
@@ -83,8 +86,9 @@ def pretrain(
 
     Args:
         config: of the model; its ``raf`` block tells a RAFT from a FAFT.
-        train: at least ``max_steps`` times the batch size of draws.
-        validation: masked once and for all.
+        train: at least ``max_steps`` times the batch size of draws; ``MaskedSequences`` train a masked,
+            ``CausalSequences`` a causal language model.
+        validation: of the same kind, the same at each evaluation.
         arguments: seed, learning rates, steps, batch size.
         callbacks: of ``transformers``; ``StopOnSignal`` among them saves and stops at a signal.
         resume: a checkpoint to go on from, or True for the newest one that is whole, if there is any.
@@ -106,7 +110,10 @@ def pretrain(
             f"no token of the {len(validation)} validation sequences is masked, so that there is nothing to "
             "predict: take more of them, or a higher mlm_probability"
         )
-    model = build_model(config, arguments.seed, arguments.attn_implementation)
+    objective = CLM if isinstance(train, CausalSequences) else MLM
+    model = build_model(config, arguments.seed, arguments.attn_implementation, objective)
+    if isinstance(train, CausalSequences):
+        check_attention(model, train.within_documents)
     trainer = RaftTrainer(
         model=model,
         args=arguments,

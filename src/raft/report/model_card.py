@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import transformers
 from huggingface_hub import ModelCard, ModelCardData
-from transformers import AutoModelForMaskedLM
 
 from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_activations
 from raft.analysis.snapshots import find_known_name
+from raft.data.text.tokens import CLM
 from raft.files import atomic_write, read_text
 from raft.hf.config import RafConfig
 from raft.networks.build import DEFAULT_START
+from raft.pretraining.architectures import AUTO_CLASSES, describe_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF, is_learned, split_gate
@@ -32,14 +35,14 @@ TEXT = """---
 
 # {title}
 
-{what} It was pretrained by masked language modelling with
+{what} It was pretrained by {modelling} language modelling with
 `raft-transformers`, after Fang et al.,
 [Transformers with Learnable Activation Functions](https://arxiv.org/abs/2208.14111), Findings of EACL 2023.
 
 | | |
 | --- | --- |
 | validation loss | {loss:.4f} nats |
-| perplexity | {perplexity:.2f} |
+| perplexity | {perplexity:.2f} |{bits}
 | unigram model's loss on the same text | {unigram:.4f} nats |
 | steps | {steps:,} of {batch:,} sequences of {length} tokens |
 | tokens read | {tokens:,} |
@@ -52,9 +55,9 @@ TEXT = """---
 
 ```python
 import raft  # pip install raft-transformers
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import {auto_class}, AutoTokenizer
 
-model = AutoModelForMaskedLM.from_pretrained("{name}")
+model = {auto_class}.from_pretrained("{name}")
 tokenizer = AutoTokenizer.from_pretrained("{name}")
 ```
 
@@ -79,7 +82,7 @@ def write_card(
     _, is_gated = split_gate(recipe.activation)
     is_raft = is_learned(recipe.activation)
     if is_raft:
-        model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+        model = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder).eval()
         fixed = find_known_name(recipe.raf_init) or DEFAULT_START
         learned = measure_curves(model, text.validation, fixed)
         if learned:
@@ -88,22 +91,28 @@ def write_card(
             rafs = f"\n![Learned activations over {fixed}](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
-    what = (
-        f"A BERT encoder with DeepNorm {'and gated feed-forward layers ' if is_gated else ''}that has "
+    model_text = describe_model(asdict(recipe))
+    gates = ", with gated feed-forward layers" if is_gated else ""
+    what = f"{model_text[0].upper()}{model_text[1:]}{gates}, that has " + (
         f"{_describe_functions(recipe)} in these places: {', '.join(recipe.raf_sites)}."
         if is_raft
-        else f"A BERT encoder with DeepNorm and the fixed activation {recipe.activation}: the twin of a RAFT."
+        else f"the fixed activation {recipe.activation}: the twin of a RAFT."
     )
+    is_causal = recipe.objective == CLM
+    task = "text-generation" if is_causal else "fill-mask"
     metadata = ModelCardData(
         library_name="transformers",
-        pipeline_tag="fill-mask",
-        tags=["raft", "rational-activation-functions", "fill-mask"],
+        pipeline_tag=task,
+        tags=["raft", "rational-activation-functions", task],
         datasets=[recipe.corpus.partition(":")[0]] if _is_hub_name(recipe.corpus) else None,
     )
     card = TEXT.format(
         metadata=metadata.to_yaml(),
-        title=f"{kind}: {recipe.num_hidden_layers} layers, hidden {recipe.hidden_size}{variant}",
-        what=what if recipe.deepnorm else what.replace(" with DeepNorm", ""),
+        title=f"{kind}: {recipe.model_type}, {result.parameters:,} parameters{variant}",
+        what=what,
+        modelling="causal" if is_causal else "masked",
+        auto_class=AUTO_CLASSES[recipe.objective],
+        bits="" if result.bits_per_byte is None else f"\n| bits per byte | {result.bits_per_byte:.4f} |",
         loss=result.loss,
         perplexity=math.exp(result.loss),
         unigram=result.unigram_loss,

@@ -1,5 +1,5 @@
 from .arguments import RaftTrainingArguments
-from .masked_lm import masked_lm_loss
+from .losses import causal_lm_loss, masked_lm_loss
 from .optimizer import clip_before_step, clip_grad_norm_, param_groups, schedule
 from .stopping import StopOnSignal
 from .trainer import RaftTrainer
@@ -8,6 +8,7 @@ __all__ = [
     "RaftTrainer",
     "RaftTrainingArguments",
     "StopOnSignal",
+    "causal_lm_loss",
     "clip_before_step",
     "clip_grad_norm_",
     "masked_lm_loss",

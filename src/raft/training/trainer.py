@@ -25,13 +25,14 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
-from raft.data.text.masking import MaskedSequences, collate
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import IGNORED, TokenSequences
 from raft.errors import InputError, TrainingError, TrainingStopped, first_line
 from raft.files import write_text
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
-from raft.training.masked_lm import masked_lm_loss, validation_losses
+from raft.training.losses import causal_lm_loss, find_head, masked_lm_loss, validation_losses
 from raft.training.monitoring import ProgressWithLoss, coefficient_scalars
 from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
@@ -64,18 +65,17 @@ parameters of ``_run_epoch`` are only passed on."""
 class RaftTrainer(Trainer):
     """``transformers.Trainer`` with the groups of ``raft.param_groups``, and safe checkpoints.
 
-    ``MaskedSequences`` are read in their own order, trained with a loss that is computed at the masked
-    positions only and normalised by those of the whole batch, over all accumulated parts and processes, and
-    validated exactly: the mean over all masked tokens. A ``data_collator`` for them gives ``input_ids``,
-    ``labels`` and, as ``raft.data.text.masking.collate`` does, ``predicted``. Anything else trains as in
-    ``Trainer``.
+    ``MaskedSequences`` and ``CausalSequences`` are read in their own order, trained with a loss that is
+    computed at the targets only and normalised by those of the whole batch, over all accumulated parts and
+    processes, and validated exactly: the mean over all targets. A ``data_collator`` for them gives what their
+    ``collate`` does. Anything else trains as in ``Trainer``.
 
     Checkpoints appear whole and are verified before they are resumed from (``raft.training.checkpoints``). A
     training that resumes goes on with the same bits on the same number of processes, with the same sequences
     in each step on any other; ``args.time_budget_hours`` counts the time before.
 
     Raises:
-        InputError: where one process sees several GPUs, or masked sequences are to come from one process.
+        InputError: where one process sees several GPUs, or sequences are to come from one process.
         TrainingError: where the loss or the weights are not finite, at once on a CPU, elsewhere within 100
             steps and before anything is saved; where a checkpoint cannot be written.
     """
@@ -89,16 +89,17 @@ class RaftTrainer(Trainer):
         self.pop_callback(ProgressCallback)
         if not self.args.disable_tqdm:
             self.add_callback(ProgressWithLoss(self._tokens_a_step))
-        self.is_masked_lm = isinstance(self.train_dataset, MaskedSequences)
-        # the masked-LM loss below is normalised by the masked tokens of the whole batch
-        self.model_accepts_loss_kwargs = self.is_masked_lm
-        if self.is_masked_lm:
+        texts = self.train_dataset
+        self.is_language_modelling = isinstance(texts, TokenSequences)
+        # the losses below are normalised by the targets of the whole batch
+        self.model_accepts_loss_kwargs = self.is_language_modelling
+        if isinstance(texts, TokenSequences):
             if kwargs.get("data_collator", args[2] if len(args) > 2 else None) is None:
-                self.data_collator = collate
+                self.data_collator = texts.collate
             accelerator: Any = self.args.accelerator_config
             if accelerator.dispatch_batches:  # slices what is not one row a sequence
                 raise InputError(
-                    "accelerator_config: dispatch_batches is not for masked sequences; leave it out"
+                    "accelerator_config: dispatch_batches is not for sequences of tokens; leave it out"
                 )
             if self.args.n_gpu > 1:
                 raise InputError(
@@ -113,6 +114,9 @@ class RaftTrainer(Trainer):
         if self.budget is not None:
             self.add_callback(self.budget)
         self._losses: Callable[..., Tensor] | None = None
+        self._head = None
+        if isinstance(texts, TokenSequences) and not isinstance(texts, MaskedSequences):
+            self._head = find_head(self.model, texts.batch([0])[0])
         self._checks_each_step = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
         self._staging = False
@@ -212,7 +216,7 @@ class RaftTrainer(Trainer):
         return clip_grad_norm_(model, self.args.max_grad_norm)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
-        if self.is_masked_lm:
+        if self.is_language_modelling:
             return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
         return super()._get_train_sampler(train_dataset)
 
@@ -236,30 +240,35 @@ class RaftTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        if not self.is_masked_lm:
+        if not self.is_language_modelling:
             result = super().compute_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         else:
-            result = self._masked_lm_loss(model, inputs, num_items_in_batch)
+            result = self._language_model_loss(model, inputs, num_items_in_batch)
         self._record_divergence(result[0] if isinstance(result, tuple) else result)
         return result
 
-    def _masked_lm_loss(self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None) -> Tensor:
+    def _language_model_loss(
+        self, model: Any, inputs: Mapping[str, Any], count: Tensor | int | None
+    ) -> Tensor:
         wrapper = getattr(model, "_orig_mod", model)  # what torch.compile made stands outermost
         bare = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        is_masked = isinstance(self.train_dataset, MaskedSequences)
         if self._losses is None:
-            self._losses = partial(masked_lm_loss, bare)
+            self._losses = (
+                partial(masked_lm_loss, bare) if is_masked else partial(causal_lm_loss, bare, head=self._head)
+            )
             if wrapper is not model:
                 self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
-        predicted = inputs.get("predicted")
-        if wrapper is not model and predicted is not None:
-            torch._dynamo.maybe_mark_dynamic(predicted, 0)  # else it is compiled again at the second step
-        batch = (inputs["input_ids"], inputs["labels"], predicted)
+        beside = inputs.get("predicted" if is_masked else "position_ids")
+        if is_masked and wrapper is not model and beside is not None:
+            torch._dynamo.maybe_mark_dynamic(beside, 0)  # else it is compiled again at the second step
+        labels = inputs["labels"]
         with self.accelerator.autocast():
-            losses = _call_through(wrapper, bare, self._losses, *batch)
-        if count is None:
-            return losses.sum() / max(losses.numel(), 1)
-        # the count is that of all processes, over which the gradients are averaged
+            losses = _call_through(wrapper, bare, self._losses, inputs["input_ids"], labels, beside)
         processes: int = self.accelerator.num_processes
+        if count is None:
+            count, processes = (labels != IGNORED).sum(), 1
+        # the count is that of all processes, over which the gradients are averaged
         return losses.sum() * processes / torch.as_tensor(count).clamp(min=1)
 
     def _record_divergence(self, loss: Tensor) -> None:
@@ -420,7 +429,7 @@ class RaftTrainer(Trainer):
 
     def _tokens_a_step(self) -> int:
         dataset = self.train_dataset
-        if not isinstance(dataset, MaskedSequences):
+        if not isinstance(dataset, TokenSequences):
             return 0
         return int(self.get_total_train_batch_size(self.args) * dataset.sequences.shape[1])
 
@@ -441,7 +450,7 @@ class RaftTrainer(Trainer):
         dataset = own if eval_dataset is None else eval_dataset
         if isinstance(dataset, str):  # one of several
             dataset = own[dataset]
-        if not isinstance(dataset, MaskedSequences):
+        if not isinstance(dataset, TokenSequences):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sums, counts = validation_losses(self.model, dataset, self.args.per_device_eval_batch_size)
         loss = float(sums.sum() / counts.sum())

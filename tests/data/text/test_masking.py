@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from raft.data.text import masking
-from raft.data.text.masking import IGNORED, MaskedSequences, unigram_loss
+from raft.data.text import sequences as text_sequences
+from raft.data.text.masking import MaskedSequences
+from raft.data.text.sequences import IGNORED, unigram_loss
 from raft.data.text.tokens import pack, train_tokenizer
 from raft.errors import InputError
 
@@ -101,7 +102,7 @@ def test_masks_differ_by_seed_epoch_and_sequence() -> None:
 def test_memory_mapped_sequences_give_the_same_in_another_process(
     draws: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masking, "READS_BEFORE_RELEASE", 3)
+    monkeypatch.setattr(text_sequences, "READS_BEFORE_RELEASE", 3)
     sequences = np.tile(SEQUENCES, (20, 1))
     sequences.tofile(tmp_path / "train")
     mapped = np.memmap(tmp_path / "train", sequences.dtype, "r", 0, sequences.shape)

@@ -18,7 +18,17 @@ from raft.data.cache import build_once, cache_directory, key_of
 from raft.data.splits import TrainOrValidation
 from raft.data.text.corpora import Corpus
 from raft.data.text.encoding import encode_in_order, usable_cores
-from raft.data.text.tokens import Packer, encoder, load_tokenizer, token_dtype, train_tokenizer
+from raft.data.text.tokens import (
+    CLM,
+    MLM,
+    Packer,
+    encoder,
+    end_token_id,
+    load_tokenizer,
+    token_dtype,
+    train_bpe_tokenizer,
+    train_tokenizer,
+)
 from raft.errors import InputError
 from raft.files import save_pretrained, write_text, writing
 
@@ -34,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Sequences ``[CLS] … [SEP]``, memory-mapped.
+    """Sequences of tokens, memory-mapped.
 
     Attributes:
         folder: of the files.
@@ -54,6 +64,7 @@ def tokenize_corpus(
     tokenizer: PreTrainedTokenizerFast,
     length: int,
     *,
+    objective: str = MLM,
     processes: int | None = None,
     max_sequences: int | None = None,
     max_documents: int | None = None,
@@ -67,7 +78,8 @@ def tokenize_corpus(
     Args:
         corpus: from ``open_corpus``.
         tokenizer: from ``train_tokenizer`` or ``load_tokenizer``.
-        length: tokens of a sequence, the two special ones included.
+        length: tokens of a sequence, special ones included.
+        objective: ``"mlm"`` for sequences ``[CLS] … [SEP]``, ``"clm"`` for tokens alone.
         processes: that tokenize; as many as there are cores where it is None.
         max_sequences: of the training split, after which no more is read.
         max_documents: of the training split, after which no more is read.
@@ -77,29 +89,30 @@ def tokenize_corpus(
         InputError: for settings that cannot work, a file that cannot be read, or a corpus that does not fill
             one sequence of either split.
     """
+    special = 2 if objective == MLM else 1  # a causal model predicts from the first token
     counts = {
-        "length": length - 2,
+        "length": length - special,
         "processes": processes,
         "max_sequences": max_sequences,
         "max_documents": max_documents,
     }
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise InputError(f"{name} must be at least {3 if name == 'length' else 1}, not {value}")
+            raise InputError(f"{name} must be at least {1 + special if name == 'length' else 1}, not {value}")
     fast = encoder(tokenizer)
     settings = [
         FORMAT,
         corpus.fingerprint,
         fast.to_str(),
-        [tokenizer.cls_token_id, tokenizer.sep_token_id],
+        [tokenizer.cls_token_id if objective == MLM else CLM, end_token_id(tokenizer, objective)],
         [length, max_sequences, max_documents],
     ]
 
     def build(folder: Path) -> None:
         batches = _batches(corpus, max_documents)
-        end, dtype = tokenizer.sep_token_id, token_dtype(tokenizer)
+        end, dtype = end_token_id(tokenizer, objective), token_dtype(tokenizer)
         encoded = encode_in_order(batches, fast, end, dtype, processes or usable_cores())
-        writers = {split: _Writer(folder / split, Packer(tokenizer, length)) for split in SPLITS}
+        writers = {split: _Writer(folder / split, Packer(tokenizer, length, objective)) for split in SPLITS}
         with ExitStack() as files:
             files.callback(encoded.close)
             for writer in writers.values():
@@ -146,23 +159,29 @@ def open_store(folder: Path) -> TokenStore:
         raise InputError(f"the tokens in {folder} are damaged ({error}); remove the folder") from error
 
 
-def corpus_tokenizer(corpus: Corpus, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """``train_tokenizer`` on the training documents, cached by the corpus's content.
+def corpus_tokenizer(
+    corpus: Corpus, vocab_size: int, max_length: int = 512, objective: str = MLM
+) -> PreTrainedTokenizerFast:
+    """``train_tokenizer``, or for ``"clm"`` ``train_bpe_tokenizer``, on the training documents.
+
+    It is cached by the corpus's content.
 
     Args:
         corpus: from ``open_corpus``.
         vocab_size: number of tokens; a small corpus may give fewer.
         max_length: ``model_max_length`` of the tokenizer.
+        objective: ``"mlm"`` or ``"clm"``.
 
     Raises:
         InputError: for a vocabulary that is too small, or a file that cannot be read.
     """
+    train = train_tokenizer if objective == MLM else train_bpe_tokenizer
 
     def build(folder: Path) -> None:
-        save_pretrained(train_tokenizer(corpus.documents("train"), vocab_size, max_length), folder)
+        save_pretrained(train(corpus.documents("train"), vocab_size, max_length), folder)
 
-    key = key_of([FORMAT, corpus.fingerprint, vocab_size, max_length])
-    return load_tokenizer(str(build_once(cache_directory() / "tokenizers" / key, build)))
+    key = key_of([FORMAT, corpus.fingerprint, vocab_size, max_length, *([] if objective == MLM else [CLM])])
+    return load_tokenizer(str(build_once(cache_directory() / "tokenizers" / key, build)), objective)
 
 
 class _Writer:
@@ -192,7 +211,7 @@ class _Writer:
         """Keep no more than the first sequences of the closed file."""
         if self.sequences > count:
             self.sequences = count
-            os.truncate(self.path, count * (self.packer.body + 2) * self.packer.rest.itemsize)
+            os.truncate(self.path, count * self.packer.length * self.packer.rest.itemsize)
 
 
 def _batches(

@@ -19,11 +19,16 @@ from raft.errors import InputError, first_line
 from raft.hf.calibration import knows_words
 from raft.hf.loading import NO_REMOTE_CODE
 
+MLM, CLM = "mlm", "clm"
+OBJECTIVES = (MLM, CLM)
+"""What a language model learns: masked tokens, or each token from those before it."""
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
 """Characters that a vocabulary is trained on; more change it little."""
 
 BATCH = 256
+END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
 
 def train_tokenizer(
@@ -69,6 +74,47 @@ def train_tokenizer(
         mask_token="[MASK]",
         model_max_length=max_length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def train_bpe_tokenizer(
+    documents: Iterable[str], vocab_size: int, max_length: int = 1024
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer, as GPT-2 has, on the first 20 MB of text.
+
+    ``<|endoftext|>`` begins and ends texts, and ``<|pad|>`` pads; any text comes back from its tokens.
+
+    Args:
+        documents: texts; no more are read than are needed.
+        vocab_size: number of tokens; a small corpus may give fewer.
+        max_length: ``model_max_length`` of the tokenizer.
+
+    Raises:
+        InputError: for a vocabulary without room for more than the bytes and special tokens.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.2.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    least = len(alphabet) + 3
+    if vocab_size < least:
+        raise InputError(f"a byte-level vocabulary must have at least {least} tokens, not {vocab_size}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT, PAD],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_first_characters(documents, TOKENIZER_CHARACTERS), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        pad_token=PAD,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 
@@ -121,50 +167,71 @@ def token_dtype(tokenizer: PreTrainedTokenizerFast) -> np.dtype[Any]:
     return np.dtype("<u2" if id_range(tokenizer) <= 2**16 else "<i4")
 
 
+def end_token_id(tokenizer: PreTrainedTokenizerBase, objective: str = CLM) -> int:
+    """The token that ends a document: ``[SEP]`` for masked, the end of text for causal language models.
+
+    Raises:
+        InputError: where the tokenizer has none.
+    """
+    kind = "sep" if objective == MLM else "eos"
+    end: int | None = getattr(tokenizer, f"{kind}_token_id")
+    if end is None:
+        raise InputError(f"the tokenizer has no {kind} token, which ends a document")
+    return end
+
+
 class Packer:
-    """Cuts a stream of tokens into sequences ``[CLS] … [SEP]`` of one length.
+    """Cuts a stream of tokens into sequences of one length: ``[CLS] … [SEP]``, or tokens alone.
 
     Args:
         tokenizer: gives the ids of the two.
         length: tokens of a sequence, the two special ones included.
+        objective: ``"mlm"``, which has the two, or ``"clm"``.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
-        self.ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
-        self.body = length - 2
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int, objective: str = MLM) -> None:
+        self.length = length
+        self.ends = (tokenizer.cls_token_id, tokenizer.sep_token_id) if objective == MLM else ()
         self.rest = np.zeros(0, dtype=token_dtype(tokenizer))
 
     def add(self, stream: NDArray[Any]) -> NDArray[Any]:
         """The next ``[sequences, length]``; an unfilled rest is kept for the next call."""
         stream = np.concatenate([self.rest, stream])
-        count = len(stream) // self.body
-        packed = np.empty((count, self.body + 2), dtype=self.rest.dtype)
-        packed[:, 0], packed[:, -1] = self.ends
-        packed[:, 1:-1] = stream[: count * self.body].reshape(count, self.body)
-        self.rest = stream[count * self.body :]
+        body = self.length - len(self.ends)
+        count = len(stream) // body
+        packed = stream[: count * body].reshape(count, body)
+        if self.ends:
+            first, last = (np.full((count, 1), end, dtype=stream.dtype) for end in self.ends)
+            packed = np.concatenate([first, packed, last], axis=1)
+        self.rest = stream[count * body :]
         return packed
 
 
 def pack(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, length: int, most: int | None = None
+    documents: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    length: int,
+    most: int | None = None,
+    objective: str = MLM,
 ) -> NDArray[Any]:
-    """Concatenate documents, each ended by ``[SEP]``, and cut them into ``[CLS] … [SEP]``.
+    """Concatenate documents, each with its end token, and cut them into sequences, as ``Packer`` does.
 
     Args:
         documents: texts, in the order in which they are packed.
-        tokenizer: as made by ``train_tokenizer``.
-        length: tokens of a sequence, the two special ones included.
+        tokenizer: as made by ``train_tokenizer``, or for ``"clm"`` by ``train_bpe_tokenizer``.
+        length: tokens of a sequence, special ones included.
         most: stop after so many sequences.
+        objective: ``"mlm"`` or ``"clm"``.
 
     Returns:
         ``[sequences, length]`` of the tokenizer's ``token_dtype``; the unfilled rest at the end is dropped.
     """
-    fast, dtype, packer = encoder(tokenizer), token_dtype(tokenizer), Packer(tokenizer, length)
+    fast, dtype, packer = encoder(tokenizer), token_dtype(tokenizer), Packer(tokenizer, length, objective)
     packed: list[NDArray[Any]] = [np.empty((0, length), dtype=dtype)]
     count = 0
     iterator = iter(documents)
     while (most is None or count < most) and (texts := list(islice(iterator, BATCH))):
-        packed.append(packer.add(encode(fast, texts, tokenizer.sep_token_id, dtype)))
+        packed.append(packer.add(encode(fast, texts, end_token_id(tokenizer, objective), dtype)))
         count += len(packed[-1])
     return np.concatenate(packed)[:most]
 
@@ -201,11 +268,12 @@ def read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """A saved tokenizer, for masked language modelling.
+def load_tokenizer(name: str, objective: str = MLM) -> PreTrainedTokenizerFast:
+    """A saved tokenizer, for masked or causal language modelling.
 
     Args:
         name: folder or hub name.
+        objective: ``"mlm"`` or ``"clm"``.
 
     Raises:
         InputError: where there is none, or it has no fast form or lacks one of the special tokens.
@@ -213,10 +281,12 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     tokenizer = read_tokenizer(name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise InputError(f"the tokenizer of {name} has no fast form, which is needed here")
-    for kind in ("cls", "sep", "mask"):
+    needed = {MLM: ("masked", ("cls", "sep", "mask")), CLM: ("causal", ("eos",))}
+    modelling, kinds = needed[objective]
+    for kind in kinds:
         if getattr(tokenizer, f"{kind}_token_id") is None:
             raise InputError(
-                f"the tokenizer of {name} has no {kind} token; masked language modelling needs one"
+                f"the tokenizer of {name} has no {kind} token; {modelling} language modelling needs one"
             )
     return tokenizer
 

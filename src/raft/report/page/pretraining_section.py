@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
 from raft.networks.build import DEFAULT_START
+from raft.pretraining.architectures import describe_model
 from raft.pretraining.run import RESULT
+from raft.pretraining.samples import Sample, read_samples
 from raft.pretraining.variants import folder_name, is_learned
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.page.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
@@ -28,6 +32,7 @@ from raft.report.page.sections import (
 )
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables import pretraining
+from raft.report.tables.text_table import TextTable
 
 FRAMES, MOST_ROWS = 6, 12
 """Of a strip of learned functions."""
@@ -75,6 +80,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
         *_draw_differences(comparison, fixed),
+        *_quote_samples(folders),
         *build_learned_blocks(runs, "variant" if has_variants else None),
         *_draw_evolution(select_curves(runs)[0]),
         *build_repeat_blocks(
@@ -119,6 +125,24 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     return [Drawing(evolution.strip(FRAMES), label, caption, animate=evolution.write_gif)]
 
 
+def _quote_samples(folders: Mapping[tuple[str, int], Path]) -> list[Block]:
+    """What the first run of each variant wrote, side by side."""
+    first: dict[str, list[Sample]] = {}
+    for (name, _), place in folders.items():
+        if name not in first and (samples := read_samples(place)):
+            first[name] = samples
+    if not first:
+        return []
+    rows = [
+        [sample.prompt, name, sample.likeliest, sample.drawn]
+        for samples in zip(*first.values(), strict=False)
+        for name, sample in zip(first, samples, strict=True)
+    ]
+    columns = ["prompt", "activation", "likeliest", "drawn"]
+    note = "Held-out text, and what the first run of each activation wrote after it."
+    return [Tabular(TextTable("Samples", pd.DataFrame(rows, columns=columns), labels=4), note)]
+
+
 def _describe_pretraining(comparison: PretrainingComparison, recipe: Mapping[str, Any]) -> str:
     first = comparison.variants[0].results[0]
     runs = sum(len(variant.results) for variant in comparison.variants)
@@ -130,10 +154,9 @@ def _describe_pretraining(comparison: PretrainingComparison, recipe: Mapping[str
     if recipe:
         get = defaultdict(lambda: "?", recipe)
         text += (
-            f": a BERT encoder{' with DeepNorm' if recipe.get('deepnorm') else ''} of "
-            f"{get['num_hidden_layers']} layers, hidden size {get['hidden_size']}, {first.parameters:,} "
-            f"parameters, on {shorten_corpus(str(get['corpus']))}, {get['global_batch_size']} sequences of "
-            f"{get['sequence_length']} tokens a step"
+            f": {describe_model(recipe)}, {first.parameters:,} parameters, "
+            f"on {shorten_corpus(str(get['corpus']))}, "
+            f"{get['global_batch_size']} sequences of {get['sequence_length']} tokens a step"
         )
     documents = comparison.setup.get("documents", {}).get("train")
     return text + (f", {documents:,} documents." if documents else ".")

@@ -37,7 +37,10 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
         )
     unigram = comparison.variants[0].results[0].unigram_loss
     last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
-    return TextTable("Pretraining", pd.DataFrame([*cells, last], columns=headers), labels=1)
+    table = pd.DataFrame([*cells, last], columns=headers)
+    if (bits := [row["bits_per_byte"] for row in comparison.rows()])[0] is not None:
+        table.insert(4, "bits per byte", [*(f"{value:.3f}" for value in bits), ""])
+    return TextTable("Pretraining", table, labels=1)
 
 
 def describe_numbers(comparison: PretrainingComparison) -> str:

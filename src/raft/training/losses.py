@@ -1,0 +1,169 @@
+"""The losses of language modelling, with the vocabulary's logits computed where, and as long as, needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from raft.data.text.masking import predicted_positions
+from raft.data.text.sequences import IGNORED, TokenSequences
+
+MAX_ROUNDING = 1e-4
+"""Largest difference of logits that is rounding."""
+
+if hasattr(F, "linear_cross_entropy"):  # torch 2.13
+    _CHUNKED: dict[str, Any] = {"options": nn.LinearCrossEntropyOptions()}
+else:
+    _CHUNKED = {}
+
+
+def masked_lm_loss(
+    model: PreTrainedModel, input_ids: Tensor, labels: Tensor, predicted: Tensor | None = None
+) -> Tensor:
+    """Cross entropy of each token that is to be predicted, in the order of the flattened batch.
+
+    The MLM head sees the hidden states of those positions alone, 15 % of the work; a model whose head is not
+    one module after the encoder computes all logits.
+
+    Args:
+        model: a ``…ForMaskedLM``.
+        input_ids: ``[B, L]``, without padding.
+        labels: ``[B, L]``, −100 where nothing is predicted.
+        predicted: ``raft.data.text.masking.predicted_positions(labels)``; computed here where not given,
+            which makes the host wait for a GPU.
+
+    Returns:
+        ``[number of predicted tokens]``, in nats.
+    """
+    if predicted is None:
+        predicted = predicted_positions(labels)
+    heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
+    if len(heads) == 1:
+        hidden = model.base_model(input_ids=input_ids).last_hidden_state
+        logits = heads[0](hidden.flatten(0, 1).index_select(0, predicted))
+    else:
+        logits = model(input_ids=input_ids).logits.flatten(0, 1).index_select(0, predicted)
+    targets = labels.flatten().index_select(0, predicted)
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def causal_lm_loss(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    labels: Tensor,
+    position_ids: Tensor | None = None,
+    *,
+    head: nn.Linear | None = None,
+    reduction: str = "sum",
+) -> Tensor:
+    """Cross entropy of each token, predicted from those before it.
+
+    With a ``head``, the logits of a part of the tokens at a time are made, and are gone when their gradients
+    are there, where torch can do that (``torch.nn.functional.linear_cross_entropy``, from 2.13 on).
+
+    Args:
+        model: a ``…ForCausalLM``.
+        input_ids: ``[B, L]``, without padding.
+        labels: ``[B, L]``, −100 where nothing is predicted; those of the first position are not read.
+        position_ids: ``[B, L]``; where they begin anew, attention does, too.
+        head: of ``find_head(model)``; all logits are made by the model where it is None.
+        reduction: ``"sum"``, or ``"none"``.
+
+    Returns:
+        A number in nats, or ``[B, L − 1]`` with zeros where nothing is predicted.
+    """
+    inputs = {"input_ids": input_ids, "use_cache": False}
+    if position_ids is not None:
+        inputs["position_ids"] = position_ids
+    targets = labels[:, 1:].flatten()
+    if head is None:
+        logits = model(**inputs).logits[:, :-1].flatten(0, 1).float()
+        losses = F.cross_entropy(logits, targets, reduction=reduction)
+    else:
+        hidden = model.base_model(**inputs).last_hidden_state[:, :-1].flatten(0, 1)
+        can_chunk = reduction == "sum" and hidden.dtype == head.weight.dtype == torch.float32
+        if _CHUNKED and can_chunk and not torch.compiler.is_compiling():
+            losses = F.linear_cross_entropy(
+                hidden, head.weight, targets, linear_bias=head.bias, reduction=reduction, **_CHUNKED
+            )
+        else:
+            losses = F.cross_entropy(head(hidden).float(), targets, reduction=reduction)
+    return losses if reduction == "sum" else losses.view(len(labels), -1)
+
+
+@torch.no_grad()
+def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Linear | None:
+    """The projection that makes a causal model's logits of its last hidden states, if it alone does.
+
+    Some models scale or bound their logits: whether this one does is seen from those of ``input_ids``.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear:
+        return None
+    was_training = model.training
+    model.eval()
+    inputs = {"input_ids": input_ids.to(model.device), "use_cache": False}
+    try:
+        logits, parts = model(**inputs).logits, head(model.base_model(**inputs).last_hidden_state)
+    finally:
+        model.train(was_training)
+    is_same = logits.shape == parts.shape and (logits - parts).abs().max() <= MAX_ROUNDING
+    return head if is_same else None
+
+
+@torch.no_grad()
+def validation_losses(
+    model: PreTrainedModel, dataset: TokenSequences, batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Summed loss and number of predicted tokens of each sequence; the model's mode is restored.
+
+    Several processes share the work, and each gets all of the result.
+
+    Returns:
+        Two arrays of shape ``[len(dataset)]``.
+    """
+    training = model.training
+    model.eval()
+    state = PartialState()
+    starts = range(0, len(dataset), batch_size)
+    totals = torch.zeros(2, len(dataset), dtype=torch.float64)
+    for number in range(
+        state.process_index, _round_up(len(starts), state.num_processes), state.num_processes
+    ):
+        # a sharded model's processes call it equally often: what is done twice is left out
+        start = starts[number % len(starts)]
+        places = range(start, min(start + batch_size, len(dataset)))
+        batch = dataset.prepare(*dataset.batch(places))
+        is_target = batch["labels"] != IGNORED
+        losses = _losses_by_sequence(model, {name: value.to(model.device) for name, value in batch.items()})
+        if number < len(starts):
+            totals[0, places.start : places.stop] = losses.cpu()
+            totals[1, places.start : places.stop] = is_target.sum(dim=1)
+    model.train(training)
+    if state.num_processes > 1:
+        shared = totals.to(state.device)
+        torch.distributed.all_reduce(shared)
+        totals = shared.cpu()
+    return totals[0].numpy(), totals[1].long().numpy()
+
+
+def _losses_by_sequence(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Summed loss of each sequence of a batch, float64 ``[B]``."""
+    if "predicted" not in batch:
+        inputs, labels, positions = batch["input_ids"], batch["labels"], batch.get("position_ids")
+        return causal_lm_loss(model, inputs, labels, positions, reduction="none").double().sum(dim=1)
+    labels, predicted = batch["labels"], batch["predicted"]
+    losses = masked_lm_loss(model, **batch).double().cpu()
+    sums = torch.zeros(len(labels), dtype=torch.float64)
+    return sums.index_add_(0, (predicted // labels.shape[1]).cpu(), losses)
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
