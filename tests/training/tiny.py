@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig
+from transformers import BertConfig, GPT2Config
 
+from raft.data.text.causal import CausalSequences
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.tokens import pack, train_tokenizer
+from raft.data.text.tokens import CLM, MLM, pack, train_bpe_tokenizer, train_tokenizer
 from raft.pretraining.train import build_model
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
@@ -50,10 +51,13 @@ class Recorder(RaftTrainer):
         return super()._get_grad_norm(model, grad_norm)
 
 
-def trainer(folder: Path, dropout: float = 0.1, **values: Any) -> Recorder:
-    """A RAFT of two layers; a step of 8 sequences, whatever the number of processes."""
+def trainer(folder: Path, dropout: float = 0.1, objective: str = MLM, **values: Any) -> Recorder:
+    """A RAFT of two layers, a BERT or a GPT-2; a step of 8 sequences, whatever the number of processes."""
     torch.set_num_threads(1)
-    tokenizer = train_tokenizer(TEXTS, 120, max_length=16)
+    is_causal = objective == CLM
+    tokenizer = (
+        train_bpe_tokenizer(TEXTS, 270, 16) if is_causal else train_tokenizer(TEXTS, 120, max_length=16)
+    )
     size: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -61,7 +65,11 @@ def trainer(folder: Path, dropout: float = 0.1, **values: Any) -> Recorder:
         "intermediate_size": 64,
     }
     size |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "raf": {}}
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=16, **size)
+    kind = GPT2Config if is_causal else BertConfig
+    if is_causal:
+        size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "raf": {}}
+        size |= {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
+    config = kind(vocab_size=len(tokenizer), max_position_embeddings=16, **size)
     quiet = {"report_to": "none", "logging_strategy": "no", "disable_tqdm": True, "use_cpu": True}
     start = {"max_steps": 30, "learning_rate": 3e-3, "seed": 5, "save_steps": 4, "save_total_limit": 2}
     parts = int(os.environ.get("WORLD_SIZE", 1)) * values.get("gradient_accumulation_steps", 1)
@@ -73,9 +81,12 @@ def trainer(folder: Path, dropout: float = 0.1, **values: Any) -> Recorder:
         **{**quiet, **start, **values},
     )
     # more draws than steps: the end of the data is not the end of the training
-    data = MaskedSequences(pack(TEXTS, tokenizer, 16), tokenizer, 5, draws=4096)
+    sequences = pack(TEXTS, tokenizer, 16, objective=objective)
+    data = (CausalSequences if is_causal else MaskedSequences)(sequences, tokenizer, 5, draws=4096)
     callbacks = [StopOnSignal(COMMAND)]
-    return Recorder(model=build_model(config, 5), args=args, train_dataset=data, callbacks=callbacks)
+    return Recorder(
+        model=build_model(config, 5, objective=objective), args=args, train_dataset=data, callbacks=callbacks
+    )
 
 
 def train(folder: Path, die_at: str | None = None, **values: Any) -> None:

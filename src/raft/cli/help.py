@@ -60,11 +60,11 @@ LAYOUTS = {
     ),
     "pretrain": Layout(
         "raft pretrain --config cpu-15min --compare raf,gelu --seeds 3\n"
-        "raft pretrain --config paper --corpus TEXTS --output_dir runs/paper",
+        "raft pretrain --config gpt-cpu-15min --corpus TEXTS --compare raf,gelu,relu2",
         {
             "run": ("config", "output_dir", "compare", "seeds", "seed"),
             "data": ("corpus", "tokenizer", "vocab_size", "sequence_length"),
-            "model": ("num_hidden_layers", "hidden_size"),
+            "model": ("objective", "architecture", "model", "num_hidden_layers", "hidden_size"),
             "RAFs": ("activation", "raf_sites", "raf_init", "degrees", "version", *RAFS),
             "optimisation": ("max_steps", "global_batch_size", "per_device_train_batch_size",
                              "learning_rate", "warmup_steps", "bf16"),

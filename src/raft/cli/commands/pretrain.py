@@ -30,14 +30,14 @@ from raft.training.run_folder import RECIPE, check_holds
 from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
-"""Training arguments: the loss is that of the masked tokens, and evaluated as it is trained."""
+"""Training arguments: the loss is that of the predicted tokens, and evaluated as it is trained."""
 
 INSTEAD = {"num_train_epochs": "max_steps"}
 """Options of ``transformers`` that a pretraining does not take, and those that stand for them."""
 
-DESCRIPTION = """Pretrain a masked language model with learned activations (RAFT) or fixed ones (FAFT). The
-same command given again resumes; Ctrl-C and SIGTERM save a checkpoint first. For several devices:
-torchrun -m raft.cli.main pretrain ..."""
+DESCRIPTION = """Pretrain a masked or causal language model with learned activations (RAFT) or fixed ones
+(FAFT). The same command given again resumes; Ctrl-C and SIGTERM save a checkpoint first. For several
+devices: torchrun -m raft.cli.main pretrain ..."""
 
 
 def main(arguments: Sequence[str]) -> None:
