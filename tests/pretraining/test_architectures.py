@@ -42,7 +42,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 GPT2: dict[str, Any] = {"objective": "clm", "architecture": "gpt2", "model": SIZES["gpt2"]}
-SHORT = {"sequence_length": 16, "vocab_size": 300}
+SHORT: dict[str, Any] = {"sequence_length": 16, "vocab_size": 300}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ SHORT = {"sequence_length": 16, "vocab_size": 300}
         ({"objective": "clm", "architecture": "lama"}, "causal .*; the nearest is .llama."),
         ({"objective": "clm", "architecture": "raft_bert"}, "has no causal language model of this"),
         ({"architecture": "gpt2"}, "gpt2: transformers has no masked language model of this type"),
-        ({**GPT2, "model": {"n_layers": 2}}, "configuration of gpt2 has no n_layers; the nearest is 'n_layer'"),
+        ({**GPT2, "model": {"n_layers": 2}}, "gpt2 has no n_layers; the nearest is 'n_layer'"),
         ({**GPT2, "model": {"hidden_size": 32, "n_head": 2}}, None),
         ({**GPT2, "model": '{"n_layer": 2, "n_embd": 32, "n_head": 2}'}, None),
         ({**GPT2, "model": "n_layer"}, "--model n_layer is no JSON object"),
@@ -156,7 +156,7 @@ def pretrained(folder: Path, corpus: Path, steps: int = 30, **values: Any) -> Pr
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_a_causal_run_leaves_a_model_that_generates(architecture: str, corpus: Path, tmp_path: Path) -> None:
-    values = {"objective": "clm", "architecture": architecture, "model": SIZES[architecture]}
+    values: dict[str, Any] = {"objective": "clm", "architecture": architecture, "model": SIZES[architecture]}
     result = pretrained(tmp_path, corpus, **values)
     assert result.loss < min(result.history[0][2], result.unigram_loss)
     model = AutoModelForCausalLM.from_pretrained(tmp_path).eval()

@@ -65,7 +65,7 @@ def trainer(folder: Path, dropout: float = 0.1, objective: str = MLM, **values: 
         "intermediate_size": 64,
     }
     size |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "raf": {}}
-    kind = GPT2Config if is_causal else BertConfig
+    kind: Any = GPT2Config if is_causal else BertConfig
     if is_causal:
         size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "raf": {}}
         size |= {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}

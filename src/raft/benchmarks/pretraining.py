@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import (
-    BertConfig,
-    BertForMaskedLM,
     DataCollatorForLanguageModeling,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
@@ -23,7 +23,10 @@ from transformers import (
 )
 
 from raft.benchmarks.timing import Ratio, compute_ratio
+from raft.data.text.causal import CausalSequences
 from raft.data.text.masking import MaskedSequences
+from raft.data.text.tokens import MLM
+from raft.pretraining.architectures import new_model
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
 
@@ -63,7 +66,8 @@ class PretrainingMeasurement:
 
 
 def measure_pretraining(
-    config: BertConfig,
+    config: PreTrainedConfig,
+    objective: str,
     sequences: NDArray[np.integer],
     tokenizer: PreTrainedTokenizerFast,
     batch_size: int,
@@ -72,10 +76,11 @@ def measure_pretraining(
 ) -> list[PretrainingMeasurement]:
     """Train one model in each way, some steps at a time, in turn.
 
-    The plain way is ``Trainer`` with ``DataCollatorForLanguageModeling`` and ``BertForMaskedLM``.
+    The plain way is ``Trainer`` with ``DataCollatorForLanguageModeling``.
 
     Args:
         config: of the FAFT.
+        objective: ``"mlm"`` or ``"clm"``.
         sequences: ``[N, L]`` tokens, at least a batch.
         tokenizer: that made them.
         batch_size: sequences of a step.
@@ -84,7 +89,9 @@ def measure_pretraining(
     """
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            name: _build_training(config, sequences, tokenizer, batch_size, folder, options, ours, block)
+            name: _build_training(
+                config, objective, sequences, tokenizer, batch_size, folder, options, ours, block
+            )
             for name, (ours, block) in WAYS.items()
         }
         seconds_by_way: dict[str, list[float]] = {name: [] for name in ways}
@@ -117,7 +124,8 @@ class _StepEnds(TrainerCallback):
 
 
 def _build_training(
-    config: BertConfig,
+    config: PreTrainedConfig,
+    objective: str,
     sequences: NDArray[np.integer],
     tokenizer: PreTrainedTokenizerFast,
     batch_size: int,
@@ -129,7 +137,9 @@ def _build_training(
 ) -> Callable[[], float]:
     """Build a function that trains some more steps and returns the median step time in seconds."""
     torch.manual_seed(0)
-    model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))
+    config = copy.deepcopy(config)
+    config.raf = block
+    model = new_model(config, objective)
     arguments: dict[str, Any] = {
         "output_dir": folder,
         "max_steps": SETTLING + steps,
@@ -146,13 +156,16 @@ def _build_training(
         ends = _StepEnds()
         trainer: Trainer
         if ours:
-            draws = MaskedSequences(sequences, tokenizer, seed=0, draws=(SETTLING + steps) * batch_size)
+            kind = MaskedSequences if objective == MLM else CausalSequences
+            draws = kind(sequences, tokenizer, seed=0, draws=(SETTLING + steps) * batch_size)
             trainer = RaftTrainer(
                 model, RaftTrainingArguments(**arguments), train_dataset=draws, callbacks=[ends]
             )
         else:
             examples: Any = [{"input_ids": row} for row in sequences.tolist()]
-            collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+            collator = DataCollatorForLanguageModeling(
+                tokenizer, mlm=objective == MLM, mlm_probability=0.15 if objective == MLM else None
+            )
             trainer = Trainer(
                 model, TrainingArguments(**arguments), collator, train_dataset=examples, callbacks=[ends]
             )

@@ -135,8 +135,8 @@ LAYOUTS = {
     "bench pretraining": Layout(
         "raft bench pretraining --corpus texts.txt",
         {
-            "what is measured": ("corpus", "dtype", "layers", "hidden_size", "batch_size", "sequence_length",
-                                 "vocab_size"),
+            "what is measured": ("objective", "corpus", "dtype", "layers", "hidden_size", "batch_size",
+                                 "sequence_length", "vocab_size"),
             "run": TABLE,
         },
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 import transformers
-from transformers import BertConfig
+from transformers import BertConfig, GPT2Config, PreTrainedConfig
 
 from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure_kernels
@@ -25,6 +25,7 @@ from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.data.text.corpora import open_corpus
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
+from raft.data.text.tokens import MLM, OBJECTIVES
 from raft.errors import InputError
 from raft.experiments.results import RESULTS, machine
 from raft.files import write_text
@@ -58,8 +59,8 @@ Until all is measured, a folder named as --out with .partial behind it holds wha
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
 
-PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM and
-DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
+PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM or GPT2LMHeadModel
+and DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
 
 FINETUNING = """Time a fine-tuning on few examples, from loading the model to the test score: a plain script
 with transformers.Trainer beside 'raft finetune', with the model as it is and converted to a RAFT."""
@@ -129,9 +130,27 @@ class StepSettings(BenchSettings):
 class PretrainingSettings(StepSettings):
     """``raft bench pretraining``."""
 
+    objective: str = field(default=MLM, metadata={"help": "mlm, with a BERT, or clm, with a GPT-2."})
     corpus: str = field(
         default="pydocs", metadata={"help": "Text to train on, as for 'raft pretrain --corpus'."}
     )
+
+    def config(self) -> PreTrainedConfig:
+        """Of the FAFT; ``InputError`` for an unknown objective, or what ``bert_config`` refuses."""
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"--objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}")
+        bert = self.bert_config()
+        if self.objective == MLM:
+            return bert
+        return GPT2Config(
+            vocab_size=bert.vocab_size,
+            n_embd=bert.hidden_size,
+            n_layer=bert.num_hidden_layers,
+            n_head=bert.num_attention_heads,
+            n_positions=bert.max_position_embeddings,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
 
 
 @dataclass
@@ -225,14 +244,15 @@ def bench_step(arguments: Sequence[str]) -> None:
 def bench_pretraining(arguments: Sequence[str]) -> None:
     """``raft bench pretraining``."""
     settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
-    config = settings.bert_config()
+    config = settings.config()
     device, dtype = settings.torch_device(), _parse_dtype(settings.dtype)
     transformers.logging.set_verbosity_error()
     results = _Results(settings, "raft bench pretraining")
     corpus = open_corpus(settings.corpus)
-    tokenizer = corpus_tokenizer(corpus, settings.vocab_size, settings.sequence_length)
+    length, objective = settings.sequence_length, settings.objective
+    tokenizer = corpus_tokenizer(corpus, settings.vocab_size, length, objective)
     store = tokenize_corpus(
-        corpus, tokenizer, settings.sequence_length, max_sequences=200 * settings.batch_size
+        corpus, tokenizer, length, objective=objective, max_sequences=200 * settings.batch_size
     )
     options = {
         "use_cpu": device.type == "cpu",
@@ -241,7 +261,7 @@ def bench_pretraining(arguments: Sequence[str]) -> None:
         "torch_compile": settings.compile,
     }
     measurements = measure_pretraining(
-        config, store.train, tokenizer, settings.batch_size, settings.seconds, options
+        config, objective, store.train, tokenizer, settings.batch_size, settings.seconds, options
     )
     rows = [measurement.row() for measurement in measurements]
     columns = ("way", "milliseconds", "tokens_per_second")
