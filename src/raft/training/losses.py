@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,10 +16,9 @@ from raft.data.text.sequences import IGNORED, TokenSequences
 MAX_ROUNDING = 1e-4
 """Largest difference of logits that is rounding."""
 
-if hasattr(F, "linear_cross_entropy"):  # torch 2.13
-    _CHUNKED: dict[str, Any] = {"options": nn.LinearCrossEntropyOptions()}
-else:
-    _CHUNKED = {}
+CPU_CHUNK = 256
+"""Tokens whose logits a CPU makes at a time; torch's own choice takes 1.2 to 3.2 times as long as all at
+once where the vocabulary is large."""
 
 
 def masked_lm_loss(
@@ -88,10 +85,18 @@ def causal_lm_loss(
         losses = F.cross_entropy(logits, targets, reduction=reduction)
     else:
         hidden = model.base_model(**inputs).last_hidden_state[:, :-1].flatten(0, 1)
-        can_chunk = reduction == "sum" and hidden.dtype == head.weight.dtype == torch.float32
-        if _CHUNKED and can_chunk and not torch.compiler.is_compiling():
+        is_float32 = hidden.dtype == head.weight.dtype == torch.float32
+        has_chunks = hasattr(F, "linear_cross_entropy") and not torch.compiler.is_compiling()
+        if has_chunks and is_float32 and reduction == "sum":
             losses = F.linear_cross_entropy(
-                hidden, head.weight, targets, linear_bias=head.bias, reduction=reduction, **_CHUNKED
+                hidden,
+                head.weight,
+                targets,
+                linear_bias=head.bias,
+                reduction=reduction,
+                options=nn.LinearCrossEntropyOptions(
+                    batch_chunk_size=CPU_CHUNK if hidden.device.type == "cpu" else None
+                ),
             )
         else:
             losses = F.cross_entropy(head(hidden).float(), targets, reduction=reduction)
