@@ -46,7 +46,7 @@ class LanguageModel:
 
     @property
     def start(self) -> list[int]:
-        """What precedes a text of a causal model: BOS, or EOS, which precedes documents in packed training."""
+        """What precedes a text of a causal model: BOS, or EOS, as between packed documents."""
         ids = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         return [token for token in ids if token is not None][:1]
 
@@ -71,7 +71,8 @@ def load_language_model(name: str, device: str, dtype: str = "float32") -> Langu
         dtype: one of ``DTYPES``, to compute in, whatever the weights are saved in.
 
     Raises:
-        InputError: for what is no language model, lacks weights or a tokenizer, or as ``check_language_model``.
+        InputError: for what is no language model or lacks weights or a tokenizer, and as
+            ``check_language_model``.
     """
     check_folder(name, "model")
     config = load_config(name)
@@ -80,7 +81,7 @@ def load_language_model(name: str, device: str, dtype: str = "float32") -> Langu
     model, info = load_pretrained(kind, name, config=config, dtype=getattr(torch, dtype))
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"{name} is no language model: it lacks weights of {kind.__name__}, as {missing[0]}")
-    return check_language_model(model.to(device), tokenizer, name)
+    return check_language_model(model.to(torch.device(device)), tokenizer, name)
 
 
 def find_class(config: PreTrainedConfig, name: str) -> Any:
@@ -123,7 +124,8 @@ def check_language_model(
     broken = next((key for key, weight in model.named_parameters() if not weight.isfinite().all()), None)
     if broken is not None:
         raise InputError(f"{name} cannot be evaluated: its weights {broken} are not finite")
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    weight: Any = model.get_input_embeddings().weight
+    vocabulary = int(weight.shape[0])
     if id_range(tokenizer) > vocabulary:
         raise InputError(
             f"the tokenizer of {name} has {id_range(tokenizer)} tokens, but the model has embeddings of "

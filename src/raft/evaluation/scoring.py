@@ -66,7 +66,7 @@ def score_sentences(
     else:
         if whole_words:
             raise InputError(f"--whole_words is of masked models, and {language_model.name} is causal")
-        tokens = [language_model.start + ids for ids in _encode(language_model, texts)]
+        tokens = [language_model.start + ids for ids in encode(language_model, texts)]
         _check_lengths(language_model, tokens, texts)
         scores = score_tokens(language_model, tokens, [1] * len(tokens), batch_tokens)
     _check_scores(language_model, scores, texts)
@@ -105,6 +105,12 @@ def score_tokens(
             is_greedy[rows] = (is_first | ~is_scored).all(1).cpu().numpy()
             sums[rows] = -(losses.double().view_as(targets) * is_scored).sum(1).cpu().numpy()
     return Scores(sums, np.maximum(lengths - np.array(starts, dtype=np.int64), 0), is_greedy)
+
+
+def encode(language_model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of texts, without special ones."""
+    ids: list[list[int]] = language_model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _score_masked(
@@ -148,11 +154,6 @@ def _score_masked(
         -np.bincount(row_texts, weights=losses, minlength=count),
         np.bincount(row_texts, minlength=count).astype(np.int64),
     )
-
-
-def _encode(language_model: LanguageModel, texts: list[str]) -> list[list[int]]:
-    ids: list[list[int]] = language_model.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return ids
 
 
 def _word_ends(words: list[int | None], scored: list[int]) -> list[int]:

@@ -15,7 +15,7 @@ HUB = "nyu-mll/blimp"
 
 
 def read_blimp(folder: str | None, items: int | None = None) -> list[Paradigm]:
-    """The paradigms in the order of their files: the values of ``UID``; ``linguistics_term`` is the phenomenon.
+    """The paradigms (values of ``UID``) in the order of their files; phenomena are ``linguistics_term``.
 
     Args:
         folder: of jsonl with the keys of ``KEYS``, compressed or not; None for the hub's.
@@ -28,8 +28,9 @@ def read_blimp(folder: str | None, items: int | None = None) -> list[Paradigm]:
     phenomena: dict[str, str] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     for source, rows in _hub_rows() if folder is None else _file_rows(folder):
-        count = 0
-        for count, (where, row) in enumerate(rows, start=1):
+        is_empty = True
+        for where, row in rows:
+            is_empty = False
             missing = next((key for key in KEYS if row.get(key) is None), None)
             if missing is not None:
                 raise InputError(f"{where}: no {missing!r}, only {', '.join(row)}")
@@ -48,7 +49,7 @@ def read_blimp(folder: str | None, items: int | None = None) -> list[Paradigm]:
             kept = pairs.setdefault(name, [])
             if items is None or len(kept) < items:
                 kept.append(pair)
-        if not count:
+        if is_empty:
             raise InputError(f"{source} holds no pairs")
     return [Paradigm(name, phenomena[name], tuple(kept)) for name, kept in pairs.items()]
 
