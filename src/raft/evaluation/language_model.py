@@ -81,7 +81,8 @@ def load_language_model(name: str, device: str, dtype: str = "float32") -> Langu
     model, info = load_pretrained(kind, name, config=config, dtype=getattr(torch, dtype))
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"{name} is no language model: it lacks weights of {kind.__name__}, as {missing[0]}")
-    return check_language_model(model.to(torch.device(device)), tokenizer, name)
+    placed: Any = model
+    return check_language_model(placed.to(device), tokenizer, name)
 
 
 def find_class(config: PreTrainedConfig, name: str) -> Any:

@@ -109,12 +109,11 @@ def summarize_pairs(paradigms: Sequence[Paradigm], outcomes: Outcomes, score: st
 
     def summarize(names: Sequence[str]) -> PairScore:
         groups = [[values[name] for name in names] for values in (outcomes.by_sum, outcomes.by_mean)]
-        ties = [sum(int((group == 0.5).sum()) for group in of_score) for of_score in groups]
-        estimates = [
-            estimate_share(of_score[0]) if len(of_score) == 1 else estimate_mean_over(of_score)
-            for of_score in groups
-        ]
-        return PairScore(sum(map(len, groups[0])), *ties, *estimates)
+        ties, ties_by_mean = (sum(int((group == 0.5).sum()) for group in score) for score in groups)
+        by_sum, by_mean = (
+            estimate_share(score[0]) if len(score) == 1 else estimate_mean_over(score) for score in groups
+        )
+        return PairScore(sum(map(len, groups[0])), ties, ties_by_mean, by_sum, by_mean)
 
     return PairsResult(score, *_by_group(paradigms, summarize))
 

@@ -112,11 +112,12 @@ def score_documents(
         max_length: of a window; None for the model's positions, at most ``LONGEST_WINDOW``.
 
     Raises:
-        InputError: for a masked language model, a window longer than the positions, or a loss that is not finite.
+        InputError: for a masked language model, a window longer than the positions, or a loss that is not
+            finite.
     """
     if language_model.is_masked:
         raise InputError(
-            f"{language_model.name} is a masked language model, which gives texts no probability; compare its "
+            f"{language_model.name} is a masked language model, which gives texts no probability; compare "
             "pseudo-log-likelihoods with --task blimp or zorro, or the validation losses of raft pretrain"
         )
     limit = language_model.positions

@@ -1,7 +1,7 @@
 """Log-probabilities of texts under a language model.
 
-Inputs are never padded: those of one length make a batch. So scores do not depend on padding, no model needs a
-padding token, and the order of work changes them only by the noise of float32.
+Inputs are never padded: those of one length make a batch. So scores do not depend on padding, no model needs
+a padding token, and the order of work changes them only by the noise of float32.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _score_masked(
             losses[rows] = masked_lm_loss(model, *batch).double().cpu().numpy()
     count = len(texts)
     return Scores(
-        -np.bincount(row_texts, weights=losses, minlength=count),
+        -np.bincount(row_texts, weights=losses, minlength=count).astype(np.float64),
         np.bincount(row_texts, minlength=count).astype(np.int64),
     )
 

@@ -52,7 +52,7 @@ class EvaluationOptions:
     data_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Its data: folder of BLiMP (jsonl) or Zorro (txt), file of LAMBADA (jsonl or txt), or any "
+            "help": "Its data: folder of BLiMP (jsonl) or Zorro (txt), file of LAMBADA (jsonl or txt), or a "
             "corpus of raft pretrain for perplexity. Without it BLiMP and LAMBADA come from the hub."
         },
     )
