@@ -41,8 +41,6 @@ class EvaluateSettings(EvaluationOptions):
 
     def check(self) -> None:
         """``InputError`` for what can be refused before data and models are read."""
-        if not self.model:
-            raise InputError("give at least one MODEL: a folder or a name on the hub")
         twice = next((name for name in self.model if self.model.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{twice} is given twice")
