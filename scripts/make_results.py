@@ -31,6 +31,8 @@ PLACES = {
     "glue": "GLUE in the official layout; by default the hub's",
     "squad": "SQuAD 1.1 in the official layout; by default the hub's",
     "snli": "a folder with snli/test.tsv; by default the hub's",
+    "zorro": "Zorro, a folder of txt",
+    "blimp": "BLiMP, a folder of jsonl",
     "minilm": f"the pretrained model; by default {MINILM} of the hub",
 }
 

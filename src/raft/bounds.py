@@ -86,6 +86,7 @@ BOUNDS = {
     "vocab_size": _whole(6), "sequence_length": _whole(MIN_LENGTH), "max_length": _whole(MIN_LENGTH),
     "mlm_probability": Bounds(0, 1, exclude_low=True, exclude_high=True), "max_documents": COUNT,
     "validation_sequences": COUNT, "train_examples": COUNT, "calibration_texts": COUNT, "texts_read": COUNT,
+    "items": COUNT, "batch_tokens": COUNT,
     # the machine
     "dataloader_num_workers": _whole(0, MAX_PROCESSES), "dataloader_prefetch_factor": COUNT,
     "tokenizing_processes": _whole(1, MAX_PROCESSES), "processes": _whole(1, MAX_PROCESSES),

@@ -102,6 +102,15 @@ LAYOUTS = {
         {"model": ("model", "labels"), "data": (*TASK, "metric", "max_length"), "output": ("out",)},
         required=("model",),
     ),
+    "evaluate": Layout(
+        "raft evaluate runs/raf-1 runs/gelu-1 --task blimp --output_dir runs/blimp",
+        {
+            "what is tested": ("task", "data_dir", "items", "whole_words", "split", "max_length"),
+            "run": ("dtype", "batch_tokens"),
+            "output": ("output_dir", "overwrite"),
+        },
+        required=("task",),
+    ),
     "convert": Layout(
         "raft convert google-bert/bert-base-uncased bert-raft --calibration texts.txt",
         {

@@ -23,6 +23,7 @@ COMMANDS = {
     "grid": "fine-tune tasks x models x activations x seeds, and compare them",
     "report": "show runs: tables, and one page with figures and learned curves",
     "transfer": "evaluate a tuned model on another task, without training",
+    "evaluate": "test language models without training: BLiMP, Zorro, perplexity",
     "bench": "time RAFs on this machine beside named peers",
     "convert": "make a RAFT of a model with fixed activations",
     "inspect": "show the RAFs of a RAFT, and what they started from",

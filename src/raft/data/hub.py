@@ -28,6 +28,16 @@ def load_splits(source: str) -> dict[str, datasets.Dataset]:
     return {str(name): split for name, split in loaded.items()}
 
 
+def list_configurations(name: str) -> list[str]:
+    """The configurations of a hub dataset, in its order.
+
+    Raises:
+        InputError: where there is no such dataset.
+    """
+    with _loading(name):
+        return list(datasets.get_dataset_config_names(name))
+
+
 def stream_splits(source: str) -> tuple[str, dict[str, datasets.IterableDataset]]:
     """The commit that a hub dataset is at now, and its splits as streams; as ``load_splits`` otherwise."""
     name, _, configuration = source.partition(":")

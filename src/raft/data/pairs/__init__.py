@@ -1,0 +1,1 @@
+"""Minimal pairs: two sentences that differ in what makes one of them ungrammatical."""

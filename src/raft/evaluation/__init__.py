@@ -1,0 +1,1 @@
+"""Zero-shot tests of language models: minimal pairs, last words, perplexity."""
