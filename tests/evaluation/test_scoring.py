@@ -27,7 +27,7 @@ SIZE: dict[str, Any] = {
 def log_likelihood(language_model: LanguageModel, sentence: str) -> float:
     """Of all tokens after <|endoftext|>."""
     model = copy.deepcopy(language_model.model).double().eval()
-    ids = [0, *language_model.tokenizer.convert_tokens_to_ids(language_model.tokenizer.tokenize(sentence))]
+    ids: list[int] = [0, *language_model.tokenizer(sentence, add_special_tokens=False)["input_ids"]]
     total = 0.0
     for place in range(1, len(ids)):
         logits = model(input_ids=torch.tensor([ids[:place]])).logits[0, -1]
@@ -126,7 +126,7 @@ def test_models_that_cannot_be_scored_are_refused(causal: LanguageModel, masked:
         )
     with pytest.raises(InputError, match="the tokenizer of x has"):
         check_language_model(masked.model, causal.tokenizer, "x")
-    broken = copy.deepcopy(causal.model)
+    broken: Any = copy.deepcopy(causal.model)
     with torch.no_grad():
         broken.transformer.h[0].ln_1.weight[3] = float("nan")
     with pytest.raises(InputError, match=r"transformer\.h\.0\.ln_1\.weight are not finite"):

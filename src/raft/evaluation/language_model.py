@@ -20,10 +20,9 @@ from raft.data.text.tokens import check_folder, id_range, read_tokenizer
 from raft.errors import InputError
 from raft.hf.loading import load_config, load_pretrained
 from raft.hf.positions import max_positions
+from raft.training.attention import sees_later_tokens
 
 DTYPES = ("float32", "bfloat16", "float16")
-PROBED = 4
-"""Tokens on which is looked whether a model sees what comes later."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def check_language_model(
     if is_masked and tokenizer.mask_token_id is None:
         raise InputError(f"the tokenizer of {name} has no mask token, which a masked language model needs")
     language_model = LanguageModel(name, model, tokenizer, is_masked, max_positions(model))
-    if not is_masked and _sees_later_tokens(language_model):
+    if not is_masked and sees_later_tokens(model):
         raise InputError(
             f"{name} ({type(model).__name__}) sees the tokens that it is to predict, so it is not causal; an "
             "encoder needs is_decoder in its configuration, or its class for masked language models"
@@ -146,13 +145,3 @@ def check_language_model(
 def _classes(auto: Any, config: PreTrainedConfig) -> tuple[type, ...]:
     kinds = auto._model_mapping.get(type(config), ())
     return kinds if isinstance(kinds, tuple) else (kinds,)
-
-
-def _sees_later_tokens(language_model: LanguageModel) -> bool:
-    """Whether the logits of a token change with the one after it."""
-    device = language_model.model.device
-    first = torch.arange(PROBED, device=device)
-    other = torch.cat([first[:-1], first[:1]])  # another last token
-    with language_model.scoring():
-        logits = language_model.model(input_ids=torch.stack([first, other])).logits[:, :-1].float()
-    return not torch.allclose(logits[0], logits[1], rtol=0.01, atol=0.01 * float(logits.abs().max()))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from raft.errors import InputError
 from raft.evaluation.language_model import LanguageModel
-from raft.training.masked_lm import masked_lm_loss
+from raft.training.losses import masked_lm_loss
 
 BATCH_TOKENS = 4096
 IGNORED = -100

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 from transformers import (
     CONFIG_MAPPING,
     PreTrainedConfig,
@@ -22,6 +21,7 @@ from transformers.models.auto import modeling_auto
 
 from raft.data.text.tokens import CLM, MLM
 from raft.errors import InputError, first_line, suggest
+from raft.training.attention import sees_later_tokens, sees_other_documents
 
 OWN = "raft_bert"
 """The paper's encoder, whose sizes have flags of their own."""
@@ -45,9 +45,6 @@ SET_ELSEWHERE = {
 """Fields that follow from the recipe, and what sets them."""
 
 SPECIAL_TOKENS = ("bos", "eos", "pad", "cls", "sep", "mask", "unk")
-
-MAX_ROUNDING = 1e-4
-"""Largest difference of logits that is rounding."""
 
 
 def check_architecture(architecture: str, objective: str, fields: Mapping[str, Any]) -> None:
@@ -173,42 +170,24 @@ def describe_model(recipe: Mapping[str, Any]) -> str:
     )
 
 
-@torch.no_grad()
 def check_attention(model: PreTrainedModel, within_documents: bool) -> None:
-    """Refuse a causal model whose tokens see others than they may, by what it computes.
+    """Refuse a causal model whose tokens see others than they may.
 
     Args:
         model: new.
         within_documents: whether attention must end where positions begin anew.
 
     Raises:
-        InputError: where a later token changes the logits of an earlier one, or a document those of the next.
+        InputError: where it does not, or tokens see later ones.
     """
-    tokens = torch.arange(8, device=model.device)[None]
-    changed = tokens.clone()
-    changed[0, 3] = 0
     kind = model.config.model_type
-    was_training = model.training
-    model.eval()
-    try:
-        if not _is_same(model, tokens, changed, slice(0, 3)):
-            raise InputError(
-                f"{kind} sees later tokens, and would predict what it sees: choose a decoder, or set in "
-                "--model what makes this one a decoder, such as is_decoder"
-            )
-        positions = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2]], device=model.device)
-        if within_documents and not _is_same(model, tokens, changed, slice(5, 8), position_ids=positions):
-            raise InputError(
-                f"--attention_within_documents: {kind} does not end its attention where positions begin "
-                "anew; leave the option out, or choose another --architecture"
-            )
-    finally:
-        model.train(was_training)
-
-
-def _is_same(model: PreTrainedModel, first: Tensor, second: Tensor, places: slice, **inputs: Tensor) -> bool:
-    """Whether two inputs give the same logits at these places, but for rounding."""
-    one, other = (
-        model(input_ids=ids, use_cache=False, **inputs).logits[:, places] for ids in (first, second)
-    )
-    return bool((one - other).abs().max() <= MAX_ROUNDING)
+    if sees_later_tokens(model):
+        raise InputError(
+            f"{kind} sees later tokens, and would predict what it sees: choose a decoder, or set in --model "
+            "what makes this one a decoder, such as is_decoder"
+        )
+    if within_documents and sees_other_documents(model):
+        raise InputError(
+            f"--attention_within_documents: {kind} does not end its attention where positions begin anew; "
+            "leave the option out, or choose another --architecture"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ROW = {
 }
 
 
-def write_rows(file: Path, *rows: dict[str, object]) -> None:
+def write_rows(file: Path, *rows: Mapping[str, object]) -> None:
     file.write_text("\n".join(map(json.dumps, rows)) + "\n")
 
 
