@@ -17,10 +17,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from raft.analysis.figures import draw_functions
 from raft.analysis.learned import learned_functions
+from raft.evaluation.callback import PairsCallback
+from raft.evaluation.tasks import open_pairs
 from raft.learned_activation import learned_activations
 from raft.training.monitoring import RafSnapshots
 
-__all__ = ["RafCallback"]
+__all__ = ["PairsCallback", "RafCallback", "open_pairs"]
 
 NAME = "raf/functions"
 DPI = 80

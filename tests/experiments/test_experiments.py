@@ -82,7 +82,7 @@ def test_the_headline_is_the_difference_of_the_losses_beside_it() -> None:
     counts = np.array([1, 30, 4])
     sums = {"faft": np.array([9.0, 60.0, 8.0]), "raft": np.array([1.0, 75.0, 8.0])}
     model: Any = None
-    pretrained = {twin: Pretrained(model, sums[twin], counts, [], 1.0) for twin in ("faft", "raft")}
+    pretrained = {twin: Pretrained(model, sums[twin], counts, [], {}, 1.0) for twin in ("faft", "raft")}
     scores = {"cola": {"faft": [1.0, 3.0, 5.0], "raft": [2.0, 5.0, 8.0]}}
     task = Task("cola", "matthews", [], [])
     loss, perplexity, _, cola = _rows(pretrained, [task], scores)

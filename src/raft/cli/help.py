@@ -62,7 +62,7 @@ LAYOUTS = {
         "raft pretrain --config cpu-15min --compare raf,gelu --seeds 3\n"
         "raft pretrain --config gpt-cpu-15min --corpus TEXTS --compare raf,gelu,relu2",
         {
-            "run": ("config", "output_dir", "compare", "seeds", "seed"),
+            "run": ("config", "output_dir", "compare", "seeds", "seed", "evaluate"),
             "data": ("corpus", "tokenizer", "vocab_size", "sequence_length"),
             "model": ("objective", "architecture", "model", "num_hidden_layers", "hidden_size"),
             "RAFs": ("activation", "raf_sites", "raf_init", "degrees", "version", *RAFS),

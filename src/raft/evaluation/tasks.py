@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.data.pairs.blimp import read_blimp
+from raft.data.pairs.paradigms import Paradigm
 from raft.data.pairs.zorro import read_zorro
 from raft.errors import InputError, suggest
 from raft.evaluation.language_model import LanguageModel, check_language_model
@@ -93,6 +94,38 @@ class Test:
     score: Callable[[LanguageModel], Any]
     summarize: Callable[[LanguageModel, Any], Result]
     compare: Callable[[Any, Any], Comparison]
+
+
+@dataclass(frozen=True)
+class PairsTest:
+    """A benchmark of minimal pairs, to be called with a model.
+
+    Attributes:
+        name: of it.
+        paradigms: that are tested.
+    """
+
+    name: str
+    paradigms: Sequence[Paradigm]
+
+    def __call__(self, model: LanguageModel, batch_tokens: int = BATCH_TOKENS) -> PairsResult:
+        """Accuracies of a model of ``check_language_model``."""
+        outcomes = judge_pairs(model, self.paradigms, batch_tokens)
+        return summarize_pairs(self.paradigms, outcomes, _describe_score(model, False))
+
+
+def open_pairs(name: str, folder: str | None = None, items: int | None = None) -> PairsTest:
+    """Read minimal pairs.
+
+    Args:
+        name: ``"blimp"`` or ``"zorro"``.
+        folder: of its files; the hub's where it is None.
+        items: only the first pairs of each paradigm.
+
+    Raises:
+        InputError: for data that cannot be read.
+    """
+    return PairsTest(name, PAIRS[name](folder, items))
 
 
 def open_test(options: EvaluationOptions) -> Test:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from raft.files import read_json, write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
 from raft.pretraining.variants import find_twin, folder_name, variant_arguments
+from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
 
 COMPARISON = "comparison.json"
@@ -84,6 +85,7 @@ class PretrainingComparison:
                     "perplexity": float(np.mean(perplexities)),
                     "perplexity_std": _deviation(perplexities),
                     "bits_per_byte": float(np.mean(bits)) if bits else None,
+                    "accuracies": _mean_accuracies(variant),
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
@@ -122,7 +124,11 @@ class PretrainingComparison:
     def write(self, folder: Path) -> None:
         """Write ``comparison.json`` and ``comparison.csv``."""
         write_text(folder / COMPARISON, json.dumps(asdict(self), indent=1) + "\n")
-        write_text(folder / "comparison.csv", pd.DataFrame(self.rows()).to_csv(index=False))
+        rows = []
+        for row in self.rows():
+            accuracies = row.pop("accuracies")
+            rows.append({**row, **{f"{name}_accuracy": mean for name, (mean, _) in accuracies.items()}})
+        write_text(folder / "comparison.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
 def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:
@@ -159,6 +165,7 @@ def compare_pretraining(
     started: Callable[[str, int], None] = lambda activation, seed: None,
     finished: Callable[[PretrainingResult, Path], None] = lambda result, folder: None,
     callbacks: Sequence[TrainerCallback] = (),
+    tests: Mapping[str, ZeroShotTest] | None = None,
 ) -> PretrainingComparison:
     """Run every variant with every seed in a folder of its own under ``arguments.output_dir``.
 
@@ -172,11 +179,12 @@ def compare_pretraining(
         started: called with activation and seed before each run.
         finished: called with result and folder after each run.
         callbacks: of ``transformers``, for every run.
+        tests: of ``raft.pretraining.zero_shot.open_tests``, for every run.
     """
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
     for name, of_variant, one in plan_runs(recipe, arguments):
         started(name, one.seed)
-        result = replace(run(of_variant, one, text, callbacks), activation=name)
+        result = replace(run(of_variant, one, text, callbacks, tests), activation=name)
         variants[name].append(result)
         finished(result, one.folder)
     first = find_twin(list(variants))
@@ -198,6 +206,14 @@ def _difference(ours: Sequence[PretrainingResult], theirs: Sequence[PretrainingR
     if len(ours) < 2:
         return None
     return compare_seeds([result.loss for result in ours], [result.loss for result in theirs])
+
+
+def _mean_accuracies(variant: Variant) -> dict[str, tuple[float, float | None]]:
+    """Mean and standard deviation over seeds, by name of the test, of those that all runs were given."""
+    runs = [run.accuracies for run in variant.results]
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    shares = {name: [run[name] for run in runs] for name in names}
+    return {name: (float(np.mean(values)), _deviation(values)) for name, values in shares.items()}
 
 
 def _deviation(values: Sequence[float]) -> float | None:

@@ -44,6 +44,7 @@ from raft.pretraining.variants import (
     parse_variants,
     split_gate,
 )
+from raft.pretraining.zero_shot import parse_tests
 
 TRAIN_TOKENIZER = "train"
 DEFAULT_TOKENIZERS = {MLM: "google-bert/bert-base-uncased", CLM: "openai-community/gpt2"}
@@ -178,6 +179,17 @@ class PretrainingRecipe:
         metadata={"help": "Sequences of a step, over all processes and accumulated batches."},
     )
     snapshot_steps: int = field(default=250, metadata={"help": "Keep the RAFs' coefficients every N steps."})
+    evaluate: str | None = field(
+        default=None,
+        metadata={
+            "help": "Test without training on minimal pairs: blimp, zorro or both, from the hub or a folder: "
+            "blimp=FOLDER,zorro=FOLDER."
+        },
+    )
+    evaluate_items: int = field(
+        default=0,
+        metadata={"help": "Pairs of each paradigm that are tested at each validation, too."},
+    )
     compare: str | None = field(
         default=None,
         metadata={
@@ -190,6 +202,7 @@ class PretrainingRecipe:
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         check_numbers(self)
+        parse_tests(self.evaluate)
         self._check_model()
         compared = [] if self.compare is None else self.variants()
         for recipe in [self.variant(name) for name in compared] or [self]:

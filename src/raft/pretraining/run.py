@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
@@ -21,9 +22,11 @@ from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import CLM, check_vocabulary, load_tokenizer
 from raft.errors import InputError
 from raft.files import read_json, write_text
+from raft.pretraining.architectures import AUTO_CLASSES
 from raft.pretraining.recipe import DEFAULT_TOKENIZERS, TRAIN_TOKENIZER, PretrainingRecipe
 from raft.pretraining.samples import write_samples
 from raft.pretraining.train import Pretrained, pretrain, save
+from raft.pretraining.zero_shot import ZeroShotTest, apply_tests, make_callbacks
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
@@ -39,7 +42,7 @@ RESUME_IGNORED_KEYS = {
     "dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory",
     "dataloader_persistent_workers", "use_cpu", "ddp_find_unused_parameters", "ddp_bucket_cap_mb",
     "log_level", "log_level_replica", "gradient_checkpointing", "resume_from_checkpoint", "ddp_timeout",
-    "tokenizing_processes", "streaming", "compare", "seeds",
+    "tokenizing_processes", "streaming", "compare", "seeds", "evaluate", "evaluate_items",
 }  # fmt: skip
 """Settings that may differ between a run and its resumption: the sequences and the model stay the same."""
 
@@ -126,6 +129,8 @@ class PretrainingResult:
         history: ``[step, seconds of the steps so far, validation loss]``.
         bits_per_byte: ``loss`` for each UTF-8 byte of the text, in bits, which models of other tokenizers can
             be compared by; None for masked language models.
+        accuracies: on minimal pairs, from 0 to 1, by name of the test.
+        accuracy_history: ``[step, accuracy]`` on samples of them along the way.
     """
 
     activation: str
@@ -138,6 +143,8 @@ class PretrainingResult:
     parameters: int
     history: list[tuple[int, float, float]]
     bits_per_byte: float | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
+    accuracy_history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingResult:
@@ -163,6 +170,7 @@ def run(
     arguments: RaftTrainingArguments,
     text: PretrainingText,
     callbacks: Sequence[TrainerCallback] = (),
+    tests: Mapping[str, ZeroShotTest] | None = None,
 ) -> PretrainingResult:
     """Train the recipe's model in ``arguments.output_dir``, from where a run of it was left.
 
@@ -175,6 +183,7 @@ def run(
         arguments: of the training; ``max_steps`` must be given.
         text: of ``read_text``.
         callbacks: of ``transformers``.
+        tests: of ``open_tests``; a run that finished without them is tested now.
 
     Raises:
         InputError: for settings that cannot work, or a folder that holds another run.
@@ -193,9 +202,11 @@ def run(
     config = recipe.model_config(recipe.activation, text.tokenizer)
     check_vocabulary(text.tokenizer, config)
     state = run_on_main_and_broadcast(partial(_claim, folder, recipe, arguments, text.fingerprint))
+    tests = tests or {}
     if state == "finished":
-        return PretrainingResult.read(folder)
+        return run_on_main_and_broadcast(partial(_test_finished, folder, recipe, text, tests))
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
+    watching += make_callbacks(tests, text.tokenizer)
     with removed_if_refused(folder if state == "new" and arguments.process_index == 0 else None):
         train = text.draws(recipe, arguments.seed, arguments.max_steps)
         pretrained = pretrain(
@@ -206,6 +217,7 @@ def run(
         save(pretrained.model, text.tokenizer, folder)
         if recipe.objective == CLM:
             write_samples(pretrained.model, text.tokenizer, text.validation.sequences, folder)
+        result = replace(result, accuracies=apply_tests(tests, pretrained.model, text.tokenizer, folder))
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
@@ -250,4 +262,18 @@ def _result(
         parameters=pretrained.model.num_parameters(),
         history=pretrained.history,
         bits_per_byte=bits_per_byte,
+        accuracy_history=pretrained.accuracies,
     )
+
+
+def _test_finished(
+    folder: Path, recipe: PretrainingRecipe, text: PretrainingText, tests: Mapping[str, ZeroShotTest]
+) -> PretrainingResult:
+    result = PretrainingResult.read(folder)
+    lacking = {name: test for name, test in tests.items() if name not in result.accuracies}
+    if lacking:
+        model = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder)
+        added = apply_tests(lacking, model, text.tokenizer, folder)
+        result = replace(result, accuracies={**result.accuracies, **added})
+        write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
+    return result

@@ -19,6 +19,7 @@ from raft.data.text.tokens import CLM, MLM
 from raft.errors import InputError
 from raft.files import save_pretrained
 from raft.pretraining.architectures import check_attention, new_model
+from raft.pretraining.zero_shot import read_history
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.losses import validation_losses
 from raft.training.trainer import STEP_SECONDS, RaftTrainer
@@ -33,6 +34,7 @@ class Pretrained:
         loss_sums: ``[validation sequences]`` summed loss of each, in nats.
         loss_counts: ``[validation sequences]`` predicted tokens of each.
         history: ``(step, seconds of training so far, validation loss)``, the last entry at the end.
+        accuracies: ``(step, accuracy)`` on samples of minimal pairs, by name of the test.
         seconds: wall-clock time of the training, validation and saving left out.
     """
 
@@ -40,6 +42,7 @@ class Pretrained:
     loss_sums: NDArray[np.float64]
     loss_counts: NDArray[np.int64]
     history: list[tuple[int, float, float]]
+    accuracies: dict[str, list[tuple[int, float]]]
     seconds: float
 
     @property
@@ -130,7 +133,7 @@ def pretrain(
     ]
     seconds = trainer.clock.step_seconds
     history.append((trainer.state.global_step, seconds, float(sums.sum() / counts.sum())))
-    return Pretrained(model.eval(), sums, counts, history, seconds)
+    return Pretrained(model.eval(), sums, counts, history, read_history(trainer.state), seconds)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, directory: Path) -> None:

@@ -73,6 +73,35 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
     figure.legend(lines, names, frameon=False, loc="outside right upper")
 
 
+def draw_accuracy_curves(results: Sequence[PretrainingResult]) -> Figure | None:
+    """Draw accuracies on samples of minimal pairs against steps, a test beside the other, one line per run.
+
+    Returns:
+        None where none were taken.
+    """
+    names = sorted({name for result in results for name in result.accuracy_history})
+    if not names:
+        return None
+    styles = _choose_styles(list(dict.fromkeys(result.activation for result in results)))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(4.5 * len(names), 3.0)
+        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+            labelled = set()
+            axes.axhline(50, color=QUIET, linewidth=1, linestyle=":", label="chance")
+            for result in results:
+                line, colour = styles[result.activation]
+                steps, shares = zip(*result.accuracy_history.get(name, [(np.nan, np.nan)]), strict=True)
+                label = None if result.activation in labelled else result.activation
+                labelled.add(result.activation)
+                axes.plot(
+                    steps, 100 * np.array(shares), color=colour, linestyle=line, linewidth=1.2, label=label
+                )
+            axes.set_xlabel("step")
+            axes.set_ylabel(f"accuracy on {name} (%)")
+        _add_legend(figure, axes)
+    return figure
+
+
 def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
     """Validation losses less the twin's of the same seed against steps: a thin line a run, the mean bold.
 

@@ -21,6 +21,7 @@ from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import RESULT, PretrainingResult, read_text, run, run_folder_state
 from raft.pretraining.variants import folder_name
+from raft.pretraining.zero_shot import open_tests
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.model_card import CARD, write_card
 from raft.report.tables.pretraining import describe_numbers, tabulate_losses
@@ -68,6 +69,7 @@ def run_here(words: Sequence[str]) -> None:
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
+    tests = open_tests(recipe.evaluate, recipe.evaluate_items)
     with console.status(f"Reading the corpus {recipe.corpus}") as status:
         text = read_text(
             recipe,
@@ -91,20 +93,21 @@ def run_here(words: Sequence[str]) -> None:
         if training.process_index == 0 and not (folder / CARD).exists():
             write_card(folder, recipe.variant(result.activation), text, result)
         trained = "finished before" if folder in before else f"after {result.seconds:,.0f} s of training"
-        say(f"  validation loss {result.loss:.3f} {trained}: {folder}")
+        shares = "".join(f", {name} {share:.1%}" for name, share in result.accuracies.items())
+        say(f"  validation loss {result.loss:.3f}{shares} {trained}: {folder}")
 
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
         callbacks.append(RafCallback(recipe.snapshot_steps))
     if recipe.compare is None and recipe.seeds == 1:
-        result = run(recipe, training, text, callbacks)
+        result = run(recipe, training, text, callbacks, tests)
         finished(result, training.folder)
         say(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
             say(f"Pushed to {_push(training)}")
         destroy_process_group()
         return
-    comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks)
+    comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks, tests)
     if training.process_index == 0:
         _write(comparison, training.folder)
     console.print(tabulate_losses(comparison).console(), crop=False)

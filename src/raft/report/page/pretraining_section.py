@@ -15,10 +15,10 @@ from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, r
 from raft.experiments.pretraining import PretrainingComparison
 from raft.networks.build import DEFAULT_START
 from raft.pretraining.architectures import describe_model
-from raft.pretraining.run import RESULT
+from raft.pretraining.run import RESULT, PretrainingResult
 from raft.pretraining.samples import Sample, read_samples
 from raft.pretraining.variants import folder_name, is_learned
-from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
+from raft.report.loss_figures import draw_accuracy_curves, draw_loss_curves, draw_loss_differences
 from raft.report.page.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import (
@@ -80,6 +80,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
             "Validation loss against steps and against seconds of training, a line a run.",
         ),
         *_draw_differences(comparison, fixed),
+        *_draw_accuracies(results),
         *_quote_samples(folders),
         *build_learned_blocks(runs, "variant" if has_variants else None),
         *_draw_evolution(select_curves(runs)[0]),
@@ -123,6 +124,14 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."
     label = "RAFs at steps of the pretraining"
     return [Drawing(evolution.strip(FRAMES), label, caption, animate=evolution.write_gif)]
+
+
+def _draw_accuracies(results: Sequence[PretrainingResult]) -> list[Block]:
+    figure = draw_accuracy_curves(results)
+    if figure is None:
+        return []
+    caption = "Accuracy on a sample of minimal pairs along the training, a line a run; chance is 50 %."
+    return [Drawing(figure, "Accuracies on minimal pairs against steps", caption)]
 
 
 def _quote_samples(folders: Mapping[tuple[str, int], Path]) -> list[Block]:

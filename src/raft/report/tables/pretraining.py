@@ -40,6 +40,10 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
     table = pd.DataFrame([*cells, last], columns=headers)
     if (bits := [row["bits_per_byte"] for row in comparison.rows()])[0] is not None:
         table.insert(4, "bits per byte", [*(f"{value:.3f}" for value in bits), ""])
+    for name in comparison.rows()[0]["accuracies"]:
+        shares = [row["accuracies"].get(name) for row in comparison.rows()]
+        values = ["" if share is None else _format_percent(*share) for share in shares]
+        table[f"{name} (%)"] = [*values, ""]
     return TextTable("Pretraining", table, labels=1)
 
 
@@ -70,6 +74,10 @@ def _format_steps_to_twin(row: dict[str, Any]) -> str:
     if row["steps_to_twin"] is None:
         return ""
     return f"{row['steps_to_twin']:,.0f} ({row['reached_twin']} of {row['seeds']})"
+
+
+def _format_percent(mean: float, std: float | None) -> str:
+    return _format_mean(100 * mean, None if std is None else 100 * std, 1)
 
 
 def _format_mean(mean: float, std: float | None, digits: int) -> str:

@@ -1,0 +1,100 @@
+"""Tests on minimal pairs that a pretraining ends with, and takes a sample of along the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
+
+from raft.errors import InputError, suggest
+from raft.evaluation.callback import PairsCallback
+from raft.evaluation.language_model import check_language_model
+from raft.evaluation.tasks import PAIRS, PairsTest, open_pairs
+from raft.files import write_text
+
+
+@dataclass(frozen=True)
+class ZeroShotTest:
+    """A test of all pairs, and of a sample of them.
+
+    Attributes:
+        whole: of the finished model.
+        sample: of the model at each validation; None where none is taken.
+    """
+
+    whole: PairsTest
+    sample: PairsTest | None
+
+
+def parse_tests(text: str | None) -> dict[str, str | None]:
+    """Folders by name of the test: of ``"blimp=FOLDER,zorro=FOLDER"``; None stands for the hub's data.
+
+    Raises:
+        InputError: for another name, or one that is there twice.
+    """
+    tests: dict[str, str | None] = {}
+    for part in text.split(",") if text else ():
+        name, _, folder = part.strip().partition("=")
+        if name not in PAIRS:
+            raise InputError(f"--evaluate takes {' and '.join(PAIRS)}, not {name!r}{suggest(name, PAIRS)}")
+        if name in tests:
+            raise InputError(f"--evaluate names {name} twice")
+        tests[name] = folder or None
+    return tests
+
+
+def open_tests(text: str | None, sample: int) -> dict[str, ZeroShotTest]:
+    """Read the pairs of the tests that ``--evaluate`` names.
+
+    Args:
+        text: as for ``parse_tests``.
+        sample: pairs of each paradigm that are tested along the way; 0 for none.
+
+    Raises:
+        InputError: for pairs that cannot be read.
+    """
+    return {
+        name: ZeroShotTest(
+            open_pairs(name, folder), open_pairs(name, folder, items=sample) if sample else None
+        )
+        for name, folder in parse_tests(text).items()
+    }
+
+
+def make_callbacks(
+    tests: Mapping[str, ZeroShotTest], tokenizer: PreTrainedTokenizerBase
+) -> list[PairsCallback]:
+    """Those that take the samples."""
+    samples = (test.sample for test in tests.values())
+    return [PairsCallback(sample, tokenizer) for sample in samples if sample is not None]
+
+
+def read_history(state: TrainerState) -> dict[str, list[tuple[int, float]]]:
+    """Steps and accuracies of the samples, by name of the test."""
+    return {
+        name: [(int(entry["step"]), float(entry[key])) for entry in state.log_history if key in entry]
+        for name in PAIRS
+        if any((key := f"eval_{name}_accuracy") in entry for entry in state.log_history)
+    }
+
+
+def apply_tests(
+    tests: Mapping[str, ZeroShotTest],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> dict[str, float]:
+    """Test a finished model; all numbers go to ``NAME.json`` in the folder.
+
+    Returns:
+        Accuracy over all paradigms, from 0 to 1, by name of the test.
+    """
+    accuracies = {}
+    for name, test in tests.items():
+        result = test.whole(check_language_model(model, tokenizer, str(folder)))
+        write_text(folder / f"{name}.json", json.dumps(asdict(result), indent=1) + "\n")
+        accuracies[name] = result.overall.by_sum.value
+    return accuracies
