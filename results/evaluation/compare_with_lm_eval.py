@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import raft  # noqa: F401  # models with RAFs
 import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import raft  # noqa: F401  # models with RAFs
 from raft.data.pairs.blimp import read_blimp
 from raft.data.pairs.paradigms import Paradigm
 from raft.evaluation.language_model import check_language_model
