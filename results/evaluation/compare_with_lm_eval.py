@@ -1,7 +1,7 @@
 """Accuracies on BLiMP by ``raft evaluate`` and by lm_eval, of one model on the same pairs.
 
-lm_eval 0.4.13 has to be importable; it is no requirement of the project. Its task for BLiMP puts a space before
-each sentence, which a byte-level vocabulary reads as other tokens: it is run with and without that space.
+lm_eval 0.4.13 has to be importable; it is no requirement of the project. Its task for BLiMP puts a space
+before each sentence, which a byte-level vocabulary reads as other tokens: it is run with and without it.
 
     python results/evaluation/compare_with_lm_eval.py MODEL BLIMP --paradigms 5 --items 200
 """
