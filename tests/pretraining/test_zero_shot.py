@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raft.errors import InputError
@@ -108,3 +109,15 @@ def test_a_run_that_finished_without_a_test_is_tested_when_asked(data: Path, tmp
     assert PretrainingResult.read(run_folder) == later
     (run_folder / "model.safetensors").unlink()
     assert train(tmp_path / "data", run_folder, evaluate=True) == later  # not tested again
+
+
+def test_a_run_of_an_older_recipe_goes_on(data: Path, tmp_path: Path) -> None:
+    before = train(data, tmp_path, evaluate=False)
+    file = tmp_path / "recipe.yaml"
+    recipe = yaml.safe_load(file.read_text())
+    assert recipe.pop("attention_within_documents") is False  # an option that there was not
+    file.write_text(yaml.safe_dump(recipe))
+    assert train(data, tmp_path, evaluate=False) == before
+    file.write_text(yaml.safe_dump({**recipe, "attention_within_documents": True}))
+    with pytest.raises(InputError, match="--attention_within_documents was True and is False"):
+        train(data, tmp_path, evaluate=False)

@@ -30,7 +30,14 @@ from raft.pretraining.zero_shot import ZeroShotTest, apply_tests, make_callbacks
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
-from raft.training.run_folder import RunState, recipe_options, removed_if_refused, run_state, write_recipe
+from raft.training.run_folder import (
+    RunState,
+    recipe_defaults,
+    recipe_options,
+    removed_if_refused,
+    run_state,
+    write_recipe,
+)
 
 RESULT = "pretraining.json"
 TEXT = "text.json"
@@ -162,7 +169,8 @@ def run_folder_state(folder: Path, recipe: PretrainingRecipe, arguments: RaftTra
     Raises:
         InputError: where the folder holds a run of another recipe, or anything else.
     """
-    return run_state(folder, recipe_options(recipe, arguments), RESULT, RESUME_IGNORED_KEYS)
+    defaults = recipe_defaults(PretrainingRecipe)
+    return run_state(folder, recipe_options(recipe, arguments), RESULT, RESUME_IGNORED_KEYS, defaults)
 
 
 def run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,8 +121,22 @@ def check_holds(folder: Path, name: str, is_one: bool) -> None:
         raise InputError(f"{folder} is not empty and holds no {name}; choose another --output_dir")
 
 
-def run_state(folder: Path, options: dict[str, Any], result: str, ignored: Collection[str]) -> RunState:
-    """How far a folder is with a run of these options; ``result`` is the file that a finished run has.
+def recipe_defaults(kind: Any) -> dict[str, Any]:
+    """The options of a recipe of which nothing is given, without those that are None."""
+    return {key: value for key, value in asdict(kind()).items() if value is not None}
+
+
+def run_state(
+    folder: Path, options: dict[str, Any], result: str, ignored: Collection[str], defaults: Mapping[str, Any]
+) -> RunState:
+    """How far a folder is with a run of these options.
+
+    Args:
+        folder: of the run.
+        options: of ``recipe_options``.
+        result: the file that a finished run has.
+        ignored: options that may differ.
+        defaults: of ``recipe_defaults``: of options that the recipe in the folder is too old to have.
 
     Raises:
         InputError: where the folder holds a run of another recipe, or anything else.
@@ -132,7 +146,8 @@ def run_state(folder: Path, options: dict[str, Any], result: str, ignored: Colle
     if is_unused(folder):
         return "new"
     now = yaml.safe_load(yaml.safe_dump(options))
-    changed = first_difference(read_yaml(file, "recipe"), now, ignored)
+    before = {**yaml.safe_load(yaml.safe_dump(dict(defaults))), **read_yaml(file, "recipe")}
+    changed = first_difference(before, now, ignored)
     if changed is not None:
         raise InputError(
             f"{folder} holds a run of another recipe: {changed}; give the same options to go on, or choose "
