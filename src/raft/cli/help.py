@@ -68,7 +68,7 @@ LAYOUTS = {
             "RAFs": ("activation", "raf_sites", "raf_init", "degrees", "version", *RAFS),
             "optimisation": ("max_steps", "global_batch_size", "per_device_train_batch_size",
                              "learning_rate", "warmup_steps", "bf16"),
-            "Slurm": ("slurm", "slurm_partition", "slurm_hours"),
+            "Slurm": ("slurm", "slurm_partition"),
         },
         required=("max_steps",),
     ),

@@ -62,21 +62,18 @@ class PretrainingRecipe:
 
     objective: str = field(
         default=MLM,
-        metadata={"help": "mlm: predict masked tokens; clm: predict each token from those before it."},
+        metadata={"help": "mlm (masked language model) or clm (causal)."},
     )
     architecture: str | None = field(
         default=None,
         metadata={
-            "help": "Any model type of transformers, such as llama or modernbert; by default the paper's "
-            f"encoder, {OWN}, for mlm, and {DEFAULT_ARCHITECTURES[CLM]} for clm."
+            "help": f"Any model type of transformers. By default {OWN}, the paper's encoder, and for clm "
+            f"{DEFAULT_ARCHITECTURES[CLM]}."
         },
     )
     model: dict[str, Any] | str | None = field(
         default=None,
-        metadata={
-            "help": "Fields of the architecture's configuration, as JSON: '{\"hidden_size\": 256}'. The "
-            "paper's encoder has options of its own instead."
-        },
+        metadata={"help": "Fields of its configuration, as JSON; for other types than raft_bert."},
     )
 
     corpus: str = field(
@@ -93,8 +90,8 @@ class PretrainingRecipe:
     tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "A hub name or a folder; 'train' trains one on the corpus, WordPiece for mlm, byte-level "
-            f"BPE for clm. By default {DEFAULT_TOKENIZERS[MLM]}, for clm {DEFAULT_TOKENIZERS[CLM]}."
+            "help": "A hub name or a folder, or 'train', to train one on the corpus. BERT's "
+            "by default, GPT-2's for clm."
         },
     )
     vocab_size: int = field(default=30522, metadata={"help": "Size of a trained vocabulary."})
@@ -114,16 +111,14 @@ class PretrainingRecipe:
     activation: str = field(
         default=RAF,
         metadata={
-            "help": "raf, or another learned function: xielu, prelu, swish, polynorm, spline; or a fixed "
-            "one: gelu, relu2, leaky_relu2 or any other of transformers' ACT2FN; in gated layers raf_glu, "
-            "swiglu, geglu or reglu."
+            "help": "raf, xielu, prelu, swish, polynorm or spline; a fixed one, such as gelu, relu2 or "
+            "any of transformers' ACT2FN; in gated layers raf_glu, swiglu, geglu or reglu."
         },
     )
     raf_init: str | None = field(
         default=None,
         metadata={
-            "help": "Function that learned functions start from; where it is not given, gelu for raf, and "
-            "what the others start from in their sources."
+            "help": "What learned functions start from: gelu for raf, for the others what their sources have."
         },
     )
     raf_settings: dict[str, Any] | str | None = field(
@@ -176,15 +171,12 @@ class PretrainingRecipe:
 
     global_batch_size: int = field(
         default=4096,
-        metadata={"help": "Sequences of a step, over all processes and accumulated batches."},
+        metadata={"help": "Sequences of a step, of all processes."},
     )
     snapshot_steps: int = field(default=250, metadata={"help": "Keep the RAFs' coefficients every N steps."})
     evaluate: str | None = field(
         default=None,
-        metadata={
-            "help": "Test without training on minimal pairs: blimp, zorro or both, from the hub or a folder: "
-            "blimp=FOLDER,zorro=FOLDER."
-        },
+        metadata={"help": "Minimal pairs to test on: blimp,zorro or blimp=FOLDER."},
     )
     evaluate_items: int = field(
         default=0,
@@ -197,7 +189,7 @@ class PretrainingRecipe:
             f"colons: {', '.join([*MODEL_SETTINGS, *TRAINING_SETTINGS])}."
         },
     )
-    seeds: int = field(default=1, metadata={"help": "Runs of each activation, from --seed on."})
+    seeds: int = field(default=1, metadata={"help": "Runs of each, from --seed on."})
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
