@@ -114,7 +114,7 @@ def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> lis
         for name, place in places.items()
     }
     values = {
-        "wikipedia": shlex.quote(paths["wikipedia"] or ""),
+        **{name: shlex.quote(paths[name] or "") for name in ("wikipedia", "zorro", "blimp")},
         "minilm": shlex.quote(paths["minilm"] or MINILM),
     }
     for name in ("glue", "squad"):

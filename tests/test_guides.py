@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertTokenizer
@@ -31,6 +32,7 @@ import raft.models.configuration_raft_bert  # before a fixture replaces the Bert
 from raft.cli.main import COMMANDS, load_command
 from raft.errors import InputError
 from raft.kernels import dispatch
+from raft.pretraining.recipe import PretrainingRecipe
 from tests.stored_scripts import load_script, needs_results
 
 pytest.importorskip("peft")
@@ -305,7 +307,12 @@ def run_session(block: Block, names: Namespace) -> None:
     names.update(test.globs)
 
 
-RUNNERS = {"python": run_python, "pycon": run_session}
+def check_recipe(block: Block, names: Namespace) -> None:
+    """Refuse what no pretraining takes."""
+    PretrainingRecipe(**yaml.safe_load(block.code)).check()
+
+
+RUNNERS = {"python": run_python, "pycon": run_session, "yaml": check_recipe}
 
 
 @pytest.mark.usefixtures("offline")
