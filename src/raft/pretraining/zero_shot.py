@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
@@ -56,12 +56,12 @@ def open_tests(text: str | None, sample: int) -> dict[str, ZeroShotTest]:
     Raises:
         InputError: for pairs that cannot be read.
     """
-    return {
-        name: ZeroShotTest(
-            open_pairs(name, folder), open_pairs(name, folder, items=sample) if sample else None
-        )
-        for name, folder in parse_tests(text).items()
-    }
+    tests = {}
+    for name, folder in parse_tests(text).items():
+        whole = open_pairs(name, folder)
+        first = [replace(paradigm, pairs=paradigm.pairs[:sample]) for paradigm in whole.paradigms]
+        tests[name] = ZeroShotTest(whole, PairsTest(name, first) if sample else None)
+    return tests
 
 
 def make_callbacks(
