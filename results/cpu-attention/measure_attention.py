@@ -44,7 +44,7 @@ def step(size: tuple[int, int, int, int, int], attention: str, dtype: torch.dtyp
 
     def run() -> None:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            loss = masked_lm_loss(model, tokens, labels).mean()
+            loss = masked_lm_loss(model, tokens, labels, head=model.get_submodule("cls")).mean()
         loss.backward()
         model.zero_grad()
 

@@ -24,7 +24,7 @@ import raft  # noqa: F401  # models with RAFs
 from raft.data.pairs.blimp import read_blimp
 from raft.data.pairs.paradigms import Paradigm
 from raft.evaluation.language_model import check_language_model
-from raft.evaluation.tasks import PairsTest
+from raft.evaluation.tasks import make_pairs_test
 
 
 def measure_theirs(model: HFLM, paradigm: Paradigm, delimiter: str, folder: Path) -> float:
@@ -69,7 +69,7 @@ def main() -> None:
             for delimiter in ("", " "):
                 pairs = tuple((delimiter + good, delimiter + bad) for good, bad in paradigm.pairs)
                 spaced = Paradigm(paradigm.name, paradigm.phenomenon, pairs)
-                score = PairsTest("blimp", [spaced])(ours).overall
+                score = make_pairs_test("blimp", [spaced])(ours).overall
                 reference = measure_theirs(theirs, paradigm, delimiter, Path(folder))
                 cells.append((score.by_sum.value, reference, score.ties))
             (first, second, ties), (third, fourth, _) = cells

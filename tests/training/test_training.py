@@ -27,7 +27,7 @@ from raft.finetuning.data import sentence_data
 from raft.finetuning.train import finetune
 from raft.pretraining.train import build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.losses import masked_lm_loss, validation_losses
+from raft.training.losses import find_head, masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule
 from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
@@ -179,12 +179,13 @@ def test_fused_adamw_takes_adamws_steps() -> None:
 
 def test_mixed_precision_reaches_the_masked_loss(tmp_path: Path) -> None:
     model = build_model(config({}), 5)
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
+    args = arguments(tmp_path, max_steps=2, bf16=True, use_cpu=True)
+    trainer = RaftTrainer(model=model, args=args, train_dataset=data)
     actual = set()
     dense = model.get_submodule("bert.encoder.layer.0.output.dense")
     dense.register_forward_hook(lambda module, inputs, output: actual.add(output.dtype))
-    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=16)
-    args = arguments(tmp_path, max_steps=2, bf16=True, use_cpu=True)
-    RaftTrainer(model=model, args=args, train_dataset=data).train()
+    trainer.train()
     assert actual == {torch.bfloat16}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
@@ -202,16 +203,19 @@ def test_a_validation_at_the_end_is_done_once(tmp_path: Path) -> None:
     assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry] == [2, 4]
 
 
-@pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert"])
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert", "XLM"])
 def test_masked_loss_is_the_models_own(family: str) -> None:
     extra = {"embedding_size": 32} if family in ("Electra", "Albert") else {}
     made = getattr(transformers, f"{family}Config")(
         **{**config(None).to_dict(), **extra, "max_position_embeddings": 40, "model_type": None} | {"raf": {}}
     )
-    model = getattr(transformers, f"{family}ForMaskedLM")(made).eval()
+    model = transformers.AutoModelForMaskedLM.from_config(made).eval()
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
     batch = {key: torch.stack([data[i][key] for i in range(6)]) for key in ("input_ids", "labels")}
-    torch.testing.assert_close(masked_lm_loss(model, **batch).mean(), model(**batch).loss)
+    head = find_head(model, batch["input_ids"][:1])
+    assert (head is None) == (family in ("Electra", "XLM"))  # two modules, and one that returns a tuple
+    for given in (head, None):
+        torch.testing.assert_close(masked_lm_loss(model, **batch, head=given).mean(), model(**batch).loss)
 
 
 def test_a_batch_says_where_something_is_predicted() -> None:
@@ -220,8 +224,8 @@ def test_a_batch_says_where_something_is_predicted() -> None:
     rows, columns = np.nonzero(batch["labels"].numpy() != IGNORED)
     assert batch["predicted"].tolist() == (16 * rows + columns).tolist()
     model = build_model(config({}), 5).eval()
-    given = masked_lm_loss(model, **batch)
-    assert torch.equal(given, masked_lm_loss(model, batch["input_ids"], batch["labels"]))
+    given = masked_lm_loss(model, **batch, head=model.cls)
+    assert torch.equal(given, masked_lm_loss(model, batch["input_ids"], batch["labels"], head=model.cls))
 
 
 @pytest.mark.parametrize("family", ["Bert", "Albert"])
@@ -230,13 +234,14 @@ def test_the_masked_loss_asks_no_tensor_for_its_values(family: str) -> None:
     made = getattr(transformers, f"{family}Config")(**config({}).to_dict() | {"model_type": None})
     with torch.device("meta"):
         model = getattr(transformers, f"{family}ForMaskedLM")(made)
+    head = model.cls if family == "Bert" else model.predictions
     data = MaskedSequences(SEQUENCES[:6], TOKENIZER, 1)
     batch = {name: tensor.to("meta") for name, tensor in data.collate([data[i] for i in range(6)]).items()}
-    loss = masked_lm_loss(model, **batch)
+    loss = masked_lm_loss(model, **batch, head=head)
     assert loss.shape == batch["predicted"].shape
     loss.sum().backward()
     with pytest.raises(NotImplementedError):
-        masked_lm_loss(model, batch["input_ids"], batch["labels"])
+        masked_lm_loss(model, batch["input_ids"], batch["labels"], head=head)
 
 
 @pytest.mark.gpu
@@ -250,7 +255,7 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
 
     def step() -> None:
         with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = masked_lm_loss(model, **batch).mean()
+            loss = masked_lm_loss(model, **batch, head=model.get_submodule("cls")).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -127,7 +127,7 @@ def _build_step(
 
     def step() -> object:
         with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-            loss = masked_lm_loss(model, *batch).mean()
+            loss = masked_lm_loss(model, *batch, head=model.cls).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -7,7 +7,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState
 
 from raft.evaluation.language_model import check_language_model
-from raft.evaluation.tasks import PairsTest
+from raft.evaluation.minimal_pairs import PairsResult
+from raft.evaluation.tasks import Test
 
 
 class PairsCallback(TrainerCallback):
@@ -26,7 +27,7 @@ class PairsCallback(TrainerCallback):
         >>> callbacks = [PairsCallback(open_pairs("zorro", "zorro/", items=20), tokenizer)]  # doctest: +SKIP
     """
 
-    def __init__(self, test: PairsTest, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, test: Test[PairsResult], tokenizer: PreTrainedTokenizerBase) -> None:
         self.test, self.tokenizer = test, tokenizer
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

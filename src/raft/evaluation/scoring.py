@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raft.data.text.sequences import IGNORED
 from raft.errors import InputError
 from raft.evaluation.language_model import LanguageModel
-from raft.training.losses import masked_lm_loss
+from raft.training.losses import find_head, masked_lm_loss
 
 BATCH_TOKENS = 4096
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def _score_masked(
     row_texts, first, end = (np.array(values, dtype=np.int64) for values in (texts_of_rows, firsts, ends))
     lengths = np.array([len(tokens) for tokens in inputs])
     losses = np.zeros(len(row_texts))
+    head = find_head(model, torch.tensor([max(inputs, key=len)]))
     with language_model.scoring():
         for rows in _batches(lengths[row_texts], batch_tokens):
             ids = torch.tensor([inputs[number] for number in row_texts[rows]])
@@ -148,7 +149,7 @@ def _score_masked(
                 predicted,
             ]
             batch = [tensor.to(model.device) for tensor in batch]
-            losses[rows] = masked_lm_loss(model, *batch).double().cpu().numpy()
+            losses[rows] = masked_lm_loss(model, *batch, head=head).double().cpu().numpy()
     count = len(texts)
     return Scores(
         -np.bincount(row_texts, weights=losses, minlength=count).astype(np.float64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -39,6 +39,7 @@ from raft.evaluation.perplexity import (
 )
 from raft.evaluation.scoring import BATCH_TOKENS
 
+R = TypeVar("R")
 Result = PairsResult | LastWordsResult | PerplexityResult
 Comparison = PairsComparison | LastWordsComparison | PerplexityComparison
 PAIRS = {"blimp": read_blimp, "zorro": read_zorro}
@@ -82,39 +83,27 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Test:
-    """A test whose data are read.
+class Test(Generic[R]):
+    """A test whose data are read, to be called with a model of ``check_language_model``.
 
     Attributes:
+        name: of its task.
         score: judges each item, of a model.
         summarize: makes the result of that.
         compare: makes a comparison of those of two models.
     """
 
+    name: str
     score: Callable[[LanguageModel], Any]
-    summarize: Callable[[LanguageModel, Any], Result]
+    summarize: Callable[[LanguageModel, Any], R]
     compare: Callable[[Any, Any], Comparison]
 
-
-@dataclass(frozen=True)
-class PairsTest:
-    """A benchmark of minimal pairs, to be called with a model.
-
-    Attributes:
-        name: of it.
-        paradigms: that are tested.
-    """
-
-    name: str
-    paradigms: Sequence[Paradigm]
-
-    def __call__(self, model: LanguageModel, batch_tokens: int = BATCH_TOKENS) -> PairsResult:
-        """Accuracies of a model of ``check_language_model``."""
-        outcomes = judge_pairs(model, self.paradigms, batch_tokens)
-        return summarize_pairs(self.paradigms, outcomes, _describe_score(model, False))
+    def __call__(self, model: LanguageModel) -> R:
+        """The result of a model."""
+        return self.summarize(model, self.score(model))
 
 
-def open_pairs(name: str, folder: str | None = None, items: int | None = None) -> PairsTest:
+def open_pairs(name: str, folder: str | None = None, items: int | None = None) -> Test[PairsResult]:
     """Read minimal pairs.
 
     Args:
@@ -125,10 +114,25 @@ def open_pairs(name: str, folder: str | None = None, items: int | None = None) -
     Raises:
         InputError: for data that cannot be read.
     """
-    return PairsTest(name, PAIRS[name](folder, items))
+    return make_pairs_test(name, PAIRS[name](folder, items))
 
 
-def open_test(options: EvaluationOptions) -> Test:
+def make_pairs_test(
+    name: str,
+    paradigms: Sequence[Paradigm],
+    batch_tokens: int = BATCH_TOKENS,
+    whole_words: bool = False,
+) -> Test[PairsResult]:
+    """The test on minimal pairs; see ``raft.evaluation.scoring.score_sentences`` for the numbers."""
+    return Test(
+        name,
+        partial(judge_pairs, paradigms=paradigms, batch_tokens=batch_tokens, whole_words=whole_words),
+        lambda model, outcomes: summarize_pairs(paradigms, outcomes, _describe_score(model, whole_words)),
+        partial(compare_pairs, paradigms),
+    )
+
+
+def open_test(options: EvaluationOptions) -> Test[Any]:
     """Read the data of a test.
 
     Raises:
@@ -143,15 +147,11 @@ def open_test(options: EvaluationOptions) -> Test:
         raise InputError(f"--max_length and --split are of perplexity, not {task}")
     if task in PAIRS:
         paradigms = PAIRS[task](options.data_dir, options.items)
-        words = options.whole_words
-        return Test(
-            partial(judge_pairs, paradigms=paradigms, batch_tokens=tokens, whole_words=words),
-            lambda model, outcomes: summarize_pairs(paradigms, outcomes, _describe_score(model, words)),
-            partial(compare_pairs, paradigms),
-        )
+        return make_pairs_test(task, paradigms, tokens, options.whole_words)
     if task == "lambada":
         passages = read_passages(options.data_dir, options.items, options.text_column)
         return Test(
+            task,
             partial(score_last_words, passages=passages, batch_tokens=tokens),
             lambda _, words: summarize_last_words(words),
             compare_last_words,
@@ -161,6 +161,7 @@ def open_test(options: EvaluationOptions) -> Test:
     documents = read_documents(options.data_dir, options.split, options.items, options.text_column)
     length = options.max_length
     return Test(
+        task,
         partial(score_documents, documents=documents, batch_tokens=tokens, max_length=length),
         lambda _, losses: summarize_perplexity(losses),
         compare_perplexity,
@@ -192,8 +193,8 @@ def evaluate(
         InputError: for data that cannot be read, or a model that cannot be tested so.
     """
     test = open_test(EvaluationOptions(task, source, batch_tokens=batch_tokens, **options))
-    checked = check_language_model(model, tokenizer, type(model).__name__)
-    return test.summarize(checked, test.score(checked))
+    result: Result = test(check_language_model(model, tokenizer, type(model).__name__))
+    return result
 
 
 def _describe_score(language_model: LanguageModel, whole_words: bool) -> str:

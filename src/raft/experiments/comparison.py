@@ -35,7 +35,7 @@ from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import NEIGHBOURS
 from raft.pretraining.train import Pretrained, build_model, pretrain, save
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.losses import masked_lm_loss
+from raft.training.losses import find_head, masked_lm_loss
 from raft.training.optimizer import param_groups
 
 SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)
@@ -338,12 +338,12 @@ def _affordable_steps(
     for twin in TWINS:
         model = build_model(model_config(settings, twin, tokenizer), settings.seed)
         optimizer = torch.optim.AdamW(param_groups(model, settings.learning_rate))
-        times = []
+        head, times = find_head(model, draws.batch([0])[0]), []
         for step in range(PROBE_STEPS):
             started = time.perf_counter()
             places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
             inputs, labels = draws.batch(places)
-            masked_lm_loss(model, inputs, labels).mean().backward()
+            masked_lm_loss(model, inputs, labels, head=head).mean().backward()
             optimizer.step()
             optimizer.zero_grad()
             times.append(time.perf_counter() - started)

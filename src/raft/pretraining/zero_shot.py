@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 from raft.errors import InputError, suggest
 from raft.evaluation.callback import PairsCallback
 from raft.evaluation.language_model import check_language_model
-from raft.evaluation.tasks import PAIRS, PairsTest, open_pairs
+from raft.evaluation.minimal_pairs import PairsResult
+from raft.evaluation.tasks import PAIRS, Test, make_pairs_test
 from raft.files import write_text
 
 
@@ -25,8 +26,8 @@ class ZeroShotTest:
         sample: of the model at each validation; None where none is taken.
     """
 
-    whole: PairsTest
-    sample: PairsTest | None
+    whole: Test[PairsResult]
+    sample: Test[PairsResult] | None
 
 
 def parse_tests(text: str | None) -> dict[str, str | None]:
@@ -58,9 +59,11 @@ def open_tests(text: str | None, sample: int) -> dict[str, ZeroShotTest]:
     """
     tests = {}
     for name, folder in parse_tests(text).items():
-        whole = open_pairs(name, folder)
-        first = [replace(paradigm, pairs=paradigm.pairs[:sample]) for paradigm in whole.paradigms]
-        tests[name] = ZeroShotTest(whole, PairsTest(name, first) if sample else None)
+        paradigms = PAIRS[name](folder)
+        first = [replace(paradigm, pairs=paradigm.pairs[:sample]) for paradigm in paradigms]
+        tests[name] = ZeroShotTest(
+            make_pairs_test(name, paradigms), make_pairs_test(name, first) if sample else None
+        )
     return tests
 
 

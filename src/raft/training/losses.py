@@ -22,12 +22,16 @@ once where the vocabulary is large."""
 
 
 def masked_lm_loss(
-    model: PreTrainedModel, input_ids: Tensor, labels: Tensor, predicted: Tensor | None = None
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    labels: Tensor,
+    predicted: Tensor | None = None,
+    *,
+    head: nn.Module | None = None,
 ) -> Tensor:
     """Cross entropy of each token that is to be predicted, in the order of the flattened batch.
 
-    The MLM head sees the hidden states of those positions alone, 15 % of the work; a model whose head is not
-    one module after the encoder computes all logits.
+    A ``head`` sees the hidden states of those positions alone, 15 % of its work.
 
     Args:
         model: a ``…ForMaskedLM``.
@@ -35,18 +39,18 @@ def masked_lm_loss(
         labels: ``[B, L]``, −100 where nothing is predicted.
         predicted: ``raft.data.text.masking.predicted_positions(labels)``; computed here where not given,
             which makes the host wait for a GPU.
+        head: of ``find_head(model)``; the model makes all logits where it is None.
 
     Returns:
         ``[number of predicted tokens]``, in nats.
     """
     if predicted is None:
         predicted = predicted_positions(labels)
-    heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
-    if len(heads) == 1:
-        hidden = model.base_model(input_ids=input_ids).last_hidden_state
-        logits = heads[0](hidden.flatten(0, 1).index_select(0, predicted))
-    else:
+    if head is None:
         logits = model(input_ids=input_ids).logits.flatten(0, 1).index_select(0, predicted)
+    else:
+        hidden = model.base_model(input_ids=input_ids).last_hidden_state
+        logits = head(hidden.flatten(0, 1).index_select(0, predicted))
     targets = labels.flatten().index_select(0, predicted)
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -57,20 +61,21 @@ def causal_lm_loss(
     labels: Tensor,
     position_ids: Tensor | None = None,
     *,
-    head: nn.Linear | None = None,
+    head: nn.Module | None = None,
     reduction: str = "sum",
 ) -> Tensor:
     """Cross entropy of each token, predicted from those before it.
 
-    With a ``head``, the logits of a part of the tokens at a time are made, and are gone when their gradients
-    are there, where torch can do that (``torch.nn.functional.linear_cross_entropy``, from 2.13 on).
+    With a ``head`` that is linear, the logits of a part of the tokens at a time are made, and are gone when
+    their gradients are there, where torch can do that (``torch.nn.functional.linear_cross_entropy``, from
+    2.13 on).
 
     Args:
         model: a ``…ForCausalLM``.
         input_ids: ``[B, L]``, without padding.
         labels: ``[B, L]``, −100 where nothing is predicted; those of the first position are not read.
         position_ids: ``[B, L]``; where they begin anew, attention does, too.
-        head: of ``find_head(model)``; all logits are made by the model where it is None.
+        head: of ``find_head(model)``; the model makes all logits where it is None.
         reduction: ``"sum"``, or ``"none"``.
 
     Returns:
@@ -85,9 +90,13 @@ def causal_lm_loss(
         losses = F.cross_entropy(logits, targets, reduction=reduction)
     else:
         hidden = model.base_model(**inputs).last_hidden_state[:, :-1].flatten(0, 1)
-        is_float32 = hidden.dtype == head.weight.dtype == torch.float32
         has_chunks = hasattr(F, "linear_cross_entropy") and not torch.compiler.is_compiling()
-        if has_chunks and is_float32 and reduction == "sum":
+        if (
+            has_chunks
+            and type(head) is nn.Linear
+            and hidden.dtype == head.weight.dtype == torch.float32
+            and reduction == "sum"
+        ):
             losses = F.linear_cross_entropy(
                 hidden,
                 head.weight,
@@ -104,32 +113,41 @@ def causal_lm_loss(
 
 
 @torch.no_grad()
-def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Linear | None:
-    """The projection that makes a causal model's logits of its last hidden states, if it alone does.
+def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Module | None:
+    """The module that makes a language model's logits of its last hidden states, if it alone does.
 
-    Some models scale or bound their logits: whether this one does is seen from those of ``input_ids``.
+    Some models scale or bound their logits: whether this one does is seen from those of ``input_ids``,
+    ``[B, L]``.
     """
-    head = model.get_output_embeddings()
-    if type(head) is not nn.Linear:
+    heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
+    if len(heads) != 1:
         return None
     was_training = model.training
     model.eval()
-    inputs = {"input_ids": input_ids.to(model.device), "use_cache": False}
+    ids = input_ids.to(model.device)
     try:
-        logits, parts = model(**inputs).logits, head(model.base_model(**inputs).last_hidden_state)
+        logits, hidden = model(input_ids=ids).logits, model.base_model(input_ids=ids)[0]
+        parts = heads[0](hidden)
     finally:
         model.train(was_training)
-    is_same = logits.shape == parts.shape and (logits - parts).abs().max() <= MAX_ROUNDING
-    return head if is_same else None
+    if not isinstance(parts, Tensor) or parts.shape != logits.shape:
+        return None
+    return heads[0] if (logits - parts).abs().max() <= MAX_ROUNDING else None
 
 
 @torch.no_grad()
 def validation_losses(
-    model: PreTrainedModel, dataset: TokenSequences, batch_size: int
+    model: PreTrainedModel, dataset: TokenSequences, batch_size: int, head: nn.Module | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Summed loss and number of predicted tokens of each sequence; the model's mode is restored.
 
     Several processes share the work, and each gets all of the result.
+
+    Args:
+        model: masked or causal, as the data are.
+        dataset: that is predicted.
+        batch_size: sequences of a forward pass.
+        head: of ``find_head(model)``; the model makes all logits where it is None.
 
     Returns:
         Two arrays of shape ``[len(dataset)]``.
@@ -147,7 +165,8 @@ def validation_losses(
         places = range(start, min(start + batch_size, len(dataset)))
         batch = dataset.prepare(*dataset.batch(places))
         is_target = batch["labels"] != IGNORED
-        losses = _losses_by_sequence(model, {name: value.to(model.device) for name, value in batch.items()})
+        batch = {name: value.to(model.device) for name, value in batch.items()}
+        losses = _losses_by_sequence(model, batch, head)
         if number < len(starts):
             totals[0, places.start : places.stop] = losses.cpu()
             totals[1, places.start : places.stop] = is_target.sum(dim=1)
@@ -159,13 +178,14 @@ def validation_losses(
     return totals[0].numpy(), totals[1].long().numpy()
 
 
-def _losses_by_sequence(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+def _losses_by_sequence(model: PreTrainedModel, batch: dict[str, Tensor], head: nn.Module | None) -> Tensor:
     """Summed loss of each sequence of a batch, float64 ``[B]``."""
     if "predicted" not in batch:
         inputs, labels, positions = batch["input_ids"], batch["labels"], batch.get("position_ids")
-        return causal_lm_loss(model, inputs, labels, positions, reduction="none").double().sum(dim=1)
+        losses = causal_lm_loss(model, inputs, labels, positions, head=head, reduction="none")
+        return losses.double().sum(dim=1)
     labels, predicted = batch["labels"], batch["predicted"]
-    losses = masked_lm_loss(model, **batch).double().cpu()
+    losses = masked_lm_loss(model, **batch, head=head).double().cpu()
     sums = torch.zeros(len(labels), dtype=torch.float64)
     return sums.index_add_(0, (predicted // labels.shape[1]).cpu(), losses)
 

@@ -114,8 +114,8 @@ class RaftTrainer(Trainer):
         if self.budget is not None:
             self.add_callback(self.budget)
         self._losses: Callable[..., Tensor] | None = None
-        self._head = None
-        if isinstance(texts, TokenSequences) and not isinstance(texts, MaskedSequences):
+        self._head: nn.Module | None = None
+        if isinstance(texts, TokenSequences):
             self._head = find_head(self.model, texts.batch([0])[0])
         self._checks_each_step = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
@@ -254,9 +254,7 @@ class RaftTrainer(Trainer):
         bare = self.accelerator.unwrap_model(model, keep_torch_compile=False)
         is_masked = isinstance(self.train_dataset, MaskedSequences)
         if self._losses is None:
-            self._losses = (
-                partial(masked_lm_loss, bare) if is_masked else partial(causal_lm_loss, bare, head=self._head)
-            )
+            self._losses = partial(masked_lm_loss if is_masked else causal_lm_loss, bare, head=self._head)
             if wrapper is not model:
                 self._losses = torch.compile(self._losses, **self.accelerator.state.dynamo_plugin.to_kwargs())
         beside = inputs.get("predicted" if is_masked else "position_ids")
@@ -452,7 +450,9 @@ class RaftTrainer(Trainer):
             dataset = own[dataset]
         if not isinstance(dataset, TokenSequences):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        sums, counts = validation_losses(self.model, dataset, self.args.per_device_eval_batch_size)
+        sums, counts = validation_losses(
+            self.model, dataset, self.args.per_device_eval_batch_size, self._head
+        )
         loss = float(sums.sum() / counts.sum())
         metrics = {
             f"{metric_key_prefix}_loss": loss,
