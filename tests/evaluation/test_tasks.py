@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import pytest
 import torch
 
 from raft.data.pairs.paradigms import Paradigm
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.evaluation.intervals import estimate_mean_over, estimate_share
 from raft.evaluation.language_model import LanguageModel
 from raft.evaluation.last_words import score_last_words
 from raft.evaluation.minimal_pairs import Outcomes, compare_pairs, judge_pairs, summarize_pairs
 from raft.evaluation.perplexity import score_documents, sliding_windows, summarize_perplexity
-from raft.evaluation.scoring import score_sentences
+from raft.evaluation.scoring import score_sentences, score_unigrams
 from raft.evaluation.tasks import EvaluationOptions, evaluate, open_test
 from tests.evaluation.conftest import SENTENCES
 
@@ -56,11 +58,27 @@ def test_a_tie_counts_half_and_paradigms_count_the_same() -> None:
 def test_the_better_sentence_has_the_higher_score(masked: LanguageModel) -> None:
     good, bad, other, _ = SENTENCES[:4]
     scores = score_sentences(masked, [good, bad])
-    outcomes = judge_pairs(masked, [Paradigm("p", "p", ((good, bad), (bad, good), (other, other)))])
+    paradigm = Paradigm("p", "p", ((good, bad), (bad, good), (other, other)))
+    outcomes = judge_pairs([paradigm], partial(score_sentences, masked))
     right = float(scores.sums[0] > scores.sums[1])
     assert list(outcomes.by_sum["p"]) == [right, 1 - right, 0.5]
     right = float(scores.sums[0] / scores.tokens[0] > scores.sums[1] / scores.tokens[1])
     assert list(outcomes.by_mean["p"]) == [right, 1 - right, 0.5]
+
+
+def test_unigrams_know_no_order(causal: LanguageModel) -> None:
+    tokenizer = causal.tokenizer
+    unigram = UnigramModel(np.log(np.random.default_rng(0).dirichlet(np.ones(len(tokenizer)))))
+    sentence, other = SENTENCES[:2]
+    turned = sentence.split()[0] + "".join(f" {word}" for word in reversed(sentence.split()[1:]))
+    scores = score_unigrams(unigram, tokenizer, [sentence, turned, other])
+    ids = tokenizer(other)["input_ids"]
+    assert scores.sums[2] == pytest.approx(sum(unigram.log_probabilities[token] for token in ids))
+    assert scores.tokens[2] == len(ids)
+    paradigm = Paradigm("p", "p", ((sentence, turned), (sentence, other), (other, sentence)))
+    outcomes = judge_pairs([paradigm], partial(score_unigrams, unigram, tokenizer))
+    right = float(scores.sums[0] > scores.sums[2])
+    assert list(outcomes.by_sum["p"]) == [0.5, right, 1 - right]
 
 
 def test_a_last_word_is_right_where_it_is_the_models_choice(causal: LanguageModel) -> None:

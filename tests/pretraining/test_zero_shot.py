@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -89,6 +90,22 @@ def test_accuracies_are_those_of_the_saved_model(data: Path, tmp_path: Path) -> 
     (history,) = result.accuracy_history.values()
     assert [step for step, _ in history] == [10, 20, 30, 40]
     assert history[-1][1] > 0.9
+
+
+def test_unigrams_are_tested_on_the_same_pairs(data: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path, evaluate=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    recipe = PretrainingRecipe(
+        corpus=str(data / "texts.txt"), tokenizer="train", objective="clm", architecture="gpt2", model=GPT2,
+        validation_sequences=20, sequence_length=16, vocab_size=280,
+    )  # fmt: skip
+    counts = np.ones(len(tokenizer))
+    np.add.at(counts, read_text(recipe).sequences.ravel(), 1)
+    nats = -np.log(counts / counts.sum())
+    lines = (data / "zorro" / "order-of_words.txt").read_text().splitlines()
+    wrong, right = ([nats[tokenizer(line)["input_ids"]].sum() for line in lines[i::2]] for i in (0, 1))
+    expected = np.mean([a < b for a, b in zip(right, wrong, strict=True)])
+    assert result.unigram_accuracies == {"zorro": pytest.approx(expected)}
 
 
 def test_tests_change_no_bit_of_the_training(data: Path, tmp_path: Path) -> None:

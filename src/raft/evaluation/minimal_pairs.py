@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from raft.data.pairs.paradigms import Paradigm
 from raft.evaluation.intervals import Estimate, estimate_mean_over, estimate_share
-from raft.evaluation.language_model import LanguageModel
-from raft.evaluation.scoring import BATCH_TOKENS, score_sentences
+from raft.evaluation.scoring import Scores
 
 T = TypeVar("T")
 Values = Mapping[str, NDArray[np.float64]]
@@ -84,15 +83,9 @@ class PairsComparison:
     paradigms: dict[str, PairDifference]
 
 
-def judge_pairs(
-    language_model: LanguageModel,
-    paradigms: Sequence[Paradigm],
-    batch_tokens: int = BATCH_TOKENS,
-    whole_words: bool = False,
-) -> Outcomes:
-    """Compare the scores of the sentences of each pair; see ``raft.evaluation.scoring.score_sentences``."""
-    sentences = [sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair]
-    scores = score_sentences(language_model, sentences, batch_tokens, whole_words)
+def judge_pairs(paradigms: Sequence[Paradigm], score: Callable[[Sequence[str]], Scores]) -> Outcomes:
+    """Compare the scores of the sentences of each pair."""
+    scores = score([sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair])
     ends = np.cumsum([len(paradigm.pairs) for paradigm in paradigms])[:-1]
     names = [paradigm.name for paradigm in paradigms]
 

@@ -6,6 +6,7 @@ a padding token, and the order of work changes them only by the noise of float32
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from raft.data.text.sequences import IGNORED
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.evaluation.language_model import LanguageModel
 from raft.training.losses import find_head, masked_lm_loss
@@ -105,6 +108,16 @@ def score_tokens(
             is_greedy[rows] = (is_first | ~is_scored).all(1).cpu().numpy()
             sums[rows] = -(losses.double().view_as(targets) * is_scored).sum(1).cpu().numpy()
     return Scores(sums, np.maximum(lengths - np.array(starts, dtype=np.int64), 0), is_greedy)
+
+
+def score_unigrams(
+    unigram: UnigramModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
+) -> Scores:
+    """Score sentences by the frequencies of their tokens, special ones left out."""
+    encoded = tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
+    # exactly rounded, so that the same tokens in another order are a tie
+    sums = [math.fsum(unigram.log_probabilities[ids]) for ids in encoded]
+    return Scores(np.array(sums), np.array([len(ids) for ids in encoded]))
 
 
 def encode(language_model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:

@@ -37,7 +37,7 @@ from raft.evaluation.perplexity import (
     score_documents,
     summarize_perplexity,
 )
-from raft.evaluation.scoring import BATCH_TOKENS
+from raft.evaluation.scoring import BATCH_TOKENS, score_sentences
 
 R = TypeVar("R")
 Result = PairsResult | LastWordsResult | PerplexityResult
@@ -126,7 +126,9 @@ def make_pairs_test(
     """The test on minimal pairs; see ``raft.evaluation.scoring.score_sentences`` for the numbers."""
     return Test(
         name,
-        partial(judge_pairs, paradigms=paradigms, batch_tokens=batch_tokens, whole_words=whole_words),
+        lambda model: judge_pairs(
+            paradigms, lambda texts: score_sentences(model, texts, batch_tokens, whole_words)
+        ),
         lambda model, outcomes: summarize_pairs(paradigms, outcomes, _describe_score(model, whole_words)),
         partial(compare_pairs, paradigms),
     )

@@ -23,8 +23,8 @@ from raft.data.tasks.sentence_tasks import sentence_tasks
 from raft.data.tasks.task import Task
 from raft.data.text.corpora import load_corpus
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.sequences import unigram_loss
 from raft.data.text.tokens import pack, train_tokenizer
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.experiments.results import Results, Row, machine
 from raft.experiments.statistics import compare_seeds, compare_sequences
@@ -255,7 +255,7 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             "1; use more text"
         )
     validation = MaskedSequences(held_out, tokenizer, seed=0)
-    unigram = unigram_loss(sequences, validation)
+    unigram = UnigramModel.fit(sequences, validation).loss(validation)
     prepared = time.perf_counter()
     say(
         f"{len(corpus.train):,} documents; {len(sequences):,} training and {len(held_out):,} validation "

@@ -6,27 +6,28 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import transformers
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 from raft.data.text.causal import CausalSequences, count_target_bytes
 from raft.data.text.corpora import open_corpus
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.sequences import TokenSequences, unigram_loss
+from raft.data.text.sequences import TokenSequences
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import CLM, check_vocabulary, load_tokenizer
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.files import read_json, write_text
 from raft.pretraining.architectures import AUTO_CLASSES
 from raft.pretraining.recipe import DEFAULT_TOKENIZERS, TRAIN_TOKENIZER, PretrainingRecipe
 from raft.pretraining.samples import write_samples
 from raft.pretraining.train import Pretrained, pretrain, save
-from raft.pretraining.zero_shot import ZeroShotTest, apply_tests, make_callbacks
+from raft.pretraining.zero_shot import ZeroShotTest, apply_tests, apply_unigram_tests, make_callbacks
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
@@ -41,6 +42,7 @@ from raft.training.run_folder import (
 
 RESULT = "pretraining.json"
 TEXT = "text.json"
+UNIGRAM_SEQUENCES = 100_000
 
 RESUME_IGNORED_KEYS = {
     "output_dir", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "logging_dir",
@@ -71,6 +73,11 @@ class PretrainingText:
     validation: TokenSequences
     documents: dict[str, int]
     fingerprint: str
+
+    @cached_property
+    def unigram(self) -> UnigramModel:
+        """Of the first training sequences."""
+        return UnigramModel.fit(self.sequences[:UNIGRAM_SEQUENCES], self.validation)
 
     def draws(self, recipe: PretrainingRecipe, seed: int, steps: int) -> TokenSequences:
         """What a run reads: a function of the seed, not of the model."""
@@ -137,6 +144,7 @@ class PretrainingResult:
         bits_per_byte: ``loss`` for each UTF-8 byte of the text, in bits, which models of other tokenizers can
             be compared by; None for masked language models.
         accuracies: on minimal pairs, from 0 to 1, by name of the test.
+        unigram_accuracies: those of predicting from token frequencies alone.
         accuracy_history: ``[step, accuracy]`` on samples of them along the way.
     """
 
@@ -151,6 +159,7 @@ class PretrainingResult:
     history: list[tuple[int, float, float]]
     bits_per_byte: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+    unigram_accuracies: dict[str, float] = field(default_factory=dict)
     accuracy_history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @classmethod
@@ -225,7 +234,7 @@ def run(
         save(pretrained.model, text.tokenizer, folder)
         if recipe.objective == CLM:
             write_samples(pretrained.model, text.tokenizer, text.validation.sequences, folder)
-        result = replace(result, accuracies=apply_tests(tests, pretrained.model, text.tokenizer, folder))
+        result = _with_tests(result, tests, pretrained.model, text, folder)
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
@@ -264,7 +273,7 @@ def _result(
         seed=arguments.seed,
         steps=steps,
         loss=pretrained.loss,
-        unigram_loss=unigram_loss(text.sequences[:100_000], text.validation),
+        unigram_loss=text.unigram.loss(text.validation),
         seconds=pretrained.seconds,
         tokens=steps * recipe.global_batch_size * recipe.sequence_length,
         parameters=pretrained.model.num_parameters(),
@@ -278,10 +287,29 @@ def _test_finished(
     folder: Path, recipe: PretrainingRecipe, text: PretrainingText, tests: Mapping[str, ZeroShotTest]
 ) -> PretrainingResult:
     result = PretrainingResult.read(folder)
-    lacking = {name: test for name, test in tests.items() if name not in result.accuracies}
+    lacking = {
+        name: test
+        for name, test in tests.items()
+        if name not in result.accuracies or name not in result.unigram_accuracies
+    }
     if lacking:
         model = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder)
-        added = apply_tests(lacking, model, text.tokenizer, folder)
-        result = replace(result, accuracies={**result.accuracies, **added})
+        result = _with_tests(result, lacking, model, text, folder)
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
+
+
+def _with_tests(
+    result: PretrainingResult,
+    tests: Mapping[str, ZeroShotTest],
+    model: PreTrainedModel,
+    text: PretrainingText,
+    folder: Path,
+) -> PretrainingResult:
+    added = apply_tests(tests, model, text.tokenizer, folder)
+    of_unigrams = apply_unigram_tests(tests, text.unigram, text.tokenizer) if tests else {}
+    return replace(
+        result,
+        accuracies={**result.accuracies, **added},
+        unigram_accuracies={**result.unigram_accuracies, **of_unigrams},
+    )

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
+from raft.data.pairs.paradigms import Paradigm
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError, suggest
 from raft.evaluation.callback import PairsCallback
 from raft.evaluation.language_model import check_language_model
-from raft.evaluation.minimal_pairs import PairsResult
+from raft.evaluation.minimal_pairs import PairsResult, judge_pairs
+from raft.evaluation.scoring import score_unigrams
 from raft.evaluation.tasks import PAIRS, Test, make_pairs_test
 from raft.files import write_text
 
@@ -22,10 +27,12 @@ class ZeroShotTest:
     """A test of all pairs, and of a sample of them.
 
     Attributes:
+        paradigms: all pairs.
         whole: of the finished model.
         sample: of the model at each validation; None where none is taken.
     """
 
+    paradigms: Sequence[Paradigm]
     whole: Test[PairsResult]
     sample: Test[PairsResult] | None
 
@@ -62,7 +69,9 @@ def open_tests(text: str | None, sample: int) -> dict[str, ZeroShotTest]:
         paradigms = PAIRS[name](folder)
         first = [replace(paradigm, pairs=paradigm.pairs[:sample]) for paradigm in paradigms]
         tests[name] = ZeroShotTest(
-            make_pairs_test(name, paradigms), make_pairs_test(name, first) if sample else None
+            paradigms,
+            make_pairs_test(name, paradigms),
+            make_pairs_test(name, first) if sample else None,
         )
     return tests
 
@@ -101,3 +110,18 @@ def apply_tests(
         write_text(folder / f"{name}.json", json.dumps(asdict(result), indent=1) + "\n")
         accuracies[name] = result.overall.by_sum.value
     return accuracies
+
+
+def apply_unigram_tests(
+    tests: Mapping[str, ZeroShotTest], unigram: UnigramModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, float]:
+    """What a model that knows nothing but the frequencies of tokens gets.
+
+    Returns:
+        Accuracy over all paradigms, from 0 to 1, by name of the test.
+    """
+    score = partial(score_unigrams, unigram, tokenizer)
+    return {
+        name: float(np.mean([o.mean() for o in judge_pairs(test.paradigms, score).by_sum.values()]))
+        for name, test in tests.items()
+    }

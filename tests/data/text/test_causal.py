@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from raft.data.text.causal import CausalSequences, count_target_bytes, positions_in_documents
 from raft.data.text.encoding import encode
-from raft.data.text.sequences import IGNORED, unigram_loss
+from raft.data.text.sequences import IGNORED
 from raft.data.text.tokens import (
     CLM,
     Packer,
@@ -22,6 +22,7 @@ from raft.data.text.tokens import (
     train_bpe_tokenizer,
     train_tokenizer,
 )
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 
 TEXTS = [f"Größe {i % 7}: the quick “fox” jumps over {i % 3} lazy dogs.\n" for i in range(200)]
@@ -100,9 +101,8 @@ def test_unigram_loss_counts_ends_too() -> None:
     counts = np.ones(300)
     np.add.at(counts, sequences.ravel(), 1)
     expected = -np.log(counts / counts.sum())[[END, 1, 2]].mean()
-    assert unigram_loss(sequences, CausalSequences(sequences, TOKENIZER, 0)) == pytest.approx(
-        expected, rel=1e-9
-    )
+    validation = CausalSequences(sequences, TOKENIZER, 0)
+    assert UnigramModel.fit(sequences, validation).loss(validation) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:

@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from raft.data.text import sequences as text_sequences
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.sequences import IGNORED, unigram_loss
+from raft.data.text.sequences import IGNORED
 from raft.data.text.tokens import pack, train_tokenizer
+from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 
 TEXTS = [f"The Quick brown fox number {i} jumps over the lazy dogs of street {i * 7}." for i in range(120)]
@@ -138,7 +139,7 @@ def test_reading_takes_no_memory_that_grows_with_the_file(tmp_path: Path) -> Non
     for start in range(0, 20_000, 500):
         data.batch(range(start, start + 500))
         held.append(resident())
-    unigram_loss(mapped, MaskedSequences(SEQUENCES, TOKENIZER, 0))
+    UnigramModel.fit(mapped, MaskedSequences(SEQUENCES, TOKENIZER, 0))
     held.append(resident())
     (tmp_path / "train").unlink()
     assert max(held) - before < 0.6 * size
@@ -241,7 +242,7 @@ def test_unigram_loss_by_hand() -> None:
     )
     ordinary = len(tokenizer) - len(tokenizer.all_special_ids)
     expected = -(np.log(4 / (ordinary + 4)) + np.log(2 / (ordinary + 4))) / 2
-    assert unigram_loss(train, held_out) == pytest.approx(expected, rel=1e-9)
+    assert UnigramModel.fit(train, held_out).loss(held_out) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_vocabulary_without_room_is_refused() -> None:

@@ -142,11 +142,11 @@ class TokenSequences(Dataset[dict[str, Tensor]]):
             self._reads += len(chunk)
             if self._reads >= READS_BEFORE_RELEASE:
                 self._reads = 0
-                _release_pages(self.sequences)
+                release_pages(self.sequences)
         return sequences
 
 
-def _release_pages(array: NDArray[Any]) -> None:
+def release_pages(array: NDArray[Any]) -> None:
     """Unmap the pages that were read of a memory-mapped file; they stay in the page cache."""
     _advise(array, "MADV_DONTNEED")
 
@@ -158,23 +158,3 @@ def _advise(array: NDArray[Any], advice: str) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, advice):
         base.madvise(getattr(mmap, advice))
-
-
-def unigram_loss(train: NDArray[np.integer], validation: TokenSequences) -> float:
-    """Loss, in nats, of predicting each target from the training text's token frequencies alone.
-
-    Frequencies are smoothed by one count a token. A model at this loss has learned nothing from context.
-    """
-    size = validation.vocab_size
-    counts = np.ones(size)
-    for start in range(0, len(train), CHUNK):
-        counts += np.bincount(train[start : start + CHUNK].ravel(), minlength=size)
-        _release_pages(train)
-    counts[validation.never_predicted] = 0.0
-    with np.errstate(divide="ignore"):
-        log_probability = np.log(counts / counts.sum())
-    targets = np.zeros(size)
-    for labels in validation.labels():
-        targets += np.bincount(labels[labels != IGNORED].numpy(), minlength=size)
-    occurs = targets > 0
-    return float(-(targets[occurs] * log_probability[occurs]).sum() / targets.sum())

@@ -35,7 +35,8 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
                 f"{row['tokens_per_second']:,.0f}",
             ]
         )
-    unigram = comparison.variants[0].results[0].unigram_loss
+    first = comparison.variants[0].results[0]
+    unigram = first.unigram_loss
     last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
     table = pd.DataFrame([*cells, last], columns=headers)
     if (bits := [row["bits_per_byte"] for row in comparison.rows()])[0] is not None:
@@ -43,7 +44,8 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
     for name in comparison.rows()[0]["accuracies"]:
         shares = [row["accuracies"].get(name) for row in comparison.rows()]
         values = ["" if share is None else _format_percent(*share) for share in shares]
-        table[f"{name} (%)"] = [*values, ""]
+        by_unigrams = first.unigram_accuracies.get(name)
+        table[f"{name} (%)"] = [*values, "" if by_unigrams is None else _format_percent(by_unigrams, None)]
     return TextTable("Pretraining", table, labels=1)
 
 
