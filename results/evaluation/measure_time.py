@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BertConfig, GPT2Config
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("causal", "masked"))
     options = parser.parse_args()
     documents = load_corpus(options.texts).train[:5000]
-    size = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1}
+    size: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1}
     causal = AutoModelForCausalLM.from_config(GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=4, **size))
     masked = AutoModelForMaskedLM.from_config(
         BertConfig(
@@ -52,10 +53,15 @@ def main() -> None:
             begun = time.perf_counter()
             test(ready)
             seconds = time.perf_counter() - begun
-            print(
-                f"| {name} | {model.num_parameters():,} | {torch.get_num_threads()} | {str(dtype)[6:]} | {pairs:,} "
-                f"| {seconds:.0f} | {seconds * whole / pairs / 60:.1f} |"
-            )
+            cells = [
+                name,
+                f"{model.num_parameters():,}",
+                torch.get_num_threads(),
+                str(dtype)[6:],
+                f"{pairs:,}",
+            ]
+            cells += [f"{seconds:.0f}", f"{seconds * whole / pairs / 60:.1f}"]
+            print("|", " | ".join(map(str, cells)), "|")
 
 
 if __name__ == "__main__":
