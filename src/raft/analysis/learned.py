@@ -157,7 +157,11 @@ def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str,
     A checkpoint holds what the coefficients are, not what a calibrated fit made of them at first.
     """
     config = _find_config(model, site)
+    if config is not None and config.has_found(act):
+        return "the found function", _own_start(act)
     init = AUTO if config is None or is_residual(act) or input_kind(site) else config.init
+    if not isinstance(init, str):  # it has functions for other kinds of sites
+        init = AUTO
     if init == DEFAULT and isinstance(act, Rational):
         init = DEFAULT_START
     if init not in (AUTO, DEFAULT):
@@ -165,13 +169,17 @@ def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str,
         return name, FUNCTIONS[name]
     if init == AUTO and act.replaced:
         return activation_name(act), to_numpy_function(act.replaced[0])
+    return "its fit" if isinstance(act, Rational) else "its start", _own_start(act)
+
+
+def _own_start(act: LearnedActivation) -> Function:
     if isinstance(act, Rational):
-        return "its fit", act.start
+        return act.start
     if not act.is_elementwise:
-        return "its start", lambda x: x
+        return lambda x: x
     start = make(act.name, **act.settings())
     start.load_state_dict(act.initial_state())
-    return "its start", lambda x: start.values(x)[0]
+    return lambda x: start.values(x)[0]
 
 
 def to_numpy_function(function: Callable[[Tensor], Tensor]) -> Function:

@@ -1,3 +1,4 @@
+from .found import load_functions, save_functions
 from .poly_norm import PolyNorm
 from .prelu import PReLU
 from .registry import FUNCTIONS, LearnedActivation, make
@@ -13,5 +14,7 @@ __all__ = [
     "PolyNorm",
     "Spline",
     "Swish",
+    "load_functions",
     "make",
+    "save_functions",
 ]

@@ -21,8 +21,6 @@ FIT_POINTS = 1001
 CHECK_POINTS = 20_001
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
-Init = str | Callable[[Tensor], Tensor] | None
-
 
 @dataclass(frozen=True)
 class ParametricStart:
@@ -42,6 +40,9 @@ class ParametricStart:
     rms_error: float = 0.0
 
 
+Init = str | Callable[[Tensor], Tensor] | ParametricStart | None
+
+
 class ParametricActivation(LearnedActivation):
     """A learned function of a few parameters; the base of those in ``raft.functions``.
 
@@ -52,7 +53,7 @@ class ParametricActivation(LearnedActivation):
     Args:
         init: the function to start from: None for the start of the source; a name
             (``raft.coefficients.NAMED_FUNCTIONS``), a module or a function of a float64 tensor, which is
-            matched with the least squared error on [-5, 5].
+            matched with the least squared error on [-5, 5]; or the parameters of a start.
         groups: groups of neighbouring channels.
         dim: axis of the channels, which groups cut; 1 after a convolution.
         device: of the parameters.
@@ -168,6 +169,8 @@ class ParametricActivation(LearnedActivation):
         interval = self._start_interval()
         if init is None:
             return ParametricStart(self._own_start(), interval)
+        if isinstance(init, ParametricStart):
+            return init
         name: str | None
         if isinstance(init, str):
             name = canonical_name(init)

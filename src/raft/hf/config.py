@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from raft.bounds import MAX_LAYERS
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import canonical_name
+from raft.coefficients.named import IDENTITY
 from raft.errors import suggest
 from raft.functional import check_version
+from raft.functions.found import SUFFIX, FoundFunction, read_functions, validate_functions
 from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation
-from raft.networks.build import AUTO, DEFAULT
+from raft.networks.build import AUTO, DEFAULT, Start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -56,8 +58,11 @@ class RafConfig:
         settings: of such another kind, such as ``{"knots": 33}`` of a ``"spline"``.
         degrees: (m, n) of numerator and denominator; of rational functions, as is ``version``.
         version: form of the denominator, see :func:`raft.rational`.
-        init: name of the function to start from; ``"auto"`` for the one that the site had before; or
-            ``"default"`` for what the learned function starts from by itself, as its source has it.
+        init: name of the function to start from; ``"auto"`` for the one that the site had before;
+            ``"default"`` for what the learned function starts from by itself, as its source has it; or a file
+            of ``raft.functions.save_functions``, whose functions are held here by kind of site, and decide
+            ``function``, ``settings``, ``degrees`` and ``version``. Sites of other kinds start as with
+            ``"auto"``.
         groups: groups of neighbouring channels with coefficients of their own.
         shared: ``"all"`` gives all sites of a stack's layers that start as the same function one RAF;
             ``"kind"`` one for each kind of site; a mapping of names to layers, such as ``{"lower": "0-5",
@@ -80,13 +85,14 @@ class RafConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
     degrees: tuple[int, int] = (5, 4)
     version: str = "A"
-    init: str = "auto"
+    init: str | Mapping[str, Any] = AUTO
     groups: int = 1
     shared: bool | str | Mapping[str, Layers] = False
     residual: bool = False
     trainable: bool = True
     scaled: bool = False
     _layers: frozenset[int] | None = field(init=False, repr=False, compare=False, default=None)
+    _found: dict[str, FoundFunction] = field(init=False, repr=False, compare=False, default_factory=dict)
     _shared: dict[str, frozenset[int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,7 +100,8 @@ class RafConfig:
         sites = tuple(self.sites) if several else (self.sites,)
         object.__setattr__(self, "sites", sites)
         object.__setattr__(self, "degrees", _to_plain_degrees(self.degrees))
-        for name in ("version", "init", "function"):
+        self._read_found()
+        for name in ("version", "function"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"raf.{name} must be a name, not {getattr(self, name)!r}")
         for name in ("residual", "trainable", "scaled"):
@@ -105,7 +112,7 @@ class RafConfig:
             raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
         check_degrees(self.degrees)
         check_version(self.version)
-        if self.init not in (AUTO, DEFAULT):
+        if isinstance(self.init, str) and self.init not in (AUTO, DEFAULT):
             canonical_name(self.init)
         if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
             raise ValueError(f"raf.groups must be a whole number from 1 on, not {self.groups!r}")
@@ -137,6 +144,62 @@ class RafConfig:
     def is_rational(self) -> bool:
         """Whether the learned functions are rational."""
         return self.function == RATIONAL
+
+    def start(self, kind: str | None = None) -> str | Start:
+        """What functions of a kind of site start from; of any network's where it is None.
+
+        Raises:
+            ValueError: where an ``init`` of several functions leaves open which one it is.
+        """
+        if isinstance(self.init, str):
+            return IDENTITY if kind in INPUT_SITES else self.init
+        if kind is None and len(self._found) > 1:
+            raise ValueError(f"raf.init has functions for {', '.join(self._found)}: give one of them alone")
+        found = next(iter(self._found.values())) if kind is None else self._found.get(kind)
+        return (IDENTITY if kind in INPUT_SITES else AUTO) if found is None else found.start()
+
+    def has_found(self, act: LearnedActivation) -> bool:
+        """Whether a function of a model started as one of those of ``init``."""
+        return any(act.start == found.start() for found in self._found.values())
+
+    def _read_found(self) -> None:
+        """Take over the functions of ``init``, and what kind of function they are."""
+        if isinstance(self.init, str) and self.init.endswith(SUFFIX):
+            found = read_functions(self.init).functions
+        elif isinstance(self.init, Mapping):
+            found = validate_functions(self.init)
+        elif isinstance(self.init, str):
+            return
+        else:
+            raise ValueError(
+                f"raf.init must be a name, a file or functions by kind of site, not {self.init!r}"
+            )
+        if unknown := next((kind for kind in found if kind not in SITES), None):
+            raise ValueError(f"raf.init has a function for {unknown!r}, which is none of {', '.join(SITES)}")
+        object.__setattr__(self, "init", {kind: asdict(one) for kind, one in found.items()})
+        object.__setattr__(self, "_found", found)
+        first = next(iter(found.values()))
+        own = dict(first.settings)
+        kind: dict[str, Any] = {"function": first.function}
+        if first.function == RATIONAL:
+            kind |= {"degrees": tuple(own["degrees"]), "version": own["version"]}
+        else:
+            kind["settings"] = own
+        defaults = {
+            "function": RATIONAL,
+            "degrees": RafConfig.degrees,
+            "version": RafConfig.version,
+            "settings": {},
+        }
+        for name, value in kind.items():
+            given = getattr(self, name)
+            if given not in (defaults[name], value):
+                raise ValueError(
+                    f"raf.{name} is {given!r}, and raf.init has functions with {value!r}: leave it out"
+                )
+            object.__setattr__(self, name, value)
+        if self.residual:
+            raise ValueError("raf.residual starts beside the function that was there: leave raf.init out")
 
     def make_function(self, **start: Any) -> LearnedActivation:
         """A function of another kind than the rational one.
@@ -171,7 +234,7 @@ class RafConfig:
                 )
         object.__setattr__(self, "scaled", False)
         act = self.make_function()
-        if not act.is_elementwise and self.init != DEFAULT:
+        if not act.is_elementwise and self.init != DEFAULT and not self._found:
             raise ValueError(
                 f"raf.init of {self.function!r} must be {DEFAULT!r}, not {self.init!r}: it is not "
                 "elementwise, and cannot follow another function"
@@ -272,7 +335,7 @@ def _to_json(value: Any) -> Any:
     """Convert to what a JSON file gives back."""
     if isinstance(value, Mapping):
         return {key: _to_json(item) for key, item in value.items()}
-    return value if isinstance(value, (str, int, float)) else list(value)
+    return value if isinstance(value, (str, int, float)) else [_to_json(item) for item in value]
 
 
 def _parse_layers(layers: Layers) -> frozenset[int]:

@@ -14,10 +14,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.activations import ACT2FN
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
-from raft.coefficients.named import IDENTITY
 from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, remember_sites
 from raft.hf.calibration import Calibration, collect_inputs
-from raft.hf.config import INPUT_SITES, LAYER_SITES, RafConfig
+from raft.hf.config import LAYER_SITES, RafConfig
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
@@ -259,15 +258,14 @@ def replace_activations(
             shares, shared = owners[owner]
             site.set_activation(SharedActivation(shared, replaced).train(model.training))
         else:
-            start = IDENTITY if site.kind in INPUT_SITES else config.init
             act = build.build_activation(
-                replaced, name, replace(config, init=start), pooled.get(owner), interval
+                replaced, name, config, config.start(site.kind), pooled.get(owner), interval
             )
             build.move_beside(act, site.holder)
             site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
         act = owners[owner][1]
-        max_error, rms_error = build.fit_errors(act, config, site.kind in INPUT_SITES)
+        max_error, rms_error = build.fit_errors(act, config, config.start(site.kind))
         report.append(
             ConvertedSite(
                 site=site.name,

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
-from raft.functions.parametric import ParametricActivation
+from raft.functions.parametric import ParametricActivation, ParametricStart
 from raft.learned_activation import LearnedActivation, is_learned
 from raft.modules import Rational, ResidualRational
 from raft.networks.conversion_report import ConversionReport
+
+Start = Fit | ParametricStart
+"""The numbers that a learned function starts with."""
 
 AUTO, DEFAULT = "auto", "default"
 """Starts: the function that the site had before; what a learned function starts from by itself."""
@@ -47,8 +50,6 @@ class FunctionConfig(Protocol):
     @property
     def version(self) -> str: ...
     @property
-    def init(self) -> str: ...
-    @property
     def groups(self) -> int: ...
     @property
     def shared(self) -> Any: ...
@@ -58,6 +59,7 @@ class FunctionConfig(Protocol):
     def trainable(self) -> bool: ...
     @property
     def scaled(self) -> bool: ...
+    def start(self, kind: str | None = None) -> str | Start: ...
     def make_function(self, **start: Any) -> LearnedActivation: ...
 
 
@@ -65,6 +67,7 @@ def build_activation(
     replaced: Callable[..., Any],
     name: str,
     config: FunctionConfig,
+    start: str | Start,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
     dim: int = -1,
@@ -75,6 +78,7 @@ def build_activation(
         replaced: the fixed one.
         name: of it, as in ``FUNCTIONS`` where it is there.
         config: which learned function.
+        start: of ``config.start``, or the name of another function.
         samples: inputs to fit for, ``[samples]``.
         interval: to fit and scale for where there are no samples. With None, as in a model that is being
             built, it gets the ready fit, and scales of one until a checkpoint brings others.
@@ -84,7 +88,8 @@ def build_activation(
         ValueError: where it cannot follow the function that it is to start from.
     """
     build = _build_rational if config.is_rational else _build_parametric
-    act = build(replaced, _target(replaced, name, config), config, samples, interval, dim)
+    target = _target(replaced, name, start) if isinstance(start, str) else start
+    act = build(replaced, target, config, samples, interval, dim)
     act.replaced = (replaced,)
     act.trainable = config.trainable
     return act.requires_grad_(config.trainable)
@@ -121,16 +126,15 @@ def fingerprint(activation: Callable[..., Any]) -> str:
 
 
 def fit_errors(
-    act: LearnedActivation, config: FunctionConfig, is_identity: bool = False
+    act: LearnedActivation, config: FunctionConfig, start: str | Start
 ) -> tuple[float | None, float | None]:
-    """The largest and the root mean square distance to the function that was replaced.
+    """The largest and the root mean square distance to the function that it started from.
 
-    Zero where it is part of a residual one; None where it was not to be followed, unless it is the identity,
-    which all functions that stand before projections follow.
+    Zero where that is part of a residual one; None where it started as itself.
     """
     if config.residual:
         return 0.0, 0.0
-    if config.init == DEFAULT and not config.is_rational and not is_identity:
+    if not isinstance(start, str) or (start == DEFAULT and not config.is_rational):
         return None, None
     return act.start.max_error, act.start.rms_error
 
@@ -158,7 +162,7 @@ def move_beside(act: LearnedActivation, parent: nn.Module) -> None:
 
 def _build_rational(
     replaced: Callable[..., Any],
-    target: str | Callable[..., Any] | None,
+    target: str | Callable[..., Any] | Start | None,
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
@@ -178,25 +182,25 @@ def _build_rational(
 
 def _build_parametric(
     replaced: Callable[..., Any],
-    target: str | Callable[..., Any] | None,
+    target: str | Callable[..., Any] | Start | None,
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
     dim: int,
 ) -> LearnedActivation:
     act = config.make_function(dim=dim, **({} if target is None else {"init": target}))
-    if target is not None and samples is not None and isinstance(act, ParametricActivation):
+    if target is None or isinstance(target, Start):
+        return act
+    if samples is not None and isinstance(act, ParametricActivation):
         act.start_from(target, _widen(samples))
     return act
 
 
-def _target(
-    replaced: Callable[..., Any], name: str, config: FunctionConfig
-) -> str | Callable[..., Any] | None:
+def _target(replaced: Callable[..., Any], name: str, start: str) -> str | Callable[..., Any] | None:
     """What a learned function starts from: a name or the replaced function; None for what is its own."""
-    if config.init == DEFAULT:
+    if start == DEFAULT:
         return None
-    wanted = name if config.init == AUTO else canonical_name(config.init)
+    wanted = name if start == AUTO else canonical_name(start)
     return wanted if wanted in FUNCTIONS else replaced
 
 
@@ -206,11 +210,14 @@ def _widen(samples: Tensor) -> Tensor:
 
 
 def _fit_start(
-    target: str | Callable[..., Any],
+    target: str | Callable[..., Any] | Start,
     config: FunctionConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
 ) -> Fit:
+    if isinstance(target, Start):
+        assert isinstance(target, Fit)  # as the configuration's function is rational
+        return target
     if target == IDENTITY and config.degrees[0] > 0:
         ends = interval or TABLE_INTERVAL
         if samples is not None:

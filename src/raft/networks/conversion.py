@@ -69,7 +69,13 @@ def convert_network(
         if shares is None:
             pooled = _pool([records[other] for other in keys if keys[other] == key and other in records])
             act = build.build_activation(
-                site.activation, name, config, pooled, build.CONVERSION_INTERVAL, axes.get(site.name, -1)
+                site.activation,
+                name,
+                config,
+                config.start(),
+                pooled,
+                build.CONVERSION_INTERVAL,
+                axes.get(site.name, -1),
             )
             build.move_beside(act, _with_parameters(network, site))
             built[key] = site.name, act
@@ -77,7 +83,7 @@ def convert_network(
         else:
             activations.append((site, SharedActivation(built[key][1], site.activation)))
         act = built[key][1]
-        max_error, rms_error = build.fit_errors(act, config)
+        max_error, rms_error = build.fit_errors(act, config, config.start())
         count = records[site.name].sample.count if site.name in records else 0
         report.append(
             ConvertedSite(site.name, site.kind, name, act.start.interval, max_error, rms_error, count, shares)

@@ -52,6 +52,8 @@ def patch_models() -> None:
             from raft.hf.conversion import replace_activations
             from raft.hf.sites.find import find_sites
 
+            if not isinstance(config.init, str):  # from now on without the file that it may come from
+                self.config.raf = config.to_dict()
             replace_activations(self, config)
             sites = find_sites(self)
             if not sites:
