@@ -87,7 +87,7 @@ BOUNDS = {
     "mlm_probability": Bounds(0, 1, exclude_low=True, exclude_high=True), "max_documents": COUNT,
     "evaluate_items": _whole(0),
     "validation_sequences": COUNT, "train_examples": COUNT, "calibration_texts": COUNT, "texts_read": COUNT,
-    "items": COUNT, "batch_tokens": COUNT,
+    "items": COUNT, "batch_tokens": COUNT, "num_models": COUNT,
     # the machine
     "dataloader_num_workers": _whole(0, MAX_PROCESSES), "dataloader_prefetch_factor": COUNT,
     "tokenizing_processes": _whole(1, MAX_PROCESSES), "processes": _whole(1, MAX_PROCESSES),

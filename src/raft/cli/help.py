@@ -72,6 +72,17 @@ LAYOUTS = {
         },
         required=("max_steps",),
     ),
+    "discover": Layout(
+        "raft discover --config discover-cpu --corpus TEXTS --output_dir runs/found",
+        {
+            "run": ("config", "output_dir", "num_models", "seeds", "seed", "fixed", "evaluate"),
+            "data": ("corpus", "tokenizer", "vocab_size", "sequence_length"),
+            "model": ("objective", "architecture", "model", "num_hidden_layers", "hidden_size"),
+            "RAFs": ("activation", "raf_sites", "raf_shared", "raf_init", "degrees", "version", *RAFS),
+            "optimisation": ("max_steps", "global_batch_size", "learning_rate", "warmup_steps", "bf16"),
+        },
+        required=("max_steps", "raf_shared"),
+    ),
     "finetune": Layout(
         "raft finetune --model runs/cpu-15min --task rte --output_dir runs/rte",
         {

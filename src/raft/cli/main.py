@@ -19,6 +19,7 @@ from raft.errors import InputError, TrainingError, suggest
 COMMANDS = {
     "demo": "compare a small RAFT and its FAFT in minutes, offline",
     "pretrain": "pretrain a RAFT or a FAFT from a recipe, or compare several",
+    "discover": "find functions by several models, and start new ones from them",
     "finetune": "fine-tune a model on GLUE, SNLI, SQuAD or your own data",
     "grid": "fine-tune tasks x models x activations x seeds, and compare them",
     "report": "show runs: tables, and one page with figures and learned curves",

@@ -24,6 +24,8 @@ from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
 
 COMPARISON = "comparison.json"
+PlannedRun = tuple[str, PretrainingRecipe, RaftTrainingArguments]
+"""A variant's name, recipe and arguments."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,11 @@ def steps_to_loss(result: PretrainingResult, loss: float) -> float | None:
     return None
 
 
-def plan_runs(
-    recipe: PretrainingRecipe, arguments: RaftTrainingArguments
-) -> Iterator[tuple[str, PretrainingRecipe, RaftTrainingArguments]]:
-    """Each run of a comparison: its variant's name, recipe and arguments, folder and seed among them."""
+def plan_runs(recipe: PretrainingRecipe, arguments: RaftTrainingArguments) -> Iterator[PlannedRun]:
+    """Each run of a comparison, folder and seed among its arguments; a single one has the folder as it is."""
+    if recipe.compare is None and recipe.seeds == 1:
+        yield recipe.activation, recipe, arguments
+        return
     for seed in range(arguments.seed, arguments.seed + recipe.seeds):
         for name in recipe.variants():
             folder = str(arguments.folder / folder_name(name, seed))
@@ -162,7 +165,7 @@ def compare_pretraining(
     arguments: RaftTrainingArguments,
     text: PretrainingText,
     command: str,
-    started: Callable[[str, int], None] = lambda activation, seed: None,
+    started: Callable[[str, int, Path], None] = lambda activation, seed, folder: None,
     finished: Callable[[PretrainingResult, Path], None] = lambda result, folder: None,
     callbacks: Sequence[TrainerCallback] = (),
     tests: Mapping[str, ZeroShotTest] | None = None,
@@ -176,14 +179,14 @@ def compare_pretraining(
         arguments: of each run, but for its seed and folder.
         text: of ``read_text``; all variants read the same batches.
         command: that repeats the comparison.
-        started: called with activation and seed before each run.
+        started: called with activation, seed and folder before each run.
         finished: called with result and folder after each run.
         callbacks: of ``transformers``, for every run.
         tests: of ``raft.pretraining.zero_shot.open_tests``, for every run.
     """
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
     for name, of_variant, one in plan_runs(recipe, arguments):
-        started(name, one.seed)
+        started(name, one.seed, one.folder)
         result = replace(run(of_variant, one, text, callbacks, tests), activation=name)
         variants[name].append(result)
         finished(result, one.folder)

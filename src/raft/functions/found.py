@@ -167,5 +167,9 @@ def save_functions(
     """
     found = {name: FoundFunction.of(act) for name, act in functions.items()}
     check_functions(found)
-    content = FunctionFile(found, dict(origin or {}))
+    write_functions(file, FunctionFile(found, dict(origin or {})))
+
+
+def write_functions(file: str | Path, content: FunctionFile) -> None:
+    """Write what :func:`read_functions` reads."""
     write_text(Path(file), json.dumps(asdict(content), indent=1) + "\n")

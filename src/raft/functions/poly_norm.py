@@ -75,6 +75,8 @@ class PolyNorm(ParametricActivation):
         return {"power_weights": (1.0 / self.degree,) * self.degree, "constant": (0.0,)}
 
     def _find_start(self, init: Init, inputs: Array | None = None) -> ParametricStart:
+        if isinstance(init, ParametricStart):
+            return init
         if init is not None:
             raise ValueError(
                 f"PolyNorm is not elementwise, and cannot start from {init!r}: give init=None, its own start"

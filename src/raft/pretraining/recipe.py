@@ -118,7 +118,8 @@ class PretrainingRecipe:
     raf_init: str | None = field(
         default=None,
         metadata={
-            "help": "What learned functions start from: gelu for raf, for the others what their sources have."
+            "help": "What learned functions start from: a fixed function or a file of 'raft discover'; by "
+            "default gelu for raf, for the others what their sources have."
         },
     )
     raf_settings: dict[str, Any] | str | None = field(

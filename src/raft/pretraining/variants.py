@@ -100,7 +100,8 @@ def find_twin(names: Sequence[str]) -> str | None:
 
 def folder_name(name: str, seed: int) -> str:
     """Of one run within a comparison's folder: ``raf-version-B-2022``."""
-    plain = re.sub(r"[^\w.+-]+", "-", name)
+    without_folders = re.sub(r"(raf_init=)[^:]*/", r"\1", name)
+    plain = re.sub(r"[^\w.+-]+", "-", without_folders)
     return f"{plain}-{seed}"
 
 

@@ -71,7 +71,7 @@ class ConvertSettings:
         default="auto",
         metadata={
             "help": "Function to start from; auto: the one that was there; default: the start that the "
-            "function's source gives it."
+            "function's source gives it; or a file of 'raft discover'."
         },
     )
     groups: int = field(default=1, metadata={"help": "Groups of channels with coefficients of their own."})

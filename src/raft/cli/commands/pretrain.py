@@ -13,17 +13,22 @@ from transformers import TrainerCallback
 from raft.analysis.figure_style import write_figure
 from raft.callbacks import RafCallback
 from raft.cli.options import check_machine, parse_recipe
-from raft.cli.quiet import Console, print_plain, quieten
+from raft.cli.pretraining_console import PretrainingConsole
+from raft.cli.quiet import print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
-from raft.experiments.pretraining import COMPARISON, PretrainingComparison, compare_pretraining, plan_runs
+from raft.experiments.pretraining import (
+    COMPARISON,
+    PlannedRun,
+    PretrainingComparison,
+    compare_pretraining,
+    plan_runs,
+)
 from raft.files import write_text
 from raft.pretraining.recipe import PretrainingRecipe
-from raft.pretraining.run import RESULT, PretrainingResult, read_text, run, run_folder_state
-from raft.pretraining.variants import folder_name
+from raft.pretraining.run import run, run_folder_state
 from raft.pretraining.zero_shot import open_tests
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
-from raft.report.model_card import CARD, write_card
 from raft.report.tables.pretraining import describe_numbers, tabulate_losses
 from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
@@ -44,7 +49,7 @@ devices: torchrun -m raft.cli.main pretrain ..."""
 def main(arguments: Sequence[str]) -> None:
     recipe, training, slurm = _parse(arguments)
     recipe.check()
-    _check_folders(recipe, training)
+    check_folders(recipe, training, list(plan_runs(recipe, training)))
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
         job = submit(slurm, ResumableJob(run_here, arguments), training.folder.name, logs)
@@ -64,60 +69,41 @@ def run_here(words: Sequence[str]) -> None:
     recipe, training, _ = _parse(words)
     command = shlex.join(["raft", "pretrain", *words])
     quieten()
-    console = Console(quiet=training.process_index != 0)
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
+    console = PretrainingConsole(recipe, training)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items)
-    with console.status(f"Reading the corpus {recipe.corpus}") as status:
-        text = read_text(
-            recipe,
-            lambda documents, tokens: status.update(
-                f"Tokenizing {recipe.corpus}: {documents:,} documents, {tokens:,} tokens"
-            ),
-        )
-    say(
-        f"{text.documents['train']:,} documents; {len(text.sequences):,} training and "
-        f"{len(text.validation):,} validation sequences of {recipe.sequence_length} tokens; "
-        f"vocabulary {len(text.tokenizer):,}"
-    )
-
-    results = [training.folder / RESULT, *training.folder.glob(f"*/{RESULT}")]
-    before = {file.parent for file in results if file.is_file()}
-
-    def started(activation: str, seed: int) -> None:
-        say(f"Pretraining {activation}, seed {seed}: {training.folder / folder_name(activation, seed)}")
-
-    def finished(result: PretrainingResult, folder: Path) -> None:
-        if training.process_index == 0 and not (folder / CARD).exists():
-            write_card(folder, recipe.variant(result.activation), text, result)
-        trained = "finished before" if folder in before else f"after {result.seconds:,.0f} s of training"
-        shares = "".join(f", {name} {share:.1%}" for name, share in result.accuracies.items())
-        say(f"  validation loss {result.loss:.3f}{shares} {trained}: {folder}")
-
+    text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
         callbacks.append(RafCallback(recipe.snapshot_steps))
     if recipe.compare is None and recipe.seeds == 1:
         result = run(recipe, training, text, callbacks, tests)
-        finished(result, training.folder)
-        say(f"To look into it: raft report {training.folder}")
+        console.finished(result, training.folder)
+        console.say(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
-            say(f"Pushed to {_push(training)}")
+            console.say(f"Pushed to {_push(training)}")
         destroy_process_group()
         return
-    comparison = compare_pretraining(recipe, training, text, command, started, finished, callbacks, tests)
-    if training.process_index == 0:
-        _write(comparison, training.folder)
-    console.print(tabulate_losses(comparison).console(), crop=False)
-    console.print(describe_numbers(comparison), highlight=False)
-    say(f"To look into it: raft report {training.folder}")
+    comparison = compare_pretraining(
+        recipe, training, text, command, console.started, console.finished, callbacks, tests
+    )
+    if console.is_main:
+        write_comparison(comparison, training.folder)
+    console.console.print(tabulate_losses(comparison).console(), crop=False)
+    console.console.print(describe_numbers(comparison), highlight=False)
+    console.say(f"To look into it: raft report {training.folder}")
     destroy_process_group()
 
 
-def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
-    """Refuse what cannot work before anything is read."""
+def check_folders(
+    recipe: PretrainingRecipe, training: RaftTrainingArguments, runs: Sequence[PlannedRun]
+) -> None:
+    """Refuse what cannot work before anything is read.
+
+    Args:
+        recipe: of all runs.
+        training: of them.
+        runs: that are known already; a single one is in the folder of ``training``.
+    """
     batches = recipe.accumulation(training.per_device_train_batch_size, training.world_size)
     if training.gradient_accumulation_steps not in (1, batches):
         raise InputError(
@@ -127,28 +113,26 @@ def _check_folders(recipe: PretrainingRecipe, training: RaftTrainingArguments) -
     for name in WITHOUT_EFFECT:
         if getattr(training, name):
             raise InputError(f"--{name} has no effect on a pretraining: leave it out")
-    runs = list(plan_runs(recipe, training))
     if training.max_steps <= 0:
         raise InputError(
             "--max_steps must be given, or a recipe that has it, such as --config cpu-15min: 'raft recipes' "
             "lists them"
         )
-    if training.push_to_hub and (recipe.compare is not None or recipe.seeds > 1):
+    is_single = [one.folder for _, _, one in runs] == [training.folder]
+    if training.push_to_hub and not is_single:
         raise InputError("--push_to_hub pushes one model; leave --compare and --seeds out")
     if training.process_index == 0:
         _check_writable(training.folder)
-        if recipe.compare is None and recipe.seeds == 1:
-            run_folder_state(training.folder, recipe, training)
-        else:
+        if not is_single:
             _check_holds_runs(training.folder)
-            for _, of_variant, one in runs:
-                run_folder_state(one.folder, of_variant, one)
+        for _, of_variant, one in runs:
+            run_folder_state(one.folder, of_variant, one)
     check_machine(training)
 
 
 def _check_holds_runs(folder: Path) -> None:
     """Refuse a folder with other things in it, over which a comparison would write."""
-    is_one = (folder / COMPARISON).is_file() or any(folder.glob(f"*/{RECIPE}"))
+    is_one = (folder / COMPARISON).is_file() or any(folder.glob(f"**/{RECIPE}"))
     check_holds(folder, "comparison", is_one)
 
 
@@ -164,7 +148,8 @@ def _check_writable(folder: Path) -> None:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _write(comparison: PretrainingComparison, folder: Path) -> None:
+def write_comparison(comparison: PretrainingComparison, folder: Path) -> None:
+    """Write its numbers, table and figures."""
     comparison.write(folder)
     write_text(folder / "table.md", tabulate_losses(comparison).markdown())
     results = [result for variant in comparison.variants for result in variant.results]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,14 @@ from raft.experiments.pretraining import PretrainingComparison
 from raft.report.tables.text_table import TextTable
 
 
-def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
-    """A row a variant, with differences to the twin that a column names; the unigram model's stands last."""
+def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str] | None = None) -> TextTable:
+    """A row a variant, with differences to the twin that a column names; the unigram model's stands last.
+
+    Args:
+        comparison: of pretrainings.
+        labels: words for the names of variants.
+    """
+    labels = labels or {}
     fixed = comparison.twin or "twin"
     headers = [
         "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
@@ -25,7 +32,7 @@ def tabulate_losses(comparison: PretrainingComparison) -> TextTable:
         )  # fmt: skip
         cells.append(
             [
-                row["activation"],
+                labels.get(row["activation"], row["activation"]),
                 str(row["seeds"]),
                 _format_mean(row["loss"], row["loss_std"], 3),
                 _format_mean(row["perplexity"], row["perplexity_std"], 1),

@@ -1,0 +1,166 @@
+"""Functions learned by several models in turn, then started from in new ones beside controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import PreTrainedModel, TrainerCallback
+
+from raft.bounds import check_numbers
+from raft.errors import InputError
+from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
+from raft.functions.found import FoundFunction, FunctionFile, write_functions
+from raft.hf.config import LAYER_SITES
+from raft.hf.sites.find import find_sites
+from raft.learned_activation import is_learned, owner_of
+from raft.pretraining.architectures import AUTO_CLASSES
+from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.run import PretrainingResult, PretrainingText, run
+from raft.pretraining.variants import is_learned as is_learned_activation
+from raft.pretraining.zero_shot import ZeroShotTest
+from raft.training.arguments import RaftTrainingArguments
+from raft.training.distributed import run_on_main_and_broadcast
+
+MODELS, REUSE = "models", "reuse"
+FUNCTIONS = "functions.json"
+
+
+@dataclass
+class DiscoveryOptions:
+    """How functions are found, and what they are compared with."""
+
+    num_models: int = field(
+        default=4,
+        metadata={"help": "Models that learn the functions, one after the other, seeds from --seed on."},
+    )
+    fixed: str = field(default="gelu", metadata={"help": "Fixed function that new models are compared with."})
+
+    def check(self, recipe: PretrainingRecipe) -> None:
+        """Raise ``InputError`` for what cannot work, before anything is read or trained."""
+        check_numbers(self)
+        if recipe.compare is not None:
+            raise InputError("raft discover has its own variants: leave --compare out")
+        if not is_learned_activation(recipe.activation):
+            raise InputError(
+                f"--activation {recipe.activation} is no learned function: there is nothing to find"
+            )
+        if recipe.raf_shared is None:
+            raise InputError("raft discover finds functions for all layers: give --raf_shared kind, or all")
+        replace(recipe, compare=f"{recipe.activation},{self.fixed}").check()
+
+
+def discover(
+    recipe: PretrainingRecipe,
+    options: DiscoveryOptions,
+    arguments: RaftTrainingArguments,
+    text: PretrainingText,
+    command: str,
+    started: Callable[[str, int, Path], None] = lambda activation, seed, folder: None,
+    finished: Callable[[PretrainingResult, Path], None] = lambda result, folder: None,
+    callbacks: Sequence[TrainerCallback] = (),
+    tests: Mapping[str, ZeroShotTest] | None = None,
+) -> PretrainingComparison:
+    """Find functions, then compare new models that start with them with others.
+
+    The first model starts as the recipe says, each later one with the functions that the one before ended
+    with, and with new weights otherwise. ``functions.json`` in ``arguments.output_dir`` holds those of the
+    last, ``functions-N.json`` those after N models. New models, with seeds that found nothing, are then
+    trained as :func:`labels` says. What is there is not made again: the same command resumes.
+
+    Args:
+        recipe: checked; its seeds are the new models'.
+        options: checked.
+        arguments: of each run, but for its seed and folder.
+        text: of ``read_text``; all variants of a seed read the same batches.
+        command: that repeats it.
+        started: called with activation, seed and folder before each run.
+        finished: called with result and folder after each run.
+        callbacks: of ``transformers``, for every run.
+        tests: of ``raft.pretraining.zero_shot.open_tests``, for every new model.
+    """
+    folder = arguments.folder
+    losses: list[float] = []
+    for number, seed in enumerate(range(arguments.seed, arguments.seed + options.num_models), start=1):
+        one = replace(arguments, output_dir=str(folder / MODELS / str(seed)), seed=seed, data_seed=None)
+        before = recipe.raf_init if number == 1 else str(functions_after(folder, number - 1))
+        started(f"model {number} of {options.num_models}", seed, one.folder)
+        result = run(replace(recipe, seeds=1, raf_init=before), one, text, callbacks)
+        finished(result, one.folder)
+        losses.append(result.loss)
+        origin = {
+            "command": command,
+            "corpus": recipe.corpus,
+            "text": text.fingerprint,
+            "seeds": list(range(arguments.seed, seed + 1)),
+            "steps": result.steps,
+            "parameters": result.parameters,
+            "losses": losses,
+        }
+        run_on_main_and_broadcast(partial(_write_functions, one.folder, recipe.objective, origin, folder))
+    again = replace(
+        arguments, output_dir=str(folder / REUSE), seed=arguments.seed + options.num_models, data_seed=None
+    )
+    variants = replace(recipe, compare=",".join(labels(recipe, options, folder)))
+    return compare_pretraining(variants, again, text, command, started, finished, callbacks, tests)
+
+
+def labels(recipe: PretrainingRecipe, options: DiscoveryOptions, folder: Path) -> dict[str, str]:
+    """What each variant is, in words."""
+    learned, frozen = recipe.activation, ":raf_learning_rate=0"
+    found, first = (f"{learned}:raf_init={file}" for file in (folder / FUNCTIONS, functions_after(folder, 1)))
+    named = {
+        options.fixed: options.fixed,
+        learned + frozen: f"{learned}, frozen at its start",
+        learned: f"{learned}, trained",
+        found + frozen: "found, frozen",
+        found: "found, trained on",
+        first + frozen: "found by one model, frozen",
+    }
+    if len(set(recipe.raf_sites) & set(LAYER_SITES)) > 1:
+        named[f"{learned}:raf_init={exchanged(folder)}{frozen}"] = "found, exchanged between sites, frozen"
+    return named
+
+
+def functions_of(model: PreTrainedModel) -> dict[str, FoundFunction]:
+    """The learned functions of a model by kind of site.
+
+    Raises:
+        InputError: where sites of a kind have functions of their own.
+    """
+    found: dict[str, Any] = {}
+    for site in find_sites(model):
+        if is_learned(site.activation) and site.kind in LAYER_SITES:
+            act = owner_of(site.activation)
+            if found.setdefault(site.kind, act) is not act:
+                raise InputError(f"its {site.kind} sites have several functions: share them by kind")
+    return {kind: FoundFunction.of(act) for kind, act in found.items()}
+
+
+def _write_functions(model_folder: Path, objective: str, origin: dict[str, Any], folder: Path) -> None:
+    model = getattr(transformers, AUTO_CLASSES[objective]).from_pretrained(model_folder)
+    found = FunctionFile(functions_of(model), origin)
+    for file in (functions_after(folder, len(origin["seeds"])), folder / FUNCTIONS):
+        write_functions(file, found)
+    if len(found.functions) > 1:
+        write_functions(exchanged(folder), replace(found, functions=exchange(found.functions)))
+
+
+def exchange(functions: Mapping[str, FoundFunction]) -> dict[str, FoundFunction]:
+    """Each kind of site with the function of the next one."""
+    kinds = list(functions)
+    return {kind: functions[other] for kind, other in zip(kinds, kinds[1:] + kinds[:1], strict=True)}
+
+
+def functions_after(folder: Path, number: int) -> Path:
+    """The file of the functions that so many models have learned."""
+    return folder / f"functions-{number}.json"
+
+
+def exchanged(folder: Path) -> Path:
+    """The file of the functions with kinds of sites exchanged."""
+    return folder / "functions-exchanged.json"
