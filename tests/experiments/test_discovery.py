@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForMaskedLM
 
 from raft.cli.main import main
+from raft.cli.recipes import find_recipe
 from raft.errors import InputError
 from raft.experiments.discovery import DiscoveryOptions, functions_of
 from raft.functions import load_functions
+from raft.hf.config import RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
 
 STEPS = 6
@@ -80,6 +83,25 @@ def test_new_models_have_seeds_that_found_nothing_and_frozen_ones_keep_the_funct
     assert trained != coefficients(folder / "functions.json")
 
 
+def test_layers_can_have_functions_of_their_own(found: tuple[Path, Path], tmp_path: Path) -> None:
+    texts, _ = found
+    others = ["--config", str(tmp_path / "recipe.yaml")]
+    recipe = yaml.safe_load(find_recipe("discover-cpu", "discover").read_text())
+    recipe.pop("raf_shared")
+    Path(others[1]).write_text(yaml.safe_dump(recipe))
+    words = command(texts, tmp_path / "out", "--seeds", "1", "--num_models", "1", "--max_steps", "3")
+    assert main([words[0], *others, *words[3:]]) == 0
+    of_file = coefficients(tmp_path / "out" / "functions.json")
+    assert list(of_file) == ["attention_input.0", "attention_input.1", "ffn.0", "ffn.1"]
+    assert of_file["ffn.0"] != of_file["ffn.1"]
+    run = tmp_path / "out" / "reuse" / "raf-raf_init-functions.json-raf_learning_rate-0-2023"
+    assert functions(run) == of_file
+    exchanged = coefficients(tmp_path / "out" / "functions-exchanged.json")
+    assert exchanged["ffn.1"] == of_file["attention_input.1"]
+    with pytest.raises(ValueError, match="functions of single layers"):
+        RafConfig(init=str(tmp_path / "out" / "functions.json"), sites=["ffn"], shared="kind")
+
+
 def test_the_table_says_what_each_variant_is(found: tuple[Path, Path]) -> None:
     _, folder = found
     rows = [line.split("|")[1].strip() for line in (folder / "table.md").read_text().splitlines()[2:]]
@@ -120,7 +142,6 @@ def test_found_functions_start_other_commands(found: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"raf_shared": None}, "give --raf_shared kind, or all"),
         ({"compare": "raf,gelu"}, "leave --compare out"),
         ({"activation": "gelu"}, "--activation gelu is no learned function"),
     ],

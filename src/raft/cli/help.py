@@ -81,7 +81,7 @@ LAYOUTS = {
             "RAFs": ("activation", "raf_sites", "raf_shared", "raf_init", "degrees", "version", *RAFS),
             "optimisation": ("max_steps", "global_batch_size", "learning_rate", "warmup_steps", "bf16"),
         },
-        required=("max_steps", "raf_shared"),
+        required=("max_steps",),
     ),
     "finetune": Layout(
         "raft finetune --model runs/cpu-15min --task rte --output_dir runs/rte",

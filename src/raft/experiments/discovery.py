@@ -49,8 +49,6 @@ class DiscoveryOptions:
             raise InputError(
                 f"--activation {recipe.activation} is no learned function: there is nothing to find"
             )
-        if recipe.raf_shared is None:
-            raise InputError("raft discover finds functions for all layers: give --raf_shared kind, or all")
         replace(recipe, compare=f"{recipe.activation},{self.fixed}").check()
 
 
@@ -127,18 +125,25 @@ def labels(recipe: PretrainingRecipe, options: DiscoveryOptions, folder: Path) -
 
 
 def functions_of(model: PreTrainedModel) -> dict[str, FoundFunction]:
-    """The learned functions of a model by kind of site.
+    """The learned functions of a model: by kind of site, or by kind and layer where layers have their own.
 
     Raises:
-        InputError: where sites of a kind have functions of their own.
+        InputError: where a layer has several of a kind.
     """
-    found: dict[str, Any] = {}
+    by_layer: dict[str, dict[int | None, Any]] = {}
     for site in find_sites(model):
         if is_learned(site.activation) and site.kind in LAYER_SITES:
-            act = owner_of(site.activation)
-            if found.setdefault(site.kind, act) is not act:
-                raise InputError(f"its {site.kind} sites have several functions: share them by kind")
-    return {kind: FoundFunction.of(act) for kind, act in found.items()}
+            act, layers = owner_of(site.activation), by_layer.setdefault(site.kind, {})
+            if layers.setdefault(site.layer, act) is not act:
+                raise InputError(f"layer {site.layer} has several functions of the kind {site.kind}")
+    found: dict[str, FoundFunction] = {}
+    for kind, layers in by_layer.items():
+        is_shared = len({id(act) for act in layers.values()}) == 1
+        acts = (
+            {kind: next(iter(layers.values()))} if is_shared else {f"{kind}.{n}": layers[n] for n in layers}
+        )
+        found |= {name: FoundFunction.of(act) for name, act in acts.items()}
+    return found
 
 
 def _write_functions(model_folder: Path, objective: str, origin: dict[str, Any], folder: Path) -> None:
@@ -146,14 +151,21 @@ def _write_functions(model_folder: Path, objective: str, origin: dict[str, Any],
     found = FunctionFile(functions_of(model), origin)
     for file in (functions_after(folder, len(origin["seeds"])), folder / FUNCTIONS):
         write_functions(file, found)
-    if len(found.functions) > 1:
+    if len(kinds_of(found.functions)) > 1:
         write_functions(exchanged(folder), replace(found, functions=exchange(found.functions)))
+
+
+def kinds_of(functions: Mapping[str, FoundFunction]) -> list[str]:
+    """Kinds of sites, whatever the layer."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in functions))
 
 
 def exchange(functions: Mapping[str, FoundFunction]) -> dict[str, FoundFunction]:
     """Each kind of site with the function of the next one."""
-    kinds = list(functions)
-    return {kind: functions[other] for kind, other in zip(kinds, kinds[1:] + kinds[:1], strict=True)}
+    kinds = kinds_of(functions)
+    following = dict(zip(kinds, kinds[1:] + kinds[:1], strict=True))
+    split = {name: name.partition(".") for name in functions}
+    return {name: functions[f"{following[kind]}{dot}{layer}"] for name, (kind, dot, layer) in split.items()}
 
 
 def functions_after(folder: Path, number: int) -> Path:

@@ -60,9 +60,9 @@ class RafConfig:
         version: form of the denominator, see :func:`raft.rational`.
         init: name of the function to start from; ``"auto"`` for the one that the site had before;
             ``"default"`` for what the learned function starts from by itself, as its source has it; or a file
-            of ``raft.functions.save_functions``, whose functions are held here by kind of site, and decide
-            ``function``, ``settings``, ``degrees`` and ``version``. Sites of other kinds start as with
-            ``"auto"``.
+            of ``raft.functions.save_functions``. Its functions are held here by kind of site, as ``"ffn"``,
+            or by kind and layer, as ``"ffn.0"``. They decide ``function``, ``settings``, ``degrees`` and
+            ``version``; sites that they are not for start as with ``"auto"``.
         groups: groups of neighbouring channels with coefficients of their own.
         shared: ``"all"`` gives all sites of a stack's layers that start as the same function one RAF;
             ``"kind"`` one for each kind of site; a mapping of names to layers, such as ``{"lower": "0-5",
@@ -145,7 +145,7 @@ class RafConfig:
         """Whether the learned functions are rational."""
         return self.function == RATIONAL
 
-    def start(self, kind: str | None = None) -> str | Start:
+    def start(self, kind: str | None = None, layer: int | None = None) -> str | Start:
         """What functions of a kind of site start from; of any network's where it is None.
 
         Raises:
@@ -155,7 +155,9 @@ class RafConfig:
             return IDENTITY if kind in INPUT_SITES else self.init
         if kind is None and len(self._found) > 1:
             raise ValueError(f"raf.init has functions for {', '.join(self._found)}: give one of them alone")
-        found = next(iter(self._found.values())) if kind is None else self._found.get(kind)
+        if kind is None:
+            return next(iter(self._found.values())).start()
+        found = self._found.get(f"{kind}.{layer}") or self._found.get(kind)
         return (IDENTITY if kind in INPUT_SITES else AUTO) if found is None else found.start()
 
     def has_found(self, act: LearnedActivation) -> bool:
@@ -174,8 +176,17 @@ class RafConfig:
             raise ValueError(
                 f"raf.init must be a name, a file or functions by kind of site, not {self.init!r}"
             )
-        if unknown := next((kind for kind in found if kind not in SITES), None):
-            raise ValueError(f"raf.init has a function for {unknown!r}, which is none of {', '.join(SITES)}")
+        parts = {name: name.partition(".") for name in found}
+        for name, (site, dot, layer) in parts.items():
+            if site not in SITES or (dot and not (site in LAYER_SITES and layer.isdecimal())):
+                raise ValueError(
+                    f"raf.init has a function for {name!r}, which is none of {', '.join(SITES)}, nor one of "
+                    "them with a layer, as ffn.0"
+                )
+        if self.shared and any(dot for _, dot, _ in parts.values()):
+            raise ValueError(
+                "raf.init has functions of single layers, which raf.shared cannot share: leave it out"
+            )
         object.__setattr__(self, "init", {kind: asdict(one) for kind, one in found.items()})
         object.__setattr__(self, "_found", found)
         first = next(iter(found.values()))

@@ -252,20 +252,18 @@ def replace_activations(
                 owners.setdefault(_owner_key(site, config), (site.name, site.activation))
             continue
         replaced, owner = site.activation, _owner_key(site, config)
-        name = activation_name(replaced)
+        name, start = activation_name(replaced), config.start(site.kind, site.layer)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
             site.set_activation(SharedActivation(shared, replaced).train(model.training))
         else:
-            act = build.build_activation(
-                replaced, name, config, config.start(site.kind), pooled.get(owner), interval
-            )
+            act = build.build_activation(replaced, name, config, start, pooled.get(owner), interval)
             build.move_beside(act, site.holder)
             site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
         act = owners[owner][1]
-        max_error, rms_error = build.fit_errors(act, config, config.start(site.kind))
+        max_error, rms_error = build.fit_errors(act, config, start)
         report.append(
             ConvertedSite(
                 site=site.name,
