@@ -5,12 +5,14 @@ from .functional import rational, rational_glu
 from .hf.config import RafConfig
 from .hf.conversion import freeze, unfreeze
 from .hf.peft import peft_modules
+from .hf.raf_adapters import RafAdapterConfig
 from .modules import Rational, ResidualRational
 from .training.optimizer import clip_grad_norm_, param_groups
 
 __version__: str
 __all__ = [
     "Fit",
+    "RafAdapterConfig",
     "RafConfig",
     "Rational",
     "ResidualRational",

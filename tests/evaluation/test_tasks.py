@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from raft.evaluation.language_model import LanguageModel
 from raft.evaluation.last_words import score_last_words
 from raft.evaluation.minimal_pairs import Outcomes, compare_pairs, judge_pairs, summarize_pairs
 from raft.evaluation.perplexity import score_documents, sliding_windows, summarize_perplexity
-from raft.evaluation.scoring import score_sentences, score_unigrams
+from raft.evaluation.scoring import Scores, score_sentences, score_unigrams
 from raft.evaluation.tasks import EvaluationOptions, evaluate, open_test
 from tests.evaluation.conftest import SENTENCES
 
@@ -66,6 +67,19 @@ def test_the_better_sentence_has_the_higher_score(masked: LanguageModel) -> None
     assert list(outcomes.by_mean["p"]) == [right, 1 - right, 0.5]
 
 
+def test_sums_and_means_can_disagree() -> None:
+    paradigm = Paradigm("p", "p", (("long", "short"), ("short", "long")))
+    scores = {"long": (-10.0, 10), "short": (-9.0, 3)}
+
+    def score(sentences: Sequence[str]) -> Scores:
+        sums, tokens = zip(*(scores[sentence] for sentence in sentences), strict=True)
+        return Scores(np.array(sums), np.array(tokens))
+
+    outcomes = judge_pairs([paradigm], score)
+    assert list(outcomes.by_sum["p"]) == [0, 1]
+    assert list(outcomes.by_mean["p"]) == [1, 0]
+
+
 def test_unigrams_know_no_order(causal: LanguageModel) -> None:
     tokenizer = causal.tokenizer
     unigram = UnigramModel(np.log(np.random.default_rng(0).dirichlet(np.ones(len(tokenizer)))))
@@ -79,6 +93,15 @@ def test_unigrams_know_no_order(causal: LanguageModel) -> None:
     outcomes = judge_pairs([paradigm], partial(score_unigrams, unigram, tokenizer))
     right = float(scores.sums[0] > scores.sums[2])
     assert list(outcomes.by_sum["p"]) == [0.5, right, 1 - right]
+
+
+def test_all_tokens_of_a_last_word_count(causal: LanguageModel) -> None:
+    passage, context = "the old friendships", "the old"
+    count = len(causal.tokenizer(passage)["input_ids"]) - len(causal.tokenizer(context)["input_ids"])
+    assert count > 1
+    words = score_last_words(causal, [passage])
+    sums = score_sentences(causal, [passage, context]).sums
+    assert words.losses[0] == pytest.approx(sums[1] - sums[0], rel=1e-5)
 
 
 def test_a_last_word_is_right_where_it_is_the_models_choice(causal: LanguageModel) -> None:

@@ -83,7 +83,7 @@ def convert(
     fixed = [site for site in sites if not is_learned(site.activation)]
     samples = None
     try:
-        _check_groups(model, config, sites)
+        check_groups(model, config, sites)
         _check_kinds(model, config, sites)
         _check_layers(model, config)
         if calibration is not None and fixed:
@@ -172,7 +172,7 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
     )
 
 
-def _check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site]) -> None:
+def check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site]) -> None:
     """Raise ``ValueError`` where channels are not the last axis, or not a multiple of the groups."""
     reads = "groups cut"
     if config.groups == 1:

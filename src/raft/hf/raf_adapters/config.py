@@ -1,0 +1,92 @@
+"""What an adapter of RAFs is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft.config import PeftConfig
+from peft.utils import PeftType
+
+from raft.hf.config import RafConfig
+
+NAME = "raf_adapter"
+
+
+def _add_peft_type(name: str) -> PeftType:
+    """A member of PEFT's enumeration, as a subclass cannot have: it is looked up there by value."""
+    if name not in PeftType.__members__:
+        member = str.__new__(PeftType, name)
+        member._name_ = member._value_ = name
+        PeftType._member_map_[name] = member
+        PeftType._value2member_map_[name] = member
+        PeftType._member_names_.append(name)
+    return PeftType[name]
+
+
+RAF_ADAPTER = _add_peft_type(NAME.upper())
+
+
+@dataclass
+class RafAdapterConfig(PeftConfig):
+    """Configuration of an adapter that trains activation functions, some hundred numbers in all.
+
+    Beside each chosen activation f of the model stands a RAF that starts at zero: f(x) + P(x)/Q(x), so that
+    the model is unchanged at the start, to the bit. On a model that has RAFs, ``residual=False`` trains a
+    copy of each instead.
+
+    Attributes:
+        groups: groups of neighbouring channels with coefficients of their own.
+        degrees: (m, n) of numerator and denominator.
+        version: form of the denominator, see :func:`raft.rational`.
+        sites: kinds of sites, as in :class:`raft.RafConfig`; those before projections are not among them.
+        layers: ``"all"``, numbers and ranges such as ``"0-5,11"``, or a list of numbers.
+        residual: whether RAFs stand beside the model's functions.
+        target_modules: names of the activations, filled in by structure: leave it out.
+        exclude_modules: names, or ends of names, of activations that are left as they are.
+        modules_to_save: names of other modules that are trained whole and saved; a classifier's is added by
+            PEFT for ``task_type="SEQ_CLS"``.
+
+    Raises:
+        ValueError: for what :class:`raft.RafConfig` refuses.
+
+    Example::
+
+        >>> import raft
+        >>> from peft import get_peft_model
+        >>> from transformers import BertConfig, BertModel
+        >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+        >>> model = get_peft_model(BertModel(tiny), raft.RafAdapterConfig(groups=8))
+        >>> model.get_nb_trainable_parameters()[0]
+        160
+    """
+
+    groups: int = 8
+    degrees: Sequence[int] = (5, 4)
+    version: str = "A"
+    sites: Sequence[str] = ("ffn",)
+    layers: Any = "all"
+    residual: bool = True
+    target_modules: Any = field(default=None)
+    exclude_modules: Any = field(default=None)
+    modules_to_save: Any = field(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = RAF_ADAPTER
+        checked = self.raf_config()
+        self.degrees, self.sites = list(checked.degrees), list(checked.sites)
+        self.layers = checked.layers if isinstance(checked.layers, str) else list(checked.layers)
+
+    def raf_config(self) -> RafConfig:
+        """The RAFs, as a model that is converted gets them."""
+        return RafConfig(
+            sites=tuple(self.sites),
+            layers=self.layers,
+            degrees=tuple(self.degrees),  # type: ignore[arg-type]  # which checks how many they are
+            version=self.version,
+            groups=self.groups,
+            residual=self.residual,
+            scaled=True,
+        )

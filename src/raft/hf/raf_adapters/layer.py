@@ -1,0 +1,134 @@
+"""An activation with adapters: the functions that they add to it, or put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from raft.functional import rational
+from raft.modules import Rational
+
+PREFIX = "raf_adapter_"
+BASE = "__base__"
+"""Among the names of a batch's adapters: none."""
+
+
+class RafAdapterLayer(nn.Module, BaseTunerLayer):
+    """An activation of a model, and the RAFs of its adapters by name.
+
+    Args:
+        base_layer: the activation.
+        name: of it in the model.
+    """
+
+    adapter_layer_names = (f"{PREFIX}functions",)
+
+    def __init__(self, base_layer: nn.Module, name: str) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.name = name
+        self.raf_adapter_functions = nn.ModuleDict()
+        self._disable_adapters = False
+        self._active_adapter: str | list[str] = []
+        self.merged_adapters: list[str] = []
+
+    def update_layer(self, adapter_name: str, act: Rational, inference_mode: bool) -> None:
+        """Add an adapter's function."""
+        self.raf_adapter_functions[adapter_name] = act
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+
+    def forward(
+        self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The activation with the active adapters, or with one for each sample.
+
+        Args:
+            x: ``[B, …, C]``.
+            args: of the activation.
+            adapter_names: B names, ``"__base__"`` for none.
+            kwargs: of the activation.
+        """
+        if adapter_names is not None:
+            return self._by_sample(x, adapter_names, lambda part: self.base_layer(part, *args, **kwargs))
+        acts = [] if self.disable_adapters else self._acts(self.active_adapters)
+        replacing = [act for act in acts if not act.is_residual]
+        if len(replacing) > 1 or (replacing and len(acts) > 1):
+            raise ValueError(f"{self.name}: adapters with residual=False work one at a time")
+        if replacing:
+            value: Tensor = replacing[0](x)
+            return value
+        y: Tensor = self.base_layer(x, *args, **kwargs)
+        for act in acts:
+            y = y + _added(act, x)
+        return y
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Refused: a function and a rational one added to it are no activation that the model knows."""
+        raise ValueError(
+            "adapters of RAFs cannot be merged: f(x) + P(x)/Q(x) is no fixed activation; keep the adapter, "
+            "or convert and tune a whole model: raft.convert(model, raft.RafConfig(residual=True))"
+        )
+
+    def unmerge(self) -> None:
+        """Nothing is ever merged."""
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """Whether a low-rank update could stand in for it: no."""
+        return False
+
+    def _acts(self, names: Sequence[str]) -> list[Rational]:
+        functions: Any = self.raf_adapter_functions
+        return [functions[name] for name in names if name in functions]
+
+    def _by_sample(self, x: Tensor, names: Sequence[str], base: Callable[[Tensor], Tensor]) -> Tensor:
+        if len(names) != len(x):
+            raise ValueError(
+                f"adapter_names has {len(names)} names, and {self.name} got {len(x)} samples: give one each"
+            )
+        acts = {name: act for name in set(names) - {BASE} for act in self._acts([name])}
+        y = base(x)
+        if not acts:
+            return y
+        if len({(act.degrees, act.version, act.groups, act.is_residual) for act in acts.values()}) > 1:
+            raise ValueError("adapters of one batch must have the same degrees, version, groups and residual")
+        first = next(iter(acts.values()))
+        if not first.is_residual:
+            raise ValueError("adapters with residual=False cannot be mixed in a batch")
+        numbers = {name: number for number, name in enumerate(acts)}
+        # an adapter that has no function here, and the base model, add zero: the last row
+        rows = torch.tensor([numbers.get(name, len(acts)) for name in names], device=x.device)
+        coefficients = [act.coefficients() for act in acts.values()]
+        by_sample = [
+            torch.stack([*parts, torch.zeros_like(parts[0])]).to(x.device)[rows]
+            for parts in zip(*coefficients, strict=True)
+        ]
+        return y + rational_by_sample(x, by_sample[0], by_sample[1], first.version)
+
+
+def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "A") -> Tensor:
+    """A rational function with coefficients of its own for each sample.
+
+    Args:
+        x: ``[B, …, C]``.
+        numerator: ``[B, m + 1]`` or ``[B, groups, m + 1]``.
+        denominator: ``[B, n]`` or ``[B, groups, n]``.
+        version: see :func:`raft.rational`.
+    """
+    x = x.contiguous()
+    if numerator.dim() == 3:
+        # in memory, each position of a sample is a row of all groups
+        positions = x[0].numel() // x.shape[-1]
+        numerator, denominator = (
+            values[:, None].expand(-1, positions, -1, -1).flatten(0, 2) for values in (numerator, denominator)
+        )
+    return rational(x.view(1, -1), numerator, denominator, version).view_as(x)
+
+
+def _added(act: Rational, x: Tensor) -> Tensor:
+    numerator, denominator = act.coefficients()
+    return rational(x, numerator, denominator, act.version)
