@@ -461,6 +461,24 @@ def test_a_saved_model_needs_no_adapter(
     assert actual["points"] == pytest.approx(result["tests"]["RTE"])
 
 
+def test_an_adapter_of_rafs_is_saved_as_a_model_with_residual_ones(
+    run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    tuned, words = tmp_path / "tuned", ["--task", "rte", "--data_dir", glue, "--model", model]
+    words += ["--tuning", "raf-adapter:groups=4", "--raf_learning_rate", "0.1", "--save_model", "true"]
+    assert run(*words, "--output_dir", tuned, *FAST)[0] == 0
+    loaded = rationals(AutoModelForSequenceClassification.from_pretrained(tuned))
+    trained = json.loads((tuned / "finetuning.json").read_text())["trained"]
+    assert trained["adapter"] == sum(p.numel() for act in loaded.values() for p in act.parameters()) > 0
+    snapshots = load_file(tuned / "rafs.safetensors")
+    for site, act in loaded.items():
+        numerator, _ = act.coefficients()
+        assert torch.equal(snapshots[f"{site}.numerator"][-1], numerator)
+        assert numerator.abs().max() > 0
+        assert site in json.loads((tuned / "inputs.json").read_text())
+
+
 def test_an_adapter_of_a_converted_model_is_not_judged_without_its_rafs(
     glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from transformers import DistilBertForSequenceClassification as DistilBert
 
 import raft
 from raft.errors import InputError
-from raft.finetuning.tuning import TUNINGS, set_tuning
+from raft.finetuning.tuning import ADAPTERS, TUNINGS, check_tuning, set_tuning
 from raft.hf import rationals
 
 SIZE: dict[str, Any] = {
@@ -25,6 +25,11 @@ IDS = torch.tensor([[2, 5, 6, 3], [2, 7, 9, 3]])
 KINDS = {
     "full": {"RAFs", "head", "biases", "weights"},
     "fixed": {"head", "biases", "weights"},
+    "head": {"head"},
+    "norms": {"head", "norms"},
+    "ia3": {"head", "adapter"},
+    "beft": {"head", "adapter"},
+    "raf-adapter": {"head", "adapter"},
     "bitfit": {"head", "biases"},
     "bitfit-raf": {"RAFs", "head", "biases"},
     "raf": {"RAFs", "head"},
@@ -50,9 +55,9 @@ def step(trained: Any) -> dict[str, bool]:
     return {name: not torch.equal(before[name], p) for name, p in trained.named_parameters()}
 
 
-@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize("tuning", [tuning for tuning in TUNINGS if tuning != "raf-adapter"])
 def test_a_mode_trains_what_it_says(tuning: str) -> None:
-    if tuning.startswith("lora"):
+    if tuning in ADAPTERS:
         pytest.importorskip("peft")
     trained, parts = set_tuning(model(), tuning)
     assert {part.name for part in parts if part.trained} == KINDS[tuning]
@@ -69,12 +74,12 @@ def test_a_mode_trains_what_it_says(tuning: str) -> None:
     heads = [has for name, has in moved.items() if "classifier" in name and "original_module" not in name]
     assert heads == [True, True]  # weight and bias
     biases = [has for name, has in moved.items() if name.endswith("LayerNorm.bias")]
-    assert all(has == ("biases" in KINDS[tuning]) for has in biases)
+    assert all(has == bool({"biases", "norms"} & KINDS[tuning]) for has in biases)
 
 
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_a_faft_has_no_rafs_to_train(tuning: str) -> None:
-    if tuning.startswith("lora"):
+    if tuning in ADAPTERS:
         pytest.importorskip("peft")
     _, parts = set_tuning(model(raf=None), tuning)
     assert {part.name for part in parts if part.trained} == KINDS[tuning] - {"RAFs"}
@@ -94,7 +99,7 @@ def test_what_no_checkpoint_held_is_trained_as_the_head(tuning: str) -> None:
 @pytest.mark.parametrize("rank", [2, 8])
 def test_low_rank_updates_are_scaled_by_two(rank: int) -> None:
     pytest.importorskip("peft")
-    trained, _ = set_tuning(model(), "lora", rank=rank)
+    trained, _ = set_tuning(model(), f"lora:r={rank}")
     layer = trained.base_model.model.bert.encoder.layer[0].output.dense
     down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     assert (down.shape, up.shape) == ((rank, 24), (16, rank))
@@ -102,6 +107,36 @@ def test_low_rank_updates_are_scaled_by_two(rank: int) -> None:
     x = torch.randn(3, 24)
     expected = layer.base_layer(x) + 2 * x @ down.T @ up.T
     torch.testing.assert_close(layer.eval()(x), expected)
+
+
+def test_fields_of_a_method_can_be_set() -> None:
+    pytest.importorskip("peft")
+    _, parts = set_tuning(model(raf=None), "raf-adapter:groups=4:degrees=[3,2]:layers=[1]")
+    assert next(part for part in parts if part.name == "adapter").trained == 4 * 6
+    trained, _ = set_tuning(model(), 'lora:r=2:lora_alpha=2:target_modules=["query"]')
+    assert sum(p.numel() for n, p in trained.named_parameters() if ".lora_" in n) == 2 * 2 * (2 * 16)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        ("lora:rank=2", "unexpected keyword argument 'rank'"),
+        ("lora:r", "'r' must be key=value, such as lora:r=1"),
+        ("bitfit:r=2", "only lora, lora-raf, ia3, beft, raf-adapter have settings"),
+        ("raf-adapter:groups=0", "raf.groups must be a whole number"),
+        ("raf-adaptor", "the nearest is 'raf-adapter'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tuning: str, message: str) -> None:
+    pytest.importorskip("peft")
+    with pytest.raises(InputError, match=message):
+        check_tuning(tuning)
+
+
+def test_a_raft_gets_no_adapter_of_rafs() -> None:
+    pytest.importorskip("peft")
+    with pytest.raises(InputError, match="of models with fixed activations"):
+        set_tuning(model(), "raf-adapter")
 
 
 def test_heads_of_several_modules_are_trained() -> None:

@@ -152,6 +152,18 @@ def test_a_file_of_kilobytes_gives_the_same_logits_in_a_new_process(tmp_path: Pa
     assert json.loads(run.stdout.splitlines()[-1]) == logits(model).tolist()
 
 
+def test_merged_it_is_a_model_with_residual_rafs(tmp_path: Path) -> None:
+    model = adapted(raft.RafAdapterConfig(groups=4, layers=[1], task_type="SEQ_CLS"))
+    expected = logits(model)
+    merged = model.merge_and_unload()
+    assert not any(isinstance(module, RafAdapterLayer) for module in merged.modules())
+    assert torch.equal(logits(merged), expected)
+    merged.save_pretrained(tmp_path)
+    again = BertForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(logits(again), expected)
+    assert [act.name for act in learned_activations(again).values()] == ["residual_rational"]
+
+
 def test_samples_of_a_batch_have_adapters_of_their_own() -> None:
     model = adapted()
     alone = {"__base__": logits(base()), "default": logits(model)}
@@ -257,11 +269,16 @@ def test_what_is_no_configuration_is_refused(config: dict[str, Any]) -> None:
         raft.RafAdapterConfig(**config)
 
 
-def test_a_name_that_is_there_and_merging_are_refused() -> None:
+def test_a_name_that_is_there_and_what_cannot_be_merged_are_refused() -> None:
     model = adapted()
     with pytest.raises(ValueError, match="already exists"):
         model.add_adapter("default", raft.RafAdapterConfig(groups=4))
-    with pytest.raises(ValueError, match="cannot be merged"):
-        model.merge_and_unload()
+    with pytest.raises(ValueError, match="cannot be merged in place"):
+        model.merge_adapter()
+    with pytest.raises(ValueError, match="a model that has RAFs of its own"):
+        adapted(raf={"init": "silu"}).merge_and_unload()
+    model.add_adapter("second", raft.RafAdapterConfig(groups=4))
+    with pytest.raises(ValueError, match="one at a time, not default, second"):
+        model.merge_and_unload(adapter_names=["default", "second"])
     with pytest.raises(ValueError, match="is for models of transformers"):
         peft.get_peft_model(nn.Sequential(nn.Linear(2, 2), nn.GELU()), raft.RafAdapterConfig())

@@ -30,7 +30,7 @@ from raft.finetuning.run import (
 from raft.finetuning.task_source import Sources
 from raft.finetuning.train import ACTIVATIONS, KEEP, RAF
 from raft.finetuning.transfer import TransferError, check_transfer
-from raft.finetuning.tuning import WITH_RAFS, WITHOUT_RAFS
+from raft.finetuning.tuning import RAF_ADAPTER, WITH_RAFS, WITHOUT_RAFS, parse_tuning
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.training.arguments import RaftTrainingArguments
 
@@ -230,7 +230,7 @@ class Grid:
         """What is chosen from; where no RAF is trained, its rate is 0, whatever others have."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
-        if group[3] not in WITH_RAFS or not _has_rafs(group):
+        if not _trains_rafs(group):
             raf_rates = [0.0]
         return list(product(rates, raf_rates))
 
@@ -252,6 +252,11 @@ class Grid:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         text = json.dumps({**options, "tuning": done}, sort_keys=True)
         return Cell(f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", options)
+
+
+def _trains_rafs(group: Group) -> bool:
+    tuning, _ = parse_tuning(group[3])
+    return tuning == RAF_ADAPTER or (tuning in WITH_RAFS and _has_rafs(group))
 
 
 def _has_rafs(group: Group) -> bool:

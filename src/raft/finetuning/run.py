@@ -32,7 +32,7 @@ from raft.finetuning.train import (
     finetune,
 )
 from raft.finetuning.transfer import check_transfer, score_transfer
-from raft.finetuning.tuning import TUNINGS
+from raft.finetuning.tuning import TUNINGS, check_tuning
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.hf.loading import load_config
@@ -77,7 +77,12 @@ class FinetuningRecipe(TaskOptions):
         default_factory=lambda: list(DEFAULT_SITES),
         metadata={"help": f"Where a converted model's RAFs are, from {', '.join(SITES)}."},
     )
-    tuning: str = field(default="full", metadata={"help": f"What is trained: {', '.join(TUNINGS)}."})
+    tuning: str = field(
+        default="full",
+        metadata={
+            "help": f"What is trained: {', '.join(TUNINGS)}; fields of PEFT's after a colon: lora:r=1."
+        },
+    )
 
     train_examples: str = field(default=ALL, metadata={"help": "Training examples: a number, or 'all'."})
     split: str = field(
@@ -99,7 +104,7 @@ class FinetuningRecipe(TaskOptions):
         default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
     )
     save_model: bool = field(
-        default=False, metadata={"help": "Save the tuned model, with LoRA merged into it."}
+        default=False, metadata={"help": "Save the tuned model, with an adapter merged into it."}
     )
 
     def check(self) -> None:
@@ -111,11 +116,11 @@ class FinetuningRecipe(TaskOptions):
             raise InputError(f"unknown task {unknown!r} of --transfer; known are {tasks}")
         for name, known in (
             ("activation", ACTIVATIONS),
-            ("tuning", TUNINGS),
             ("split", ("paper", "official")),
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        check_tuning(self.tuning)
         if self.stratified and self.dataset is None and self.task in SQUADS:
             raise InputError("--stratified draws classes alike, and questions have none")
         if not _is_count(self.train_examples):
@@ -362,7 +367,7 @@ def run_finetuning(
 
 
 def _without_adapter(model: Any) -> Any:
-    """The model with LoRA's updates added to its weights: an adapter alone would be loaded onto the
+    """The model with an adapter's updates added to its weights: an adapter alone would be loaded onto the
     checkpoint as it was, without the RAFs of a conversion and without the names of the labels."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 

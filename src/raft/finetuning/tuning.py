@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from transformers import PreTrainedModel
 
-from raft.errors import InputError
+import raft
+from raft.errors import InputError, first_line, suggest
 from raft.hf.conversion import freeze, unfreeze
 from raft.hf.peft import peft_modules
 from raft.learned_activation import LearnedActivation, learned_activations
 
-Tuning = Literal["full", "fixed", "bitfit", "bitfit-raf", "raf", "lora", "lora-raf"]
-TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
+PLAIN: dict[str, set[str]] = {
+    "full": {"RAFs", "head", "biases", "weights"},
+    "fixed": {"head", "biases", "weights"},
+    "head": {"head"},
+    "bitfit": {"head", "biases"},
+    "bitfit-raf": {"RAFs", "head", "biases"},
+    "norms": {"head", "norms"},
+    "raf": {"RAFs", "head"},
+}
+"""Kinds of parameters that modes without an adapter train."""
+
+RANK = 8
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("LoraConfig", {"r": RANK, "target_modules": "all-linear"}),
+    "lora-raf": ("LoraConfig", {"r": RANK, "target_modules": "all-linear"}),
+    "ia3": ("IA3Config", {}),
+    "beft": ("BeftConfig", {}),
+    "raf-adapter": ("RafAdapterConfig", {}),
+}
+"""Modes with one of PEFT's methods: its configuration, and what is set of it."""
+
+RAF_ADAPTER = "raf-adapter"
+TUNINGS = (*PLAIN, *ADAPTERS)
 
 WITH_RAFS = ("full", "bitfit-raf", "raf", "lora-raf")
-"""The modes in which the coefficients are trained."""
+"""The modes in which a RAFT's coefficients are trained."""
 
 WITHOUT_RAFS = {"fixed": "full", "bitfit-raf": "bitfit", "lora-raf": "lora"}
 """What modes are of a model that has no RAFs to train or to leave as they are."""
-
-RANK = 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,7 @@ class ParameterCount:
     """Parameters of one kind.
 
     Attributes:
-        name: ``RAFs``, ``head``, ``biases``, ``adapter`` or ``weights``.
+        name: ``RAFs``, ``head``, ``biases``, ``norms``, ``adapter`` or ``weights``.
         trained: how many numbers of them are trained.
         total: how many there are.
     """
@@ -40,50 +61,79 @@ class ParameterCount:
     total: int
 
 
+def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
+    """``("lora", {"r": 1})`` of ``"lora:r=1"``: a mode, and fields of its method's configuration, as JSON.
+
+    Raises:
+        InputError: for an unknown mode, settings of one that has none, or what is no ``key=value``.
+    """
+    name, *words = text.split(":")
+    if name not in TUNINGS:
+        raise InputError(
+            f"--tuning must be one of {', '.join(TUNINGS)}, not {name!r}{suggest(name, TUNINGS)}"
+        )
+    if words and name not in ADAPTERS:
+        raise InputError(f"--tuning {text}: only {', '.join(ADAPTERS)} have settings")
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--tuning {text}: {word!r} must be key=value, such as lora:r=1") from error
+    return name, settings
+
+
+def check_tuning(text: str) -> None:
+    """Raise ``InputError`` for a mode, or settings of its method, that cannot work."""
+    name, settings = parse_tuning(text)
+    if settings:
+        _make_config(name, settings)
+
+
 def set_tuning(
-    model: PreTrainedModel, tuning: str, new: Collection[str] = (), rank: int = RANK
+    model: PreTrainedModel, tuning: str, new: Collection[str] = ()
 ) -> tuple[Any, list[ParameterCount]]:
     """Let a model train what a mode trains.
 
-    ``full``: everything; ``fixed``: everything but the RAFs; ``bitfit``: biases and the head;
-    ``bitfit-raf``: these and the RAFs; ``raf``: RAFs and the head; ``lora``: low-rank updates of the linear
-    layers, and the head; ``lora-raf``: these and the RAFs. A model without RAFs has none to train.
+    ``full``: everything; ``fixed``: everything but the RAFs; ``head``: the head alone, which all modes train;
+    ``bitfit``: biases; ``bitfit-raf``: these and the RAFs; ``norms``: normalisation layers; ``raf``: RAFs;
+    ``lora``: low-rank updates of the linear layers, scaled by 2; ``lora-raf``: these and the RAFs; ``ia3``
+    and ``beft``: PEFT's methods; ``raf-adapter``: RAFs beside a model's fixed activations. A model without
+    RAFs has none to train.
 
     Args:
         model: a ``…For<task>``; its head is what stands outside of ``base_model``.
-        tuning: the mode.
+        tuning: the mode; one with a method of PEFT can have fields of its configuration: ``"lora:r=1"``.
         new: names of parameters that no checkpoint held, such as a new pooler's: they count as the head.
-        rank: of LoRA's updates; they are scaled by 2.
 
     Returns:
-        The model, for LoRA within PEFT's wrapper, and what of it is trained.
+        The model, within PEFT's wrapper for its methods, and what of it is trained.
 
     Raises:
-        InputError: for an unknown mode, or LoRA without ``peft``.
+        InputError: for an unknown mode, a method without ``peft``, or one that does not fit the model.
 
     Source: the modes of Fang et al. 2023, section 4; BitFit, Ben Zaken et al. 2022; LoRA, Hu et al. 2022.
     """
-    if tuning not in TUNINGS:
-        raise InputError(f"--tuning must be one of {', '.join(TUNINGS)}, not {tuning!r}")
-    kinds = _kinds(model, new)
-    (unfreeze if tuning in WITH_RAFS else freeze)(model)
-    if tuning.startswith("lora"):
-        return _with_adapter(model, tuning, kinds, rank)
-    trained = {
-        "full": {"RAFs", "head", "biases", "weights"},
-        "fixed": {"head", "biases", "weights"},
-        "bitfit": {"head", "biases"},
-        "bitfit-raf": {"RAFs", "head", "biases"},
-        "raf": {"RAFs", "head"},
-    }[tuning]
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(kinds[name] in trained)
+    name, settings = parse_tuning(tuning)
+    kinds = _kinds(model, new, with_norms=name == "norms")
+    (unfreeze if name in WITH_RAFS else freeze)(model)
+    if name in ADAPTERS:
+        return _with_adapter(model, name, settings, kinds)
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(kinds[parameter_name] in PLAIN[name])
     return model, _parts(model, kinds)
 
 
-def _kinds(model: PreTrainedModel, new: Collection[str]) -> dict[str, str]:
+def _kinds(model: PreTrainedModel, new: Collection[str], with_norms: bool) -> dict[str, str]:
     """The kind of each parameter by its name."""
     rafs = {id(parameter) for act in learned_activations(model).values() for parameter in act.parameters()}
+    norms = {
+        id(parameter)
+        for module in (model.modules() if with_norms else ())
+        if "norm" in type(module).__name__.lower()
+        for parameter in module.parameters(recurse=False)
+    }
     inside = model.base_model_prefix + "."
     kinds = {}
     for name, parameter in model.named_parameters():
@@ -91,35 +141,55 @@ def _kinds(model: PreTrainedModel, new: Collection[str]) -> dict[str, str]:
             kinds[name] = "RAFs"
         elif name in new or not name.startswith(inside):
             kinds[name] = "head"
+        elif id(parameter) in norms:
+            kinds[name] = "norms"
         else:
             kinds[name] = "biases" if name.endswith("bias") else "weights"
     return kinds
 
 
-def _with_adapter(
-    model: PreTrainedModel, tuning: str, kinds: dict[str, str], rank: int
-) -> tuple[Any, list[ParameterCount]]:
+def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
     try:
-        from peft import LoraConfig, get_peft_model
+        import peft
     except ImportError as error:
-        raise InputError(f"--tuning {tuning} needs peft: pip install peft") from error
+        raise InputError(f"--tuning {name} needs peft: pip install peft") from error
+    kind, defaults = ADAPTERS[name]
+    config_class = getattr(raft if name == RAF_ADAPTER else peft, kind)
+    values = {**defaults, **settings}
+    if kind == "LoraConfig" and "lora_alpha" not in values:
+        values["lora_alpha"] = 2 * values["r"]
+    try:
+        return config_class(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--tuning {name}: {first_line(error)}") from error
+
+
+def _with_adapter(
+    model: PreTrainedModel, tuning: str, settings: Mapping[str, Any], kinds: dict[str, str]
+) -> tuple[Any, list[ParameterCount]]:
+    config = _make_config(tuning, settings)
+    from peft import get_peft_model
+
+    if tuning == RAF_ADAPTER and learned_activations(model):
+        raise InputError("--tuning raf-adapter is of models with fixed activations: --tuning raf trains RAFs")
     modules = dict(model.named_modules())
     # a module whose parameters are new is trained whole, and so is the head
     whole = {name.rpartition(".")[0] for name, kind in kinds.items() if kind == "head"}
     saved = [name for name in sorted(whole) if not isinstance(modules[name], LearnedActivation)]
     if tuning == "lora-raf" and learned_activations(model):
         saved += peft_modules(model)
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", exclude_modules=sorted(whole),
-        modules_to_save=saved,
-    )  # fmt: skip
-    wrapped = get_peft_model(model, config)
+    config.modules_to_save = saved
+    config.exclude_modules = sorted(whole)
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:  # no layers of a method are known for this architecture, say
+        raise InputError(f"--tuning {tuning}: {first_line(error)}") from error
     wrapped_kinds: dict[str, str] = {}
     for name, _ in wrapped.named_parameters():
         plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
         for part in (".modules_to_save.default", ".original_module"):
             plain = plain.replace(part, "")
-        wrapped_kinds[name] = "adapter" if ".lora_" in name else kinds[plain]
+        wrapped_kinds[name] = "adapter" if f".{wrapped.base_model.prefix}" in name else kinds[plain]
     return wrapped, _parts(wrapped, wrapped_kinds, without="original_module")
 
 
@@ -131,5 +201,5 @@ def _parts(model: Any, kinds: dict[str, str], without: str | None = None) -> lis
         numbers = counts.setdefault(kinds[name], [0, 0])
         numbers[0] += parameter.numel() * parameter.requires_grad
         numbers[1] += parameter.numel()
-    order = ("RAFs", "head", "adapter", "biases", "weights")
+    order = ("RAFs", "head", "adapter", "biases", "norms", "weights")
     return [ParameterCount(name, *counts[name]) for name in order if name in counts]

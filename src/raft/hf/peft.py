@@ -13,6 +13,9 @@ from torch import nn
 
 from raft.learned_activation import LearnedActivation, SharedActivation
 
+FUNCTIONS = "raf_adapter_functions"
+"""Attribute of an activation with adapters of RAFs: their functions by name."""
+
 
 def peft_modules(model: nn.Module) -> list[str]:
     """Names for PEFT's ``modules_to_save``, with which an adapter trains and saves the RAFs of a model.
@@ -60,10 +63,16 @@ def peft_modules(model: nn.Module) -> list[str]:
 def names_without_adapter(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
     """Names of RAFs in the model without adapters, by their names in the model with adapters.
 
-    RAFs that an adapter replaces by its copy are left out, and so are copies of inactive adapters.
+    RAFs that an adapter replaces by its copy are left out, and so are copies and functions of inactive
+    adapters.
     """
     plain_names = {}
     for name in names:
+        site, is_adapters, adapter = name.partition(f".{FUNCTIONS}.")
+        if is_adapters:
+            if adapter in getattr(model.get_submodule(site), "active_adapters", []):
+                plain_names[name] = site.removeprefix("base_model.model.")
+            continue
         holder, is_copy, rest = name.partition(".modules_to_save.")
         if is_copy:
             adapter, _, inner = rest.partition(".")

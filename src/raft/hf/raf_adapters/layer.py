@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from raft.functional import rational
+from raft.hf.peft import FUNCTIONS
 from raft.modules import Rational
 
 PREFIX = "raf_adapter_"
@@ -25,7 +26,7 @@ class RafAdapterLayer(nn.Module, BaseTunerLayer):
         name: of it in the model.
     """
 
-    adapter_layer_names = (f"{PREFIX}functions",)
+    adapter_layer_names = (FUNCTIONS,)
 
     def __init__(self, base_layer: nn.Module, name: str) -> None:
         super().__init__()
@@ -42,36 +43,31 @@ class RafAdapterLayer(nn.Module, BaseTunerLayer):
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
-    def forward(
-        self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
-    ) -> Tensor:
+    def forward(self, x: Tensor, adapter_names: Sequence[str] | None = None) -> Tensor:
         """The activation with the active adapters, or with one for each sample.
 
         Args:
             x: ``[B, …, C]``.
-            args: of the activation.
             adapter_names: B names, ``"__base__"`` for none.
-            kwargs: of the activation.
         """
         if adapter_names is not None:
-            return self._by_sample(x, adapter_names, lambda part: self.base_layer(part, *args, **kwargs))
+            return self._by_sample(x, adapter_names)
         acts = [] if self.disable_adapters else self._acts(self.active_adapters)
-        replacing = [act for act in acts if not act.is_residual]
-        if len(replacing) > 1 or (replacing and len(acts) > 1):
-            raise ValueError(f"{self.name}: adapters with residual=False work one at a time")
-        if replacing:
-            value: Tensor = replacing[0](x)
+        if len(acts) == 1:
+            value: Tensor = acts[0](x)  # the activation's own value is a part of it, unless it is replaced
             return value
-        y: Tensor = self.base_layer(x, *args, **kwargs)
+        if not all(act.is_residual for act in acts):
+            raise ValueError(f"{self.name}: adapters with residual=False work one at a time")
+        y: Tensor = self.base_layer(x)
         for act in acts:
-            y = y + _added(act, x)
+            y = y + rational(x, *act.coefficients(), act.version)
         return y
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Refused: a function and a rational one added to it are no activation that the model knows."""
         raise ValueError(
-            "adapters of RAFs cannot be merged: f(x) + P(x)/Q(x) is no fixed activation; keep the adapter, "
-            "or convert and tune a whole model: raft.convert(model, raft.RafConfig(residual=True))"
+            "adapters of RAFs cannot be merged in place: f(x) + P(x)/Q(x) is no fixed activation; "
+            "merge_and_unload() gives a model with residual RAFs"
         )
 
     def unmerge(self) -> None:
@@ -85,13 +81,13 @@ class RafAdapterLayer(nn.Module, BaseTunerLayer):
         functions: Any = self.raf_adapter_functions
         return [functions[name] for name in names if name in functions]
 
-    def _by_sample(self, x: Tensor, names: Sequence[str], base: Callable[[Tensor], Tensor]) -> Tensor:
+    def _by_sample(self, x: Tensor, names: Sequence[str]) -> Tensor:
         if len(names) != len(x):
             raise ValueError(
                 f"adapter_names has {len(names)} names, and {self.name} got {len(x)} samples: give one each"
             )
         acts = {name: act for name in set(names) - {BASE} for act in self._acts([name])}
-        y = base(x)
+        y: Tensor = self.base_layer(x)
         if not acts:
             return y
         if len({(act.degrees, act.version, act.groups, act.is_residual) for act in acts.values()}) > 1:
@@ -127,8 +123,3 @@ def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, versio
             values[:, None].expand(-1, positions, -1, -1).flatten(0, 2) for values in (numerator, denominator)
         )
     return rational(x.view(1, -1), numerator, denominator, version).view_as(x)
-
-
-def _added(act: Rational, x: Tensor) -> Tensor:
-    numerator, denominator = act.coefficients()
-    return rational(x, numerator, denominator, act.version)

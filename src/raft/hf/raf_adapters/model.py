@@ -75,6 +75,38 @@ class RafAdapterModel(BaseTuner):
         """Put an activation, which has no weights to hand over, in another's place."""
         setattr(parent, child_name, new_module)
 
+    def _unload_and_optionally_merge(
+        self,
+        merge: bool = True,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> Any:
+        """The model without adapters; merged, its activations are residual RAFs, as a conversion makes them.
+
+        Raises:
+            ValueError: for several adapters at once, or where the model has RAFs of its own.
+        """
+        if merge:
+            self._put_functions(adapter_names or self.active_adapters)
+        unload: Any = super()._unload_and_optionally_merge
+        return unload(merge, progressbar, safe_merge, adapter_names)
+
+    def _put_functions(self, names: list[str]) -> None:
+        if len(names) != 1:
+            raise ValueError(f"adapters of RAFs are merged one at a time, not {', '.join(names) or 'none'}")
+        adapter: Any = self.peft_config[names[0]]
+        config: RafConfig = adapter.raf_config()
+        if not config.residual or RafConfig.of(self.model.config) is not None:
+            raise ValueError(
+                "adapters of RAFs cannot be merged into a model that has RAFs of its own: keep the adapter"
+            )
+        for parent, name, layer in _adapter_layers(self.model):
+            functions: Any = layer.raf_adapter_functions
+            is_there = names[0] in functions
+            setattr(parent, name, functions[names[0]] if is_there else layer.base_layer)
+        self.model.config.raf = config.to_dict()
+
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         names = kwargs.pop("adapter_names", None)
@@ -105,12 +137,7 @@ class RafAdapterModel(BaseTuner):
 
 def _find_sites(model: nn.Module) -> list[Site]:
     """The sites of a model as it is without adapters."""
-    wrapped = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, RafAdapterLayer)
-    ]
+    wrapped = _adapter_layers(model)
     for parent, name, layer in wrapped:
         setattr(parent, name, layer.base_layer)
     try:
@@ -118,6 +145,16 @@ def _find_sites(model: nn.Module) -> list[Site]:
     finally:
         for parent, name, layer in wrapped:
             setattr(parent, name, layer)
+
+
+def _adapter_layers(model: nn.Module) -> list[tuple[nn.Module, str, RafAdapterLayer]]:
+    """Parent, attribute and layer."""
+    return [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, RafAdapterLayer)
+    ]
 
 
 def _make_function(base: nn.Module, config: RafConfig) -> Rational:
