@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import raft
+from raft.functional import rational_by_sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 
@@ -151,3 +152,33 @@ def test_degrees_above_twelve_are_refused(terms: int, count: int) -> None:
 def test_degrees_from_zero_to_twelve_are_taken(terms: int, count: int) -> None:
     y = raft.rational(torch.ones(3), torch.ones(terms), torch.ones(count))
     torch.testing.assert_close(y, torch.full((3,), terms / (1 + count)))
+
+
+@pytest.mark.parametrize("groups", [None, 1, 4])
+def test_coefficients_by_sample_have_their_gradients(groups: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3,) if groups is None else (3, groups)
+    x, a, b = (
+        torch.randn(*size, generator=generator, dtype=torch.float64, requires_grad=True)
+        for size in ((3, 5, 8), (*shape, 4), (*shape, 2))
+    )
+    y = rational_by_sample(x, a, b)
+    for sample in range(3):
+        one = raft.rational(x[sample], a[sample], b[sample])
+        torch.testing.assert_close(y[sample], one)
+    assert torch.autograd.gradcheck(rational_by_sample, (x, a, b))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((4, 4), (3, 2)), r"shape \[4, 4\]: give one row"),
+        (((3, 4), (2,)), r"shape \[2\]: give one row"),
+        (((3, 3, 4), (3, 3, 2)), "groups"),
+    ],
+)
+def test_rows_that_do_not_fit_the_samples_are_refused(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        rational_by_sample(torch.zeros(3, 5, 8), torch.ones(shapes[0]), torch.ones(shapes[1]))

@@ -66,6 +66,49 @@ def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "
     return _evaluate(x, numerator, denominator, version)
 
 
+def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "A") -> Tensor:
+    """Apply a rational function with coefficients of its own to each sample of a batch.
+
+    In memory a sample is a group of neighbouring channels, so the kernels for groups do it in one pass.
+
+    Args:
+        x: floating, ``[B, …, C]``.
+        numerator: ``[B, m + 1]``; or ``[B, groups, m + 1]`` for groups of neighbouring channels of the last
+            axis.
+        denominator: ``[B, n]`` or ``[B, groups, n]``.
+        version: see :func:`raft.rational`.
+
+    Returns:
+        A tensor of the shape, dtype and device of ``x``.
+
+    Raises:
+        ValueError: for rows of another number than the samples', and as :func:`raft.rational`.
+
+    Example::
+
+        >>> import torch, raft
+        >>> from raft.functional import rational_by_sample
+        >>> act = raft.Rational("gelu")
+        >>> rows = [values.expand(2, -1) for values in act.coefficients()]
+        >>> x = torch.randn(2, 7, 16)
+        >>> torch.allclose(rational_by_sample(x, *rows), act(x))
+        True
+    """
+    for rows in (numerator, denominator):
+        if x.dim() < 2 or rows.dim() not in (2, 3) or len(rows) != len(x):
+            raise ValueError(
+                f"the coefficients have the shape {list(rows.shape)}: give one row, or rows of groups, for "
+                f"each of the samples of x, whose shape is {list(x.shape)}"
+            )
+    if numerator.dim() == 3:
+        positions = x[0].numel() // x.shape[-1]
+        # in memory, each position of a sample is a row of all its groups
+        numerator, denominator = (
+            rows[:, None].expand(-1, positions, -1, -1).flatten(0, 2) for rows in (numerator, denominator)
+        )
+    return rational(x.reshape(1, -1), numerator, denominator, version).view(x.shape)
+
+
 def rational_glu(
     gate: Tensor, up: Tensor, numerator: Tensor, denominator: Tensor, version: str = "A"
 ) -> Tensor:

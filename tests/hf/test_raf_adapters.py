@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import raft
-from raft.hf.raf_adapters.layer import RafAdapterLayer, rational_by_sample
+from raft.hf.raf_adapters.layer import RafAdapterLayer
 from raft.kernels import reference
 from raft.learned_activation import learned_activations
 
@@ -183,21 +183,6 @@ def test_samples_of_a_batch_have_adapters_of_their_own() -> None:
     model.train()
     with pytest.raises(ValueError, match="for inference"):
         model(input_ids=IDS, adapter_names=names)
-
-
-@pytest.mark.parametrize("groups", [None, 1, 4])
-def test_coefficients_by_sample_have_their_gradients(groups: int | None) -> None:
-    generator = torch.Generator().manual_seed(0)
-    shape = (3,) if groups is None else (3, groups)
-    x, a, b = (
-        torch.randn(*size, generator=generator, dtype=torch.float64, requires_grad=True)
-        for size in ((3, 5, 8), (*shape, 4), (*shape, 2))
-    )
-    y = rational_by_sample(x, a, b)
-    for sample in range(3):
-        one = raft.rational(x[sample], a[sample], b[sample])
-        torch.testing.assert_close(y[sample], one)
-    assert torch.autograd.gradcheck(rational_by_sample, (x, a, b))
 
 
 def test_a_trainer_trains_the_adapter_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raft.errors import first_line
-from raft.functional import rational_glu
+from raft.functional import rational_by_sample, rational_glu
 from raft.gated import gated_product
 from raft.kernels import formula
 from raft.modules import Rational, SquaredReLU
@@ -85,6 +85,19 @@ class _BlockInOnePass(_Block):
         return output
 
 
+class _BySample(nn.Module):
+    """Coefficients of its own for each row, as a batch of many tasks' adapters has."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.numerator, self.denominator = (
+            nn.Parameter(values.detach().repeat(rows, 1)) for values in Rational("gelu").coefficients()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rational_by_sample(x, self.numerator, self.denominator)
+
+
 class _OnSequences(nn.Module):
     """For modules that take ``[batch, length, channels]`` only."""
 
@@ -120,6 +133,8 @@ def build_functions(
     """
     x = inputs[0]
     modules = _block_functions(x.shape[-1], width) if form == BLOCK else _FUNCTIONS[form]()
+    if form == PLAIN:
+        modules["raft.Rational, one a row"] = _BySample(len(x))
     if compiled and form in (PLAIN, GATED):
         modules["torch.compile of it"] = _Formula("silu" if form == GATED else "gelu")
         modules["torch.compile of it"].compile(dynamic=True)

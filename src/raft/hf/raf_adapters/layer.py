@@ -9,7 +9,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from raft.functional import rational
+from raft.functional import rational, rational_by_sample
 from raft.hf.peft import FUNCTIONS
 from raft.modules import Rational
 
@@ -104,22 +104,3 @@ class RafAdapterLayer(nn.Module, BaseTunerLayer):
             for parts in zip(*coefficients, strict=True)
         ]
         return y + rational_by_sample(x, by_sample[0], by_sample[1], first.version)
-
-
-def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "A") -> Tensor:
-    """A rational function with coefficients of its own for each sample.
-
-    Args:
-        x: ``[B, …, C]``.
-        numerator: ``[B, m + 1]`` or ``[B, groups, m + 1]``.
-        denominator: ``[B, n]`` or ``[B, groups, n]``.
-        version: see :func:`raft.rational`.
-    """
-    x = x.contiguous()
-    if numerator.dim() == 3:
-        # in memory, each position of a sample is a row of all groups
-        positions = x[0].numel() // x.shape[-1]
-        numerator, denominator = (
-            values[:, None].expand(-1, positions, -1, -1).flatten(0, 2) for values in (numerator, denominator)
-        )
-    return rational(x.view(1, -1), numerator, denominator, version).view_as(x)
