@@ -234,7 +234,7 @@ def run(
         save(pretrained.model, text.tokenizer, folder)
         if recipe.objective == CLM:
             write_samples(pretrained.model, text.tokenizer, text.validation.sequences, folder)
-        result = _with_tests(result, tests, pretrained.model, text, folder)
+        result = _with_tests(result, tests, lambda: pretrained.model, text, folder)
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
@@ -286,15 +286,14 @@ def _result(
 def _test_finished(
     folder: Path, recipe: PretrainingRecipe, text: PretrainingText, tests: Mapping[str, ZeroShotTest]
 ) -> PretrainingResult:
-    result = PretrainingResult.read(folder)
-    lacking = {
-        name: test
-        for name, test in tests.items()
-        if name not in result.accuracies or name not in result.unigram_accuracies
-    }
-    if lacking:
-        model = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder)
-        result = _with_tests(result, lacking, model, text, folder)
+    before = PretrainingResult.read(folder)
+
+    def load() -> PreTrainedModel:
+        model: PreTrainedModel = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder)
+        return model
+
+    result = _with_tests(before, tests, load, text, folder)
+    if result != before:
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result
 
@@ -302,12 +301,15 @@ def _test_finished(
 def _with_tests(
     result: PretrainingResult,
     tests: Mapping[str, ZeroShotTest],
-    model: PreTrainedModel,
+    load: Callable[[], PreTrainedModel],
     text: PretrainingText,
     folder: Path,
 ) -> PretrainingResult:
-    added = apply_tests(tests, model, text.tokenizer, folder)
-    of_unigrams = apply_unigram_tests(tests, text.unigram, text.tokenizer) if tests else {}
+    """The result with those tests that it lacks, of the model and of unigrams."""
+    new = {name: test for name, test in tests.items() if name not in result.accuracies}
+    added = apply_tests(new, load(), text.tokenizer, folder) if new else {}
+    new = {name: test for name, test in tests.items() if name not in result.unigram_accuracies}
+    of_unigrams = apply_unigram_tests(new, text.unigram, text.tokenizer) if new else {}
     return replace(
         result,
         accuracies={**result.accuracies, **added},
