@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import product
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from raft.experiments.results import Results, Row
 from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds, compare_sequences
 from raft.pretraining.run import PretrainingResult
 from raft.pretraining.train import Pretrained
+from raft.report.tables.pretraining import tabulate_losses
 from raft.training.run_folder import run_folder
 
 
@@ -193,6 +195,25 @@ def test_steps_to_a_loss_lie_between_evaluations() -> None:
     assert steps_to_loss(result, 5.0) == 200
     assert steps_to_loss(result, 4.3) == pytest.approx(375)
     assert steps_to_loss(result, 3.9) is None
+
+
+def test_accuracies_are_compared_by_seed() -> None:
+    def run_of(name: str, seed: int, share: float) -> PretrainingResult:
+        history = [(100, 1.0, 6.0)]
+        result = PretrainingResult(name, seed, 100, 6.0, 6.5, 2.0, 1000, 10, history)
+        return replace(result, accuracies={"blimp": share}, unigram_accuracies={"blimp": 0.52})
+
+    variants = [
+        Variant("gelu", [run_of("gelu", 1, 0.50), run_of("gelu", 2, 0.60)]),
+        Variant("raf", [run_of("raf", 1, 0.53), run_of("raf", 2, 0.61)]),
+    ]
+    comparison = PretrainingComparison(variants, "raft pretrain", {})
+    gelu, raf = comparison.rows()
+    assert gelu["accuracy_differences"] == {}
+    assert raf["accuracy_differences"]["blimp"] == compare_seeds([0.53, 0.61], [0.50, 0.60])
+    table = tabulate_losses(comparison).cells
+    assert list(table["blimp (%)"]) == ["55.0 ± 7.1", "57.0 ± 5.7", "52.0"]
+    assert table["blimp less gelu [95 %]"][1].startswith("+2.0 [−10.7, +14.7]")
 
 
 def test_a_variant_is_told_when_it_had_its_twins_loss() -> None:

@@ -88,6 +88,7 @@ class PretrainingComparison:
                     "perplexity_std": _deviation(perplexities),
                     "bits_per_byte": float(np.mean(bits)) if bits else None,
                     "accuracies": _mean_accuracies(variant),
+                    "accuracy_differences": self._accuracy_differences(variant),
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
@@ -99,10 +100,28 @@ class PretrainingComparison:
             )
         return rows
 
+    def _twin_of(self, variant: Variant) -> Variant | None:
+        twin = next((other for other in self.variants if other.activation == self.twin), None)
+        return None if twin is variant else twin
+
+    def _accuracy_differences(self, variant: Variant) -> dict[str, Difference]:
+        """Accuracies less the twin's, paired by seed, by name of the test; from 0 to 1."""
+        twin = self._twin_of(variant)
+        if twin is None or len(variant.results) < 2:
+            return {}
+        return {
+            name: compare_seeds(
+                [result.accuracies[name] for result in variant.results],
+                [result.accuracies[name] for result in twin.results],
+            )
+            for name in _mean_accuracies(variant)
+            if name in _mean_accuracies(twin)
+        }
+
     def _steps_to_twin(self, variant: Variant) -> list[float]:
         """Steps after which a variant's run had its twin's final loss, for each seed that came so far."""
-        twin = next((other for other in self.variants if other.activation == self.twin), None)
-        if twin is None or twin is variant:
+        twin = self._twin_of(variant)
+        if twin is None:
             return []
         reached = [
             steps_to_loss(result, of_twin.loss)
@@ -128,8 +147,10 @@ class PretrainingComparison:
         write_text(folder / COMPARISON, json.dumps(asdict(self), indent=1) + "\n")
         rows = []
         for row in self.rows():
-            accuracies = row.pop("accuracies")
-            rows.append({**row, **{f"{name}_accuracy": mean for name, (mean, _) in accuracies.items()}})
+            accuracies, differences = row.pop("accuracies"), row.pop("accuracy_differences")
+            row |= {f"{name}_accuracy": mean for name, (mean, _) in accuracies.items()}
+            row |= {f"{name}_difference": difference.mean for name, difference in differences.items()}
+            rows.append(row)
         write_text(folder / "comparison.csv", pd.DataFrame(rows).to_csv(index=False))
 
 

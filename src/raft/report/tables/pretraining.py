@@ -27,8 +27,8 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
     ]  # fmt: skip
     cells = []
     for row in comparison.rows():
-        difference = "" if row["difference"] is None else (
-            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        difference = "" if row["difference"] is None else _format_difference(
+            row["difference"], row["difference_low"], row["difference_high"], 3
         )  # fmt: skip
         cells.append(
             [
@@ -36,7 +36,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
                 str(row["seeds"]),
                 _format_mean(row["loss"], row["loss_std"], 3),
                 _format_mean(row["perplexity"], row["perplexity_std"], 1),
-                difference.replace("-", "−"),
+                difference,
                 _format_steps_to_twin(row),
                 f"{row['seconds']:,.0f}",
                 f"{row['tokens_per_second']:,.0f}",
@@ -53,6 +53,13 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
         values = ["" if share is None else _format_percent(*share) for share in shares]
         by_unigrams = first.unigram_accuracies.get(name)
         table[f"{name} (%)"] = [*values, "" if by_unigrams is None else _format_percent(by_unigrams, None)]
+        differences = [row["accuracy_differences"].get(name) for row in comparison.rows()]
+        if any(differences):
+            texts = [
+                "" if one is None else _format_difference(100 * one.mean, 100 * one.low, 100 * one.high, 1)
+                for one in differences
+            ]
+            table[f"{name} less {fixed} [95 %]"] = [*texts, ""]
     return TextTable("Pretraining", table, labels=1)
 
 
@@ -83,6 +90,10 @@ def _format_steps_to_twin(row: dict[str, Any]) -> str:
     if row["steps_to_twin"] is None:
         return ""
     return f"{row['steps_to_twin']:,.0f} ({row['reached_twin']} of {row['seeds']})"
+
+
+def _format_difference(mean: float, low: float, high: float, digits: int) -> str:
+    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]".replace("-", "−")
 
 
 def _format_percent(mean: float, std: float | None) -> str:
