@@ -1,7 +1,7 @@
 from . import hf, models, training
 from .coefficients import Fit, fit, named_fit
 from .conversion import convert, load, revert, save
-from .functional import rational, rational_glu
+from .functional import rational, rational_by_sample, rational_glu
 from .hf.config import RafConfig
 from .hf.conversion import freeze, unfreeze
 from .hf.peft import peft_modules
@@ -27,6 +27,7 @@ __all__ = [
     "param_groups",
     "peft_modules",
     "rational",
+    "rational_by_sample",
     "rational_glu",
     "revert",
     "save",

@@ -87,11 +87,10 @@ def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, versio
     Example::
 
         >>> import torch, raft
-        >>> from raft.functional import rational_by_sample
         >>> act = raft.Rational("gelu")
         >>> rows = [values.expand(2, -1) for values in act.coefficients()]
         >>> x = torch.randn(2, 7, 16)
-        >>> torch.allclose(rational_by_sample(x, *rows), act(x))
+        >>> torch.allclose(raft.rational_by_sample(x, *rows), act(x))
         True
     """
     for rows in (numerator, denominator):
