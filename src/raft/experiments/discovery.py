@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import PreTrainedModel, TrainerCallback
 
 from raft.bounds import check_numbers
@@ -18,7 +17,7 @@ from raft.functions.found import FoundFunction, FunctionFile, write_functions
 from raft.hf.config import LAYER_SITES
 from raft.hf.sites.find import find_sites
 from raft.learned_activation import is_learned, owner_of
-from raft.pretraining.architectures import AUTO_CLASSES
+from raft.pretraining.architectures import load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
 from raft.pretraining.variants import is_learned as is_learned_activation
@@ -147,8 +146,7 @@ def functions_of(model: PreTrainedModel) -> dict[str, FoundFunction]:
 
 
 def _write_functions(model_folder: Path, objective: str, origin: dict[str, Any], folder: Path) -> None:
-    model = getattr(transformers, AUTO_CLASSES[objective]).from_pretrained(model_folder)
-    found = FunctionFile(functions_of(model), origin)
+    found = FunctionFile(functions_of(load_model(model_folder, objective)), origin)
     for file in (functions_after(folder, len(origin["seeds"])), folder / FUNCTIONS):
         write_functions(file, found)
     if len(kinds_of(found.functions)) > 1:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,6 +132,12 @@ def new_model(
     """A new language model, with random weights."""
     kind = getattr(transformers, AUTO_CLASSES[objective])
     model: PreTrainedModel = kind.from_config(config, attn_implementation=attn_implementation)
+    return model
+
+
+def load_model(folder: Path, objective: str) -> PreTrainedModel:
+    """The language model that a run has saved, in evaluation mode."""
+    model: PreTrainedModel = getattr(transformers, AUTO_CLASSES[objective]).from_pretrained(folder)
     return model
 
 

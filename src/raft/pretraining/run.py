@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
@@ -23,7 +22,7 @@ from raft.data.text.tokens import CLM, check_vocabulary, load_tokenizer
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.files import read_json, write_text
-from raft.pretraining.architectures import AUTO_CLASSES
+from raft.pretraining.architectures import load_model
 from raft.pretraining.recipe import DEFAULT_TOKENIZERS, TRAIN_TOKENIZER, PretrainingRecipe
 from raft.pretraining.samples import write_samples
 from raft.pretraining.train import Pretrained, pretrain, save
@@ -287,12 +286,7 @@ def _test_finished(
     folder: Path, recipe: PretrainingRecipe, text: PretrainingText, tests: Mapping[str, ZeroShotTest]
 ) -> PretrainingResult:
     before = PretrainingResult.read(folder)
-
-    def load() -> PreTrainedModel:
-        model: PreTrainedModel = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder)
-        return model
-
-    result = _with_tests(before, tests, load, text, folder)
+    result = _with_tests(before, tests, partial(load_model, folder, recipe.objective), text, folder)
     if result != before:
         write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import transformers
 from huggingface_hub import ModelCard, ModelCardData
 
 from raft.analysis.curves import measure_curves
@@ -18,7 +17,7 @@ from raft.data.text.tokens import CLM
 from raft.files import atomic_write, read_text
 from raft.hf.config import RafConfig
 from raft.networks.build import DEFAULT_START
-from raft.pretraining.architectures import AUTO_CLASSES, describe_model
+from raft.pretraining.architectures import AUTO_CLASSES, describe_model, load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF, is_learned, split_gate
@@ -82,7 +81,7 @@ def write_card(
     _, is_gated = split_gate(recipe.activation)
     is_raft = is_learned(recipe.activation)
     if is_raft:
-        model = getattr(transformers, AUTO_CLASSES[recipe.objective]).from_pretrained(folder).eval()
+        model = load_model(folder, recipe.objective)
         fixed = find_known_name(recipe.raf_init) or DEFAULT_START
         learned = measure_curves(model, text.validation, fixed)
         if learned:
