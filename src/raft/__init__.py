@@ -15,5 +15,4 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 call_after_import("torch", lambda: import_module("raft.kernels"))
 install_when_imported()
 register_when_imported()
-# PEFT finds the kind of a saved adapter by its name
-call_after_import("peft", lambda: import_module("raft.hf.raf_adapters"))
+call_after_import("peft", lambda: import_module("raft.hf.peft_registration").register_methods())

@@ -6,6 +6,7 @@ from .hf.config import RafConfig
 from .hf.conversion import freeze, unfreeze
 from .hf.peft import peft_modules
 from .hf.raf_adapters import RafAdapterConfig
+from .hf.raf_bottleneck import RafBottleneckConfig
 from .modules import Rational, ResidualRational
 from .training.optimizer import clip_grad_norm_, param_groups
 
@@ -13,6 +14,7 @@ __version__: str
 __all__ = [
     "Fit",
     "RafAdapterConfig",
+    "RafBottleneckConfig",
     "RafConfig",
     "Rational",
     "ResidualRational",

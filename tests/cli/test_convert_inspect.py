@@ -351,6 +351,35 @@ def test_other_learned_functions_are_converted_and_shown(run: Run, bert: Path, t
     assert "--formulas writes rational functions, not spline; --json has their numbers" in error
 
 
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        ({}, "BertForMaskedLM: 2 RAFs, 80 coefficients"),
+        ({"r": 3}, "BertForMaskedLM: 2 RAFs, 20 coefficients"),
+    ],
+)
+def test_functions_of_an_adapter_are_shown(
+    config: dict[str, Any], title: str, run: Run, bert: Path, texts: Path, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    kind = raft.RafBottleneckConfig if config else raft.RafAdapterConfig
+    adapted = peft.get_peft_model(BertForMaskedLM.from_pretrained(bert), kind(**(config or {"groups": 4})))
+    for values in adapted.parameters():
+        values.data.add_(0.1 * values.requires_grad)
+    # a task type that PEFT lacks: the class that the base names
+    adapted.save_pretrained(tmp_path / "adapter")
+    status, out, error = run("inspect", tmp_path / "adapter", "--texts", texts)
+    assert (status, error) == (0, "")
+    assert title in out
+    assert ("gelu +" in out) == (not config)
+    assert "rms 0.00" not in out
+    assert "Over the inputs of 6 texts" in out
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"no tensors")
+    status, _, error = run("inspect", tmp_path / "adapter")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "cannot load" in error
+
+
 def test_functions_without_a_curve_are_listed(run: Run, bert: Path, tmp_path: Path) -> None:
     words = ["--function", "polynorm", "--init", "default", "--sites", "ffn"]
     status, printed, error = run("convert", bert, tmp_path / "raft", *words)

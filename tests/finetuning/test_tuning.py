@@ -30,6 +30,7 @@ KINDS = {
     "ia3": {"head", "adapter"},
     "beft": {"head", "adapter"},
     "raf-adapter": {"head", "adapter"},
+    "raf-bottleneck": {"head", "adapter"},
     "bitfit": {"head", "biases"},
     "bitfit-raf": {"RAFs", "head", "biases"},
     "raf": {"RAFs", "head"},
@@ -69,7 +70,11 @@ def test_a_mode_trains_what_it_says(tuning: str) -> None:
     assert any("word_embeddings" in name for name, has in moved.items() if has) == (
         "weights" in KINDS[tuning]
     )
-    rafs = [has for name, has in moved.items() if "numerator" in name and "original_module" not in name]
+    rafs = [
+        has
+        for name, has in moved.items()
+        if "numerator" in name and "original_module" not in name and "raf_bottleneck" not in name
+    ]
     assert rafs == [("RAFs" in KINDS[tuning])] * 3
     heads = [has for name, has in moved.items() if "classifier" in name and "original_module" not in name]
     assert heads == [True, True]  # weight and bias
@@ -113,6 +118,8 @@ def test_fields_of_a_method_can_be_set() -> None:
     pytest.importorskip("peft")
     _, parts = set_tuning(model(raf=None), "raf-adapter:groups=4:degrees=[3,2]:layers=[1]")
     assert next(part for part in parts if part.name == "adapter").trained == 4 * 6
+    _, parts = set_tuning(model(), "raf-bottleneck:r=3:init=relu:layers=[0]")
+    assert next(part for part in parts if part.name == "adapter").trained == 2 * 3 * 16 + 3 + 16 + 10
     trained, _ = set_tuning(model(), 'lora:r=2:lora_alpha=2:target_modules=["query"]')
     assert sum(p.numel() for n, p in trained.named_parameters() if ".lora_" in n) == 2 * 2 * (2 * 16)
 
@@ -122,7 +129,7 @@ def test_fields_of_a_method_can_be_set() -> None:
     [
         ("lora:rank=2", "unexpected keyword argument 'rank'"),
         ("lora:r", "'r' must be key=value, such as lora:r=1"),
-        ("bitfit:r=2", "only lora, lora-raf, ia3, beft, raf-adapter have settings"),
+        ("bitfit:r=2", "only lora, lora-raf, ia3, beft, raf-adapter, raf-bottleneck have settings"),
         ("raf-adapter:groups=0", "raf.groups must be a whole number"),
         ("raf-adaptor", "the nearest is 'raf-adapter'"),
     ],

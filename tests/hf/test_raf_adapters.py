@@ -80,7 +80,7 @@ def test_a_model_is_unchanged_at_the_start_to_the_bit(raf: dict[str, Any] | None
 
 def test_an_adapter_is_what_the_formula_says() -> None:
     model = adapted()
-    layer = next(module for module in model.modules() if isinstance(module, RafAdapterLayer))
+    layer: Any = next(module for module in model.modules() if isinstance(module, RafAdapterLayer))
     x = torch.randn(2, 3, 32)
     act: Any = layer.raf_adapter_functions["default"]
     a, b = (values.double() for values in act.coefficients())

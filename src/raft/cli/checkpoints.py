@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from raft import models
 from raft.data.text.tokens import check_folder, read_tokenizer
-from raft.errors import InputError
+from raft.errors import InputError, first_line
 from raft.hf.loading import load_config, load_pretrained
 
 TASKS = {
@@ -25,12 +27,24 @@ TASKS = {
 }
 """Names of tasks, and the classes of ``transformers`` that load a model for them."""
 
+ADAPTER = "adapter_config.json"
+TASKS_OF_ADAPTERS = {
+    "SEQ_CLS": "sequence-classification",
+    "SEQ_2_SEQ_LM": "seq2seq-lm",
+    "CAUSAL_LM": "causal-lm",
+    "TOKEN_CLS": "token-classification",
+    "QUESTION_ANS": "question-answering",
+    "FEATURE_EXTRACTION": "base",
+}
+"""By the task types of PEFT."""
+
 
 def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, list[str]]:
     """Load a model in evaluation mode, as the class that its ``config.json`` names.
 
     Args:
-        source: a folder or a name on the hub.
+        source: a folder or a name on the hub; of an adapter of PEFT, its folder: it is merged into its base
+            where it can be, and part of it elsewhere.
         task: one of ``TASKS``, to load it as another class.
 
     Returns:
@@ -43,6 +57,8 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
         raise InputError(f"--task must be one of {', '.join(TASKS)}, not {task!r}")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    if (Path(source).expanduser() / ADAPTER).is_file():
+        return _load_adapter(source, task)
     _check_path(source)
     config = load_config(source)
     kind = getattr(transformers, TASKS[task]) if task else _find_architecture(config)
@@ -50,8 +66,33 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     return model, sorted(loading["missing_keys"])
 
 
+def _load_adapter(source: str, task: str | None) -> tuple[Any, list[str]]:
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as error:
+        raise InputError(f"{source} is an adapter, which needs peft: pip install peft") from error
+    try:
+        config = PeftConfig.from_pretrained(source)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    base, missing = load_model(
+        config.base_model_name_or_path, task or TASKS_OF_ADAPTERS.get(config.task_type)
+    )
+    try:
+        model = PeftModel.from_pretrained(base, source).eval()
+    except Exception as error:  # a damaged file raises whatever its reader does
+        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    try:
+        return model.merge_and_unload(), missing
+    except ValueError:
+        return model.get_base_model(), missing
+
+
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
-    """The tokenizer beside a model, or None where there is none."""
+    """The tokenizer beside a model, or beside an adapter's base; None where there is none."""
+    config = Path(source).expanduser() / ADAPTER
+    if config.is_file():
+        source = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     try:
         return read_tokenizer(source)
     except InputError:

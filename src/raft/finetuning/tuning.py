@@ -33,10 +33,13 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ia3": ("IA3Config", {}),
     "beft": ("BeftConfig", {}),
     "raf-adapter": ("RafAdapterConfig", {}),
+    "raf-bottleneck": ("RafBottleneckConfig", {}),
 }
 """Modes with one of PEFT's methods: its configuration, and what is set of it."""
 
 RAF_ADAPTER = "raf-adapter"
+UNMERGEABLE = "raf-bottleneck"
+OURS = ("RafAdapterConfig", "RafBottleneckConfig")
 TUNINGS = (*PLAIN, *ADAPTERS)
 
 WITH_RAFS = ("full", "bitfit-raf", "raf", "lora-raf")
@@ -62,7 +65,7 @@ class ParameterCount:
 
 
 def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
-    """``("lora", {"r": 1})`` of ``"lora:r=1"``: a mode, and fields of its method's configuration, as JSON.
+    """``("lora", {"r": 1})`` of ``"lora:r=1"``: a mode, and fields of its configuration, JSON or words.
 
     Raises:
         InputError: for an unknown mode, settings of one that has none, or what is no ``key=value``.
@@ -76,11 +79,13 @@ def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
         raise InputError(f"--tuning {text}: only {', '.join(ADAPTERS)} have settings")
     settings: dict[str, Any] = {}
     for word in words:
-        key, _, value = word.partition("=")
+        key, is_set, value = word.partition("=")
+        if not is_set:
+            raise InputError(f"--tuning {text}: {word!r} must be key=value, such as lora:r=1")
         try:
             settings[key] = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--tuning {text}: {word!r} must be key=value, such as lora:r=1") from error
+        except json.JSONDecodeError:
+            settings[key] = value
     return name, settings
 
 
@@ -99,8 +104,8 @@ def set_tuning(
     ``full``: everything; ``fixed``: everything but the RAFs; ``head``: the head alone, which all modes train;
     ``bitfit``: biases; ``bitfit-raf``: these and the RAFs; ``norms``: normalisation layers; ``raf``: RAFs;
     ``lora``: low-rank updates of the linear layers, scaled by 2; ``lora-raf``: these and the RAFs; ``ia3``
-    and ``beft``: PEFT's methods; ``raf-adapter``: RAFs beside a model's fixed activations. A model without
-    RAFs has none to train.
+    and ``beft``: PEFT's methods; ``raf-adapter``: RAFs beside a model's fixed activations;
+    ``raf-bottleneck``: bottleneck adapters with RAFs. A model without RAFs has none to train.
 
     Args:
         model: a ``…For<task>``; its head is what stands outside of ``base_model``.
@@ -154,7 +159,7 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise InputError(f"--tuning {name} needs peft: pip install peft") from error
     kind, defaults = ADAPTERS[name]
-    config_class = getattr(raft if name == RAF_ADAPTER else peft, kind)
+    config_class = getattr(raft if kind in OURS else peft, kind)
     values = {**defaults, **settings}
     if kind == "LoraConfig" and "lora_alpha" not in values:
         values["lora_alpha"] = 2 * values["r"]

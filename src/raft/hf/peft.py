@@ -16,6 +16,9 @@ from raft.learned_activation import LearnedActivation, SharedActivation
 FUNCTIONS = "raf_adapter_functions"
 """Attribute of an activation with adapters of RAFs: their functions by name."""
 
+BOTTLENECKS = "raf_bottleneck_adapters"
+"""Attribute of a projection with bottleneck adapters: these by name."""
+
 
 def peft_modules(model: nn.Module) -> list[str]:
     """Names for PEFT's ``modules_to_save``, with which an adapter trains and saves the RAFs of a model.
@@ -68,8 +71,10 @@ def names_without_adapter(model: nn.Module, names: Iterable[str]) -> dict[str, s
     """
     plain_names = {}
     for name in names:
-        site, is_adapters, adapter = name.partition(f".{FUNCTIONS}.")
+        attribute = BOTTLENECKS if BOTTLENECKS in name else FUNCTIONS
+        site, is_adapters, part = name.partition(f".{attribute}.")
         if is_adapters:
+            adapter = part.partition(".")[0]
             if adapter in getattr(model.get_submodule(site), "active_adapters", []):
                 plain_names[name] = site.removeprefix("base_model.model.")
             continue

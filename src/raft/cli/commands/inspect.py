@@ -48,7 +48,11 @@ class InspectSettings:
     """``raft inspect``."""
 
     model: str = field(
-        metadata={"help": "Folder of a RAFT, or its name on the hub.", "positional": True, "metavar": "MODEL"}
+        metadata={
+            "help": "Folder of a RAFT or of an adapter with RAFs, or a RAFT's name on the hub.",
+            "positional": True,
+            "metavar": "MODEL",
+        }
     )
     plot: str | None = field(default=None, metadata={"help": "Draw the curves to a png, pdf or svg file."})
     json: str | None = field(default=None, metadata={"help": "Write the table and coefficients to a file."})

@@ -7,25 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft.config import PeftConfig
-from peft.utils import PeftType
 
 from raft.hf.config import RafConfig
+from raft.hf.peft_method import add_peft_type
 
 NAME = "raf_adapter"
 
 
-def _add_peft_type(name: str) -> PeftType:
-    """A member of PEFT's enumeration, as a subclass cannot have: it is looked up there by value."""
-    if name not in PeftType.__members__:
-        member = str.__new__(PeftType, name)
-        member._name_ = member._value_ = name
-        PeftType._member_map_[name] = member
-        PeftType._value2member_map_[name] = member
-        PeftType._member_names_.append(name)
-    return PeftType[name]
-
-
-RAF_ADAPTER = _add_peft_type(NAME.upper())
+RAF_ADAPTER = add_peft_type(NAME.upper())
 
 
 @dataclass

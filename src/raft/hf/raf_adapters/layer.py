@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor, nn
+from torch import Tensor
 
 from raft.functional import rational, rational_by_sample
 from raft.hf.peft import FUNCTIONS
+from raft.hf.peft_method import BASE, AdapterLayer, check_names
 from raft.modules import Rational
 
 PREFIX = "raf_adapter_"
-BASE = "__base__"
-"""Among the names of a batch's adapters: none."""
 
 
-class RafAdapterLayer(nn.Module, BaseTunerLayer):
-    """An activation of a model, and the RAFs of its adapters by name.
-
-    Args:
-        base_layer: the activation.
-        name: of it in the model.
-    """
+class RafAdapterLayer(AdapterLayer):
+    """An activation of a model, and the RAFs of its adapters by name."""
 
     adapter_layer_names = (FUNCTIONS,)
-
-    def __init__(self, base_layer: nn.Module, name: str) -> None:
-        super().__init__()
-        self.base_layer = base_layer
-        self.name = name
-        self.raf_adapter_functions = nn.ModuleDict()
-        self._disable_adapters = False
-        self._active_adapter: str | list[str] = []
-        self.merged_adapters: list[str] = []
-
-    def update_layer(self, adapter_name: str, act: Rational, inference_mode: bool) -> None:
-        """Add an adapter's function."""
-        self.raf_adapter_functions[adapter_name] = act
-        self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+    refusal = (
+        "adapters of RAFs cannot be merged in place: f(x) + P(x)/Q(x) is no fixed activation; "
+        "merge_and_unload() gives a model with residual RAFs"
+    )
 
     def forward(self, x: Tensor, adapter_names: Sequence[str] | None = None) -> Tensor:
         """The activation with the active adapters, or with one for each sample.
@@ -63,29 +44,11 @@ class RafAdapterLayer(nn.Module, BaseTunerLayer):
             y = y + rational(x, *act.coefficients(), act.version)
         return y
 
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Refused: a function and a rational one added to it are no activation that the model knows."""
-        raise ValueError(
-            "adapters of RAFs cannot be merged in place: f(x) + P(x)/Q(x) is no fixed activation; "
-            "merge_and_unload() gives a model with residual RAFs"
-        )
-
-    def unmerge(self) -> None:
-        """Nothing is ever merged."""
-
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        """Whether a low-rank update could stand in for it: no."""
-        return False
-
     def _acts(self, names: Sequence[str]) -> list[Rational]:
-        functions: Any = self.raf_adapter_functions
-        return [functions[name] for name in names if name in functions]
+        return [self.parts[name] for name in names if name in self.parts]
 
     def _by_sample(self, x: Tensor, names: Sequence[str]) -> Tensor:
-        if len(names) != len(x):
-            raise ValueError(
-                f"adapter_names has {len(names)} names, and {self.name} got {len(x)} samples: give one each"
-            )
+        check_names(names, len(x), self.name)
         acts = {name: act for name in set(names) - {BASE} for act in self._acts([name])}
         y: Tensor = self.base_layer(x)
         if not acts:

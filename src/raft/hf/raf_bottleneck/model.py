@@ -1,0 +1,71 @@
+"""PEFT's tuner for bottleneck adapters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from raft.hf.blocks import is_chosen
+from raft.hf.config import RafConfig
+from raft.hf.peft_method import StructuralTuner, check_layers, check_model, choose_targets
+from raft.hf.raf_bottleneck.layer import PREFIX, Bottleneck, RafBottleneckLayer
+from raft.hf.sites.adapters import install_adapters
+from raft.hf.sites.feed_forward import CONVOLUTIONS, own_projection
+from raft.hf.sites.find import find_blocks, find_sites
+from raft.modules import TORCH_FUNCTIONS, Rational
+
+
+class RafBottleneckModel(StructuralTuner):
+    """A model of ``transformers`` with bottleneck adapters; made by ``peft.get_peft_model``."""
+
+    prefix = PREFIX
+    tuner_layer_cls = RafBottleneckLayer
+
+    def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
+        """Find the last projections of the feed-forward blocks by structure."""
+        check_model(model, "RafBottleneckConfig")
+        config: RafConfig = peft_config.raf_config()
+        install_adapters(model, config.sites)
+        sites = [site for site in find_sites(model) if site.kind == "ffn"]
+        check_layers(model, config, sites)
+        holders = {site.name.rpartition(".")[0] for site in sites if is_chosen(site, config)}
+        last = [
+            projection.module
+            for block in find_blocks(model)
+            if block.path in holders
+            for projection in block.projections
+            if projection not in block.first_projections and not projection.is_stack
+            if not isinstance(projection.module, CONVOLUTIONS)
+        ]
+        names = {name for name, module in model.named_modules() if module in last}
+        if not names:
+            raise ValueError(
+                f"{type(model).__name__} has no feed-forward block whose last projection is a linear module"
+            )
+        choose_targets(peft_config, names, "projection", model)
+
+    def _create_and_replace(
+        self, peft_config: Any, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module,
+        current_key: str, parameter_name: str | None = None,
+    ) -> None:  # fmt: skip
+        layer: Any = target
+        if not isinstance(target, RafBottleneckLayer):
+            projection = own_projection(target)
+            assert projection is not None
+            layer = RafBottleneckLayer(target, current_key, projection.inputs, projection.outputs)
+            self._replace_module(parent, target_name, layer, target)
+        bottleneck = Bottleneck(layer.out_features, peft_config.r, _make_activation(peft_config))
+        layer.update_layer(adapter_name, bottleneck, peft_config.inference_mode)
+        if adapter_name not in self.active_adapters:
+            bottleneck.requires_grad_(False)
+
+
+def _make_activation(config: Any) -> nn.Module:
+    fixed = TORCH_FUNCTIONS[config.init]
+    assert isinstance(fixed, nn.Module)
+    if not config.learned:
+        return fixed
+    act = Rational(config.init, config.degrees, config.version)
+    act.replaced = (fixed,)
+    return act
