@@ -47,11 +47,23 @@ def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None
     measurements = MEASUREMENTS.read_text(encoding="utf-8")
     links = {
         name
-        for page in (ROOT / "docs").glob("*.md")
-        for name in re.findall(r"\]\(\.\./results/([\w-]+)\)", page.read_text(encoding="utf-8"))
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"\]\((?:\.\./)+results/([\w-]+)\)", page.read_text(encoding="utf-8"))
     }
     assert len(links) > 5
     assert sorted(name for name in links if f"{{ #{name} }}" not in measurements) == []
+
+
+@needs_results
+@pytest.mark.parametrize("page", ["results.md", "experiments/at-chance.md", "log.md"])
+def test_differences_that_a_page_quotes_are_in_a_table_of_the_results(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    quoted = re.findall(r"[−+]\d+\.\d+\s\[[^]]*\]", text)
+    assert len(quoted) > 3
+    tables = [file.read_text(encoding="utf-8") for file in sorted(RESULTS.rglob("*.md"))]
+    for difference in quoted:
+        words = " ".join(difference.split())
+        assert any(words in table for table in tables), words
 
 
 @needs_results
