@@ -1,6 +1,6 @@
 """Steps that a small transformer takes to learn addition modulo a prime, by its activation function.
 
-    python results/modular-addition/learn_sums.py results/modular-addition/steps.csv --seeds 10 --found found.json
+    python results/modular-addition/learn_sums.py steps.csv --seeds 10 --found found.json
 
 The model reads a, b and "=", and answers a + b modulo p: one layer of the paper's encoder. Half of the p²
 sums are trained on, in batches of 512, and the other half is held out; what counts is the first evaluation,
