@@ -228,5 +228,6 @@ def test_a_variant_is_told_when_it_had_its_twins_loss() -> None:
     ]
     raf, gelu, version_b = PretrainingComparison(variants, "raft pretrain", {}).rows()
     assert (raf["steps_to_twin"], raf["reached_twin"]) == (150, 1)
+    assert raf["share_to_twin"] == 0.75
     assert (gelu["steps_to_twin"], gelu["reached_twin"]) == (None, 0)
     assert (version_b["steps_to_twin"], version_b["reached_twin"]) == (None, 0)

@@ -93,6 +93,7 @@ class PretrainingComparison:
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
                     "steps_to_twin": float(np.mean(reached)) if reached else None,
+                    "share_to_twin": float(np.mean(reached)) / variant.results[0].steps if reached else None,
                     "reached_twin": len(reached),
                     "seconds": float(np.mean(seconds)),
                     "tokens_per_second": float(np.mean(rates)),

@@ -23,7 +23,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
     fixed = comparison.twin or "twin"
     headers = [
         "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
-        f"steps to {fixed}", "seconds", "tokens/s",
+        f"{fixed}'s loss after", "seconds", "tokens/s",
     ]  # fmt: skip
     cells = []
     for row in comparison.rows():
@@ -37,7 +37,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
                 _format_mean(row["loss"], row["loss_std"], 3),
                 _format_mean(row["perplexity"], row["perplexity_std"], 1),
                 difference,
-                _format_steps_to_twin(row),
+                _format_share_to_twin(row),
                 f"{row['seconds']:,.0f}",
                 f"{row['tokens_per_second']:,.0f}",
             ]
@@ -70,7 +70,7 @@ def describe_numbers(comparison: PretrainingComparison) -> str:
     if fixed is not None and len(comparison.variants[0].results) > 1:
         text += f"; differences in loss to {fixed}, paired by seed, with Student's interval"
     if fixed is not None and len(comparison.variants) > 1:
-        text += f"; steps after which {fixed}'s final loss was reached, mean over the seeds that did"
+        text += f"; share of the steps after which {fixed}'s loss was reached, by the seeds that did"
     return text + "."
 
 
@@ -86,10 +86,10 @@ def format_steps_and_tokens(comparison: PretrainingComparison) -> str:
     return f"{steps} steps, {span([result.tokens / 1e6 for result in results], ',.1f')} M tokens"
 
 
-def _format_steps_to_twin(row: dict[str, Any]) -> str:
-    if row["steps_to_twin"] is None:
+def _format_share_to_twin(row: dict[str, Any]) -> str:
+    if row["share_to_twin"] is None:
         return ""
-    return f"{row['steps_to_twin']:,.0f} ({row['reached_twin']} of {row['seeds']})"
+    return f"{row['share_to_twin']:.0%} ({row['reached_twin']} of {row['seeds']})".replace("%", " %")
 
 
 def _format_difference(mean: float, low: float, high: float, digits: int) -> str:
