@@ -109,7 +109,7 @@ class Norms(TrainerCallback):
 
 def train(words: list[str], coordinates: str) -> dict[str, float]:
     """One pretraining; the loss, how far the functions moved, and norms of gradients."""
-    recipe, arguments, _ = _parse(words)
+    recipe, arguments, *_ = _parse(words)
     recipe.check()
     arguments.gradient_accumulation_steps = recipe.accumulation(arguments.per_device_train_batch_size, 1)
     text = read_text(recipe)

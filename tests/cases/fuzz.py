@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from raft.cli.commands.convert import ConvertSettings
-from raft.cli.commands.grid import GridOptions
 from raft.cli.commands.inspect import InspectSettings
 from raft.cli.commands.report import ReportSettings
 from raft.cli.commands.transfer import TransferSettings
+from raft.cli.processes import ProcessOptions
 from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import FinetuningRecipe
 from raft.pretraining.recipe import PretrainingRecipe
@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[list[str], list[Any]]] = {
     ),
     "grid": (
         [*GRID, "--models", "raft", "--output_dir", "out"],
-        [*fields(GridRecipe), *fields(GridOptions), *fields(FinetuningRecipe), *TRAINING],
+        [*fields(GridRecipe), *fields(ProcessOptions), *fields(FinetuningRecipe), *TRAINING],
     ),
     "convert": (["convert", "base", "out"], [*fields(ConvertSettings)]),
     "inspect": (["inspect", "raft"], [*fields(InspectSettings)]),

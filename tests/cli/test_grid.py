@@ -20,8 +20,9 @@ from transformers import AutoModel
 
 import raft
 from raft.cli import slurm
-from raft.cli.commands.grid import parse_grid, share_devices
+from raft.cli.commands.grid import parse_grid
 from raft.cli.main import main
+from raft.cli.processes import share_devices
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import compare_paired
 from raft.finetuning.run import FinetuningRecipe, is_raft
@@ -251,7 +252,7 @@ def test_a_data_set_of_ones_own_is_run_once_by_its_name(tmp_path: Path) -> None:
 def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("raft.cli.commands.grid.usable_cores", lambda: 16)
+    monkeypatch.setattr("raft.cli.processes.usable_cores", lambda: 16)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert share_devices(1) == [{}]
     assert share_devices(3) == [{"OMP_NUM_THREADS": "5"}] * 3

@@ -16,10 +16,10 @@ from raft.bounds import BOUNDS
 from raft.cli.commands.bench import FinetuningSettings, PretrainingSettings
 from raft.cli.commands.convert import ConvertSettings
 from raft.cli.commands.demo import DemoSettings
-from raft.cli.commands.grid import GridOptions
 from raft.cli.commands.inspect import InspectSettings
 from raft.cli.commands.pretrain import _parse
 from raft.cli.main import main
+from raft.cli.processes import ProcessOptions
 from raft.cli.slurm import SlurmOptions
 from raft.errors import InputError
 from raft.experiments.grid import GridRecipe
@@ -40,7 +40,7 @@ GRID = ["grid", "--models", "m", "--output_dir", "out"]
 @pytest.mark.parametrize(
     "kind",
     [
-        PretrainingRecipe, RaftTrainingArguments, SlurmOptions, FinetuningRecipe, GridRecipe, GridOptions,
+        PretrainingRecipe, RaftTrainingArguments, SlurmOptions, FinetuningRecipe, GridRecipe, ProcessOptions,
         DemoSettings, ConvertSettings, InspectSettings, PretrainingSettings, FinetuningSettings,
     ],
 )  # fmt: skip

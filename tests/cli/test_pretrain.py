@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import psutil
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from huggingface_hub import HfApi, RepoUrl
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -191,6 +193,39 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     stamp = (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns
     assert run(*words)[0] == 0
     assert (folder / "raf-7" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_processes_share_the_runs_of_a_comparison(run: Run, recipe: Path, tmp_path: Path) -> None:
+    words = ("--config", recipe, "--compare", "raf,relu", "--seeds", 2, "--disable_tqdm", "true")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert run(*words, "--output_dir", alone)[0] == 0
+    together.mkdir()
+    others = FileLock(
+        together / ".relu-7.lock", thread_local=False
+    )  # a process that works on one of the runs for a while
+    others.acquire()
+    Timer(8, others.release).start()
+    status, out, err = run(*words, "--output_dir", together, "--processes", 2)
+    assert (status, err) == (0, "")
+    assert out.count("validation loss") == 4 + 1  # each run, and the table
+    assert out.index("relu, seed 8") < out.index("relu, seed 7")
+    losses = [
+        [result["loss"] for variant in json.loads((folder / "comparison.json").read_text())["variants"]
+         for result in variant["results"]]
+        for folder in (alone, together)
+    ]  # fmt: skip
+    assert losses[0] == losses[1]
+
+
+def test_a_run_that_another_process_works_on_is_refused(run: Run, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        status, _, err = run("--config", recipe)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "another process trains in" in err
+    status, _, err = run("--config", recipe, "--processes", 2)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "give --compare or --seeds too" in err
 
 
 def test_gated_layers_are_compared_at_equal_parameters(run: Run, recipe: Path, tmp_path: Path) -> None:

@@ -62,20 +62,20 @@ LAYOUTS = {
         "raft pretrain --config cpu-15min --compare raf,gelu --seeds 3\n"
         "raft pretrain --config gpt-cpu-15min --corpus TEXTS --compare raf,gelu,relu2",
         {
-            "run": ("config", "output_dir", "compare", "seeds", "seed", "evaluate"),
+            "run": ("config", "output_dir", "compare", "seeds", "seed", "processes", "evaluate"),
             "data": ("corpus", "tokenizer", "vocab_size", "sequence_length"),
             "model": ("objective", "architecture", "model", "num_hidden_layers", "hidden_size"),
             "RAFs": ("activation", "raf_sites", "raf_init", "degrees", "version", *RAFS),
             "optimisation": ("max_steps", "global_batch_size", "per_device_train_batch_size",
                              "learning_rate", "warmup_steps", "bf16"),
-            "Slurm": ("slurm", "slurm_partition"),
+            "Slurm": ("slurm",),
         },
         required=("max_steps",),
     ),
     "discover": Layout(
         "raft discover --config discover-cpu --corpus TEXTS --output_dir runs/found",
         {
-            "run": ("config", "output_dir", "num_models", "seeds", "seed", "fixed", "evaluate"),
+            "run": ("config", "output_dir", "num_models", "seeds", "seed", "processes", "fixed", "evaluate"),
             "data": ("corpus", "tokenizer", "vocab_size", "sequence_length"),
             "model": ("objective", "architecture", "model", "num_hidden_layers", "hidden_size"),
             "RAFs": ("activation", "raf_sites", "raf_shared", "raf_init", "degrees", "version", *RAFS),

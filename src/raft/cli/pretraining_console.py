@@ -17,11 +17,15 @@ class PretrainingConsole:
     Args:
         recipe: of all runs.
         training: of them; its folder holds theirs.
+        is_quiet: where another process speaks.
     """
 
-    def __init__(self, recipe: PretrainingRecipe, training: RaftTrainingArguments) -> None:
+    def __init__(
+        self, recipe: PretrainingRecipe, training: RaftTrainingArguments, is_quiet: bool = False
+    ) -> None:
         self.recipe = recipe
-        self.is_main = training.process_index == 0
+        self.writes = training.process_index == 0
+        self.is_main = self.writes and not is_quiet
         self.console = Console(quiet=not self.is_main)
         self.folder = training.folder
         results = [self.folder / RESULT, *self.folder.glob(f"**/{RESULT}")]
@@ -54,7 +58,7 @@ class PretrainingConsole:
 
     def finished(self, result: PretrainingResult, folder: Path) -> None:
         """Write the run's card, and say what came out."""
-        if self.is_main and not (folder / CARD).exists():
+        if self.writes and not (folder / CARD).exists():
             write_card(folder, self.recipe.variant(result.activation), self.text, result)
         trained = "finished before" if folder in self.before else f"after {result.seconds:,.0f} s of training"
         shares = "".join(f", {name} {share:.1%}" for name, share in result.accuracies.items())

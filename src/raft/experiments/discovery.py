@@ -24,6 +24,7 @@ from raft.pretraining.variants import is_learned as is_learned_activation
 from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import run_on_main_and_broadcast
+from raft.training.run_folder import hold
 
 MODELS, REUSE = "models", "reuse"
 FUNCTIONS = "functions.json"
@@ -85,20 +86,21 @@ def discover(
     for number, seed in enumerate(range(arguments.seed, arguments.seed + options.num_models), start=1):
         one = replace(arguments, output_dir=str(folder / MODELS / str(seed)), seed=seed, data_seed=None)
         before = recipe.raf_init if number == 1 else str(functions_after(folder, number - 1))
-        started(f"model {number} of {options.num_models}", seed, one.folder)
-        result = run(replace(recipe, seeds=1, raf_init=before), one, text, callbacks)
-        finished(result, one.folder)
-        losses.append(result.loss)
-        origin = {
-            "command": command,
-            "corpus": recipe.corpus,
-            "text": text.fingerprint,
-            "seeds": list(range(arguments.seed, seed + 1)),
-            "steps": result.steps,
-            "parameters": result.parameters,
-            "losses": losses,
-        }
-        run_on_main_and_broadcast(partial(_write_functions, one.folder, recipe.objective, origin, folder))
+        with hold(one.folder, wait=True):
+            started(f"model {number} of {options.num_models}", seed, one.folder)
+            result = run(replace(recipe, seeds=1, raf_init=before), one, text, callbacks)
+            finished(result, one.folder)
+            losses.append(result.loss)
+            origin = {
+                "command": command,
+                "corpus": recipe.corpus,
+                "text": text.fingerprint,
+                "seeds": list(range(arguments.seed, seed + 1)),
+                "steps": result.steps,
+                "parameters": result.parameters,
+                "losses": losses,
+            }
+            run_on_main_and_broadcast(partial(_write_functions, one.folder, recipe.objective, origin, folder))
     again = replace(
         arguments, output_dir=str(folder / REUSE), seed=arguments.seed + options.num_models, data_seed=None
     )

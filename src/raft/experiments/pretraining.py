@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,8 +23,11 @@ from raft.pretraining.run import PretrainingResult, PretrainingText, run
 from raft.pretraining.variants import find_twin, folder_name, variant_arguments
 from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
+from raft.training.run_folder import hold
 
 COMPARISON = "comparison.json"
+WAIT = 1.0
+"""Seconds between two looks at runs that other processes work on."""
 PlannedRun = tuple[str, PretrainingRecipe, RaftTrainingArguments]
 """A variant's name, recipe and arguments."""
 
@@ -194,7 +198,8 @@ def compare_pretraining(
 ) -> PretrainingComparison:
     """Run every variant with every seed in a folder of its own under ``arguments.output_dir``.
 
-    Runs that are there are not made again, and one that was begun goes on: the same command resumes.
+    Runs that are there are not made again, and one that was begun goes on: the same command resumes. Given
+    again while it runs, it makes those runs that no other process works on, and waits for these.
 
     Args:
         recipe: checked.
@@ -206,12 +211,25 @@ def compare_pretraining(
         callbacks: of ``transformers``, for every run.
         tests: of ``raft.pretraining.zero_shot.open_tests``, for every run.
     """
+    planned = list(plan_runs(recipe, arguments))
+    results: dict[Path, PretrainingResult] = {}
+    while len(results) < len(planned):
+        before = len(results)
+        for name, of_variant, one in planned:
+            if one.folder in results:
+                continue
+            with hold(one.folder) as is_ours:
+                if not is_ours:
+                    continue
+                started(name, one.seed, one.folder)
+                result = replace(run(of_variant, one, text, callbacks, tests), activation=name)
+                results[one.folder] = result
+                finished(result, one.folder)
+        if len(results) == before:
+            time.sleep(WAIT)
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
-    for name, of_variant, one in plan_runs(recipe, arguments):
-        started(name, one.seed, one.folder)
-        result = replace(run(of_variant, one, text, callbacks, tests), activation=name)
-        variants[name].append(result)
-        finished(result, one.folder)
+    for name, _, one in planned:
+        variants[name].append(results[one.folder])
     first = find_twin(list(variants))
     compared = [
         Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from filelock import FileLock, Timeout
 
 from raft.errors import InputError
 from raft.files import find_write_error, publish, read_yaml, staging_folder, write_text
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, first_difference
+from raft.training.distributed import run_on_main_and_broadcast
 
 RECIPE = "recipe.yaml"
+LOCK = ".lock"
 RunState = Literal["new", "begun", "finished"]
 
 
@@ -154,6 +157,40 @@ def run_state(
             "another --output_dir"
         )
     return "finished" if (folder / result).is_file() else "begun"
+
+
+@contextmanager
+def hold(folder: Path, wait: bool = False, is_inside: bool = False) -> Iterator[bool]:
+    """Whether this process, or the job that it is part of, has a run's folder to itself until the block ends.
+
+    The system takes a lock back when its process ends, however it ends.
+
+    Args:
+        folder: of the run.
+        is_inside: whether the lock lies in the folder, and not beside it.
+        wait: until it is free.
+
+    Raises:
+        InputError: where the folder cannot be written.
+    """
+    file = folder / LOCK if is_inside else folder.with_name(f".{folder.name}{LOCK}")
+    lock = FileLock(file)
+
+    def acquire() -> bool:
+        reason = find_write_error(file.parent)
+        if reason:
+            raise InputError(f"cannot write to {file.parent}: {reason}")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            return False
+        return True
+
+    is_ours = run_on_main_and_broadcast(acquire)
+    try:
+        yield is_ours
+    finally:
+        lock.release()
 
 
 @contextmanager

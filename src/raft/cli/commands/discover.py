@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from transformers import TrainerCallback
 
-from raft.cli.commands.pretrain import INSTEAD, check_folders, write_comparison
+from raft.cli.commands.pretrain import INSTEAD, check_folders, check_processes, write_comparison
 from raft.cli.options import parse_recipe
 from raft.cli.pretraining_console import PretrainingConsole
+from raft.cli.processes import ProcessOptions, start_workers
 from raft.cli.quiet import quieten
 from raft.experiments.discovery import FUNCTIONS, REUSE, DiscoveryOptions, discover, labels
 from raft.files import write_text
@@ -28,20 +29,24 @@ The same command given again resumes."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    kinds = (PretrainingRecipe, DiscoveryOptions, CommandArguments)
-    recipe, options, training = parse_recipe(kinds, "raft discover", DESCRIPTION, arguments, INSTEAD)
+    kinds = (PretrainingRecipe, DiscoveryOptions, CommandArguments, ProcessOptions)
+    recipe, options, training, processes = parse_recipe(
+        kinds, "raft discover", DESCRIPTION, arguments, INSTEAD
+    )
     recipe.check()
     options.check(recipe)
     command = shlex.join(["raft", "discover", *arguments])
     check_folders(recipe, training, [])
+    check_processes(processes, training)
     quieten()
-    console = PretrainingConsole(recipe, training)
+    console = PretrainingConsole(recipe, training, is_quiet=processes.worker)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items)
     text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command)]
-    comparison = discover(
-        recipe, options, training, text, command, console.started, console.finished, callbacks, tests
-    )
+    with start_workers("discover", arguments, processes):
+        comparison = discover(
+            recipe, options, training, text, command, console.started, console.finished, callbacks, tests
+        )
     table = tabulate_losses(comparison, labels(recipe, options, training.folder))
     if console.is_main:
         write_comparison(comparison, training.folder / REUSE)

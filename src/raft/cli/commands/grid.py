@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
-import torch
 
 from raft.analysis.formulas import escape_latex
 from raft.cli.options import check_machine, parse_recipe
+from raft.cli.processes import ProcessOptions, start_workers
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
-from raft.data.text.encoding import usable_cores
 from raft.errors import InputError, TrainingError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.grid import ARGUMENT_KEYS, RECIPE_KEYS, Grid, GridRecipe, drop_duplicates, result_rows
@@ -47,14 +43,6 @@ INSTEAD = {
     "train_examples": "sizes", "seed": "seeds",
 }  # fmt: skip
 """Options of ``raft finetune`` that a grid varies."""
-
-
-@dataclass
-class GridOptions:
-    """Who works on it."""
-
-    processes: int = field(default=1, metadata={"help": "Processes on this machine; with --slurm, jobs."})
-    worker: bool = field(default=False, metadata={"help": "Work on it and say nothing."})
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,25 +73,17 @@ def main(arguments: Sequence[str]) -> None:
         return
     quieten(tokenizer_threads=False)
     console = Console()
-    words = [sys.executable, "-m", "raft.cli.main", "grid", *arguments, "--worker", "true"]
-    first, *others = share_devices(options.processes)
-    if "OMP_NUM_THREADS" in first:
-        torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
-    workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
-    try:
-        with console.status("") as status:
+    with (
+        start_workers("grid", arguments, options),
+        console.status("") as status,
+    ):
 
-            def on_state_change(cell: Cell, state: State) -> None:
-                if state == "failed":
-                    console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
-                status.update(format_progress(grid, folder, options.processes))
+        def on_state_change(cell: Cell, state: State) -> None:
+            if state == "failed":
+                console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
+            status.update(format_progress(grid, folder, options.processes))
 
-            failed = grid.run(folder, on_state_change)
-            for worker in workers:
-                worker.wait()
-    finally:
-        for worker in workers:
-            worker.terminate()
+        failed = grid.run(folder, on_state_change)
     cells = grid.final_cells(folder)
     rows = result_rows(folder, cells)
     if not rows:
@@ -121,13 +101,13 @@ def main(arguments: Sequence[str]) -> None:
                             f"{folder.failure(failed[0])}; the same command tries them again")  # fmt: skip
 
 
-def parse_grid(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOptions]:
+def parse_grid(arguments: Sequence[str]) -> tuple[Grid, ProcessOptions, SlurmOptions]:
     """The grid, checked, and who works on it.
 
     Raises:
         InputError: for an option or a value that cannot work.
     """
-    kinds = (GridRecipe, FinetuningRecipe, CommandArguments, GridOptions, SlurmOptions)
+    kinds = (GridRecipe, FinetuningRecipe, CommandArguments, ProcessOptions, SlurmOptions)
     recipe, cell, training, options, slurm = parse_recipe(kinds, "raft grid", DESCRIPTION, arguments, INSTEAD)
     if cell.dataset is not None and recipe.tasks == GridRecipe().tasks:  # those are GLUE's
         recipe.tasks = [name_of(cell.dataset)]
@@ -139,24 +119,6 @@ def parse_grid(arguments: Sequence[str]) -> tuple[Grid, GridOptions, SlurmOption
     if slurm.slurm and (slurm.slurm_nodes, slurm.slurm_gpus_per_node) != (1, 1):
         raise InputError("a grid's jobs have one GPU each: --processes says how many there are")
     return grid, options, slurm
-
-
-def share_devices(processes: int) -> list[dict[str, str]]:
-    """What each process's environment says of the machine's cores and GPUs, so that they share them.
-
-    Empty where one process has all, and where the user's environment says it.
-    """
-    if processes == 1:
-        return [{}]
-    shared: dict[str, str] = {}
-    if "OMP_NUM_THREADS" not in os.environ:
-        shared["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-    if len(gpus) < 2:
-        return [shared] * processes
-    # each takes the first that it sees; this process has all, and so takes the first
-    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
 
 
 def work(arguments: Sequence[str]) -> None:

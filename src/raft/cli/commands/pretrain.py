@@ -14,6 +14,7 @@ from raft.analysis.figure_style import write_figure
 from raft.callbacks import RafCallback
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.pretraining_console import PretrainingConsole
+from raft.cli.processes import ProcessOptions, start_workers
 from raft.cli.quiet import print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
@@ -32,7 +33,7 @@ from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
 from raft.report.tables.pretraining import describe_numbers, tabulate_losses
 from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
-from raft.training.run_folder import RECIPE, check_holds
+from raft.training.run_folder import RECIPE, check_holds, hold
 from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
@@ -47,8 +48,9 @@ devices: torchrun -m raft.cli.main pretrain ..."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    recipe, training, slurm = _parse(arguments)
+    recipe, training, slurm, options = _parse(arguments)
     recipe.check()
+    check_processes(options, training, is_comparison(recipe))
     check_folders(recipe, training, list(plan_runs(recipe, training)))
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
@@ -58,40 +60,63 @@ def main(arguments: Sequence[str]) -> None:
         run_here(arguments)
 
 
-def _parse(words: Sequence[str]) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions]:
-    kinds = (PretrainingRecipe, CommandArguments, SlurmOptions)
-    recipe, training, slurm = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words, INSTEAD)
-    return recipe, training, slurm
+def _parse(
+    words: Sequence[str],
+) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions, ProcessOptions]:
+    kinds = (PretrainingRecipe, CommandArguments, SlurmOptions, ProcessOptions)
+    recipe, training, slurm, options = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words, INSTEAD)
+    return recipe, training, slurm, options
 
 
 def run_here(words: Sequence[str]) -> None:
     """Run the command in this process, one of a job's perhaps."""
-    recipe, training, _ = _parse(words)
+    recipe, training, _, options = _parse(words)
     command = shlex.join(["raft", "pretrain", *words])
     quieten()
-    console = PretrainingConsole(recipe, training)
+    console = PretrainingConsole(recipe, training, is_quiet=options.worker)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items)
     text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
         callbacks.append(RafCallback(recipe.snapshot_steps))
-    if recipe.compare is None and recipe.seeds == 1:
-        result = run(recipe, training, text, callbacks, tests)
+    if not is_comparison(recipe):
+        with hold(training.folder, is_inside=True) as is_ours:
+            if not is_ours:
+                raise InputError(f"another process trains in {training.folder}: choose another --output_dir")
+            result = run(recipe, training, text, callbacks, tests)
         console.finished(result, training.folder)
         console.say(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
             console.say(f"Pushed to {_push(training)}")
         destroy_process_group()
         return
-    comparison = compare_pretraining(
-        recipe, training, text, command, console.started, console.finished, callbacks, tests
-    )
+    with start_workers("pretrain", words, options):
+        comparison = compare_pretraining(
+            recipe, training, text, command, console.started, console.finished, callbacks, tests
+        )
     if console.is_main:
         write_comparison(comparison, training.folder)
     console.console.print(tabulate_losses(comparison).console(), crop=False)
     console.console.print(describe_numbers(comparison), highlight=False)
     console.say(f"To look into it: raft report {training.folder}")
     destroy_process_group()
+
+
+def is_comparison(recipe: PretrainingRecipe) -> bool:
+    """Whether there are several runs, each in a folder of its own."""
+    return recipe.compare is not None or recipe.seeds > 1
+
+
+def check_processes(
+    options: ProcessOptions, training: RaftTrainingArguments, has_several_runs: bool = True
+) -> None:
+    """Raise ``InputError`` where there is nothing that several processes could share."""
+    if options.processes == 1:
+        return
+    if not has_several_runs:
+        raise InputError("--processes share the runs of a comparison: give --compare or --seeds too")
+    if training.world_size > 1:
+        raise InputError("--processes are of one machine without torchrun: leave one of them out")
 
 
 def check_folders(

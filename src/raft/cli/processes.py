@@ -1,0 +1,66 @@
+"""Several processes of one command that share its runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from raft.data.text.encoding import usable_cores
+
+
+@dataclass
+class ProcessOptions:
+    """Who works on the runs of a command."""
+
+    processes: int = field(default=1, metadata={"help": "Processes that share the runs."})
+    worker: bool = field(default=False, metadata={"help": "Work on them and say nothing."})
+
+
+@contextmanager
+def start_workers(command: str, arguments: Sequence[str], options: ProcessOptions) -> Iterator[None]:
+    """Start all processes but this one; where the block ends well, wait for them, else end them.
+
+    Args:
+        command: of ``raft``.
+        arguments: that it was given.
+        options: how many work; a worker starts none.
+    """
+    if options.worker or options.processes == 1:
+        yield
+        return
+    words = [sys.executable, "-m", "raft.cli.main", command, *arguments, "--worker", "true"]
+    first, *others = share_devices(options.processes)
+    if "OMP_NUM_THREADS" in first:
+        torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
+    workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
+    try:
+        yield
+        for worker in workers:
+            worker.wait()
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def share_devices(processes: int) -> list[dict[str, str]]:
+    """What each process's environment says of the machine's cores and GPUs, so that they share them.
+
+    Empty where one process has all, and where the user's environment says it.
+    """
+    if processes == 1:
+        return [{}]
+    shared: dict[str, str] = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        shared["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    if len(gpus) < 2:
+        return [shared] * processes
+    # each takes the first that it sees; this process has all, and so takes the first
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(processes)]
