@@ -9,7 +9,7 @@ PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8
 
 WITH_MODELS := 9ec20896108043e08dae972ca2795c4ca4d82e10
 
-.PHONY: setup demo test test-all lint docs help fits results models clean
+.PHONY: setup demo test test-all lint docs help fits results gpu models clean
 
 setup: $(INSTALLED)
 
@@ -47,9 +47,15 @@ help: setup  ## write anew what 'raft COMMAND --help' prints
 fits: setup  ## refit the table of named activations
 	$(BIN)/python scripts/fit_named_activations.py
 
-results: setup  ## make the claims' part of results/ again, hours of two cores, and of a GPU where there is one (scripts/make_results.py --list tells them); ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, MINILM= say what and from where
+results: setup  ## make the claims' part of results/ again, hours of two cores, and of a GPU where there is one (scripts/make_results.py --list tells them); ONLY="cpu-1hour", WIKIPEDIA=, GLUE=, SQUAD=, SNLI=, BLIMP=, ZORRO=, MINILM= say what and from where
 	$(BIN)/python scripts/make_results.py $(if $(ONLY),--only $(ONLY)) $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) \
-		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(SNLI),--snli $(SNLI)) $(if $(MINILM),--minilm $(MINILM))
+		$(if $(GLUE),--glue $(GLUE)) $(if $(SQUAD),--squad $(SQUAD)) $(if $(BLIMP),--blimp $(BLIMP)) $(if $(ZORRO),--zorro $(ZORRO)) \
+		$(if $(SNLI),--snli $(SNLI)) $(if $(MINILM),--minilm $(MINILM))
+
+gpu: setup  ## do for nine minutes what needs a GPU, and go on when called again; TRY=1 tries it, small, on a CPU; WIKIPEDIA=, BLIMP=, ZORRO=, GLUE= and ONLY= as above
+	$(BIN)/python scripts/make_results.py --gpu $(if $(TRY),--try,--minutes 9) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA)) $(if $(BLIMP),--blimp $(BLIMP)) $(if $(ZORRO),--zorro $(ZORRO)) \
+		$(if $(GLUE),--glue $(GLUE))
 
 models:  ## bring back all models of results/, 95 MB, from the last commit that has them; ONLY=gpu-pretraining those of one folder
 	git cat-file -e $(WITH_MODELS) 2> /dev/null || git fetch --depth 1 origin $(WITH_MODELS)

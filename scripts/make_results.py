@@ -5,12 +5,20 @@ python scripts/make_results.py --only cpu-1hour --wikipedia DIR --glue DIR --squ
 By default GLUE, SQuAD and the model come from the hub. Grids and pretrainings resume in ``runs/``, where
 finished ones are not run again; remove that folder to start over. Without a GPU, recipes that need one are
 skipped.
+
+python scripts/make_results.py --gpu --minutes 9 --wikipedia DIR --blimp DIR --zorro DIR --glue DIR
+
+runs those that need one, for nine minutes; given again, it goes on. With --try they run at small sizes on a
+CPU, and write under runs/try.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -25,6 +33,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "results" / "recipes"
+DONE = ROOT / "runs" / "done.json"
+"""Commands that a call with ``--minutes`` has run."""
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PLACES = {
     "wikipedia": "the articles, as a folder of parquet; needed where a recipe says so",
@@ -43,6 +53,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", help="Folders of results/ that are made; all by default.")
+    parser.add_argument("--gpu", action="store_true", help="Those alone that need a GPU.")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="Stop after so many; given again, it goes on.",
+    )
+    parser.add_argument(
+        "--try",
+        dest="is_trial",
+        action="store_true",
+        help="Those for a GPU, small, on a CPU.",
+    )
     parser.add_argument("--list", action="store_true", help="Show what there is, and the minutes it takes.")
     for name, what in PLACES.items():
         parser.add_argument(f"--{name}", help=f"Where it lies: {what}.")
@@ -54,6 +76,8 @@ def main() -> None:
         if name not in recipes:
             parser.error(f"no recipe {name!r}; there are {', '.join(recipes)}")
     chosen = [name for name in names if name in (arguments.only or names)]
+    if arguments.gpu or arguments.is_trial:
+        chosen = [name for name in chosen if recipes[name].get("gpu")]
     if arguments.list:
         for name in chosen:
             print(
@@ -61,7 +85,7 @@ def main() -> None:
             )
         return
     places = {name: getattr(arguments, name) for name in PLACES}
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() and not arguments.is_trial:
         skipped = [name for name in chosen if recipes[name].get("gpu")]
         if arguments.only and skipped:
             parser.error(f"{skipped[0]} needs a GPU, and torch finds none")
@@ -83,15 +107,47 @@ def main() -> None:
                     f"{name} needs the models of results/{other}: bring them back by 'make models', or make "
                     f"them again by --only {other} {name}"
                 )
+    ends = math.inf if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
+    done = [] if arguments.minutes is None or not DONE.is_file() else json.loads(DONE.read_text("utf-8"))
     for name in chosen:
         began = time.monotonic()
-        for words in commands(recipes[name], places):
-            print(shlex.join(words), flush=True)
-            status = subprocess.run(words, cwd=ROOT, env=environment(recipes[name])).returncode
-            if status:
-                sys.exit(status)  # it has said why
+        for words in commands(recipes[name], places, arguments.is_trial):
+            line = shlex.join(words)
+            if line in done:
+                continue
+            print(line, flush=True)
+            if not run_until(words, environment(recipes[name]), ends):
+                print("The time is over; the same command goes on.")
+                return
+            done.append(line)
+            if arguments.minutes is not None:
+                DONE.parent.mkdir(exist_ok=True)
+                DONE.write_text(json.dumps(done, indent=1), encoding="utf-8")
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    DONE.unlink(missing_ok=True)
+    if arguments.is_trial:
+        return
     subprocess.run([sys.executable, "scripts/copy_tables.py"], check=True, cwd=ROOT)
+
+
+def run_until(words: list[str], environment: Mapping[str, str], ends: float) -> bool:
+    """Run a command, and whether it ended before ``ends`` of the monotonic clock; else it is told to stop.
+
+    Raises:
+        SystemExit: with its status where it fails: it has said why.
+    """
+    if time.monotonic() >= ends:
+        return False
+    process = subprocess.Popen(words, cwd=ROOT, env=environment)
+    try:
+        status = process.wait(None if ends == math.inf else ends - time.monotonic())
+    except subprocess.TimeoutExpired:
+        process.terminate()  # a training saves a checkpoint
+        process.wait()
+        return False
+    if status:
+        sys.exit(status)
+    return True
 
 
 def lacks_models(folder: Path) -> bool:
@@ -107,8 +163,14 @@ def read_recipes() -> dict[str, dict[str, Any]]:
     }
 
 
-def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> list[list[str]]:
-    """A recipe's commands with the paths of data and models filled in, run by this Python."""
+def commands(
+    recipe: Mapping[str, Any], places: Mapping[str, str | None], is_trial: bool = False
+) -> list[list[str]]:
+    """A recipe's commands with the paths of data and models filled in, run by this Python.
+
+    Of a trial those of ``raft``, and what follows them, with the options of ``small``, and with folders under
+    ``runs/try`` in place of ``results`` and ``runs``.
+    """
     paths = {
         name: str(Path(place).resolve()) if place and Path(place).exists() else place  # a hub name stays
         for name, place in places.items()
@@ -126,6 +188,12 @@ def commands(recipe: Mapping[str, Any], places: Mapping[str, str | None]) -> lis
     filled = []
     for command in recipe["commands"]:
         program, *words = shlex.split(command.format(**values))
+        if is_trial:
+            if "small" not in recipe:
+                continue
+            words = [words[0], *(re.sub("^(results|runs)/", r"runs/try/\1/", word) for word in words[1:])]
+            if program == "raft":
+                words += shlex.split(recipe["small_grid" if words[0] == "grid" else "small"])
         filled.append([sys.executable, *(["-m", "raft.cli.main"] if program == "raft" else []), *words])
     return filled
 

@@ -68,7 +68,7 @@ def train(data: Path, folder: Path, evaluate: bool, sample: int = 0, steps: int 
     recipe = PretrainingRecipe(
         corpus=str(data / "texts.txt"), tokenizer="train", objective="clm", architecture="gpt2", model=GPT2,
         validation_sequences=20, evaluate=f"zorro={data / 'zorro'}" if evaluate else None,
-        evaluate_items=sample, **values,
+        evaluate_along=sample, **values,
     )  # fmt: skip
     recipe.check()
     arguments = RaftTrainingArguments(
@@ -76,7 +76,12 @@ def train(data: Path, folder: Path, evaluate: bool, sample: int = 0, steps: int 
         eval_strategy="steps", eval_steps=10, save_steps=10, report_to="none", disable_tqdm=True,
         use_cpu=True,
     )  # fmt: skip
-    return run(recipe, arguments, read_text(recipe), tests=open_tests(recipe.evaluate, sample))
+    return run(
+        recipe,
+        arguments,
+        read_text(recipe),
+        tests=open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along),
+    )
 
 
 def test_accuracies_are_those_of_the_saved_model(data: Path, tmp_path: Path) -> None:
@@ -138,3 +143,10 @@ def test_a_run_of_an_older_recipe_goes_on(data: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({**recipe, "attention_within_documents": True}))
     with pytest.raises(InputError, match="--attention_within_documents was True and is False"):
         train(data, tmp_path, evaluate=False)
+
+
+def test_so_many_pairs_are_tested_as_asked_for(data: Path) -> None:
+    test = open_tests(f"zorro={data / 'zorro'}", items=2, along=1)["zorro"]
+    assert [len(paradigm.pairs) for paradigm in test.paradigms] == [2, 2]
+    assert test.sample is not None
+    assert open_tests(f"zorro={data / 'zorro'}")["zorro"].sample is None

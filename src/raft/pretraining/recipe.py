@@ -179,9 +179,11 @@ class PretrainingRecipe:
         default=None,
         metadata={"help": "Minimal pairs to test on: blimp,zorro or blimp=FOLDER."},
     )
-    evaluate_items: int = field(
-        default=0,
-        metadata={"help": "Pairs of each paradigm that are tested at each validation, too."},
+    evaluate_items: int | None = field(
+        default=None, metadata={"help": "Pairs of each paradigm that are tested; all by default."}
+    )
+    evaluate_along: int = field(
+        default=0, metadata={"help": "Pairs of each paradigm that are tested at each validation, too."}
     )
     compare: str | None = field(
         default=None,

@@ -24,10 +24,10 @@ from raft.files import write_text
 
 @dataclass(frozen=True)
 class ZeroShotTest:
-    """A test of all pairs, and of a sample of them.
+    """A test, and one of a sample of its pairs.
 
     Attributes:
-        paradigms: all pairs.
+        paradigms: the pairs.
         whole: of the finished model.
         sample: of the model at each validation; None where none is taken.
     """
@@ -54,24 +54,25 @@ def parse_tests(text: str | None) -> dict[str, str | None]:
     return tests
 
 
-def open_tests(text: str | None, sample: int) -> dict[str, ZeroShotTest]:
+def open_tests(text: str | None, items: int | None = None, along: int = 0) -> dict[str, ZeroShotTest]:
     """Read the pairs of the tests that ``--evaluate`` names.
 
     Args:
         text: as for ``parse_tests``.
-        sample: pairs of each paradigm that are tested along the way; 0 for none.
+        items: pairs of each paradigm that are tested; None for all.
+        along: pairs of each paradigm that are tested along the way; 0 for none.
 
     Raises:
         InputError: for pairs that cannot be read.
     """
     tests = {}
     for name, folder in parse_tests(text).items():
-        paradigms = PAIRS[name](folder)
-        first = [replace(paradigm, pairs=paradigm.pairs[:sample]) for paradigm in paradigms]
+        paradigms = PAIRS[name](folder, items)
+        first = [replace(paradigm, pairs=paradigm.pairs[:along]) for paradigm in paradigms]
         tests[name] = ZeroShotTest(
             paradigms,
             make_pairs_test(name, paradigms),
-            make_pairs_test(name, first) if sample else None,
+            make_pairs_test(name, first) if along else None,
         )
     return tests
 

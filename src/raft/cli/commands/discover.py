@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     check_processes(processes, training)
     quieten()
     console = PretrainingConsole(recipe, training, is_quiet=processes.worker)
-    tests = open_tests(recipe.evaluate, recipe.evaluate_items)
+    tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
     text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command)]
     with start_workers("discover", arguments, processes):

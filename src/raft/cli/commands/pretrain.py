@@ -74,7 +74,7 @@ def run_here(words: Sequence[str]) -> None:
     command = shlex.join(["raft", "pretrain", *words])
     quieten()
     console = PretrainingConsole(recipe, training, is_quiet=options.worker)
-    tests = open_tests(recipe.evaluate, recipe.evaluate_items)
+    tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
     text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command, [get_requeue_signal()] if is_job() else [])]
     if training.report_to:
