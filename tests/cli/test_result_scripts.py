@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -163,3 +165,25 @@ def test_grids_are_timed_beside_a_plain_script(
     assert actual.way.tolist() == ["transformers.Trainer", "raft grid, FAFT", "raft grid, RAFT"]
     assert (actual.seconds > 0).all()
     assert actual.ratio_value.tolist() == pytest.approx((actual.seconds / actual.seconds[0]).tolist())
+
+
+@needs_results
+def test_a_designed_experiment_finds_the_effects_of_single_factors(tmp_path: Path) -> None:
+    design = load_script("design")
+    columns = list(zip(*design.L18, strict=True))
+    for a, b in combinations(columns, 2):
+        assert len(set(Counter(zip(a, b, strict=True)).values())) == 1
+    of_decay, of_rate = {"1": 0.0, "2": 0.03}, {"1": -0.02, "2": 0.0, "3": 0.02}
+    rows = [None, None, *design.L18]
+    variants = []
+    for name, row in zip(design.variants(), rows, strict=True):
+        planted = 0.0 if row is None else of_decay[row[0]] + of_rate[row[6]]
+        losses = {seed: 4.0 + 0.1 * seed + planted for seed in (1, 2)}
+        results = [PretrainingResult(name, s, 9, loss, 6.0, 1.0, 9, 9, []) for s, loss in losses.items()]
+        variants.append(Variant(name, results))
+    PretrainingComparison(variants, "raft pretrain", {}).write(tmp_path)
+    table = design.effects(tmp_path)
+    assert "| raf_weight_decay | 0.1 | +0.015 ± 0.000 |" in table
+    assert "| raf_learning_rate | 5e-4 | −0.020 ± 0.000 |" in table
+    assert "| raf_sites | ffn | +0.000 ± 0.000 |" in table
+    assert "| mean of all | | +0.015 less gelu |" in table

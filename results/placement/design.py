@@ -1,0 +1,104 @@
+"""A designed experiment: which RAFs, in which places, shared how and trained how fast, lower the loss.
+
+Eighteen variants of a pretraining, an orthogonal array (Taguchi's L18), in which each pair of levels of two
+factors occurs equally often. So the mean loss over the variants with a level, less the mean of all, is that
+level's effect, whatever the other factors do, as far as effects add up.
+
+    python results/placement/design.py variants          # for raft pretrain --compare
+    python results/placement/design.py effects RUN effects.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t
+
+from raft.experiments.pretraining import PretrainingComparison
+
+CONTROLS = ("gelu", "raf:raf_learning_rate=0")
+OWN = "a RAF a layer"
+"""The default, which has no name."""
+FACTORS: dict[str, tuple[str, ...]] = {
+    "raf_weight_decay": ("0", "0.1"),
+    "raf_sites": ("ffn", "attention_input", "ffn+attention_input"),
+    "raf_shared": (OWN, "kind", "all"),
+    "raf_init": ("gelu", "identity", "relu2"),
+    "degrees": ("5/4", "6/4", "3/2"),
+    "raf_groups": ("1", "4", "8"),
+    "raf_learning_rate": ("5e-4", "2e-3", "8e-3"),
+}
+L18 = (
+    "1111111", "1122222", "1133333", "1211223", "1222331", "1233112", "1312132", "1323213", "1331321",
+    "2113322", "2121133", "2132211", "2212313", "2223121", "2231232", "2313231", "2321312", "2332123",
+)  # fmt: skip
+"""The first seven of its eight columns."""
+
+
+def variants() -> list[str]:
+    """Labels of the variants, and before them the controls'."""
+    chosen = [
+        {name: levels[int(i) - 1] for i, (name, levels) in zip(row, FACTORS.items(), strict=True)}
+        for row in L18
+    ]
+    return [
+        *CONTROLS,
+        *(":".join(["raf", *(f"{k}={v}" for k, v in levels.items() if v != OWN)]) for levels in chosen),
+    ]
+
+
+def effects(folder: Path) -> str:
+    """A table: of each level its effect on the loss, in nats, with a 95 % interval.
+
+    Seeds are blocks: of each loss the mean of its seed's eighteen is taken off. The standard error is that of
+    the residuals of the additive model.
+    """
+    losses = {
+        (variant.activation, result.seed): result.loss
+        for variant in PretrainingComparison.read(folder).variants
+        for result in variant.results
+    }
+    names = variants()[len(CONTROLS) :]
+    seeds = sorted({seed for _, seed in losses})
+    table = np.array([[losses[name, seed] for seed in seeds] for name in names])
+    centred = table - table.mean(axis=0)
+    parts = {
+        (factor, level): centred[[row[column] == str(i) for row in L18]].mean()
+        for column, (factor, levels) in enumerate(FACTORS.items())
+        for i, level in enumerate(levels, start=1)
+    }
+    additive = [
+        sum(parts[factor, levels[int(row[c]) - 1]] for c, (factor, levels) in enumerate(FACTORS.items()))
+        for row in L18
+    ]
+    residuals = centred - np.array(additive)[:, None]
+    freedom = centred.size - len(seeds) - sum(len(levels) - 1 for levels in FACTORS.values())
+    deviation = np.sqrt((residuals**2).sum() / freedom)
+    lines = ["| factor | level | effect [95 %] |", "| --- | --- | ---: |"]
+    for (factor, level), effect in parts.items():
+        count = len(L18) // len(FACTORS[factor]) * len(seeds)
+        half = t.ppf(0.975, freedom) * deviation * np.sqrt(1 / count - 1 / centred.size)
+        lines.append(f"| {factor} | {level} | {round(effect, 3) + 0.0:+.3f} ± {half:.3f} |")
+    controls = [np.mean([losses[name, seed] for seed in seeds]) for name in CONTROLS]
+    lines += [f"| mean of all | | {table.mean() - controls[0]:+.3f} less gelu |"]
+    lines += [f"| never trained | | {controls[1] - controls[0]:+.3f} less gelu |"]
+    return "\n".join(lines).replace("-0", "−0").replace("| −−- |", "| --- |") + "\n"
+
+
+def main() -> None:
+    """Print what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["variants", "effects"])
+    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("out", nargs="?", type=Path)
+    options = parser.parse_args()
+    if options.what == "variants":
+        print(",".join(variants()))
+    else:
+        options.out.write_text(effects(options.run), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
