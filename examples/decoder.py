@@ -1,7 +1,7 @@
 """A causal language model with RAFs, trained on a text of yours: at the end it goes on with what you begin.
 
 A small Llama that reads bytes, so that no tokenizer is needed. ``raf={}`` in its configuration is all that
-makes it a RAFT: SiLU in the gate of each layer gives way to a RAF. ``--plain`` builds its twin with SiLU.
+makes it a RAFT: SiLU in the gate of each layer gives way to a RAF. ``--plain`` builds the baseline with SiLU.
 
     python examples/decoder.py README.md
     python examples/decoder.py book.txt --steps 5000 --prompt "It was" --out my-decoder

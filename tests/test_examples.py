@@ -118,7 +118,7 @@ def test_decoder(run: Callable[..., str]) -> None:
         assert model(input_ids=ids, labels=ids).loss.item() < 1.1 * last
 
 
-def test_the_decoders_twin_has_no_rafs(run: Callable[..., str]) -> None:
+def test_the_decoders_baseline_has_no_rafs(run: Callable[..., str]) -> None:
     Path("text.txt").write_text("\n".join(TEXTS))
     run("decoder", "text.txt", "--steps", "1", "--plain", "--out", "decoder")
     assert not raft.hf.rationals(LlamaForCausalLM.from_pretrained("decoder"))

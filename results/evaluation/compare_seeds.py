@@ -30,12 +30,12 @@ def main() -> None:
     phenomena = [*next(iter(results.values()))["phenomena"], None]
     for phenomenon in phenomena:
         shares = {
-            twin: [100 * _score(results[f"{twin}-{seed}"], phenomenon) for seed in seeds]
-            for twin in ("raf", "gelu")
+            name: [100 * _score(results[f"{name}-{seed}"], phenomenon) for seed in seeds]
+            for name in ("raf", "gelu")
         }
         difference = compare_seeds(shares["raf"], shares["gelu"])
         text = f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
-        means = [f"{np.mean(shares[twin]):.1f}" for twin in ("raf", "gelu")]
+        means = [f"{np.mean(shares[name]):.1f}" for name in ("raf", "gelu")]
         rows.append([phenomenon or "all", *means, text])
     headers = ["phenomenon", "raf (%)", "gelu (%)", f"raf less gelu [95 %, {len(seeds)} seeds]"]
     table = TextTable("Seeds", pd.DataFrame(rows, columns=headers), labels=1)

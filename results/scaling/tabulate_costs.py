@@ -138,18 +138,18 @@ def cost(model: Model, gpus: int) -> dict[str, float | int | str]:
     }
 
 
-def model_table(models: list[Model], twins: list[Model]) -> str:
+def model_table(models: list[Model], baselines: list[Model]) -> str:
     """Sizes as Markdown."""
     lines = [
         "| model | parameters | MFLOP/token | FLOP in all | state, GB | activations, kB/token | its FAFT's |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for model, twin in zip(models, twins, strict=True):
+    for model, baseline in zip(models, baselines, strict=True):
         whole = model.flops_per_token * STEPS * BATCH * LENGTH
         lines.append(
             f"| {model.name} | {model.parameters:,} | {model.flops_per_token / 1e6:,.0f} | {whole:.2e} | "
             f"{model.state_bytes / 1e9:.2f} | {model.activation_bytes / 1e3:,.1f} | "
-            f"{twin.activation_bytes / 1e3:,.1f} |"
+            f"{baseline.activation_bytes / 1e3:,.1f} |"
         )
     return "\n".join(lines)
 
@@ -181,11 +181,11 @@ def replace_table(page: str, name: str, table: str) -> str:
 def main() -> None:
     """Count, estimate, write."""
     models = [measure(name, *sizes, "raf") for name, sizes in MODELS.items()]
-    twins = [measure(name, *sizes, "gelu") for name, sizes in MODELS.items()]
+    baselines = [measure(name, *sizes, "gelu") for name, sizes in MODELS.items()]
     rows = [cost(model, gpus) for model in models for gpus in GPUS]
     pd.DataFrame(rows).to_csv(CSV, index=False, float_format="%.12g")
     page = PAGE.read_text(encoding="utf-8")
-    page = replace_table(page, "models", model_table(models, twins))
+    page = replace_table(page, "models", model_table(models, baselines))
     page = replace_table(page, "costs", cost_table(rows))
     PAGE.write_text(page, encoding="utf-8")
 

@@ -24,7 +24,7 @@ SIZE: dict[str, Any] = {
 IDS = torch.arange(24).reshape(2, 12)
 
 
-def twins() -> tuple[BertModel, BertModel]:
+def both_models() -> tuple[BertModel, BertModel]:
     torch.manual_seed(0)
     faft = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
     model = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
@@ -38,7 +38,7 @@ def twins() -> tuple[BertModel, BertModel]:
 
 @torch.no_grad()
 def test_all_put_back_is_the_faft() -> None:
-    faft, model = twins()
+    faft, model = both_models()
     expected = faft(IDS).last_hidden_state
     before = model(IDS).last_hidden_state
     assert (before - expected).abs().max() > 0.01
@@ -48,7 +48,7 @@ def test_all_put_back_is_the_faft() -> None:
 
 
 def test_the_table_holds_each_case() -> None:
-    faft, model = twins()
+    faft, model = both_models()
     target = faft(IDS).last_hidden_state.detach()
 
     def loss() -> float:
@@ -100,7 +100,7 @@ def test_what_is_fitted_to_a_raf_stands_in_its_place() -> None:
 
 
 def test_alike_rafs_lose_nothing_by_their_mean() -> None:
-    _, model = twins()
+    _, model = both_models()
     first, second = rationals(model).values()
     second.load_state_dict(first.state_dict())
     ids = IDS.clone()
@@ -109,7 +109,7 @@ def test_alike_rafs_lose_nothing_by_their_mean() -> None:
 
 
 def test_other_learned_functions_are_put_back_too() -> None:
-    faft, _ = twins()
+    faft, _ = both_models()
     target = faft(IDS).last_hidden_state.detach()
     model = raft.convert(faft, {"function": "swish"})
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_other_learned_functions_are_put_back_too() -> None:
 
 
 def test_what_has_no_curve_is_ablated_by_its_function_alone() -> None:
-    model = raft.convert(twins()[0], {"function": "polynorm", "init": "default"})
+    model = raft.convert(both_models()[0], {"function": "polynorm", "init": "default"})
     table = ablate(
         model,
         lambda: float(model(IDS).last_hidden_state.detach().square().sum()),
@@ -139,7 +139,7 @@ def test_what_has_no_curve_is_ablated_by_its_function_alone() -> None:
 
 
 def test_what_cannot_be_replaced_is_refused() -> None:
-    faft, model = twins()
+    faft, model = both_models()
     with (
         pytest.raises(ValueError, match="'layer' is no RAF of the model; they are encoder"),
         replace_functions(model, {"layer": torch.sin}),

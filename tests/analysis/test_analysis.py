@@ -90,7 +90,7 @@ def pretrained(activation: str, losses: dict[int, list[float]]) -> Variant:
     return Variant(activation, results)
 
 
-def test_differences_are_to_the_twin_of_the_same_seed() -> None:
+def test_differences_are_to_the_baseline_of_the_same_seed() -> None:
     raf = pretrained("raf", {1: [5.0, 3.0, 2.0], 2: [5.5, 4.0, 3.5]})
     frozen = pretrained("raf:raf_learning_rate=0", {1: [5.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
     gelu = pretrained("gelu", {1: [6.0, 4.0, 3.0], 2: [6.0, 4.0, 4.0]})
@@ -107,7 +107,7 @@ def test_differences_are_to_the_twin_of_the_same_seed() -> None:
     assert high == pytest.approx(0.1)
 
 
-def test_no_differences_without_a_twin_or_steps() -> None:
+def test_no_differences_without_a_baseline_or_steps() -> None:
     raf, gelu = pretrained("raf", {1: [5.0, 3.0]}), pretrained("gelu", {1: [6.0, 4.0]})
     for variants in ([raf], [gelu], [raf, pretrained("gelu", {2: [6.0, 4.0]})]):
         assert draw_loss_differences(PretrainingComparison(variants, "", {})) is None

@@ -82,11 +82,11 @@ def test_a_faft_becomes_a_raft_and_is_scored(run: Run, glue: Path, model: Path, 
     assert all(torch.equal(after[name], state[name] * state[f"{name}_scale"]) for name in after)
     assert all((after[name] - before[name]).abs().max() > 0 for name in after)
     assert set(json.loads((out / "inputs.json").read_text())) == set(rationals(tuned))
-    # its twin draws the same examples; the recipe repeats the run
-    twin = tmp_path / "twin"
-    assert run(*words, "--train_examples", 60, "--output_dir", twin)[0] == 0
-    assert json.loads((twin / "drawn.json").read_text()) == drawn
-    assert not (twin / "rafs.safetensors").exists()
+    # its baseline draws the same examples; the recipe repeats the run
+    baseline = tmp_path / "baseline"
+    assert run(*words, "--train_examples", 60, "--output_dir", baseline)[0] == 0
+    assert json.loads((baseline / "drawn.json").read_text()) == drawn
+    assert not (baseline / "rafs.safetensors").exists()
     assert yaml.safe_load((out / "recipe.yaml").read_text())["activation"] == "raf"
     again = tmp_path / "again"
     assert run("--config", out / "recipe.yaml", "--output_dir", again)[0] == 0

@@ -94,9 +94,9 @@ def test_a_grid_searches_runs_and_compares(
         assert validation[rate] == max(validation.values())
         tried = searched[searched.activation == activation]
         assert dict(zip(tried.learning_rate, tried.validation, strict=True)) == pytest.approx(validation)
-    twins = [json.loads((folder / name / "drawn.json").read_text()) for name, options in actual.items()
+    draws = [json.loads((folder / name / "drawn.json").read_text()) for name, options in actual.items()
              if options["seed"] == 2022]  # fmt: skip
-    assert all(drawn == twins[0] for drawn in twins)
+    assert all(drawn == draws[0] for drawn in draws)
     raf, keep = (rows[rows.activation == name].points.tolist() for name in ("raf", "keep"))
     assert f"{sum(raf) / 2:.1f}" in printed
     assert f"p={compare_paired(raf, keep).p_value:.3f}" in printed
@@ -414,7 +414,7 @@ def test_tables_pair_by_seed_and_average_over_tasks() -> None:
     assert "$\\pm$" in tabulate_scores(pd.DataFrame(rows)).latex()
 
 
-def test_pretrained_twins_are_compared_and_judged_untrained(
+def test_pretrained_models_are_compared_and_judged_untrained(
     glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = []
@@ -442,7 +442,7 @@ def test_pretrained_twins_are_compared_and_judged_untrained(
     }  # fmt: skip
     assert set(rows[rows.task == "rte→snli"].points) <= {0.0, 50.0, 100.0}
     tables = (out / "tables.md").read_text()
-    # the models are copies of one: no twin is better
+    # the models are copies of one: none is better
     assert "| activation | rte | rte→snli |" in tables
     assert "| best single class |" in tables
     assert "| raf | +0.0 [+0.0, +0.0] 0/2/0* | +0.0 [+0.0, +0.0] 0/2/0* |" in tables

@@ -235,7 +235,7 @@ def test_gated_layers_are_compared_at_equal_parameters(run: Run, recipe: Path, t
     assert all(name in out for name in names)
     folder = tmp_path / "run"
     comparison = PretrainingComparison.read(folder)
-    assert comparison.twin == "gelu"
+    assert comparison.baseline == "gelu"
     plain, gated, raf = (variant.results[0].parameters for variant in comparison.variants)
     assert abs(gated - plain) <= 2 * (3 * 32 + 2) / 2
     assert raf == gated + 2 * (6 + 4)
@@ -296,10 +296,10 @@ def test_variants_differ_in_what_their_names_say(run: Run, recipe: Path, tmp_pat
     assert actual is not None
     data = json.loads(actual[1])
     assert {run["settings"]["variant"] for run in data["runs"]} == {n for n in names if n.startswith("raf")}
-    twins = {run["settings"]["variant"]: {raf["twin"] for raf in run["rafs"]} for run in data["runs"]}
-    assert "relu" in twins["raf:raf_init=relu"]
-    assert "relu" not in twins["raf"]
-    assert twins[inputs] == {"gelu", "identity"}
+    baselines = {run["settings"]["variant"]: {raf["baseline"] for raf in run["rafs"]} for run in data["runs"]}
+    assert "relu" in baselines["raf:raf_init=relu"]
+    assert "relu" not in baselines["raf"]
+    assert baselines[inputs] == {"gelu", "identity"}
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def test_the_page_lies_in_the_first_folder(tmp_path: Path, capsys: pytest.Captur
     actual = text(alone / "report.html")
     assert "1 run of 100 steps" in actual
     assert "hidden_size: 64" in actual
-    # a twin with a fixed activation has nothing to look into
+    # a model with a fixed activation has nothing to look into
     assert main(["report", str(folder / "gelu-2022")]) == 0
     assert (
         "viewer"

@@ -84,7 +84,7 @@ def test_the_headline_is_the_difference_of_the_losses_beside_it() -> None:
     counts = np.array([1, 30, 4])
     sums = {"faft": np.array([9.0, 60.0, 8.0]), "raft": np.array([1.0, 75.0, 8.0])}
     model: Any = None
-    pretrained = {twin: Pretrained(model, sums[twin], counts, [], {}, 1.0) for twin in ("faft", "raft")}
+    pretrained = {kind: Pretrained(model, sums[kind], counts, [], {}, 1.0) for kind in ("faft", "raft")}
     scores = {"cola": {"faft": [1.0, 3.0, 5.0], "raft": [2.0, 5.0, 8.0]}}
     task = Task("cola", "matthews", [], [])
     loss, perplexity, _, cola = _rows(pretrained, [task], scores)
@@ -138,7 +138,7 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_twins_differ_in_the_raf_block_alone() -> None:
+def test_raft_and_baseline_differ_in_the_raf_block_alone() -> None:
     class Tokenizer:
         pad_token_id = 0
 
@@ -146,7 +146,7 @@ def test_twins_differ_in_the_raf_block_alone() -> None:
             return 500
 
     settings = ComparisonSettings(degrees=[3, 2], version="B")
-    faft, raft = (model_config(settings, twin, Tokenizer()).to_dict() for twin in ("faft", "raft"))  # type: ignore
+    faft, raft = (model_config(settings, kind, Tokenizer()).to_dict() for kind in ("faft", "raft"))  # type: ignore
     assert raft.pop("raf") == {"init": "gelu", "degrees": [3, 2], "version": "B"}
     assert faft.pop("raf") is None
     assert faft == raft
@@ -216,7 +216,7 @@ def test_accuracies_are_compared_by_seed() -> None:
     assert table["blimp less gelu [95 %]"][1].startswith("+2.0 [−10.7, +14.7]")
 
 
-def test_a_variant_is_told_when_it_had_its_twins_loss() -> None:
+def test_a_variant_is_told_when_it_had_its_baselines_loss() -> None:
     def run_of(name: str, seed: int, last: float) -> PretrainingResult:
         history = [(100, 1.0, 6.0), (200, 2.0, last)]
         return PretrainingResult(name, seed, 200, last, 6.5, 2.0, 1000, 10, history)
@@ -227,7 +227,7 @@ def test_a_variant_is_told_when_it_had_its_twins_loss() -> None:
         Variant("raf:version=B", [run_of("raf:version=B", 1, 5.1), run_of("raf:version=B", 2, 5.2)]),
     ]
     raf, gelu, version_b = PretrainingComparison(variants, "raft pretrain", {}).rows()
-    assert (raf["steps_to_twin"], raf["reached_twin"]) == (150, 1)
-    assert raf["share_to_twin"] == 0.75
-    assert (gelu["steps_to_twin"], gelu["reached_twin"]) == (None, 0)
-    assert (version_b["steps_to_twin"], version_b["reached_twin"]) == (None, 0)
+    assert (raf["steps_to_baseline"], raf["reached_baseline"]) == (150, 1)
+    assert raf["share_to_baseline"] == 0.75
+    assert (gelu["steps_to_baseline"], gelu["reached_baseline"]) == (None, 0)
+    assert (version_b["steps_to_baseline"], version_b["reached_baseline"]) == (None, 0)

@@ -54,10 +54,10 @@ def test_settings_rebuild_what_can_load_the_state(name: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_copy_is_the_same_and_its_own(name: str) -> None:
     act = moved(make(name))
-    twin, x = deepcopy(act), torch.randn(5, 8)
-    assert torch.equal(twin(x), act(x))
-    moved(twin)
-    assert not torch.equal(twin(x), act(x))
+    copied, x = deepcopy(act), torch.randn(5, 8)
+    assert torch.equal(copied(x), act(x))
+    moved(copied)
+    assert not torch.equal(copied(x), act(x))
 
 
 @pytest.mark.parametrize(

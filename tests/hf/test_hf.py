@@ -66,7 +66,7 @@ def test_no_block_is_a_plain_faft() -> None:
         assert raft.hf.rationals(BertForMaskedLM(config)) == {}
 
 
-def test_twins_start_from_the_same_weights() -> None:
+def test_raft_and_baseline_start_from_the_same_weights() -> None:
     models = []
     blocks: list[dict[str, Any] | None] = [None, {}]
     for raf in blocks:
@@ -480,13 +480,13 @@ def test_transformers_without_raft_stops_and_names_it(tmp_path: Path) -> None:
 
 def test_a_tower_is_loaded_from_the_folder_of_the_whole(tmp_path: Path) -> None:
     clip: Any = ARCHITECTURES["clip"].build(raf={})
-    twin = ARCHITECTURES["clip"].build()
+    other = ARCHITECTURES["clip"].build()
     clip.save_pretrained(tmp_path)
     tower = transformers.CLIPTextModel.from_pretrained(tmp_path)
     assert len(raft.hf.rationals(tower)) == 2
     again = transformers.CLIPModel.from_pretrained(tmp_path)
     assert set(raft.hf.rationals(again)) == set(raft.hf.rationals(clip))
-    assert raft.hf.rationals(twin) == {}
+    assert raft.hf.rationals(other) == {}
 
 
 def test_a_composite_models_part_honours_its_own_block(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_faft_has_gelu_and_a_tanh_pooler() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_twins_start_from_the_same_weights(task: str) -> None:
+def test_raft_and_baseline_start_from_the_same_weights(task: str) -> None:
     states = []
     blocks: list[dict[str, Any] | None] = [None, {}]
     for raf in blocks:

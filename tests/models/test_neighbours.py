@@ -82,8 +82,8 @@ def test_only_initial_weights_differ(tmp_path: Path) -> None:
     assert torch.equal(first_query(tuned), query)
     plain = RaftBertForMaskedLM(RaftBertConfig(**SIZE))
     assert {*plain.state_dict()} == {*model.state_dict()}
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert torch.equal(first_query(twin), query)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(first_query(copied), query)
 
 
 @pytest.mark.parametrize(

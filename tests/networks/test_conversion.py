@@ -72,15 +72,15 @@ def test_converted_networks_are_copied_and_pickled(name: str) -> None:
     network, x = make(name)
     raft.convert(network)
     before = outputs(network, x)
-    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
-        assert torch.equal(outputs(twin, x), before)
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(outputs(copied, x), before)
         own = {id(p) for p in network.parameters()}
-        assert not own & {id(p) for p in twin.parameters()}
+        assert not own & {id(p) for p in copied.parameters()}
         with torch.no_grad():
-            for act in twin.modules():
+            for act in copied.modules():
                 if isinstance(act, Rational):
                     act.numerator.zero_()
-        assert not torch.equal(outputs(twin, x), before)
+        assert not torch.equal(outputs(copied, x), before)
         assert torch.equal(outputs(network, x), before)
 
 

@@ -110,7 +110,7 @@ def test_attention_that_does_not_end_with_documents_is_refused() -> None:
 
 
 @pytest.mark.parametrize("architecture", SIZES)
-def test_twins_start_from_the_same_weights(architecture: str) -> None:
+def test_raft_and_baseline_start_from_the_same_weights(architecture: str) -> None:
     objective = MLM if "bert" in architecture else CLM
     models = [
         build_model(build_config(architecture, SIZES[architecture], fixed, raf, None, 60), 3, None, objective)

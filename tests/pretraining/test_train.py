@@ -1,4 +1,4 @@
-"""Twins start alike."""
+"""Models with one seed start alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.hf.architectures import TINY
 
 
 @pytest.mark.parametrize("neighbours", [False, True])
-def test_gated_twins_start_from_the_same_weights_where_shapes_agree(neighbours: bool) -> None:
+def test_gated_models_start_from_the_same_weights_where_shapes_agree(neighbours: bool) -> None:
     kinds: list[dict[str, Any]] = [
         {"raf": None},
         {"raf": None, "hidden_act": "silu", "gated": True},

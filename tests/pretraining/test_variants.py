@@ -10,7 +10,7 @@ import pytest
 from raft.errors import InputError
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.variants import (
-    find_twin,
+    find_baseline,
     is_learned,
     parse_settings,
     parse_variants,
@@ -20,12 +20,12 @@ from raft.pretraining.variants import (
 from raft.training.arguments import RaftTrainingArguments
 
 
-def test_the_first_fixed_activation_is_the_twin() -> None:
-    assert find_twin(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
-    assert find_twin(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
-    assert find_twin(["raf", "raf:version=B"]) is None
-    assert find_twin(["xielu", "prelu", "swish", "relu"]) == "relu"
-    assert find_twin(["raf_glu", "swiglu", "gelu"]) == "swiglu"
+def test_the_first_fixed_activation_is_the_baseline() -> None:
+    assert find_baseline(["raf", "relu", "gelu", "raf:version=B"]) == "relu"
+    assert find_baseline(["gelu:learning_rate=1e-4", "gelu"]) == "gelu:learning_rate=1e-4"
+    assert find_baseline(["raf", "raf:version=B"]) is None
+    assert find_baseline(["xielu", "prelu", "swish", "relu"]) == "relu"
+    assert find_baseline(["raf_glu", "swiglu", "gelu"]) == "swiglu"
 
 
 @pytest.mark.parametrize(

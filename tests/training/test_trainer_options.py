@@ -152,31 +152,31 @@ def norms(model: nn.Module) -> tuple[float, float]:
 def with_gradients(scale: float) -> tuple[nn.Module, nn.Module]:
     """Two equal models with equal gradients, those of RAFs larger by far."""
     torch.manual_seed(0)
-    model, twin = (BertForMaskedLM(config({})) for _ in range(2))
-    twin.load_state_dict(model.state_dict())
+    model, copied = (BertForMaskedLM(config({})) for _ in range(2))
+    copied.load_state_dict(model.state_dict())
     rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
-    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
         p.grad = torch.randn_like(p) * (100.0 * scale if id(p) in rafs else scale)
         other.grad = p.grad.clone()
-    return model, twin
+    return model, copied
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1.0])
 def test_a_step_clips_as_the_trainer_does(scale: float) -> None:
-    model, twin = with_gradients(scale)
+    model, copied = with_gradients(scale)
     optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
-    plain = torch.optim.SGD(param_groups(twin, 0.1), lr=0.1)
-    raft.clip_grad_norm_(twin, 0.5)
+    plain = torch.optim.SGD(param_groups(copied, 0.1), lr=0.1)
+    raft.clip_grad_norm_(copied, 0.5)
     optimizer.step()
     plain.step()
-    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
         torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
     if scale == 1.0:
         assert norms(model) == pytest.approx((0.5, 0.5), rel=1e-4)
 
 
 def test_gradients_of_a_closure_are_clipped() -> None:
-    model, twin = with_gradients(1.0)
+    model, copied = with_gradients(1.0)
     later = gradients(model)
     model.zero_grad()
     calls: list[float] = []
@@ -190,9 +190,9 @@ def test_gradients_of_a_closure_are_clipped() -> None:
     optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
     assert optimizer.step(closure) == 3.0
     assert calls == [3.0]
-    raft.clip_grad_norm_(twin, 0.5)
-    torch.optim.SGD(param_groups(twin, 0.1), lr=0.1).step()
-    for p, other in zip(model.parameters(), twin.parameters(), strict=True):
+    raft.clip_grad_norm_(copied, 0.5)
+    torch.optim.SGD(param_groups(copied, 0.1), lr=0.1).step()
+    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
         torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
 
 

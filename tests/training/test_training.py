@@ -1,4 +1,4 @@
-"""Groups, schedules, the masked loss, divergence, and what both twins are shown."""
+"""Groups, schedules, the masked loss, divergence, and what both models are shown."""
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ class Recorder(RaftTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
-def test_both_twins_see_identical_batches(tmp_path: Path) -> None:
+def test_both_models_see_identical_batches(tmp_path: Path) -> None:
     seen = []
     for raf in BLOCKS:
         data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=30 * 8)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raft.analysis.function_measures import AffineMatch, Domain, find_nearest_affine, fit_output
-from raft.analysis.model_measures import CurveOf, get_twin
+from raft.analysis.model_measures import CurveOf, get_baseline
 from raft.coefficients.functions import canonical_name
 from raft.hf.histogram import InputHistogram
 from raft.learned_activation import LearnedActivation, learned_activations
@@ -136,7 +136,7 @@ def ablate(
     if not acts:
         raise ValueError(f"{type(model).__name__} has no learned activation")
     named = None if fixed is None else canonical_name(fixed)
-    twins = {site: named or get_twin(act) for site, act in acts.items()}
+    baselines = {site: named or get_baseline(act) for site, act in acts.items()}
     reached: set[str] = set()
 
     def note(site: str) -> Callable[[Tensor], None]:
@@ -145,15 +145,15 @@ def ablate(
     with torch.no_grad(), record_inputs(model, {act: note(site) for site, act in acts.items()}):
         rows = [{"replaced": AS_IT_IS, "by": "", "loss": loss()}]
     sites = [site for site in acts if site in reached]
-    functions = {site: TORCH_FUNCTIONS[twins[site]] for site in sites}
+    functions = {site: TORCH_FUNCTIONS[baselines[site]] for site in sites}
     cases: list[tuple[str, str, dict[str, Callable[[Tensor], Tensor]]]]
-    cases = [(site, twins[site], {site: functions[site]}) for site in sites]
-    cases.append((ALL, ", ".join(dict.fromkeys(twins[site] for site in sites)), functions))
-    common = Counter(twins[site] for site in sites).most_common(1)[0][0] if sites else ""
-    alike = [site for site in sites if twins[site] == common]
+    cases = [(site, baselines[site], {site: functions[site]}) for site in sites]
+    cases.append((ALL, ", ".join(dict.fromkeys(baselines[site] for site in sites)), functions))
+    common = Counter(baselines[site] for site in sites).most_common(1)[0][0] if sites else ""
+    alike = [site for site in sites if baselines[site] == common]
     if len(alike) > 1 and all(acts[site].groups == 1 for site in alike):
         cases.append((MEAN, "mean", dict.fromkeys(alike, average_functions([acts[site] for site in alike]))))
-    for by, matched in _fit_matches(acts, sites, twins, inputs or {}).items():
+    for by, matched in _fit_matches(acts, sites, baselines, inputs or {}).items():
         cases += [(site, by, {site: function}) for site, function in matched.items()]
         if len(matched) == len(sites):
             cases.append((ALL, by, matched))
@@ -168,7 +168,7 @@ def ablate(
 def _fit_matches(
     acts: Mapping[str, LearnedActivation],
     sites: Sequence[str],
-    twins: Mapping[str, str],
+    baselines: Mapping[str, str],
     inputs: Mapping[str, InputHistogram],
 ) -> dict[str, dict[str, Callable[[Tensor], Tensor]]]:
     """By what is put in place, and by site: functions that are fitted to the RAFs."""
@@ -179,7 +179,7 @@ def _fit_matches(
             continue
         domain, function = Domain.of(inputs[site]), CurveOf(act, site)
         for by, match in (
-            (f"scaled {twins[site]}", fit_output(function, twins[site], domain)),
+            (f"scaled {baselines[site]}", fit_output(function, baselines[site], domain)),
             (NEAREST, find_nearest_affine(function, domain)),
         ):
             matches.setdefault(by, {})[site] = partial(_evaluate_match, match)

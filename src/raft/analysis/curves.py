@@ -26,7 +26,7 @@ class Curve:
         site: dotted name in the model.
         x: inputs, from their 0.05 % to their 99.95 % quantile, a little wider.
         y: ``[G, N]``, a row a group of channels.
-        fixed: the function that the twin has there.
+        fixed: the function that the baseline has there.
         fixed_name: of that function.
         density: of the inputs, at ``x``.
         distance: root mean square distance of ``y`` to ``fixed``, weighted by the density, over all groups.

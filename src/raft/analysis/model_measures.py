@@ -66,7 +66,7 @@ class FunctionMeasures:
     Attributes:
         function: with its site, and the interval of its inputs.
         domain: where it was measured.
-        to_fixed: distance to the twin's activation.
+        to_fixed: distance to the baseline's activation.
         to_start: distance to the function that it was fitted to, or stands beside.
         nearest: the classical activation that is nearest as it stands, and its distance.
         match: that which comes nearest when its input and output are scaled and moved.
@@ -128,7 +128,7 @@ def measure_function(
     Args:
         function: with its site.
         domain: of its inputs.
-        fixed: name of the activation that its twin has there.
+        fixed: name of the activation that its baseline has there.
         start: what it began as.
     """
     known = FUNCTIONS[canonical_name(fixed)]
@@ -185,7 +185,7 @@ def measure_model(
         model: with learned functions.
         texts: texts or batches, see :func:`raft.hf.histogram.count_inputs`.
         tokenizer: for texts; the model's own where it is None.
-        fixed: name of the activation that the twin has; None for what each RAF replaced (a pooler's is
+        fixed: name of the activation that the baseline has; None for what each RAF replaced (a pooler's is
             another than a layer's), and GELU where that is not known.
 
     Raises:
@@ -221,15 +221,15 @@ def measure_functions(
         if not seen.total or seen.low == seen.high or not act.is_elementwise:
             continue
         began_as = get_start(model, act, site)[1]
-        twin = fixed or get_twin(act)
+        baseline = fixed or get_baseline(act)
         for group, name in enumerate(_name_groups(act, site)):
             formula = formulas.get(name)
             function = CurveOf(act, name, group) if formula is None else replace(formula, site=name)
-            measures.append(measure_function(function, Domain.of(seen), twin, began_as))
+            measures.append(measure_function(function, Domain.of(seen), baseline, began_as))
     return measures
 
 
-def get_twin(act: LearnedActivation) -> str:
+def get_baseline(act: LearnedActivation) -> str:
     """Return the name of the function that a learned one replaced; GELU if it is unknown."""
     return (name_of(act.replaced[0]) if act.replaced else None) or "gelu"
 

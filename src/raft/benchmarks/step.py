@@ -16,8 +16,8 @@ from raft.data.text.masking import predicted_positions
 from raft.training.losses import masked_lm_loss
 from raft.training.optimizer import param_groups
 
-TWINS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "RAFT": {}}
-"""The twins' ``raf`` blocks; the FAFT stands there twice, which shows the noise."""
+KINDS: dict[str, dict[str, Any] | None] = {"FAFT": None, "FAFT, again": None, "RAFT": {}}
+"""The models' ``raf`` blocks; the FAFT stands there twice, which shows the noise."""
 
 MASKED = 0.15
 SPECIAL = 5
@@ -65,7 +65,7 @@ def measure_steps(
     compiled: bool,
     seconds: float,
 ) -> list[StepMeasurement]:
-    """Time training steps of the twins on random tokens.
+    """Time training steps of both models on random tokens.
 
     Args:
         config: of the FAFT.
@@ -84,7 +84,7 @@ def measure_steps(
     calls: dict[str, Callable[[], object]] = {}
     peaks: dict[str, float | None] = {}
     products = 0.0
-    for name, block in TWINS.items():
+    for name, block in KINDS.items():
         others = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         torch.manual_seed(0)
         model = BertForMaskedLM(BertConfig(**{**config.to_dict(), "raf": block}))

@@ -41,7 +41,7 @@ from raft.training.optimizer import param_groups
 SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)
 """The paper's seeds."""
 
-TWINS = ("faft", "raft")
+KINDS = ("faft", "raft")
 GLUE_TASKS = ("cola", "mrpc", "rte")
 PROBE_STEPS = 12
 FINETUNE_BATCH = 32
@@ -149,9 +149,9 @@ class Comparison:
 
 
 def model_config(
-    settings: ComparisonSettings, twin: str, tokenizer: PreTrainedTokenizerFast
+    settings: ComparisonSettings, kind: str, tokenizer: PreTrainedTokenizerFast
 ) -> RaftBertConfig:
-    """Configuration of one twin; they differ in the ``raf`` block alone.
+    """Configuration of one of both models; they differ in the ``raf`` block alone.
 
     No dropout, and weights drawn at the scale of a narrow model: runs this short are far from overfitting.
     Attention begins with neighbours, or they would end before the models learn from context.
@@ -170,7 +170,7 @@ def model_config(
         initializer_range=settings.hidden_size**-0.5,
         attention_init=NEIGHBOURS,
         pad_token_id=tokenizer.pad_token_id,
-        raf=raf if twin == "raft" else None,
+        raf=raf if kind == "raft" else None,
     )
 
 
@@ -180,7 +180,7 @@ def training_set(
     tokenizer: PreTrainedTokenizerFast,
     steps: int,
 ) -> MaskedSequences:
-    """The draws that each twin is trained on: a function of the settings, not of the twin."""
+    """The draws that each model is trained on: a function of the settings, not of its kind."""
     return MaskedSequences(sequences, tokenizer, settings.seed, draws=steps * settings.batch_size)
 
 
@@ -265,19 +265,19 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        runs = len(TWINS) * len(tasks) * settings.seeds
+        runs = len(KINDS) * len(tasks) * settings.seeds
         steps = settings.steps or _affordable_steps(
             settings, tokenizer, sequences, runs, time.perf_counter() - begun
         )
         train = training_set(settings, sequences, tokenizer, steps)
         pretrained = {}
-        for twin in TWINS:
-            say(f"Pretraining the {twin.upper()}, {steps:,} steps of {settings.batch_size} sequences")
-            config = model_config(settings, twin, tokenizer)
+        for kind in KINDS:
+            say(f"Pretraining the {kind.upper()}, {steps:,} steps of {settings.batch_size} sequences")
+            config = model_config(settings, kind, tokenizer)
             arguments = pretraining_arguments(settings, steps, folder)
-            pretrained[twin] = pretrain(config, train, validation, arguments)
-            save(pretrained[twin].model, tokenizer, folder / twin)
-            say(f"  validation loss {pretrained[twin].loss:.3f} after {pretrained[twin].seconds:.0f} s")
+            pretrained[kind] = pretrain(config, train, validation, arguments)
+            save(pretrained[kind].model, tokenizer, folder / kind)
+            say(f"  validation loss {pretrained[kind].loss:.3f} after {pretrained[kind].seconds:.0f} s")
         trained = time.perf_counter()
 
         say(
@@ -285,17 +285,17 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             f"{settings.seeds} seeds"
         )
         scores: dict[str, dict[str, list[float]]] = {
-            task.name: {twin: [] for twin in TWINS} for task in tasks
+            task.name: {kind: [] for kind in KINDS} for task in tasks
         }
         done = 0
         for task in tasks:
             for seed in SEEDS[: settings.seeds]:
-                for twin in TWINS:
+                for kind in KINDS:
                     arguments = finetuning_arguments(settings, seed, folder)
                     examples = sample_split(task, seed, settings.train_examples).train
                     data = sentence_data(task, examples, None, tokenizer)
-                    tuned = finetune(folder / twin, tokenizer, data, arguments)
-                    scores[task.name][twin].append(tuned.tests[task.name].points)
+                    tuned = finetune(folder / kind, tokenizer, data, arguments)
+                    scores[task.name][kind].append(tuned.tests[task.name].points)
                     done += 1
                     progress(done, runs)
     finished = time.perf_counter()
@@ -311,10 +311,10 @@ def compare(settings: ComparisonSettings, say: Report, progress: Callable[[int, 
             "train_documents": len(corpus.train),
             "validation_sequences": len(held_out),
             "test_examples": {task.name: len(task.test) for task in tasks},
-            "parameters": {twin: pretrained[twin].model.num_parameters() for twin in TWINS},
+            "parameters": {kind: pretrained[kind].model.num_parameters() for kind in KINDS},
             **machine(),
         },
-        history={twin: [(step, loss) for step, _, loss in pretrained[twin].history] for twin in TWINS},
+        history={kind: [(step, loss) for step, _, loss in pretrained[kind].history] for kind in KINDS},
         scores=scores,
         seconds={
             "data": prepared - begun,
@@ -332,11 +332,11 @@ def _affordable_steps(
     runs: int,
     spent: float,
 ) -> int:
-    """Time a few steps of both twins, and fill the minutes that data and fine-tuning leave."""
+    """Time a few steps of both models, and fill the minutes that data and fine-tuning leave."""
     draws = training_set(settings, sequences, tokenizer, PROBE_STEPS)
     seconds = []
-    for twin in TWINS:
-        model = build_model(model_config(settings, twin, tokenizer), settings.seed)
+    for kind in KINDS:
+        model = build_model(model_config(settings, kind, tokenizer), settings.seed)
         optimizer = torch.optim.AdamW(param_groups(model, settings.learning_rate))
         head, times = find_head(model, draws.batch([0])[0]), []
         for step in range(PROBE_STEPS):

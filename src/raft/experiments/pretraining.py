@@ -20,7 +20,7 @@ from raft.experiments.statistics import Difference, compare_seeds
 from raft.files import read_json, write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
-from raft.pretraining.variants import find_twin, folder_name, variant_arguments
+from raft.pretraining.variants import find_baseline, folder_name, variant_arguments
 from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.run_folder import hold
@@ -68,9 +68,9 @@ class PretrainingComparison:
     setup: dict[str, Any]
 
     @property
-    def twin(self) -> str | None:
+    def baseline(self) -> str | None:
         """The variant that the others are compared with."""
-        return find_twin([variant.activation for variant in self.variants])
+        return find_baseline([variant.activation for variant in self.variants])
 
     def rows(self) -> list[dict[str, Any]]:
         """The table: one row a variant, means and standard deviations over seeds."""
@@ -81,7 +81,7 @@ class PretrainingComparison:
             rates = [result.tokens / result.seconds for result in variant.results]
             difference = variant.difference
             bits = [result.bits_per_byte for result in variant.results if result.bits_per_byte is not None]
-            reached = self._steps_to_twin(variant)
+            reached = self._steps_to_baseline(variant)
             rows.append(
                 {
                     "activation": variant.activation,
@@ -96,41 +96,43 @@ class PretrainingComparison:
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
-                    "steps_to_twin": float(np.mean(reached)) if reached else None,
-                    "share_to_twin": float(np.mean(reached)) / variant.results[0].steps if reached else None,
-                    "reached_twin": len(reached),
+                    "steps_to_baseline": float(np.mean(reached)) if reached else None,
+                    "share_to_baseline": float(np.mean(reached)) / variant.results[0].steps
+                    if reached
+                    else None,
+                    "reached_baseline": len(reached),
                     "seconds": float(np.mean(seconds)),
                     "tokens_per_second": float(np.mean(rates)),
                 }
             )
         return rows
 
-    def _twin_of(self, variant: Variant) -> Variant | None:
-        twin = next((other for other in self.variants if other.activation == self.twin), None)
-        return None if twin is variant else twin
+    def _baseline_of(self, variant: Variant) -> Variant | None:
+        baseline = next((other for other in self.variants if other.activation == self.baseline), None)
+        return None if baseline is variant else baseline
 
     def _accuracy_differences(self, variant: Variant) -> dict[str, Difference]:
-        """Accuracies less the twin's, paired by seed, by name of the test; from 0 to 1."""
-        twin = self._twin_of(variant)
-        if twin is None or len(variant.results) < 2:
+        """Accuracies less the baseline's, paired by seed, by name of the test; from 0 to 1."""
+        baseline = self._baseline_of(variant)
+        if baseline is None or len(variant.results) < 2:
             return {}
         return {
             name: compare_seeds(
                 [result.accuracies[name] for result in variant.results],
-                [result.accuracies[name] for result in twin.results],
+                [result.accuracies[name] for result in baseline.results],
             )
             for name in _mean_accuracies(variant)
-            if name in _mean_accuracies(twin)
+            if name in _mean_accuracies(baseline)
         }
 
-    def _steps_to_twin(self, variant: Variant) -> list[float]:
-        """Steps after which a variant's run had its twin's final loss, for each seed that came so far."""
-        twin = self._twin_of(variant)
-        if twin is None:
+    def _steps_to_baseline(self, variant: Variant) -> list[float]:
+        """Steps after which a variant's run had its baseline's final loss, for each seed that came so far."""
+        baseline = self._baseline_of(variant)
+        if baseline is None:
             return []
         reached = [
-            steps_to_loss(result, of_twin.loss)
-            for result, of_twin in zip(variant.results, twin.results, strict=True)
+            steps_to_loss(result, of_baseline.loss)
+            for result, of_baseline in zip(variant.results, baseline.results, strict=True)
         ]
         return [steps for steps in reached if steps is not None]
 
@@ -230,7 +232,7 @@ def compare_pretraining(
     variants: dict[str, list[PretrainingResult]] = {name: [] for name in recipe.variants()}
     for name, _, one in planned:
         variants[name].append(results[one.folder])
-    first = find_twin(list(variants))
+    first = find_baseline(list(variants))
     compared = [
         Variant(name, results, _difference(results, variants[first]) if first not in (None, name) else None)
         for name, results in variants.items()

@@ -56,8 +56,8 @@ class Results:
         settings: what the run was asked to do.
         command: that repeats it.
         setup: sizes, steps, versions, machine.
-        history: of each twin, ``[step, validation loss]``.
-        scores: of each task and twin, one score a seed.
+        history: of each model, ``[step, validation loss]``.
+        scores: of each task and model, one score a seed.
         seconds: of the stages.
     """
 

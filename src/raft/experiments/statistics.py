@@ -28,7 +28,7 @@ def compare_seeds(raft: Sequence[float], faft: Sequence[float]) -> Difference:
 
     Args:
         raft: one score a seed, at least two.
-        faft: the twin's scores of the same seeds.
+        faft: the baseline's scores of the same seeds.
     """
     difference = np.subtract(raft, faft)
     mean = float(difference.mean())
@@ -47,7 +47,7 @@ def compare_sequences(
 
     Args:
         raft_sums: ``[N]`` summed loss of each sequence.
-        faft_sums: ``[N]``, of the twin.
+        faft_sums: ``[N]``, of the baseline.
         counts: ``[N]`` predicted tokens of each sequence.
     """
     difference = raft_sums - faft_sums

@@ -166,7 +166,7 @@ class FinetuningRecipe(TaskOptions):
 
 
 def resolve_activation(activation: str, model: str) -> str:
-    """``"keep"`` for the fixed function that a model has, by whose name a pretraining calls the twin; any
+    """``"keep"`` for the fixed function that a model has, by whose name a pretraining calls the baseline; any
     other choice as it is.
 
     Raises:

@@ -162,7 +162,7 @@ def load(
     """
     config = load_config(checkpoint, **data.config)
     set_seed(seed)
-    # in float32, whatever the checkpoint was stored in: twins are trained in the same precision
+    # in float32, whatever the checkpoint was stored in: all models are trained in one precision
     model, info = load_pretrained(
         data.head,
         checkpoint,

@@ -325,10 +325,10 @@ class PretrainingRecipe:
         return _read_object(self.model, "--model")
 
     def model_config(self, activation: str, tokenizer: PreTrainedTokenizerFast | None) -> PreTrainedConfig:
-        """Configuration of one twin; they differ in the ``raf`` block, the fixed function, or in gates.
+        """Configuration of one variant; they differ in the ``raf`` block, the fixed function, or in gates.
 
         Args:
-            activation: of the twin.
+            activation: of the variant.
             tokenizer: of the text; without it, the vocabulary has the recipe's size.
         """
         function, is_gated = split_gate(activation)

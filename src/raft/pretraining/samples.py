@@ -43,7 +43,7 @@ def write_samples(
 ) -> None:
     """Let a model go on with the first tokens of some sequences, into ``samples.json``.
 
-    Twins get the same prompts and draw by the same random numbers, whose state is left as it was.
+    All models get the same prompts and draw by the same random numbers, whose state is left as it was.
 
     Args:
         model: a causal ``PreTrainedModel``, in evaluation mode.

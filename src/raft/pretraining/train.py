@@ -54,7 +54,7 @@ class Pretrained:
 def build_model(
     config: PreTrainedConfig, seed: int, attn_implementation: str | None = None, objective: str = MLM
 ) -> PreTrainedModel:
-    """A new language model; twins start from the same weights, where names and shapes agree.
+    """A new language model; models with one seed start from the same weights, where names and shapes agree.
 
     They may differ in ``raf``, ``hidden_act`` and, for RaftBert, ``gated``.
     """

@@ -93,7 +93,7 @@ def parse_activation(name: str) -> str:
     return name.partition(":")[0]
 
 
-def find_twin(names: Sequence[str]) -> str | None:
+def find_baseline(names: Sequence[str]) -> str | None:
     """The variant that the others are compared with: the first with a fixed activation."""
     return next((name for name in names if not is_learned(name)), None)
 

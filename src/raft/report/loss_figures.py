@@ -15,22 +15,28 @@ from matplotlib.figure import Figure
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
-from raft.pretraining.variants import RAF, find_twin, is_learned
+from raft.pretraining.variants import RAF, find_baseline, is_learned
 
 FEW, SHORT = 6, 40
 """Lines whose names stand in the axes, and the characters that each of them may have."""
 
 
 def draw_losses(history: dict[str, list[tuple[int, float]]], unigram_loss: float) -> Figure:
-    """Draw the validation loss of both twins over the steps, with the unigram model's."""
+    """Draw the validation losses of both models over the steps, with the unigram model's."""
     with mpl.rc_context(STYLE):
         figure = new_figure(5.2, 3.1)
         axes = figure.add_subplot()
         axes.axhline(unigram_loss, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
-        for twin, colour, marker in (("faft", FAFT_COLOUR, "s"), ("raft", RAFT_COLOUR, "o")):
-            steps, losses = zip(*history[twin], strict=True)
+        for kind, colour, marker in (("faft", FAFT_COLOUR, "s"), ("raft", RAFT_COLOUR, "o")):
+            steps, losses = zip(*history[kind], strict=True)
             axes.plot(
-                steps, losses, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=twin.upper()
+                steps,
+                losses,
+                color=colour,
+                marker=marker,
+                markersize=3.5,
+                linewidth=1.5,
+                label=kind.upper(),
             )
         axes.set_xlabel("pretraining step")
         axes.set_ylabel("validation loss (nats)")
@@ -103,20 +109,21 @@ def draw_accuracy_curves(results: Sequence[PretrainingResult]) -> Figure | None:
 
 
 def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
-    """Validation losses less the twin's of the same seed against steps: a thin line a run, the mean bold.
+    """Validation losses less the baseline's of the same seed against steps: a thin line a run, the mean bold.
 
     The axis holds the means after a quarter of the steps and all differences after half of them; what came
     before may leave it.
 
     Returns:
-        None where no run was evaluated beside its twin at more than one step.
+        None where no run was evaluated beside its baseline at more than one step.
     """
     names = [variant.activation for variant in comparison.variants]
-    fixed = comparison.twin
+    fixed = comparison.baseline
     losses = {variant.activation: collect_losses(variant) for variant in comparison.variants}
-    twins = losses.pop(fixed) if fixed is not None else pd.DataFrame()
+    baselines = losses.pop(fixed) if fixed is not None else pd.DataFrame()
     differences = {
-        name: (frame - twins).dropna(how="all").dropna(axis=1, how="all") for name, frame in losses.items()
+        name: (frame - baselines).dropna(how="all").dropna(axis=1, how="all")
+        for name, frame in losses.items()
     }
     differences = {name: frame for name, frame in differences.items() if len(frame) > 1}
     if not differences:
@@ -154,7 +161,7 @@ def _choose_styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Choose the line style and colour of each variant."""
     others = product(("-", "--", "-.", ":"), OTHER_COLOURS)
     first_raft = RAF if RAF in names else next(filter(is_learned, names), None)
-    first = {first_raft: ("-", RAFT_COLOUR), find_twin(names): ("-", FAFT_COLOUR)}
+    first = {first_raft: ("-", RAFT_COLOUR), find_baseline(names): ("-", FAFT_COLOUR)}
     return {name: first.get(name) or next(others, ("-", QUIET)) for name in names}
 
 

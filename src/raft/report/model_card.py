@@ -95,7 +95,7 @@ def write_card(
     what = f"{model_text[0].upper()}{model_text[1:]}{gates}, that has " + (
         f"{_describe_functions(recipe)} in these places: {', '.join(recipe.raf_sites)}."
         if is_raft
-        else f"the fixed activation {recipe.activation}: the twin of a RAFT."
+        else f"the fixed activation {recipe.activation}: the baseline of a RAFT."
     )
     is_causal = recipe.objective == CLM
     task = "text-generation" if is_causal else "fill-mask"

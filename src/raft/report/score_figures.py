@@ -15,7 +15,7 @@ from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_C
 from raft.experiments.statistics import compare_seeds
 from raft.finetuning.train import RAF
 from raft.report.tables.grid import SETTING, get_compared_column
-from raft.report.tables.twins import pair_twins
+from raft.report.tables.pretrained_models import pair_pretrainings
 
 COLOURS = (FAFT_COLOUR, RAFT_COLOUR, *OTHER_COLOURS)
 MARKERS = ("s", "o", "^", "D", "v")
@@ -29,9 +29,9 @@ def draw_scores(results: pd.DataFrame) -> Figure:
     Args:
         results: one row a cell, as of ``raft.report.tables.grid.build_frame``.
     """
-    results = pair_twins(results)
+    results = pair_pretrainings(results)
     by = get_compared_column(results)
-    # the twin with fixed activations first, in the colour that it has in all figures
+    # the baseline first, in the colour that it has in all figures
     variants = sorted(dict.fromkeys(results[by]), key=lambda name: name.startswith(RAF))
     others = [name for name in SETTING if name != by and results[name].nunique() > 1]
     settings = results[others].agg(" · ".join, axis=1) if others else pd.Series("", index=results.index)

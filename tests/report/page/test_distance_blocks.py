@@ -10,7 +10,7 @@ from raft.analysis.snapshots import Raf, Snapshot
 from raft.hf.histogram import InputHistogram
 from raft.report.page.blocks import Drawing, Tabular
 from raft.report.page.distance_blocks import build_distance_blocks
-from raft.report.page.sections import find_twins
+from raft.report.page.sections import find_baselines
 from raft.report.page.viewer import ViewerRun
 
 SITES = ["encoder.layer.0.act", "encoder.layer.1.act", "pooler.act"]
@@ -27,11 +27,11 @@ def test_the_function_that_a_raf_is_compared_with() -> None:
         "layer": Raf(rows, rows, "A", None, "relu"), "pooler": Raf(rows, rows), "old": Raf(rows, rows),
         "beside": Raf(rows, rows, "A", "silu", "silu"), "other": Raf(rows, rows, "A", None, "PReLU"),
     }  # fmt: skip
-    assert find_twins([Snapshot(0, rafs)]) == {
+    assert find_baselines([Snapshot(0, rafs)]) == {
         "layer": "relu", "pooler": "tanh", "old": "gelu", "beside": "silu", "other": "gelu",
     }  # fmt: skip
-    # a pretraining's twins have the function that it was compared with, whatever the RAFs began as
-    assert find_twins([Snapshot(0, rafs)], "mish")["layer"] == "mish"
+    # a pretraining's baselines have the function that it was compared with, whatever the RAFs began as
+    assert find_baselines([Snapshot(0, rafs)], "mish")["layer"] == "mish"
 
 
 def run(task: str, *constants: float, groups: int = 1) -> ViewerRun:
@@ -39,8 +39,8 @@ def run(task: str, *constants: float, groups: int = 1) -> ViewerRun:
     end = Snapshot(8, {site: raf(value, groups) for site, value in zip(SITES, constants, strict=True)})
     inputs = InputHistogram()
     inputs.add(torch.linspace(-2, 2, 5000))
-    twins = {SITES[0]: "gelu", SITES[1]: "gelu", SITES[2]: "tanh"}
-    return ViewerRun({"task": task}, [start, end], twins, dict.fromkeys(SITES, inputs))
+    baselines = {SITES[0]: "gelu", SITES[1]: "gelu", SITES[2]: "tanh"}
+    return ViewerRun({"task": task}, [start, end], baselines, dict.fromkeys(SITES, inputs))
 
 
 def test_distances_are_means_of_each_kind() -> None:
@@ -55,7 +55,7 @@ def test_distances_are_means_of_each_kind() -> None:
     assert "where their inputs lie" in table.html("a")
 
 
-def test_the_heat_map_leaves_out_sites_of_another_twin() -> None:
+def test_the_heat_map_leaves_out_sites_of_another_baseline() -> None:
     *_, drawing = build_distance_blocks([run("cola", 1, 3, 9), run("rte", 1, 2, 9)], "task")
     assert isinstance(drawing, Drawing)
     axes = drawing.figure.axes[0]

@@ -111,7 +111,7 @@ def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> N
     figure = draw_losses({"faft": [(1, 6.0), (2, 5.0)], "raft": [(1, 6.0), (2, 4.0)]}, 6.5)
     adapted = Drawing(figure, 'losses of "both"').html("first")
     assert "var(--raf)" in adapted
-    assert "var(--twin)" in adapted
+    assert "var(--baseline)" in adapted
     assert RAFT_COLOUR.lower() not in adapted
     assert "#ffffff" not in adapted
     assert 'aria-label="losses of &#34;both&#34;"' in adapted

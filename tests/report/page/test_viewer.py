@@ -100,7 +100,7 @@ def test_layer_task_and_step_are_chosen_by_keyboard(browser: Browser, tmp_path: 
     assert readout(browser)[0] == f"{x:.1f}".replace("-", "−")
     assert readout(browser)[1:3] == value_and_slope(function(raf_), x)
     assert browser.script("return document.querySelector('.readout').getAttribute('aria-live')") == "polite"
-    # the pooler's twin is another
+    # the pooler's baseline is another
     browser.tab_to('[data-of="site"]')
     choose(browser, '[data-of="site"]', run_folders.SITES[3])
     assert "GELU" in browser.script("return document.querySelector('.legend').textContent")
@@ -222,7 +222,7 @@ def test_a_page_of_many_values_shows_fewer_steps() -> None:
 def test_fixed_functions_are_the_table_s(name: str, browser: Browser, tmp_path: Path) -> None:
     browser.open(written(tmp_path, Section("all", "versions", [viewer()])))
     choose(browser, '[data-of="range"]', "10")
-    choose(browser, '[data-of="beside"]', "twin" if name == "gelu" else name)
+    choose(browser, '[data-of="beside"]', "baseline" if name == "gelu" else name)
     browser.tab_to('[data-of="x"]')
     for keys in ([HOME], [RIGHT] * 93, [RIGHT] * 5, [RIGHT] * 7, [END]):
         browser.press(*keys)

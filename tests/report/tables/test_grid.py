@@ -8,8 +8,8 @@ from rich.console import Console
 
 from raft.experiments.grid import GridRecipe
 from raft.report.tables.grid import build_frame, make_cell_key, make_grid_tables, shorten_names
+from raft.report.tables.pretrained_models import pair_pretrainings
 from raft.report.tables.text_table import TextTable
-from raft.report.tables.twins import pair_twins
 
 CELL = "−10.0 [−16.8, −4.7] p=0.008 1/0/9"
 
@@ -33,7 +33,7 @@ def test_no_cell_is_cut(rows: list[str]) -> None:
 
 
 def pretrained_results() -> pd.DataFrame:
-    """Two tasks, two pretrainings of each twin, two fine-tunings of each."""
+    """Two tasks, two pretrainings of each baseline, two fine-tunings of each."""
     points = {
         ("cola", 1, "gelu"): (10, 20), ("cola", 1, "raf"): (14, 20),
         ("cola", 2, "gelu"): (30, 40), ("cola", 2, "raf"): (34, 44),
@@ -54,7 +54,7 @@ def pretrained_results() -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_pretrained_models_are_twins_by_what_they_were_pretrained_with() -> None:
+def test_pretrained_models_are_paired_by_what_they_were_pretrained_with() -> None:
     scores, over, paired, *rest = make_grid_tables(pretrained_results())
     assert rest == []
     assert scores.title.endswith("over 2 seeds of each of 2 pretrainings")
@@ -80,25 +80,25 @@ def test_one_pretraining_alone_has_no_interval_over_pretrainings() -> None:
 def test_models_of_others_stay_as_they_are() -> None:
     results = pretrained_results()
     results.loc[results.model == "raf-2", "pretrained"] = None
-    assert pair_twins(results) is results
+    assert pair_pretrainings(results) is results
     converted = pretrained_results().assign(activation=["keep", "raf"] * 8)
-    assert pair_twins(converted) is converted
-    assert len(pair_twins(pretrained_results()).model.unique()) == 2
+    assert pair_pretrainings(converted) is converted
+    assert len(pair_pretrainings(pretrained_results()).model.unique()) == 2
 
 
 def test_two_models_of_one_variant_and_seed_are_not_one() -> None:
     results = pretrained_results()
     other = results[results.model == "raf-1"].assign(model="raf-b-1", points=0.0)
     both = pd.concat([results, other])
-    assert pair_twins(both) is both
+    assert pair_pretrainings(both) is both
     differences = make_grid_tables(both)[1]
     assert {row[0] for row in differences.rows} == {"gelu-2", "raf-1", "raf-2", "raf-b-1"}
 
 
-def test_twins_share_a_pretraining_seed() -> None:
+def test_pairs_share_a_pretraining_seed() -> None:
     results = pretrained_results()
     apart = results[results.model.isin(["gelu-1", "raf-2"])]
-    assert pair_twins(apart) is apart
+    assert pair_pretrainings(apart) is apart
     one_common = results[results.model != "gelu-2"]
     titles = [table.title for table in make_grid_tables(one_common)]
     assert not any("one a pretraining" in title for title in titles)

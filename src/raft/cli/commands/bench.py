@@ -57,7 +57,7 @@ have groups of channels at the second; those of three, tokens, hidden and width,
 The peak is of memory beyond the inputs'.
 Until all is measured, a folder named as --out with .partial behind it holds what there is."""
 
-STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its twin (FAFT)."""
+STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its baseline (FAFT)."""
 
 PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM or GPT2LMHeadModel
 and DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""

@@ -31,7 +31,7 @@ from raft.training.monitoring import (
 )
 from raft.training.run_folder import check_free, run_folder
 
-DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and its twin with a fixed
+DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and the same with a fixed
 activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
 compare them. Needs no network. Writes a folder with report.html, the table (results.csv, results.json,
 table.md), figures, the learned coefficients (rafs.safetensors) and both models."""
@@ -93,8 +93,8 @@ def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
     last = append_snapshot({}, comparison.results.setup["steps"], coefficients(raft_model))
     write_snapshots(folder, last, raf_metadata(raft_model))
     write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-    for twin, pretrained in comparison.pretrained.items():
-        save(pretrained.model, comparison.tokenizer, folder / twin)
+    for kind, pretrained in comparison.pretrained.items():
+        save(pretrained.model, comparison.tokenizer, folder / kind)
     write_text(folder / "table.md", tabulate_comparison(comparison.results).markdown())
     comparison.results.write(folder)
     report = render_page([build_demo_section(folder, name)])

@@ -109,7 +109,7 @@ class Drawing(Block):
         label: what a screen reader says in its place.
         caption: below it.
         on_card: keeps the figure's own colours, on white, also where the page is dark; else its black lines
-            and text and the twins' colours are the page's.
+            and text and the models' colours are the page's.
         narrow: no wider than a column of text.
         animate: writes it as a GIF that moves, where it has one.
     """
@@ -145,7 +145,7 @@ class Gallery(Block):
 PAGE_COLOURS = {
     "#000000": "currentColor",
     RAFT_COLOUR.lower(): "var(--raf)",
-    FAFT_COLOUR.lower(): "var(--twin)",
+    FAFT_COLOUR.lower(): "var(--baseline)",
     QUIET.lower(): "var(--quiet)",
 }
 

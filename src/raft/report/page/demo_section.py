@@ -56,11 +56,11 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
     ]
     if snapshots := read_snapshots(folder):
         blocks += build_learned_blocks([_make_run(folder, settings, snapshots)])
-    caption = "Validation loss over the pretraining. Both twins saw the same batches."
+    caption = "Validation loss over the pretraining. Both models saw the same batches."
     losses = draw_losses(results.history, results.unigram_loss)
     blocks += [
         Heading("On the way"),
-        Drawing(losses, "Validation loss of both twins over the pretraining", caption, narrow=True),
+        Drawing(losses, "Validation losses of both models over the pretraining", caption, narrow=True),
         *build_repeat_blocks(results.command, {**setup, **_round_seconds(results.seconds)}),
     ]
     return Section(name or folder.resolve().name, "A RAFT beside its FAFT", blocks)
@@ -68,10 +68,10 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
 
 def _make_run(folder: Path, settings: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> ViewerRun:
     """From the fit that the RAFs began as to what they became."""
-    twin = str(settings.get("activation", "gelu"))
+    baseline = str(settings.get("activation", "gelu"))
     rafs = snapshots[-1].rafs
-    start = Snapshot(0, {s: _fit_start(twin, raf) for s, raf in rafs.items() if isinstance(raf, Raf)})
-    return ViewerRun({}, [start, *snapshots], dict.fromkeys(rafs, twin), read_inputs(folder))
+    start = Snapshot(0, {s: _fit_start(baseline, raf) for s, raf in rafs.items() if isinstance(raf, Raf)})
+    return ViewerRun({}, [start, *snapshots], dict.fromkeys(rafs, baseline), read_inputs(folder))
 
 
 def _fit_start(function: str, raf: Raf) -> Raf:
@@ -101,8 +101,8 @@ def _describe_demo(settings: Mapping[str, Any], setup: Mapping[str, Any]) -> str
     return f"{text}."
 
 
-def _format_parameters(parameters: Mapping[str, int], twin: str) -> str:
-    return f", {parameters[twin]:,} parameters" if twin in parameters else ""
+def _format_parameters(parameters: Mapping[str, int], baseline: str) -> str:
+    return f", {parameters[baseline]:,} parameters" if baseline in parameters else ""
 
 
 def _round_seconds(seconds: Mapping[str, float]) -> dict[str, int]:

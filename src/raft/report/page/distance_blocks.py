@@ -45,22 +45,24 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
     )
     blocks: list[Block] = [Heading("How far they are, and how alike"), Tabular(table, note)]
     firsts = {name: alike[0] for name, alike in by_kind.items()}
-    # a pooler, whose twin has another function, would be far from all others
-    common = Counter(run.twins.get(site) for run in firsts.values() for site in sites).most_common(1)[0][0]
+    # a pooler, whose baseline has another function, would be far from all others
+    common = Counter(run.baselines.get(site) for run in firsts.values() for site in sites).most_common(1)[0][
+        0
+    ]
     blocks += _draw_changes(firsts, sites, named, kind)
     functions = {
         " ".join(filter(None, (name if len(firsts) > 1 else "", named[site]))): run.last.rafs[site]
         for name, run in firsts.items()
         for site in sites
         if site in run.last.rafs and run.last.rafs[site].groups == 1
-        if run.twins.get(site) == common
+        if run.baselines.get(site) == common
     }
     if 2 < len(functions) <= MOST:
         known = [
             histogram
             for run in firsts.values()
             for site, histogram in run.inputs.items()
-            if histogram.total and run.twins.get(site) == common
+            if histogram.total and run.baselines.get(site) == common
         ]
         domain = merge_domains(known) if known else make_domain(None)
         shown = {n: raf.first for n, raf in functions.items() if np.isfinite(raf.first(domain.x)).all()}
@@ -117,11 +119,11 @@ def _tabulate_distances(
 
 
 def _measure_distances(run: ViewerRun, site: str) -> tuple[float, float]:
-    """Measure the distances to the twin's function and to the first snapshot, over the run's inputs."""
+    """Measure the distances to the baseline's function and to the first snapshot, over the run's inputs."""
     domain = make_domain(run.inputs.get(site))
     y = run.last.rafs[site].values(domain.x)
-    twin = find_known_name(run.twins.get(site))
-    fixed = FUNCTIONS[twin](domain.x) if twin else np.full_like(domain.x, np.nan)
+    baseline = find_known_name(run.baselines.get(site))
+    fixed = FUNCTIONS[baseline](domain.x) if baseline else np.full_like(domain.x, np.nan)
     start = run.snapshots[0].rafs[site].values(domain.x)
 
     def l2(other: Array) -> float:

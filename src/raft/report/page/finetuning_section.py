@@ -10,7 +10,7 @@ from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.finetuning.run import FinetuningResult
 from raft.report.page.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
-from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
+from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_baselines, read_recipe
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
@@ -29,7 +29,7 @@ def build_finetuning_section(folder: Path) -> Section:
     runs = []
     if snapshots:
         inputs = read_inputs(folder)
-        runs.append(ViewerRun({"task": result.task}, snapshots, find_twins(snapshots), inputs))
+        runs.append(ViewerRun({"task": result.task}, snapshots, find_baselines(snapshots), inputs))
     command = f"raft finetune --config {RECIPE} --output_dir NEW" if recipe else ""
     blocks: list[Block] = [
         Prose(_describe_run(result, model, str(recipe.get("activation", "keep"))), "lead"),

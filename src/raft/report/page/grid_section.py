@@ -11,11 +11,11 @@ import pandas as pd
 from raft.experiments.grid_rafs import read_grid_rafs
 from raft.report.page.blocks import Block, Drawing, Prose, Tabular
 from raft.report.page.page import Section
-from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_twins, read_recipe
+from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_baselines, read_recipe
 from raft.report.page.viewer import ViewerRun
 from raft.report.score_figures import draw_scores
 from raft.report.tables.grid import RESULTS, make_cell_key, make_grid_tables, read_results, select_tuned_tasks
-from raft.report.tables.twins import has_pretrainings, pair_twins
+from raft.report.tables.pretrained_models import has_pretrainings, pair_pretrainings
 from raft.training.run_folder import RECIPE
 
 SETTINGS = {
@@ -35,11 +35,11 @@ def build_grid_section(folder: Path) -> Section:
     results = read_results(folder / RESULTS)
     recipe = read_recipe(folder)
     note = (
-        "Points of the test set. A difference is to the twin of the same seed: its mean over seeds, "
+        "Points of the test set. A difference is to the baseline of the same seed: its mean over seeds, "
         "Student's 95 % interval, the p of an exact permutation test, and wins / ties / losses over seeds. "
         "An asterisk: a model says the same of every input."
     )
-    if has_pretrainings(pair_twins(results)):
+    if has_pretrainings(pair_pretrainings(results)):
         note += (
             " Fine-tunings of one pretrained model share its luck: one a pretraining means that the mean "
             "difference of each pretraining counts once."
@@ -66,7 +66,7 @@ def build_grid_section(folder: Path) -> Section:
         blocks += build_learned_blocks(runs, next(iter(varied), None), varied[1:], caution)
     command = f"raft grid --config {RECIPE}" if recipe else ""
     blocks += build_repeat_blocks(command, {}, recipe)
-    activations = ", ".join(dict.fromkeys(pair_twins(results).activation))
+    activations = ", ".join(dict.fromkeys(pair_pretrainings(results).activation))
     return Section(folder.resolve().name, f"Fine-tuning: {activations}", blocks)
 
 
@@ -127,7 +127,7 @@ def _read_runs(folder: Path, results: pd.DataFrame) -> tuple[list[ViewerRun], bo
         if "model" in settings:
             settings["model"] = make_cell_key(options, models)[0]  # by its short name, as in the tables
         run = ViewerRun(
-            settings or {"cell": cell.cell}, cell.snapshots, find_twins(cell.snapshots), cell.inputs
+            settings or {"cell": cell.cell}, cell.snapshots, find_baselines(cell.snapshots), cell.inputs
         )
         # what was kept of a grid without its cells' options is what its author wants shown
         counts = not options or make_cell_key(options, models) in counting

@@ -24,7 +24,7 @@ from raft.report.page.page import Section
 from raft.report.page.sections import (
     build_learned_blocks,
     build_repeat_blocks,
-    find_twins,
+    find_baselines,
     make_difference_fact,
     read_recipe,
     select_curves,
@@ -54,14 +54,14 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
     }
     recipes = {run: recipe for run, place in folders.items() if (recipe := read_recipe(place))}
     recipe = next(iter(recipes.values()), {})
-    fixed = comparison.twin
+    fixed = comparison.baseline
     kept = {run: snapshots for run, place in folders.items() if (snapshots := read_snapshots(place))}
     has_variants = len({name for name, _ in kept}) > 1
     runs = [
         ViewerRun(
             {"variant": name, "seed": str(seed)} if has_variants else {"seed": str(seed)},
             snapshots,
-            find_twins(snapshots, _start(recipes.get((name, seed)), fixed)),
+            find_baselines(snapshots, _start(recipes.get((name, seed)), fixed)),
             read_inputs(folders[name, seed]),
         )
         for (name, seed), snapshots in kept.items()
@@ -117,7 +117,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     evolution = Evolution(
         {snapshot.step: {site: snapshot.rafs[site].first for site in sites} for snapshot in run.snapshots},
         {site: make_domain(run.inputs.get(site)) for site in sites},
-        run.twins[sites[0]],
+        run.baselines[sites[0]],
         label_sites(sites),
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())

@@ -112,7 +112,7 @@ def shorten_corpus(corpus: str) -> str:
     return Path(corpus).name if corpus.startswith((".", "/", "~")) else corpus
 
 
-def find_twins(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
+def find_baselines(snapshots: Sequence[Snapshot], fixed: str | None = None) -> dict[str, str]:
     """The fixed function of each site: that which a RAF is added to, ``fixed``, or what it replaced.
 
     BERT's pooler has a hyperbolic tangent, whatever the layers have; files that do not say what was replaced

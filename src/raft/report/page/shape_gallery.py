@@ -56,7 +56,7 @@ def draw_shapes(
             figure = new_figure(3.3, 2.5)
             _draw(figure.add_subplot(), site, having, kind, styles)
             figure.axes[0].set_title(named[site])
-            if number == 0 or having[0].twins.get(site) != runs[0].twins.get(sites[0]):
+            if number == 0 or having[0].baselines.get(site) != runs[0].baselines.get(sites[0]):
                 legend = figure.axes[0].legend(frameon=False, loc="upper left", fontsize=7.5)
                 for line in legend.get_lines():
                     line.set_alpha(1.0)
@@ -80,10 +80,10 @@ def _draw(
         for group, y in enumerate(run.last.rafs[site].values(x)):
             label = None if group else name
             axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
-    twin = find_known_name(runs[0].twins.get(site))
-    if twin:
-        values = FUNCTIONS[twin](x)
-        axes.plot(x, values, color=FAFT_COLOUR, linestyle="--", linewidth=1.3, label=twin)
+    baseline = find_known_name(runs[0].baselines.get(site))
+    if baseline:
+        values = FUNCTIONS[baseline](x)
+        axes.plot(x, values, color=FAFT_COLOUR, linestyle="--", linewidth=1.3, label=baseline)
 
 
 def _find_range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:

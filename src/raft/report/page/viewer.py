@@ -53,13 +53,13 @@ class ViewerRun:
     Attributes:
         settings: what tells it from the others, such as task and seed: a choice each where they differ.
         snapshots: its learned functions, by step; each has a curve.
-        twins: name of the function that each site's RAF is compared with.
+        baselines: name of the function that each site's RAF is compared with.
         inputs: of each RAF after the last step, where they are known.
     """
 
     settings: Mapping[str, str]
     snapshots: Sequence[Snapshot]
-    twins: Mapping[str, str]
+    baselines: Mapping[str, str]
     inputs: Mapping[str, InputHistogram] = field(default_factory=dict)
 
     @property
@@ -98,7 +98,7 @@ class ViewerRun:
         ends = [density["low"], density["high"]] if density else []
         return {
             "site": site,
-            "twin": find_known_name(self.twins.get(site)),
+            "baseline": find_known_name(self.baselines.get(site)),
             "density": density,
             **_write_functions([snapshot.rafs[site] for snapshot in snapshots], ends),
         }

@@ -32,7 +32,7 @@ def _format_row(row: Row) -> list[str]:
 
 
 def tabulate_comparison(results: Results) -> TextTable:
-    """Both twins' scores; the unigram model's loss stands below theirs."""
+    """Both models' scores; the unigram model's loss stands below theirs."""
     unigram = ["unigram model (nats)", *[f"{results.unigram_loss:.3f}"] * 2, "", ""]
     first, *others = map(_format_row, results.rows)
     cells = pd.DataFrame([first, unigram, *others], columns=HEADERS)

@@ -1,4 +1,4 @@
-"""A grid's scores as tables: means over seeds, and paired differences to the first twin."""
+"""A grid's scores as tables: means over seeds, and paired differences to the first baseline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from raft.errors import InputError, first_line
 from raft.experiments.grid import SINGLE_CLASS, GridRecipe
 from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds
 from raft.finetuning.run import UNTRAINED
+from raft.report.tables.pretrained_models import has_pretrainings, pair_pretrainings
 from raft.report.tables.text_table import TextTable
-from raft.report.tables.twins import has_pretrainings, pair_twins
 
 SETTING = ["model", "train_examples", "tuning", "activation"]
 """What a row of a table stands for."""
@@ -70,17 +70,17 @@ def _find_single_classes(results: pd.DataFrame) -> pd.Series[float] | None:
 
 
 def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
-    """Differences to the twin of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
+    """Differences to the baseline of the same seeds: mean, 95 % interval, p, and wins / ties / losses.
 
     ``*`` where one of the two predicts one class for every input.
 
-    The twin of a setting has the first activation; where there is but one activation, the first model.
+    The baseline of a setting has the first activation; where there is but one activation, the first model.
 
     Args:
         results: as of ``tabulate_scores``.
 
     Returns:
-        None where there are no twins.
+        None where there are no baselines.
     """
     by = get_compared_column(results)
     if results[by].nunique() < 2:
@@ -97,12 +97,12 @@ def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
 
 
 def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
-    """Differences to the first twin over pretrainings: each one's mean over its fine-tunings counts once.
+    """Differences to the baseline over pretrainings: each one's mean over its fine-tunings counts once.
 
     Fine-tunings of one pretrained model share its luck, so the interval is over the pretrainings.
 
     Args:
-        results: of ``raft.report.tables.twins.pair_twins``.
+        results: of ``raft.report.tables.pretrained_models.pair_pretrainings``.
 
     Returns:
         None where there are no two pretrainings of both.
@@ -162,7 +162,7 @@ def make_grid_tables(results: pd.DataFrame) -> list[TextTable]:
     Args:
         results: as of ``tabulate_scores``.
     """
-    results = pair_twins(results)
+    results = pair_pretrainings(results)
     made = (
         tabulate_scores(results),
         tabulate_pretrainings(results),
@@ -234,7 +234,7 @@ def _join_baseline(results: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def get_compared_column(results: pd.DataFrame) -> str:
-    """Name the column that distinguishes the twins."""
+    """Name the column that distinguishes the baselines."""
     return "activation" if results.activation.nunique() > 1 else "model"
 
 

@@ -13,14 +13,14 @@ from raft.report.tables.text_table import TextTable
 
 
 def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str] | None = None) -> TextTable:
-    """A row a variant, with differences to the twin that a column names; the unigram model's stands last.
+    """A row a variant, with differences to the baseline that a column names; the unigram model's stands last.
 
     Args:
         comparison: of pretrainings.
         labels: words for the names of variants.
     """
     labels = labels or {}
-    fixed = comparison.twin or "twin"
+    fixed = comparison.baseline or "baseline"
     headers = [
         "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
         f"{fixed}'s loss after", "seconds", "tokens/s",
@@ -37,7 +37,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
                 _format_mean(row["loss"], row["loss_std"], 3),
                 _format_mean(row["perplexity"], row["perplexity_std"], 1),
                 difference,
-                _format_share_to_twin(row),
+                _format_share_to_baseline(row),
                 f"{row['seconds']:,.0f}",
                 f"{row['tokens_per_second']:,.0f}",
             ]
@@ -64,7 +64,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
 
 
 def describe_numbers(comparison: PretrainingComparison) -> str:
-    fixed = comparison.twin
+    fixed = comparison.baseline
     text = f"{format_steps_and_tokens(comparison)} a run"
     text += "; mean ± standard deviation over seeds"
     if fixed is not None and len(comparison.variants[0].results) > 1:
@@ -86,10 +86,10 @@ def format_steps_and_tokens(comparison: PretrainingComparison) -> str:
     return f"{steps} steps, {span([result.tokens / 1e6 for result in results], ',.1f')} M tokens"
 
 
-def _format_share_to_twin(row: dict[str, Any]) -> str:
-    if row["share_to_twin"] is None:
+def _format_share_to_baseline(row: dict[str, Any]) -> str:
+    if row["share_to_baseline"] is None:
         return ""
-    return f"{row['share_to_twin']:.0%} ({row['reached_twin']} of {row['seeds']})".replace("%", " %")
+    return f"{row['share_to_baseline']:.0%} ({row['reached_baseline']} of {row['seeds']})".replace("%", " %")
 
 
 def _format_difference(mean: float, low: float, high: float, digits: int) -> str:

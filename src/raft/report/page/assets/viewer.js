@@ -84,10 +84,10 @@ class Viewer {
     const groups = rows(this.raf, 0).length;
     offer(this.of("group"), Array.from({ length: groups }, (_, group) => [group, `${group + 1} of ${groups}`]));
     this.find(".group").hidden = groups < 2;
-    const twin = this.raf.twin ? [["twin", `${NAMES[this.raf.twin]} (the twin's)`]] : [];
-    const others = Object.keys(FIXED).filter((name) => name !== this.raf.twin).map((name) => [name, NAMES[name]]);
+    const baseline = this.raf.baseline ? [["baseline", `${NAMES[this.raf.baseline]} (the baseline's)`]] : [];
+    const others = Object.keys(FIXED).filter((name) => name !== this.raf.baseline).map((name) => [name, NAMES[name]]);
     const first = this.run.steps.length > 1 ? [["first", `this ${this.raf.kind ?? "RAF"} at step ${count(this.run.steps[0])}`]] : [];
-    offer(this.of("beside"), [...twin, ...first, ...others, ["none", "nothing"]]);
+    offer(this.of("beside"), [...baseline, ...first, ...others, ["none", "nothing"]]);
     const inputs = this.raf.density ? [["seen", "its inputs"]] : [];
     // a range that was chosen is kept, one that is there for want of inputs is not
     const wanted = this.of("range").value;
@@ -131,7 +131,7 @@ class Viewer {
     const chosen = this.of("beside").value;
     if (chosen === "none") return null;
     if (chosen === "first") return { name: "at the start", at: (x) => this.value(0, group, x) };
-    const name = chosen === "twin" ? this.raf.twin : chosen;
+    const name = chosen === "baseline" ? this.raf.baseline : chosen;
     return { name: NAMES[name], at: (x) => fixed(name, x) };
   }
 

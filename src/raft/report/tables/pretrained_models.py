@@ -1,4 +1,4 @@
-"""A grid over models of ``raft pretrain``: which of them are twins."""
+"""A grid over models of ``raft pretrain``: which of them are compared."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pandas as pd
 from raft.experiments.grid import PRETRAINED, PRETRAINING_SEED
 
 
-def pair_twins(results: pd.DataFrame) -> pd.DataFrame:
-    """Models of ``raft pretrain`` as twins: the activation is that of the pretraining, the model its seed.
+def pair_pretrainings(results: pd.DataFrame) -> pd.DataFrame:
+    """Models of ``raft pretrain`` in pairs: the activation is that of the pretraining, the model its seed.
 
     Args:
         results: one row a cell, with the columns of ``raft.experiments.grid.results``. They are left as they
@@ -29,7 +29,7 @@ def has_pretrainings(results: pd.DataFrame) -> bool:
     compared within each.
 
     Args:
-        results: of ``pair_twins``.
+        results: of ``pair_pretrainings``.
     """
     if not _are_pretrainings(results) or results.activation.nunique() < 2 or results.model.nunique() < 2:
         return False
