@@ -225,7 +225,10 @@ def check_foreign(actual: Namespace) -> None:
 def check_readme(actual: Namespace) -> None:
     assert actual["y"].shape == (8, 3072)
     assert len(actual["optimizer"].param_groups) == 3
-    assert len(raft.hf.rationals(actual["model"])) == 3
+    assert len(raft.hf.rationals(actual["decoder"])) == 1
+    assert all(site.inputs > 0 for site in actual["model"].conversion_report)
+    assert len(raft.hf.rationals(actual["network"])) == 1
+    assert raft.hf.rationals(AutoModelForSequenceClassification.from_pretrained("my-raft"))
 
 
 def check_activation(actual: Namespace) -> None:
@@ -266,7 +269,7 @@ def check_plugged(actual: Namespace) -> None:
 
 
 CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {
-    "README.md": {"Use it": check_readme},
+    "README.md": {"Sixty seconds": check_readme},
     "docs/analysing.md": {
         "One model": check_learned,
         "Over the training": check_history,
