@@ -1,7 +1,7 @@
 """Hook of mkdocs: files outside of ``docs/`` that the pages show or link to become part of the site.
 
 Pages link to ``../results/…`` by paths in the repository. In the site, files of ``results/`` have the same
-names next to the pages, and links to folders lead to sections of the page of measurements. Numbers are
+names next to the pages, and links to folders lead to sections of the pages of measurements. Numbers are
 included, not typed:
 
 ``<!-- include: wiki-demo/table.md -->``
@@ -27,6 +27,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 RESULTS = "results"
+MEASUREMENTS = ("measurements.md", "speed.md")
 SHOWN = {".csv", ".json", ".png"}
 """Kinds of files that are copied; models and logs stay in the repository."""
 
@@ -62,13 +63,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
 
     def target(match: re.Match[str]) -> str:
         up = "../" * page.file.src_uri.count("/")
-        is_folder = (folder / match[1]).is_dir()
-        return f"]({up}measurements.md#{match[1]})" if is_folder else f"]({up}{RESULTS}/{match[1]})"
+        if not (folder / match[1]).is_dir():
+            return f"]({up}{RESULTS}/{match[1]})"
+        return f"]({up}{page_of(match[1], Path(config.docs_dir))}#{match[1]})"
 
     markdown = INCLUDE.sub(lambda match: text(match[1]), markdown)
     markdown = TABLE.sub(lambda match: table(folder / match[1], match[2].split(", ")), markdown)
     markdown = OPTIONS.sub(lambda match: options(match[1], match[2]), markdown)
     return LINK.sub(target, markdown)
+
+
+def page_of(name: str, docs: Path) -> str:
+    """The page of measurements with a section of a folder of ``results/``."""
+    pages = (page for page in MEASUREMENTS if f"{{ #{name} }}" in (docs / page).read_text(encoding="utf-8"))
+    return next(pages, MEASUREMENTS[0])
 
 
 def table(file: Path, columns: list[str]) -> str:

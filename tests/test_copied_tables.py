@@ -12,7 +12,8 @@ import pytest
 from tests.stored_scripts import load_script, needs_results
 
 ROOT = Path(__file__).parents[1]
-RESULTS, MEASUREMENTS = ROOT / "results", ROOT / "docs" / "measurements.md"
+RESULTS = ROOT / "results"
+MEASUREMENTS = [ROOT / "docs" / name for name in ("measurements.md", "speed.md")]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_a_table_is_found_by_its_number(
 
 
 def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None:
-    measurements = MEASUREMENTS.read_text(encoding="utf-8")
+    measurements = "".join(page.read_text(encoding="utf-8") for page in MEASUREMENTS)
     links = {
         name
         for page in (ROOT / "docs").rglob("*.md")
@@ -68,7 +69,7 @@ def test_differences_that_a_page_quotes_are_in_a_table_of_the_results(page: str)
 
 @needs_results
 def test_the_measurements_show_files_that_are_there() -> None:
-    measurements = MEASUREMENTS.read_text(encoding="utf-8")
+    measurements = "".join(page.read_text(encoding="utf-8") for page in MEASUREMENTS)
     for name in re.findall(r"<!-- include: (\S+) -->", measurements):
         assert (RESULTS / name).is_file(), name
     shown = re.findall(r"<!-- table: (\S+): (.+?) -->", measurements)

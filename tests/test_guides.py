@@ -109,7 +109,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working folder in which the names of the pages are there, and base sizes are tiny ones."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    BertForMaskedLM(BertConfig(**TINY)).save_pretrained("bert-base-uncased")
+    whole = transformers.BertForPreTraining(BertConfig(**TINY))  # the published checkpoint has a pooler, too
+    whole.save_pretrained("bert-base-uncased")
     Path("vocab.txt").write_text("\n".join(WORDS))
     BertTokenizer("vocab.txt").save_pretrained("bert-base-uncased")
     theirs = transformers.BertForSequenceClassification(BertConfig(**{**TINY, "raf": {"sites": ["ffn"]}}))
@@ -264,24 +265,33 @@ def check_backend(actual: Namespace) -> None:
         actual["forward"](torch.zeros(1), torch.ones(2), torch.ones(1), "B")
 
 
+def check_private(actual: Namespace) -> None:
+    (act,) = raft.hf.rationals(actual["network"]).values()
+    loss = actual["network"](torch.randn(3, 4)).square().sum(1).mean()
+    loss.backward()
+    samples = act.numerator.grad_sample
+    assert samples.shape == (3, 6)
+    torch.testing.assert_close(samples.mean(0), act.numerator.grad)
+
+
 def check_plugged(actual: Namespace) -> None:
     assert dispatch.backend_of("cpu") is actual["backend"]
 
 
 CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {
     "README.md": {"Sixty seconds": check_readme},
-    "docs/analysing.md": {
-        "One model": check_learned,
-        "Over the training": check_history,
-        "A grid": check_grid,
-    },
+    "docs/analysing.md": {"One model": check_learned},
+    "docs/reports.md": {"Over the training": check_history, "A grid": check_grid},
     "docs/converting.md": {
         "With transformers.Trainer": check_trainer,
-        "With PEFT LoRA": check_peft,
-        "With a plain PyTorch loop": check_loop,
         "Options": check_options,
         "Save, load, share": check_loaded,
+    },
+    "docs/with-others.md": {
+        "With PEFT LoRA": check_peft,
+        "With a plain PyTorch loop": check_loop,
         "Half precision": check_half,
+        "Opacus": check_private,
         "Others' checkpoints": check_foreign,
     },
     "docs/finetuning.md": {"In another trainer": check_clipped},
@@ -293,6 +303,8 @@ CHECKS: dict[str, dict[str, Callable[[Namespace], None]]] = {
     "docs/kernels.md": {"A minimal backend": check_backend, "Plug it in": check_plugged},
 }
 """What is looked at after a block has run, beyond that it ran."""
+
+LOOK_AT_RUNS = ("docs/analysing.md", "docs/reports.md")
 
 
 def run_python(block: Block, names: Namespace) -> None:
@@ -322,7 +334,7 @@ RUNNERS = {"python": run_python, "pycon": run_session, "yaml": check_recipe}
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=needs_results if page == "docs/analysing.md" else ())  # it looks at RUN
+        pytest.param(page, marks=needs_results if page in LOOK_AT_RUNS else ())  # it looks at RUN
         for page in sorted({block.page for block in BLOCKS if block.language in RUNNERS})
     ],
 )

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import raft
@@ -239,6 +239,23 @@ def test_vmap_over_coefficients() -> None:
     torch.testing.assert_close(
         vmap(lambda x: raft.rational(x, a, b), in_dims=1, out_dims=1)(x), raft.rational(x, a, b)
     )
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_pull_backs_where_gradients_are_off(is_mapped: bool) -> None:
+    """As in a hook of a backward pass, where Opacus takes gradients by sample."""
+    x, a, b = (t.detach() for t in tensors())
+    arriving = torch.randn_like(x)
+
+    def pull(function: Callable[..., Tensor], x: Tensor, arriving: Tensor) -> tuple[Tensor, ...]:
+        gradients: tuple[Tensor, ...] = vjp(lambda a, b: function(x, a, b), a, b)[1](arriving)
+        return gradients
+
+    with torch.no_grad():
+        for function in (pull, vmap(pull, in_dims=(None, 0, 0))) if is_mapped else (pull,):
+            torch.testing.assert_close(
+                function(raft.rational, x, arriving), function(written, x, arriving), rtol=1e-5, atol=1e-5
+            )
 
 
 class Block(nn.Module):

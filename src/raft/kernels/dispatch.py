@@ -215,14 +215,7 @@ class Rational(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # with create_graph=True, and in torch.func
-            return _gradients(ctx, RationalBackward.apply, grad_outputs[0])
-        x, numerator, denominator, up = ctx.saved_tensors
-        _, of_a, of_b, *_ = ctx.needs_input_grad
-        grads = backend_of(x.device.type).backward(
-            grad_outputs[0].resolve_neg(), x, numerator, denominator, ctx.version, of_a or of_b, up
-        )
-        return (*grads[:3], None, grads[3])
+        return _gradients(ctx, RationalBackward.apply, grad_outputs[0])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -258,7 +251,16 @@ class _EagerRational(torch.autograd.Function):
         ctx.version = version
         return _forward(x, numerator, denominator, version, up)
 
-    backward = staticmethod(Rational.backward)
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # with create_graph=True
+            return _gradients(ctx, RationalBackward.apply, grad_outputs[0])
+        x, numerator, denominator, up = ctx.saved_tensors
+        _, of_a, of_b, *_ = ctx.needs_input_grad
+        grads = backend_of(x.device.type).backward(
+            grad_outputs[0].resolve_neg(), x, numerator, denominator, ctx.version, of_a or of_b, up
+        )
+        return (*grads[:3], None, grads[3])
 
 
 class RationalBackward(torch.autograd.Function):
