@@ -269,9 +269,10 @@ def check_private(actual: Namespace) -> None:
     (act,) = raft.hf.rationals(actual["network"]).values()
     loss = actual["network"](torch.randn(3, 4)).square().sum(1).mean()
     loss.backward()
-    samples = act.numerator.grad_sample
+    numerator: Any = act.numerator
+    samples = numerator.grad_sample
     assert samples.shape == (3, 6)
-    torch.testing.assert_close(samples.mean(0), act.numerator.grad)
+    torch.testing.assert_close(samples.mean(0), numerator.grad)
 
 
 def check_plugged(actual: Namespace) -> None:
