@@ -13,6 +13,7 @@ import pandas as pd
 from raft.experiments.pretraining import PretrainingComparison
 from raft.experiments.statistics import compare_seeds
 from raft.report.loss_figures import collect_losses
+from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
 
@@ -41,9 +42,8 @@ def table(ours: pd.DataFrame, theirs: pd.DataFrame, every: int) -> TextTable:
     rows = []
     for step in [step for step in ours.index if step % every == 0]:
         mean = compare_seeds(ours.loc[step].tolist(), theirs.loc[step].tolist())
-        by_seed = [f"{difference:+.3f}" for difference in ours.loc[step] - theirs.loc[step]]
-        cells = [f"{step:,}", *by_seed, f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"]
-        rows.append([cell.replace("-", "−") for cell in cells])
+        by_seed = [format_signed(difference, 3) for difference in ours.loc[step] - theirs.loc[step]]
+        rows.append([f"{step:,}", *by_seed, format_interval(mean.mean, mean.low, mean.high, 3)])
     frame = pd.DataFrame(rows, columns=["step", *map(str, ours), "mean [95 %]"])
     return TextTable("Differences", frame, labels=0)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from raft.experiments.statistics import compare_seeds
+from raft.report.tables.numbers import format_interval
 from raft.report.tables.text_table import TextTable
 
 
@@ -34,7 +35,7 @@ def main() -> None:
             for name in ("raf", "gelu")
         }
         difference = compare_seeds(shares["raf"], shares["gelu"])
-        text = f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
+        text = format_interval(difference.mean, difference.low, difference.high, 1)
         means = [f"{np.mean(shares[name]):.1f}" for name in ("raf", "gelu")]
         rows.append([phenomenon or "all", *means, text])
     headers = ["phenomenon", "raf (%)", "gelu (%)", f"raf less gelu [95 %, {len(seeds)} seeds]"]

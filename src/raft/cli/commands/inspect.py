@@ -31,6 +31,7 @@ from raft.errors import InputError
 from raft.files import write_text
 from raft.hf.histogram import count_inputs
 from raft.hf.positions import max_positions
+from raft.report.tables.numbers import format_signed
 from raft.report.tables.text_table import TextTable, make_rich_table
 
 DESCRIPTION = """Show every learned activation (RAF) of a RAFT: where it is, its form, how far it is from the
@@ -255,7 +256,7 @@ def tabulate_ablation(ablated: pd.DataFrame) -> TextTable:
             "replaced": [names.get(site, site) for site in ablated["replaced"]],
             "by": ablated["by"],
             "loss": [f"{value:.4f}" for value in ablated["loss"]],
-            "change": [f"{value:+.4f}".replace("-", "−") for value in ablated["change"]],
+            "change": [format_signed(value, 4) for value in ablated["change"]],
         }
     )
     return TextTable("Loss at masked words with RAFs replaced", cells, labels=2)

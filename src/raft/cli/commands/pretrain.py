@@ -30,7 +30,7 @@ from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import run, run_folder_state
 from raft.pretraining.zero_shot import open_tests
 from raft.report.loss_figures import draw_loss_curves, draw_loss_differences
-from raft.report.tables.pretraining import describe_numbers, tabulate_losses
+from raft.report.tables.pretraining import describe_numbers, summarize, tabulate_losses
 from raft.training.arguments import CommandArguments, RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
 from raft.training.run_folder import RECIPE, check_holds, hold
@@ -98,6 +98,8 @@ def run_here(words: Sequence[str]) -> None:
         write_comparison(comparison, training.folder)
     console.console.print(tabulate_losses(comparison).console(), crop=False)
     console.console.print(describe_numbers(comparison), highlight=False)
+    if answer := summarize(comparison):
+        console.say(answer)
     console.say(f"To look into it: raft report {training.folder}")
     destroy_process_group()
 

@@ -38,6 +38,10 @@ class Block:
         return macro(self, name)
 
 
+PAGE_WIDTH = 110
+"""Characters of a table that fit on the page."""
+
+
 @dataclass(frozen=True)
 class Heading(Block):
     text: str
@@ -78,10 +82,23 @@ class Facts(Block):
 
 @dataclass(frozen=True)
 class Tabular(Block):
-    """A table, which scrolls by itself where the page is narrower, in a region that a keyboard can scroll."""
+    """A table: transposed where that makes it fit the page, and a list of its rows on a phone.
+
+    One that is wider still scrolls by itself, in a region that a keyboard can scroll.
+    """
 
     table: TextTable
     note: str = ""
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Header and rows."""
+        return self.table.fitted(PAGE_WIDTH)[0]
+
+    @property
+    def labels(self) -> int:
+        """How many cells name a row."""
+        return self.table.fitted(PAGE_WIDTH)[1]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
     results = [result for variant in comparison.variants for result in variant.results]
     losses = draw_loss_curves(results)
     blocks: list[Block] = [
-        Prose(_describe_pretraining(comparison, recipe), "lead"),
+        *([Prose(answer, "lead")] if (answer := pretraining.summarize(comparison)) else []),
+        Prose(_describe_pretraining(comparison, recipe), "quiet" if answer else "lead"),
         Facts(_collect_facts(comparison, fixed)),
         Tabular(table, pretraining.describe_numbers(comparison)),
         Drawing(

@@ -25,6 +25,7 @@ from raft.report.page.blocks import Block, Details, Fact, Heading, Listing, Pros
 from raft.report.page.distance_blocks import build_distance_blocks
 from raft.report.page.shape_gallery import MOST_LINES, draw_shapes
 from raft.report.page.viewer import Viewer, ViewerRun
+from raft.report.tables.numbers import format_signed
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
 
@@ -144,9 +145,6 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def make_difference_fact(mean: float, interval: Difference | None, note: str) -> Fact:
-
-    def signed(value: float) -> str:
-        return f"{value:+.3f}".replace("-", "−")
-
-    text = f"95 %: {signed(interval.low)} to {signed(interval.high)} {note}" if interval else ""
-    return Fact("difference in loss", signed(mean), text)
+    low, high = (format_signed(end, 3) for end in (interval.low, interval.high)) if interval else ("", "")
+    text = f"95 %: {low} to {high} {note}" if interval else ""
+    return Fact("difference in loss", format_signed(mean, 3), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from raft.experiments.results import Results, Row
+from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
 HEADERS = ["measure", "FAFT", "RAFT", "difference [95 %]", "seeds"]
@@ -18,14 +19,10 @@ def _format_row(row: Row) -> list[str]:
     def mean_and_std(mean: float, std: float | None) -> str:
         return _format_number(mean, row) + ("" if std is None else f" ± {_format_number(std, row)}")
 
-    difference = row.raft - row.faft
-    text = f"{'+' if difference >= 0 else '−'}{_format_number(abs(difference), row)}"
+    difference, digits = row.raft - row.faft, 3 if row.unit == "nats" else 1
+    text = format_signed(difference, digits)
     if row.difference is not None:
-        low, high = (
-            _format_number(value, row).replace("-", "−")
-            for value in (row.difference.low, row.difference.high)
-        )
-        text += f" [{low}, {high}]"
+        text = format_interval(difference, row.difference.low, row.difference.high, digits)
     name = f"{row.measure} ({row.unit})" if row.unit else row.measure
     columns = [mean_and_std(row.faft, row.faft_std), mean_and_std(row.raft, row.raft_std)]
     return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]

@@ -14,6 +14,7 @@ from raft.errors import InputError, first_line
 from raft.experiments.grid import SINGLE_CLASS, GridRecipe
 from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds
 from raft.finetuning.run import UNTRAINED
+from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.pretrained_models import has_pretrainings, pair_pretrainings
 from raft.report.tables.text_table import TextTable
 
@@ -89,7 +90,7 @@ def tabulate_differences(results: pd.DataFrame) -> TextTable | None:
 
     def cell(rows: pd.DataFrame) -> str:
         if len(rows) < 2:
-            return f"{(rows.points - rows.points_baseline).mean():+.1f}".replace("-", "−")
+            return format_signed((rows.points - rows.points_baseline).mean(), 1)
         return format_difference(compare_paired(rows.points.tolist(), rows.points_baseline.tolist()))
 
     title = f"Differences to {results[by].iloc[0]}, paired by seed: mean [95 %], exact p, wins/ties/losses"
@@ -120,10 +121,10 @@ def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
     def cell(rows: pd.DataFrame) -> str:
         difference = (rows.points - rows.points_baseline).to_numpy()
         if len(rows) < 2:
-            return f"{difference.mean():+.1f}".replace("-", "−")
+            return format_signed(difference.mean(), 1)
         paired_means = compare_seeds(rows.points.tolist(), rows.points_baseline.tolist())
         wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
-        return f"{format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
+        return f"{_format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
 
     title = (
         f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
@@ -201,11 +202,11 @@ def read_results(file: Path) -> pd.DataFrame:
 
 def format_difference(difference: Paired) -> str:
     counts = f"{difference.wins}/{difference.ties}/{difference.losses}"
-    return f"{format_interval(difference)} p={difference.p_value:.3f} {counts}"
+    return f"{_format_interval(difference)} p={difference.p_value:.3f} {counts}"
 
 
-def format_interval(difference: Difference | Paired) -> str:
-    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
+def _format_interval(difference: Difference | Paired) -> str:
+    return format_interval(difference.mean, difference.low, difference.high, 1)
 
 
 def _add_averages(results: pd.DataFrame) -> pd.DataFrame:

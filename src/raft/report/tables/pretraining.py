@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
+from raft.report.tables.numbers import format_interval
 from raft.report.tables.text_table import TextTable
 
 
@@ -27,7 +28,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
     ]  # fmt: skip
     cells = []
     for row in comparison.rows():
-        difference = "" if row["difference"] is None else _format_difference(
+        difference = "" if row["difference"] is None else format_interval(
             row["difference"], row["difference_low"], row["difference_high"], 3
         )  # fmt: skip
         cells.append(
@@ -56,7 +57,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
         differences = [row["accuracy_differences"].get(name) for row in comparison.rows()]
         if any(differences):
             texts = [
-                "" if one is None else _format_difference(100 * one.mean, 100 * one.low, 100 * one.high, 1)
+                "" if one is None else format_interval(100 * one.mean, 100 * one.low, 100 * one.high, 1)
                 for one in differences
             ]
             table[f"{name} less {fixed} [95 %]"] = [*texts, ""]
@@ -72,6 +73,33 @@ def describe_numbers(comparison: PretrainingComparison) -> str:
     if fixed is not None and len(comparison.variants) > 1:
         text += f"; share of the steps after which {fixed}'s loss was reached, by the seeds that did"
     return text + "."
+
+
+def summarize(comparison: PretrainingComparison) -> str:
+    """What came out, in a sentence or two: which is lowest, by how much, and whether it is more than chance.
+
+    Empty where nothing is compared.
+    """
+    compared = [variant for variant in comparison.variants if variant.activation != comparison.baseline]
+    if comparison.baseline is None or not compared:
+        return ""
+    best = min(compared, key=lambda variant: float(np.mean(variant.losses)))
+    baseline = next(v for v in comparison.variants if v.activation == comparison.baseline)
+    mean = float(np.mean(np.subtract(best.losses, baseline.losses)))
+    first = f"{best.activation} ends"
+    if len(compared) > 1:
+        first = f"Of {len(compared)} activations beside {comparison.baseline} {best.activation} is lowest. It ends"
+    text = f"{first} {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
+    seeds = len(best.losses)
+    if best.difference is None or seeds < 2:
+        return f"{text}, with one seed: another one may say otherwise."
+    ends = format_interval(best.difference.mean, best.difference.low, best.difference.high, 3)
+    interval = ends[ends.index("[") :]
+    if best.difference.low <= 0 <= best.difference.high:
+        chance = f"the 95 % interval {interval} includes zero"
+        return f"{text}. With {seeds} seeds that is not more than chance: {chance}."
+    caution = f" Of {len(compared)} such intervals one may miss zero by chance." if len(compared) > 4 else ""
+    return f"{text}. With {seeds} seeds that is more than chance: 95 % interval {interval}.{caution}"
 
 
 def format_steps_and_tokens(comparison: PretrainingComparison) -> str:
@@ -90,10 +118,6 @@ def _format_share_to_baseline(row: dict[str, Any]) -> str:
     if row["share_to_baseline"] is None:
         return ""
     return f"{row['share_to_baseline']:.0%} ({row['reached_baseline']} of {row['seeds']})".replace("%", " %")
-
-
-def _format_difference(mean: float, low: float, high: float, digits: int) -> str:
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]".replace("-", "−")
 
 
 def _format_percent(mean: float, std: float | None) -> str:

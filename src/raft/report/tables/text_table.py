@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from rich import box
@@ -40,14 +40,21 @@ class TextTable:
         rows: list[list[str]] = self.cells.to_numpy().tolist()
         return rows
 
-    def console(self) -> Table:
-        """For a terminal: never cut, and transposed where that makes a table narrower that is too wide."""
+    def fitted(self, width: int) -> tuple[list[list[str]], int]:
+        """Header and rows, and how many columns are labels: transposed where that makes a table narrower that
+        has more characters a line than ``width``."""
         labels = self.labels
-        lines = [[*self.cells], *([cell.replace(" p=", "\np=") for cell in row] for row in self.rows)]
-        is_wide = sum(_measure_columns(lines)) + 2 * len(lines[0]) > TERMINAL_WIDTH
+        lines = [[*self.cells], *self.rows]
+        is_wide = sum(_measure_columns(lines)) + 2 * len(lines[0]) > width
         if is_wide and len(self.rows) < len(lines[0]) - labels:
             named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
-            lines, labels = [list(column) for column in zip(*named, strict=True)], 1
+            return [list(column) for column in zip(*named, strict=True)], 1
+        return lines, labels
+
+    def console(self) -> Table:
+        """For a terminal: never cut."""
+        broken = replace(self, cells=self.cells.map(lambda cell: cell.replace(" p=", "\np=")))
+        lines, labels = broken.fitted(TERMINAL_WIDTH)
         table = make_rich_table(self.title, self.note or None)
         for number, (header, width) in enumerate(zip(lines[0], _measure_columns(lines), strict=True)):
             justify: JustifyMethod = "left" if number < labels else "right"

@@ -1,0 +1,46 @@
+"""A comparison of pretrainings in a sentence."""
+
+from __future__ import annotations
+
+from raft.experiments.pretraining import PretrainingComparison, Variant
+from raft.experiments.statistics import compare_seeds
+from raft.pretraining.run import PretrainingResult
+from raft.report.tables.pretraining import summarize
+
+GELU = [4.0, 4.1, 4.2]
+
+
+def compare(**losses: list[float]) -> str:
+    def variant(name: str, of_seeds: list[float]) -> Variant:
+        results = [
+            PretrainingResult(name, seed, 9, loss, 6.0, 1.0, 9, 9, []) for seed, loss in enumerate(of_seeds)
+        ]
+        is_paired = name != "gelu" and len(of_seeds) > 1
+        return Variant(name, results, compare_seeds(of_seeds, GELU) if is_paired else None)
+
+    return summarize(PretrainingComparison([variant(*pair) for pair in losses.items()], "raft pretrain", {}))
+
+
+def test_a_difference_is_told_from_chance() -> None:
+    text = compare(raf=[3.95, 4.04, 4.16], gelu=GELU)
+    assert text.startswith(
+        "raf ends 0.050 nats below gelu. With 3 seeds that is more than chance: 95 % interval [−0.0"
+    )
+
+
+def test_what_may_be_chance_is_said_to_be() -> None:
+    text = compare(raf=[3.9, 4.15, 4.15], relu=[4.3, 4.3, 4.3], gelu=GELU)
+    assert text.startswith("Of 2 activations beside gelu raf is lowest. It ends 0.033 nats below gelu.")
+    assert "With 3 seeds that is not more than chance: the 95 % interval [−0.2" in text
+
+
+def test_one_seed_and_no_baseline() -> None:
+    assert compare(raf=[4.5], gelu=[4.0]) == (
+        "raf ends 0.500 nats above gelu, with one seed: another one may say otherwise."
+    )
+    assert compare(raf=GELU) == compare(gelu=GELU) == ""
+
+
+def test_many_comparisons_have_a_caution() -> None:
+    others = {f"raf:version={letter}": [3.95, 4.04, 4.16] for letter in "ABCDN"}
+    assert compare(gelu=GELU, **others).endswith("Of 5 such intervals one may miss zero by chance.")
