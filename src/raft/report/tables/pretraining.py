@@ -88,7 +88,7 @@ def summarize(comparison: PretrainingComparison) -> str:
     mean = float(np.mean(np.subtract(best.losses, baseline.losses)))
     first = f"{best.activation} ends"
     if len(compared) > 1:
-        first = f"Of {len(compared)} activations beside {comparison.baseline} {best.activation} is lowest. It ends"
+        first = f"Of {len(compared)} beside {comparison.baseline} {best.activation} is lowest. It ends"
     text = f"{first} {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
     seeds = len(best.losses)
     if best.difference is None or seeds < 2:
