@@ -1,0 +1,77 @@
+"""The score against the rate of RAFs in fine-tuning a converted model, with and without units.
+
+    python results/conditioning/finetune.py MINILM results/conditioning/scores.csv --glue_dir GLUE
+
+MiniLM, converted, on 1,000 examples of SST-2 and of STS-B; all weights are trained, at 1e-4. "units" is what
+a conversion does: a step of any coefficient changes the function by about one. "raw" leaves them out. A row a
+run is added to the file; runs that are there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+from torch import Tensor
+
+from raft.cli.main import main as raft_main
+from raft.modules import Rational
+
+FIELDS = ("task", "coordinates", "rate", "seed", "validation", "test")
+
+
+def run(model: str, glue: str, task: str, coordinates: str, rate: str, seed: str) -> dict[str, float]:
+    """Points on the validation set and the test set."""
+    scale_to = Rational.scale_to
+
+    def scale_by_one(act: Rational, inputs: Tensor | None = None) -> None:
+        scale_to(act)
+
+    words = [
+        "finetune", "--task", task, "--data_dir", glue, "--model", model, "--activation", "raf",
+        "--train_examples", "1000", "--num_train_epochs", "3", "--learning_rate", "1e-4",
+        "--raf_learning_rate", rate, "--seed", seed, "--disable_tqdm", "true",
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        with patch.object(Rational, "scale_to", scale_by_one if coordinates == "raw" else scale_to):
+            if raft_main([*words, "--output_dir", str(folder)]):
+                return {"validation": float("nan"), "test": float("nan")}  # a loss that is not finite
+        result = json.loads((folder / "finetuning.json").read_text(encoding="utf-8"))
+    return {"validation": result["validation"], "test": next(iter(result["tests"].values()))}
+
+
+def main() -> None:
+    """Make the runs that the file lacks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--glue_dir", required=True)
+    parser.add_argument("--rates", default="0,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1")
+    parser.add_argument("--seeds", default="2021,2020")
+    options = parser.parse_args()
+    is_new = not options.out.exists()
+    done = [] if is_new else list(csv.DictReader(options.out.open()))
+    known = {tuple(row[name] for name in FIELDS[:4]) for row in done}
+    with options.out.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(FIELDS)
+        for seed in options.seeds.split(","):
+            for rate in options.rates.split(","):
+                for task in ("sst2", "stsb"):
+                    for coordinates in ("raw", "units"):
+                        key = (task, coordinates, rate, seed)
+                        if key in known or (rate == "0" and coordinates == "units"):
+                            continue
+                        scores = run(options.model, options.glue_dir, *key)
+                        writer.writerow([*key, *(f"{scores[name]:.2f}" for name in FIELDS[4:])])
+                        file.flush()
+
+
+if __name__ == "__main__":
+    main()
