@@ -75,7 +75,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
 
 def page_of(name: str, docs: Path) -> str:
     """The page of measurements with a section of a folder of ``results/``."""
-    pages = (page for page in MEASUREMENTS if f"{{ #{name} }}" in (docs / page).read_text(encoding="utf-8"))
+    pages = (page for page in MEASUREMENTS if f'id="{name}"' in (docs / page).read_text(encoding="utf-8"))
     return next(pages, MEASUREMENTS[0])
 
 

@@ -52,7 +52,7 @@ def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None
         for name in re.findall(r"\]\((?:\.\./)+results/([\w-]+)\)", page.read_text(encoding="utf-8"))
     }
     assert len(links) > 5
-    assert sorted(name for name in links if f"{{ #{name} }}" not in measurements) == []
+    assert sorted(name for name in links if f'id="{name}"' not in measurements) == []
 
 
 @needs_results
