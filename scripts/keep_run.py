@@ -1,7 +1,7 @@
 """Keep a demo or pretrainings: copy them without checkpoints and the paths of their data.
 
-Of a pretraining its recipe, log, RAFs and result are kept. The model, its card and its figures are left out,
-and so is the result of a run without a model where the comparison has it.
+Of a pretraining its recipe, RAFs, log and result are kept. The model, its card and its figures are left out,
+and so are log and result of a run without a model where the comparison has its losses.
 
 python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
 python scripts/keep_run.py runs/cpu-15min results/cpu-15min --models raf-20?? gelu-20?? --bf16
@@ -23,7 +23,7 @@ from raft.pretraining.run import RESULT
 from raft.training.monitoring import INPUTS, METRICS, RAFS
 from raft.training.run_folder import RECIPE
 
-KEPT = (RECIPE, METRICS, RAFS, INPUTS)
+KEPT = (RECIPE, RAFS, INPUTS)
 MODEL = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json")
 IGNORED = ("checkpoint-*", "report.html", "*.svg", ".*")
 """Not kept: checkpoints, pages that `raft report` makes again, figures that exist as png."""
@@ -100,7 +100,7 @@ def strip_run(run: Path, kept: Path, models: list[str], others: list[str]) -> No
     if has_model:
         names.update(MODEL)
     if has_model or not (run.parent / COMPARISON).is_file():  # grids read the pretraining of a model there
-        names.add(RESULT)
+        names.update((RESULT, METRICS))
     for file in run.iterdir():
         path = file.relative_to(kept)
         if file.is_file() and file.name not in names and not any(path.match(other) for other in others):

@@ -45,10 +45,10 @@ def test_a_comparison_is_kept_without_what_its_page_does_not_need(
     chosen = ("--models", "gelu-20?2", "--with", "raf-2022/activations.png")
     keep(comparison, kept, *chosen, monkeypatch=monkeypatch)
     assert names(kept) == names(comparison)
-    assert names(kept / "raf-2022") == LOG | RAFS | {"activations.png"}
-    assert names(kept / "raf-2023") == LOG | RAFS
+    assert names(kept / "raf-2022") == {"recipe.yaml", "activations.png"} | RAFS
+    assert names(kept / "raf-2023") == {"recipe.yaml"} | RAFS
     assert names(kept / "gelu-2022") == LOG | MODEL | {"pretraining.json"}
-    assert names(kept / "gelu-2023") == LOG
+    assert names(kept / "gelu-2023") == {"recipe.yaml"}
     pages = [
         render_page([build_pretraining_section(folder, PretrainingComparison.read(folder))])
         for folder in (comparison, kept)
