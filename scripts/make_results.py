@@ -78,6 +78,10 @@ def main() -> None:
     chosen = [name for name in names if name in (arguments.only or names)]
     if arguments.gpu or arguments.is_trial:
         chosen = [name for name in chosen if recipes[name].get("gpu")]
+        if not chosen:
+            parser.error(f"none of {', '.join(arguments.only)} needs a GPU")
+        if arguments.is_trial and arguments.minutes is not None:
+            parser.error("--try makes all that it tries in one go: leave --minutes out")
     if arguments.list:
         for name in chosen:
             print(
@@ -124,7 +128,8 @@ def main() -> None:
                 DONE.parent.mkdir(exist_ok=True)
                 DONE.write_text(json.dumps(done, indent=1), encoding="utf-8")
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-    DONE.unlink(missing_ok=True)
+    if arguments.minutes is not None:
+        DONE.unlink(missing_ok=True)
     if arguments.is_trial:
         return
     subprocess.run([sys.executable, "scripts/copy_tables.py"], check=True, cwd=ROOT)
@@ -186,11 +191,9 @@ def commands(
     values["snli"] = f"--transfer_data_dir {shlex.quote(paths['snli'])}" if paths["snli"] else ""
     values["places"] = " ".join(shlex.quote(place) for place in paths.values() if place)
     filled = []
-    for command in recipe["commands"]:
+    for command in recipe["commands"] if not is_trial or "small" in recipe else ():
         program, *words = shlex.split(command.format(**values))
         if is_trial:
-            if "small" not in recipe:
-                continue
             words = [words[0], *(re.sub("^(results|runs)/", r"runs/try/\1/", word) for word in words[1:])]
             if program == "raft":
                 words += shlex.split(recipe["small_grid" if words[0] == "grid" else "small"])

@@ -39,8 +39,10 @@ def run(model: str, glue: str, task: str, coordinates: str, rate: str, seed: str
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         with patch.object(Rational, "scale_to", scale_by_one if coordinates == "raw" else scale_to):
-            if raft_main([*words, "--output_dir", str(folder)]):
-                return {"validation": float("nan"), "test": float("nan")}  # a loss that is not finite
+            if raft_main([*words, "--output_dir", str(folder)]) == 2:
+                raise SystemExit(2)  # it has said what is wrong
+        if not (folder / "finetuning.json").is_file():  # the loss was not finite
+            return {"validation": float("nan"), "test": float("nan")}
         result = json.loads((folder / "finetuning.json").read_text(encoding="utf-8"))
     return {"validation": result["validation"], "test": next(iter(result["tests"].values()))}
 

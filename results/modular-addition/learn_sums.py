@@ -138,6 +138,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     rates = (options.steps, options.lr, options.raf_lr, options.decay)
+    if FOUND in options.activations and options.found is None:
+        parser.error(f"{FOUND!r} needs --found FILE, where its function is kept")
     if FOUND in options.activations and not options.found.exists():
         _, model = train("raf", SEED_OF_FOUND, *rates, None)
         act = next(iter(learned_activations(model).values()))

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import t
 
 from raft.experiments.pretraining import PretrainingComparison
+from raft.report.tables.numbers import format_signed
 
 CONTROLS = ("gelu", "raf:raf_learning_rate=0")
 OWN = "a RAF a layer"
@@ -53,8 +54,10 @@ def variants() -> list[str]:
 def effects(folder: Path) -> str:
     """A table: of each level its effect on the loss, in nats, with a 95 % interval.
 
-    Seeds are blocks: of each loss the mean of its seed's eighteen is taken off. The standard error is that of
-    the residuals of the additive model.
+    Seeds are blocks: of each loss the mean of its seed's eighteen is taken off. Intervals are of the noise
+    between seeds, or of what the additive model leaves of the variants' means where that is larger.
+    Interactions between factors are not part of them, so what is chosen is confirmed by runs of its own.
+    Sharing by kind and sharing of all are one and the same where there is one kind of site.
     """
     losses = {
         (variant.activation, result.seed): result.loss
@@ -74,18 +77,22 @@ def effects(folder: Path) -> str:
         sum(parts[factor, levels[int(row[c]) - 1]] for c, (factor, levels) in enumerate(FACTORS.items()))
         for row in L18
     ]
-    residuals = centred - np.array(additive)[:, None]
-    freedom = centred.size - len(seeds) - sum(len(levels) - 1 for levels in FACTORS.values())
-    deviation = np.sqrt((residuals**2).sum() / freedom)
+    means = centred.mean(axis=1)
+    of_fit = len(L18) - 1 - sum(len(levels) - 1 for levels in FACTORS.values())
+    lack = len(seeds) * ((means - additive) ** 2).sum() / of_fit
+    of_seeds = (len(L18) - 1) * (len(seeds) - 1)
+    noise = ((centred - means[:, None]) ** 2).sum() / of_seeds if of_seeds else 0.0
+    freedom = of_seeds if noise >= lack else of_fit
+    deviation = np.sqrt(max(noise, lack))
     lines = ["| factor | level | effect [95 %] |", "| --- | --- | ---: |"]
     for (factor, level), effect in parts.items():
         count = len(L18) // len(FACTORS[factor]) * len(seeds)
         half = t.ppf(0.975, freedom) * deviation * np.sqrt(1 / count - 1 / centred.size)
-        lines.append(f"| {factor} | {level} | {round(effect, 3) + 0.0:+.3f} ± {half:.3f} |")
+        lines.append(f"| {factor} | {level} | {format_signed(effect, 3)} ± {half:.3f} |")
     controls = [np.mean([losses[name, seed] for seed in seeds]) for name in CONTROLS]
-    lines += [f"| mean of all | | {table.mean() - controls[0]:+.3f} less gelu |"]
-    lines += [f"| never trained | | {controls[1] - controls[0]:+.3f} less gelu |"]
-    return "\n".join(lines).replace("-0", "−0").replace("| −−- |", "| --- |") + "\n"
+    lines += [f"| mean of all | | {format_signed(float(table.mean() - controls[0]), 3)} less gelu |"]
+    lines += [f"| never trained | | {format_signed(float(controls[1] - controls[0]), 3)} less gelu |"]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

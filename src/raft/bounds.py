@@ -85,7 +85,7 @@ BOUNDS = {
     # the text
     "vocab_size": _whole(6), "sequence_length": _whole(MIN_LENGTH), "max_length": _whole(MIN_LENGTH),
     "mlm_probability": Bounds(0, 1, exclude_low=True, exclude_high=True), "max_documents": COUNT,
-    "evaluate_items": _whole(1), "evaluate_along": _whole(0),
+    "evaluate_items": _whole(0), "evaluate_along": _whole(0),
     "validation_sequences": COUNT, "train_examples": COUNT, "calibration_texts": COUNT, "texts_read": COUNT,
     "items": COUNT, "batch_tokens": COUNT, "num_models": COUNT,
     # the machine

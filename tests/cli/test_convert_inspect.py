@@ -374,10 +374,30 @@ def test_functions_of_an_adapter_are_shown(
     assert ("gelu +" in out) == (not config)
     assert "rms 0.00" not in out
     assert "Over the inputs of 6 texts" in out
+    status, _, error = run("convert", tmp_path / "adapter", tmp_path / "converted")
+    assert (status, error.count("\n")) == (2, 1)
+    assert ("cannot be merged" if config else "is a RAFT already") in error
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"no tensors")
     status, _, error = run("inspect", tmp_path / "adapter")
     assert (status, error.count("\n")) == (2, 1)
     assert "cannot load" in error
+
+
+def test_an_adapter_with_a_head_of_its_own_is_loaded(run: Run, bert: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = BertForSequenceClassification.from_pretrained(bert, num_labels=3)
+    config = raft.RafAdapterConfig(groups=4, task_type="SEQ_CLS")
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    status, out, error = run("inspect", tmp_path / "adapter")
+    assert (status, error) == (0, "")
+    assert "BertForSequenceClassification: 2 RAFs" in out
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(
+        json.dumps({**settings, "base_model_name_or_path": None})
+    )
+    status, _, error = run("inspect", tmp_path / "adapter")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "does not name its base model" in error
 
 
 def test_functions_without_a_curve_are_listed(run: Run, bert: Path, tmp_path: Path) -> None:

@@ -218,8 +218,7 @@ def test_processes_share_the_runs_of_a_comparison(run: Run, recipe: Path, tmp_pa
 
 
 def test_a_run_that_another_process_works_on_is_refused(run: Run, recipe: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / ".lock"):
+    with FileLock(tmp_path / ".run.lock"):
         status, _, err = run("--config", recipe)
     assert (status, err.count("\n")) == (2, 1)
     assert "another process trains in" in err

@@ -185,5 +185,5 @@ def test_a_designed_experiment_finds_the_effects_of_single_factors(tmp_path: Pat
     table = design.effects(tmp_path)
     assert "| raf_weight_decay | 0.1 | +0.015 ± 0.000 |" in table
     assert "| raf_learning_rate | 5e-4 | −0.020 ± 0.000 |" in table
-    assert "| raf_sites | ffn | +0.000 ± 0.000 |" in table
+    assert "| raf_sites | ffn | 0.000 ± 0.000 |" in table
     assert "| mean of all | | +0.015 less gelu |" in table

@@ -131,6 +131,11 @@ def test_fields_of_a_method_can_be_set() -> None:
         ("lora:r", "'r' must be key=value, such as lora:r=1"),
         ("bitfit:r=2", "only lora, lora-raf, ia3, beft, raf-adapter, raf-bottleneck have settings"),
         ("raf-adapter:groups=0", "raf.groups must be a whole number"),
+        ("lora:r=8x", "'r=8x' must be key=value"),
+        ("lora:r=", "'r=' must be key=value"),
+        ("lora:r=large", "r must be like 8, not 'large'"),
+        ("raf-bottleneck:learned=False", "'learned=False' must be key=value"),
+        ("raf-bottleneck:learned=no", "learned must be like true, not 'no'"),
         ("raf-adaptor", "the nearest is 'raf-adapter'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
     set_seed,
 )
 
@@ -131,6 +134,71 @@ def test_a_file_gives_the_same_logits(tmp_path: Path) -> None:
     assert torch.equal(logits(again), logits(model))
 
 
+def test_a_file_is_loaded_under_any_name_and_by_transformers(tmp_path: Path) -> None:
+    base().save_pretrained(tmp_path / "base")
+    original = BertForSequenceClassification.from_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(original, raft.RafBottleneckConfig(r=20))  # wider than the block's channels
+    move(model)
+    model.add_adapter("second", raft.RafBottleneckConfig(r=2, layers=[1]))
+    move(model, "second", seed=1)
+    expected = {}
+    for name in ("default", "second"):
+        model.set_adapter(name)
+        expected[name] = logits(model)
+    model.save_pretrained(tmp_path / "adapter")
+
+    def again() -> PreTrainedModel:
+        loaded: PreTrainedModel = BertForSequenceClassification.from_pretrained(tmp_path / "base")
+        return loaded
+
+    other = peft.PeftModel.from_pretrained(again(), tmp_path / "adapter", adapter_name="other")
+    assert torch.equal(logits(other), expected["default"])
+    other.load_adapter(tmp_path / "adapter" / "second", "another")
+    other.set_adapter("another")
+    assert torch.equal(logits(other), expected["second"])
+    plain: Any = again()
+    plain.load_adapter(str(tmp_path / "adapter"))
+    assert torch.equal(logits(plain), expected["default"])
+
+
+@pytest.mark.parametrize("config", [raft.RafBottleneckConfig(r=3), raft.RafAdapterConfig(groups=4)])
+def test_deep_models_and_memory_that_comes_late(config: Any, tmp_path: Path) -> None:
+    sizes = {**SIZES, "num_hidden_layers": 20}  # from here on PEFT keeps the ends of names
+
+    def deep() -> PreTrainedModel:
+        set_seed(0)
+        model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2))
+        model.eval()
+        return model
+
+    model = peft.get_peft_model(deep(), copy.deepcopy(config))
+    for name, values in model.named_parameters():
+        if values.requires_grad:
+            values.data.add_(
+                0.01 * torch.rand(values.shape, generator=torch.Generator().manual_seed(len(name)))
+            )
+    model.save_pretrained(tmp_path)
+    for is_late in (False, True):
+        loaded = peft.PeftModel.from_pretrained(deep(), tmp_path, low_cpu_mem_usage=is_late)
+        assert torch.equal(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize("config", [raft.RafBottleneckConfig(r=3), raft.RafAdapterConfig(groups=4)])
+def test_an_encoder_reads_each_sample_once_whatever_the_beams(config: Any) -> None:
+    set_seed(0)
+    sizes: dict[str, Any] = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8}
+    t5: Any = T5ForConditionalGeneration(T5Config(vocab_size=50, **sizes))
+    t5.generation_config.decoder_start_token_id = 0
+    model = peft.get_peft_model(t5.eval(), copy.deepcopy(config))
+    options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "num_beams": 2}
+    with model.disable_adapter():
+        before = model.generate(input_ids=IDS[:2], **options)
+    for values in model.parameters():
+        values.data.add_(values.requires_grad * torch.rand_like(values))
+    mixed = model.eval().generate(input_ids=IDS[:2], adapter_names=["__base__", "default"], **options)
+    assert torch.equal(mixed[0], before[0])
+
+
 def test_half_precision_models_keep_float32_adapters() -> None:
     half: Any = base()
     model = peft.get_peft_model(half.to(torch.bfloat16), raft.RafBottleneckConfig(r=3))
@@ -159,6 +227,7 @@ def test_decoders_generate_and_other_projections_are_found() -> None:
     [
         ({"r": 0}, "r must be a whole number of at least 1, not 0"),
         ({"r": "3"}, "r must be a whole number of at least 1, not '3'"),
+        ({"learned": "no"}, "learned must be true or false, not 'no'"),
         ({"init": "gelo"}, "init must be one of gelu, .*, not 'gelo'"),
         ({"layers": [7]}, "has no layer 7: it has 2, from 0 on"),
         ({"target_modules": ["encoder.dense"]}, "no such projection: it is an adapter of another model"),

@@ -63,12 +63,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, folder: Path, evaluate: bool, sample: int = 0, steps: int = 40) -> PretrainingResult:
+def train(
+    data: Path, folder: Path, evaluate: bool, sample: int = 0, steps: int = 40, items: int | None = None
+) -> PretrainingResult:
     values: dict[str, Any] = {"sequence_length": 16, "vocab_size": 280, "global_batch_size": 8}
     recipe = PretrainingRecipe(
         corpus=str(data / "texts.txt"), tokenizer="train", objective="clm", architecture="gpt2", model=GPT2,
         validation_sequences=20, evaluate=f"zorro={data / 'zorro'}" if evaluate else None,
-        evaluate_along=sample, **values,
+        evaluate_along=sample, evaluate_items=items, **values,
     )  # fmt: skip
     recipe.check()
     arguments = RaftTrainingArguments(
@@ -143,6 +145,15 @@ def test_a_run_of_an_older_recipe_goes_on(data: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({**recipe, "attention_within_documents": True}))
     with pytest.raises(InputError, match="--attention_within_documents was True and is False"):
         train(data, tmp_path, evaluate=False)
+
+
+def test_a_run_that_was_tested_on_other_pairs_is_tested_again(data: Path, tmp_path: Path) -> None:
+    whole = train(data, tmp_path, evaluate=True)
+    assert whole.pairs == {"zorro": 12}
+    again = train(data, tmp_path, evaluate=True, items=2)
+    assert again.pairs == {"zorro": 4}
+    assert json.loads((tmp_path / "zorro.json").read_text())["overall"]["items"] == 4
+    assert train(data, tmp_path, evaluate=True, items=2) == again
 
 
 def test_so_many_pairs_are_tested_as_asked_for(data: Path) -> None:

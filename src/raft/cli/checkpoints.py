@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ TASKS = {
 """Names of tasks, and the classes of ``transformers`` that load a model for them."""
 
 ADAPTER = "adapter_config.json"
+HEAD = r"\.(classifier|score|out_proj)\.weight$"
+"""Names of the last projection of classifiers."""
 TASKS_OF_ADAPTERS = {
     "SEQ_CLS": "sequence-classification",
     "SEQ_2_SEQ_LM": "seq2seq-lm",
@@ -39,13 +42,16 @@ TASKS_OF_ADAPTERS = {
 """By the task types of PEFT."""
 
 
-def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, list[str]]:
+def load_model(
+    source: str, task: str | None = None, keeps_adapter: bool = False, num_labels: int | None = None
+) -> tuple[PreTrainedModel, list[str]]:
     """Load a model in evaluation mode, as the class that its ``config.json`` names.
 
     Args:
-        source: a folder or a name on the hub; of an adapter of PEFT, its folder: it is merged into its base
-            where it can be, and part of it elsewhere.
+        source: a folder or a name on the hub; of an adapter of PEFT, its folder: it is merged into its base.
         task: one of ``TASKS``, to load it as another class.
+        keeps_adapter: whether one that cannot be merged may be a part of the model.
+        num_labels: of its classifier, where its configuration does not say it.
 
     Returns:
         The model, and the names of the weights that the checkpoint lacks, which are random.
@@ -58,45 +64,56 @@ def load_model(source: str, task: str | None = None) -> tuple[PreTrainedModel, l
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if (Path(source).expanduser() / ADAPTER).is_file():
-        return _load_adapter(source, task)
+        return _load_adapter(str(Path(source).expanduser()), task, keeps_adapter)
     _check_path(source)
-    config = load_config(source)
+    config = load_config(source, **({} if num_labels is None else {"num_labels": num_labels}))
     kind = getattr(transformers, TASKS[task]) if task else _find_architecture(config)
     model, loading = load_pretrained(kind, source, config=config)
     return model, sorted(loading["missing_keys"])
 
 
-def _load_adapter(source: str, task: str | None) -> tuple[Any, list[str]]:
+def _load_adapter(source: str, task: str | None, keeps_adapter: bool) -> tuple[Any, list[str]]:
     try:
-        from peft import PeftConfig, PeftModel
+        from peft import PeftConfig, PeftModel, load_peft_weights
     except ImportError as error:
         raise InputError(f"{source} is an adapter, which needs peft: pip install peft") from error
     try:
         config = PeftConfig.from_pretrained(source)
-    except (TypeError, ValueError) as error:
+        saved = load_peft_weights(source, device="cpu")
+    except Exception as error:  # a damaged file raises whatever its reader does
         raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    if not config.base_model_name_or_path:
+        raise InputError(f"{source} is an adapter that does not name its base model")
+    heads = [values for name, values in saved.items() if re.search(HEAD, name)]
     base, missing = load_model(
-        config.base_model_name_or_path, task or TASKS_OF_ADAPTERS.get(config.task_type)
+        config.base_model_name_or_path,
+        task or TASKS_OF_ADAPTERS.get(config.task_type),
+        num_labels=len(heads[-1]) if heads and config.task_type == "SEQ_CLS" else None,
     )
     try:
         model = PeftModel.from_pretrained(base, source).eval()
-    except Exception as error:  # a damaged file raises whatever its reader does
+    except Exception as error:
         raise InputError(f"cannot load {source}: {first_line(error)}") from error
+    given = [name.removeprefix("base_model.model.") for name in saved]
+    missing = [name for name in missing if name not in given]
     try:
         return model.merge_and_unload(), missing
-    except ValueError:
+    except (AttributeError, ValueError) as error:
+        if not keeps_adapter:
+            raise InputError(f"{source} cannot be merged into its base: {first_line(error)}") from error
         return model.get_base_model(), missing
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     """The tokenizer beside a model, or beside an adapter's base; None where there is none."""
-    config = Path(source).expanduser() / ADAPTER
-    if config.is_file():
-        source = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     try:
         return read_tokenizer(source)
     except InputError:
-        return None
+        config = Path(source).expanduser() / ADAPTER
+        base = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        return (
+            load_tokenizer(base["base_model_name_or_path"]) if base.get("base_model_name_or_path") else None
+        )
 
 
 def _check_path(source: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,29 +24,50 @@ class ProcessOptions:
 
 
 @contextmanager
-def start_workers(command: str, arguments: Sequence[str], options: ProcessOptions) -> Iterator[None]:
+def start_workers(
+    command: str, arguments: Sequence[str], options: ProcessOptions, one_gpu_each: bool = False
+) -> Iterator[None]:
     """Start all processes but this one; where the block ends well, wait for them, else end them.
 
     Args:
         command: of ``raft``.
         arguments: that it was given.
         options: how many work; a worker starts none.
+        one_gpu_each: whether a process must see one GPU alone. This one sees all: where there are several,
+            another works in its place, and the block begins when all have ended.
     """
     if options.worker or options.processes == 1:
         yield
         return
     words = [sys.executable, "-m", "raft.cli.main", command, *arguments, "--worker", "true"]
-    first, *others = share_devices(options.processes)
-    if "OMP_NUM_THREADS" in first:
-        torch.set_num_threads(int(first["OMP_NUM_THREADS"]))
-    workers = [subprocess.Popen(words, env={**os.environ, **share}) for share in others]
+    shares = share_devices(options.processes)
+    if "OMP_NUM_THREADS" in shares[0]:
+        torch.set_num_threads(int(shares[0]["OMP_NUM_THREADS"]))
+    waits = one_gpu_each and "CUDA_VISIBLE_DEVICES" in shares[0]
+    before = signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that the workers end with this one
+    workers = [
+        subprocess.Popen(words, env={**os.environ, **share}) for share in (shares if waits else shares[1:])
+    ]
     try:
+        for worker in workers if waits else ():
+            worker.wait()
         yield
         for worker in workers:
             worker.wait()
     finally:
         for worker in workers:
             worker.terminate()
+        for worker in workers:
+            worker.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def without_worker(arguments: Sequence[str]) -> list[str]:
+    """The words of a command as a user gave them."""
+    words = list(arguments)
+    return words[:-2] if words[-2:] == ["--worker", "true"] else words
 
 
 def share_devices(processes: int) -> list[dict[str, str]]:

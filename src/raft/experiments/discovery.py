@@ -67,8 +67,9 @@ def discover(
 
     The first model starts as the recipe says, each later one with the functions that the one before ended
     with, and with new weights otherwise. ``functions.json`` in ``arguments.output_dir`` holds those of the
-    last, ``functions-N.json`` those after N models. New models, with seeds that found nothing, are then
-    trained as :func:`labels` says. What is there is not made again: the same command resumes.
+    last, once it has ended, ``functions-N.json`` those after N models. New models, with seeds that found
+    nothing, are then trained as :func:`labels` says. What is there is not made again: the same command
+    resumes.
 
     Args:
         recipe: checked; its seeds are the new models'.
@@ -100,7 +101,10 @@ def discover(
                 "parameters": result.parameters,
                 "losses": losses,
             }
-            run_on_main_and_broadcast(partial(_write_functions, one.folder, recipe.objective, origin, folder))
+            is_last = number == options.num_models
+            run_on_main_and_broadcast(
+                partial(_write_functions, one.folder, recipe.objective, origin, folder, is_last)
+            )
     again = replace(
         arguments, output_dir=str(folder / REUSE), seed=arguments.seed + options.num_models, data_seed=None
     )
@@ -147,11 +151,17 @@ def functions_of(model: PreTrainedModel) -> dict[str, FoundFunction]:
     return found
 
 
-def _write_functions(model_folder: Path, objective: str, origin: dict[str, Any], folder: Path) -> None:
+def _write_functions(
+    model_folder: Path, objective: str, origin: dict[str, Any], folder: Path, is_last: bool
+) -> None:
+    """Where they are not there: other processes may read them."""
+    own = functions_after(folder, len(origin["seeds"]))
+    if own.is_file() and (not is_last or (folder / FUNCTIONS).is_file()):
+        return
     found = FunctionFile(functions_of(load_model(model_folder, objective)), origin)
-    for file in (functions_after(folder, len(origin["seeds"])), folder / FUNCTIONS):
+    for file in (own, folder / FUNCTIONS) if is_last else (own,):
         write_functions(file, found)
-    if len(kinds_of(found.functions)) > 1:
+    if is_last and len(kinds_of(found.functions)) > 1:
         write_functions(exchanged(folder), replace(found, functions=exchange(found.functions)))
 
 

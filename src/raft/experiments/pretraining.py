@@ -82,6 +82,7 @@ class PretrainingComparison:
             difference = variant.difference
             bits = [result.bits_per_byte for result in variant.results if result.bits_per_byte is not None]
             reached = self._steps_to_baseline(variant)
+            shares = [steps / variant.results[number].steps for number, steps in reached.items()]
             rows.append(
                 {
                     "activation": variant.activation,
@@ -96,10 +97,8 @@ class PretrainingComparison:
                     "difference": difference and difference.mean,
                     "difference_low": difference and difference.low,
                     "difference_high": difference and difference.high,
-                    "steps_to_baseline": float(np.mean(reached)) if reached else None,
-                    "share_to_baseline": float(np.mean(reached)) / variant.results[0].steps
-                    if reached
-                    else None,
+                    "steps_to_baseline": float(np.mean(list(reached.values()))) if reached else None,
+                    "share_to_baseline": float(np.mean(shares)) if shares else None,
                     "reached_baseline": len(reached),
                     "seconds": float(np.mean(seconds)),
                     "tokens_per_second": float(np.mean(rates)),
@@ -125,16 +124,14 @@ class PretrainingComparison:
             if name in _mean_accuracies(baseline)
         }
 
-    def _steps_to_baseline(self, variant: Variant) -> list[float]:
-        """Steps after which a variant's run had its baseline's final loss, for each seed that came so far."""
+    def _steps_to_baseline(self, variant: Variant) -> dict[int, float]:
+        """Steps after which runs had their baseline's final loss, by number of the run."""
         baseline = self._baseline_of(variant)
         if baseline is None:
-            return []
-        reached = [
-            steps_to_loss(result, of_baseline.loss)
-            for result, of_baseline in zip(variant.results, baseline.results, strict=True)
-        ]
-        return [steps for steps in reached if steps is not None]
+            return {}
+        pairs = zip(variant.results, baseline.results, strict=True)
+        reached = [steps_to_loss(result, of_baseline.loss) for result, of_baseline in pairs]
+        return {number: steps for number, steps in enumerate(reached) if steps is not None}
 
     @classmethod
     def read(cls, folder: Path) -> PretrainingComparison:

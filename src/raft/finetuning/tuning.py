@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -84,7 +85,9 @@ def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
             raise InputError(f"--tuning {text}: {word!r} must be key=value, such as lora:r=1")
         try:
             settings[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except json.JSONDecodeError as error:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
+                raise InputError(f"--tuning {text}: {word!r} must be key=value, such as lora:r=1") from error
             settings[key] = value
     return name, settings
 
@@ -161,6 +164,12 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
     kind, defaults = ADAPTERS[name]
     config_class = getattr(raft if kind in OURS else peft, kind)
     values = {**defaults, **settings}
+    of_class = {of.name: of.default for of in fields(config_class)}
+    for key, value in settings.items():
+        if isinstance(value, str) and isinstance(of_class.get(key), (bool, int, float)):
+            raise InputError(
+                f"--tuning {name}: {key} must be like {json.dumps(of_class[key])}, not {value!r}"
+            )
     if kind == "LoraConfig" and "lora_alpha" not in values:
         values["lora_alpha"] = 2 * values["r"]
     try:

@@ -16,7 +16,7 @@ from raft.hf.config import RafConfig
 from raft.hf.sites.find import Site
 
 BASE = "__base__"
-"""Among the names of a batch's adapters: none."""
+"""Stands for no adapter among the names of a batch."""
 
 
 def add_peft_type(name: str) -> PeftType:
@@ -101,9 +101,12 @@ class StructuralTuner(BaseTuner):
         if unknown:
             raise ValueError(f"there is no adapter {unknown[0]!r}, only {', '.join(self.peft_config)}")
         repeated = [name for name in names for _ in range(kwargs.get("num_beams") or 1)]
+        # an encoder reads each sample once, and only what follows it a copy for each beam
+        encoder = self.model.get_encoder() if hasattr(self.model, "get_encoder") else self.model
+        in_encoder = set() if encoder is self.model else set(encoder.modules())
 
         def add_names(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            return args, {**kwargs, "adapter_names": repeated}
+            return args, {**kwargs, "adapter_names": names if module in in_encoder else repeated}
 
         hooks = [
             module.register_forward_pre_hook(add_names, with_kwargs=True)
@@ -141,7 +144,11 @@ def choose_targets(peft_config: Any, names: set[str], kind: str, model: nn.Modul
     """
     if peft_config.target_modules is None:
         peft_config.target_modules = names
-    elif unknown := sorted(set(peft_config.target_modules) - names):
+        return
+    # PEFT keeps the ends of names where there are many
+    ends = [target for target in sorted(peft_config.target_modules) if target not in names]
+    unknown = [end for end in ends if not any(name.endswith(f".{end}") for name in names)]
+    if unknown:
         raise ValueError(
             f"the adapter has a part for {unknown[0]}, and {type(model).__name__} has no such {kind}: it is "
             "an adapter of another model"
@@ -154,6 +161,19 @@ def check_names(names: Any, batch: int, where: str) -> None:
         raise ValueError(
             f"adapter_names has {len(names)} names, and {where} got {batch} samples: give one each"
         )
+
+
+@contextmanager
+def unwrapped(model: nn.Module, kind: type[AdapterLayer]) -> Iterator[None]:
+    """The model as it is without adapters, for the block."""
+    layers = layers_of(model, kind)
+    for parent, name, layer in layers:
+        setattr(parent, name, layer.base_layer)
+    try:
+        yield
+    finally:
+        for parent, name, layer in layers:
+            setattr(parent, name, layer)
 
 
 def layers_of(model: nn.Module, kind: type[BaseTunerLayer]) -> list[tuple[nn.Module, str, Any]]:

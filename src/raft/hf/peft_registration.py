@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from importlib import import_module, metadata
 
-OLDEST = (0, 20)
+from packaging.version import Version
+
+OLDEST = "0.20"
 
 
 def register_methods() -> None:
     """Add our methods to PEFT; an older one keeps its own, and a warning says so."""
     installed = metadata.version("peft")
-    if tuple(int(part) for part in installed.split(".")[:2]) < OLDEST:
+    if Version(installed) < Version(OLDEST):
         warnings.warn(
-            f"adapters of RAFs need peft {OLDEST[0]}.{OLDEST[1]} or newer, and {installed} is installed",
-            stacklevel=2,
+            f"adapters of RAFs need peft {OLDEST} or newer, and {installed} is installed", stacklevel=2
         )
         return
     import_module("raft.hf.raf_adapters")

@@ -144,6 +144,7 @@ class PretrainingResult:
             be compared by; None for masked language models.
         accuracies: on minimal pairs, from 0 to 1, by name of the test.
         unigram_accuracies: those of predicting from token frequencies alone.
+        pairs: how many pairs they are of, by name of the test; older results have none.
         accuracy_history: ``[step, accuracy]`` on samples of them along the way.
     """
 
@@ -159,6 +160,7 @@ class PretrainingResult:
     bits_per_byte: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
     unigram_accuracies: dict[str, float] = field(default_factory=dict)
+    pairs: dict[str, int] = field(default_factory=dict)
     accuracy_history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @classmethod
@@ -299,13 +301,18 @@ def _with_tests(
     text: PretrainingText,
     folder: Path,
 ) -> PretrainingResult:
-    """The result with those tests that it lacks, of the model and of unigrams."""
-    new = {name: test for name, test in tests.items() if name not in result.accuracies}
+    """The result with those tests that it lacks, or has of other pairs, of the model and of unigrams."""
+    pairs = {name: sum(len(paradigm.pairs) for paradigm in test.paradigms) for name, test in tests.items()}
+    other = {name for name, count in pairs.items() if result.pairs.get(name, count) != count}
+    new = {name: test for name, test in tests.items() if name not in result.accuracies or name in other}
     added = apply_tests(new, load(), text.tokenizer, folder) if new else {}
-    new = {name: test for name, test in tests.items() if name not in result.unigram_accuracies}
+    new = {
+        name: test for name, test in tests.items() if name not in result.unigram_accuracies or name in other
+    }
     of_unigrams = apply_unigram_tests(new, text.unigram, text.tokenizer) if new else {}
     return replace(
         result,
         accuracies={**result.accuracies, **added},
         unigram_accuracies={**result.unigram_accuracies, **of_unigrams},
+        pairs={**result.pairs, **pairs},
     )

@@ -59,7 +59,7 @@ def open_tests(text: str | None, items: int | None = None, along: int = 0) -> di
 
     Args:
         text: as for ``parse_tests``.
-        items: pairs of each paradigm that are tested; None for all.
+        items: pairs of each paradigm that are tested; None, or 0 as in older recipes, for all.
         along: pairs of each paradigm that are tested along the way; 0 for none.
 
     Raises:
@@ -67,7 +67,7 @@ def open_tests(text: str | None, items: int | None = None, along: int = 0) -> di
     """
     tests = {}
     for name, folder in parse_tests(text).items():
-        paradigms = PAIRS[name](folder, items)
+        paradigms = PAIRS[name](folder, items or None)
         first = [replace(paradigm, pairs=paradigm.pairs[:along]) for paradigm in paradigms]
         tests[name] = ZeroShotTest(
             paradigms,

@@ -160,20 +160,20 @@ def run_state(
 
 
 @contextmanager
-def hold(folder: Path, wait: bool = False, is_inside: bool = False) -> Iterator[bool]:
+def hold(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Whether this process, or the job that it is part of, has a run's folder to itself until the block ends.
 
     The system takes a lock back when its process ends, however it ends.
 
     Args:
-        folder: of the run.
-        is_inside: whether the lock lies in the folder, and not beside it.
+        folder: of the run, beside which the lock lies.
         wait: until it is free.
 
     Raises:
         InputError: where the folder cannot be written.
     """
-    file = folder / LOCK if is_inside else folder.with_name(f".{folder.name}{LOCK}")
+    folder = folder.resolve()  # "." has no name
+    file = folder.with_name(f".{folder.name}{LOCK}")
     lock = FileLock(file)
 
     def acquire() -> bool:
@@ -184,6 +184,8 @@ def hold(folder: Path, wait: bool = False, is_inside: bool = False) -> Iterator[
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             return False
+        except (OSError, NotImplementedError) as error:  # a file system without locks
+            raise InputError(f"cannot lock {file}: {error}") from error
         return True
 
     is_ours = run_on_main_and_broadcast(acquire)

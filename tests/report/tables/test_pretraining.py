@@ -43,4 +43,4 @@ def test_one_seed_and_no_baseline() -> None:
 
 def test_many_comparisons_have_a_caution() -> None:
     others = {f"raf:version={letter}": [3.95, 4.04, 4.16] for letter in "ABCDN"}
-    assert compare(gelu=GELU, **others).endswith("Of 5 such intervals one may miss zero by chance.")
+    assert compare(gelu=GELU, **others).endswith("The lowest of 5 is picked here, which favours it.")

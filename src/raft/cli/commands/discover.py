@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from raft.cli.commands.pretrain import INSTEAD, check_folders, check_processes, write_comparison
 from raft.cli.options import parse_recipe
 from raft.cli.pretraining_console import PretrainingConsole
-from raft.cli.processes import ProcessOptions, start_workers
+from raft.cli.processes import ProcessOptions, start_workers, without_worker
 from raft.cli.quiet import quieten
 from raft.experiments.discovery import FUNCTIONS, REUSE, DiscoveryOptions, discover, labels
 from raft.files import write_text
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     recipe.check()
     options.check(recipe)
-    command = shlex.join(["raft", "discover", *arguments])
+    command = shlex.join(["raft", "discover", *without_worker(arguments)])
     check_folders(recipe, training, [])
     check_processes(processes, training)
     quieten()
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
     text = console.read_text()
     callbacks: list[TrainerCallback] = [StopOnSignal(command)]
-    with start_workers("discover", arguments, processes):
+    with start_workers("discover", arguments, processes, one_gpu_each=True):
         comparison = discover(
             recipe, options, training, text, command, console.started, console.finished, callbacks, tests
         )

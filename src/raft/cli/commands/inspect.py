@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
         texts = first_texts(settings.texts, settings.texts_read, settings.text_column)
     console = Console()
     with console.status("loading"):
-        model, _ = load_model(settings.model)
+        model, _ = load_model(settings.model, keeps_adapter=True)
     low, high = settings.interval
     functions = learned_functions(model, (low, high))
     if not functions:

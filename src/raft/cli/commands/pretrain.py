@@ -14,7 +14,7 @@ from raft.analysis.figure_style import write_figure
 from raft.callbacks import RafCallback
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.pretraining_console import PretrainingConsole
-from raft.cli.processes import ProcessOptions, start_workers
+from raft.cli.processes import ProcessOptions, start_workers, without_worker
 from raft.cli.quiet import print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     recipe, training, slurm, options = _parse(arguments)
     recipe.check()
     check_processes(options, training, is_comparison(recipe))
+    if slurm.slurm and options.processes > 1:
+        raise InputError("--slurm submits one job, which trains in one process a GPU: leave --processes out")
     check_folders(recipe, training, list(plan_runs(recipe, training)))
     if slurm.slurm:
         logs = training.folder.with_name(f"{training.folder.name}-jobs")
@@ -71,7 +73,8 @@ def _parse(
 def run_here(words: Sequence[str]) -> None:
     """Run the command in this process, one of a job's perhaps."""
     recipe, training, _, options = _parse(words)
-    command = shlex.join(["raft", "pretrain", *words])
+    command = shlex.join(["raft", "pretrain", *without_worker(words)])
+    check_processes(options, training, is_comparison(recipe))
     quieten()
     console = PretrainingConsole(recipe, training, is_quiet=options.worker)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
@@ -80,7 +83,7 @@ def run_here(words: Sequence[str]) -> None:
     if training.report_to:
         callbacks.append(RafCallback(recipe.snapshot_steps))
     if not is_comparison(recipe):
-        with hold(training.folder, is_inside=True) as is_ours:
+        with hold(training.folder) as is_ours:
             if not is_ours:
                 raise InputError(f"another process trains in {training.folder}: choose another --output_dir")
             result = run(recipe, training, text, callbacks, tests)
@@ -90,7 +93,7 @@ def run_here(words: Sequence[str]) -> None:
             console.say(f"Pushed to {_push(training)}")
         destroy_process_group()
         return
-    with start_workers("pretrain", words, options):
+    with start_workers("pretrain", words, options, one_gpu_each=True):
         comparison = compare_pretraining(
             recipe, training, text, command, console.started, console.finished, callbacks, tests
         )

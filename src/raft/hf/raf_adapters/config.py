@@ -64,6 +64,8 @@ class RafAdapterConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = RAF_ADAPTER
+        if not isinstance(self.residual, bool):
+            raise ValueError(f"residual must be true or false, not {self.residual!r}")
         checked = self.raf_config()
         self.degrees, self.sites = list(checked.degrees), list(checked.sites)
         self.layers = checked.layers if isinstance(checked.layers, str) else list(checked.layers)

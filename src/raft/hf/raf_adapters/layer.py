@@ -31,7 +31,7 @@ class RafAdapterLayer(AdapterLayer):
             x: ``[B, …, C]``.
             adapter_names: B names, ``"__base__"`` for none.
         """
-        if adapter_names is not None:
+        if adapter_names is not None and not self.disable_adapters:
             return self._by_sample(x, adapter_names)
         acts = [] if self.disable_adapters else self._acts(self.active_adapters)
         if len(acts) == 1:

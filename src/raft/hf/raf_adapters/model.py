@@ -10,10 +10,17 @@ from raft.functions.found import FoundFunction
 from raft.hf.blocks import is_chosen
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name, check_groups
-from raft.hf.peft_method import StructuralTuner, check_layers, check_model, choose_targets, layers_of
+from raft.hf.peft_method import (
+    StructuralTuner,
+    check_layers,
+    check_model,
+    choose_targets,
+    layers_of,
+    unwrapped,
+)
 from raft.hf.raf_adapters.layer import PREFIX, RafAdapterLayer
 from raft.hf.sites.adapters import install_adapters
-from raft.hf.sites.find import Site, find_sites
+from raft.hf.sites.find import find_sites
 from raft.learned_activation import owner_of
 from raft.modules import Rational
 from raft.networks import build
@@ -30,7 +37,8 @@ class RafAdapterModel(StructuralTuner):
         whole = check_model(model, "RafAdapterConfig")
         config: RafConfig = peft_config.raf_config()
         install_adapters(model, config.sites)
-        sites = _find_sites(model)
+        with unwrapped(model, RafAdapterLayer):
+            sites = find_sites(model)
         check_layers(model, config, sites)
         chosen = [site for site in sites if is_chosen(site, config)]
         if not chosen:
@@ -49,8 +57,6 @@ class RafAdapterModel(StructuralTuner):
         layer.update_layer(adapter_name, act, peft_config.inference_mode)
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
-        if adapter_name not in self.active_adapters:
-            act.requires_grad_(False)
 
     def _unload_and_optionally_merge(
         self,
@@ -83,18 +89,6 @@ class RafAdapterModel(StructuralTuner):
         self.model.config.raf = config.to_dict()
 
 
-def _find_sites(model: nn.Module) -> list[Site]:
-    """The sites of a model as it is without adapters."""
-    wrapped = layers_of(model, RafAdapterLayer)
-    for parent, name, layer in wrapped:
-        setattr(parent, name, layer.base_layer)
-    try:
-        return find_sites(model)
-    finally:
-        for parent, name, layer in wrapped:
-            setattr(parent, name, layer)
-
-
 def _make_function(base: nn.Module, config: RafConfig) -> Rational:
     """An adapter's function at its start."""
     start: str | build.Start = build.AUTO
@@ -108,6 +102,8 @@ def _make_function(base: nn.Module, config: RafConfig) -> Rational:
         if form != (config.degrees, config.version):
             raise ValueError(f"residual=False needs the degrees and version of the model's RAFs: {form}")
         start = FoundFunction.of(own).start()
-    act = build.build_activation(base, activation_name(base), config, start, None, build.CONVERSION_INTERVAL)
+    # with low_cpu_mem_usage parameters have no memory until a checkpoint brings them
+    interval = None if nn.Linear(1, 1).weight.is_meta else build.CONVERSION_INTERVAL
+    act = build.build_activation(base, activation_name(base), config, start, None, interval)
     assert isinstance(act, Rational)
     return act

@@ -66,6 +66,8 @@ class RafBottleneckConfig(PeftConfig):
         self.peft_type = RAF_BOTTLENECK
         if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
             raise ValueError(f"r must be a whole number of at least 1, not {self.r!r}")
+        if not isinstance(self.learned, bool):
+            raise ValueError(f"learned must be true or false, not {self.learned!r}")
         if self.init not in TORCH_FUNCTIONS:
             raise ValueError(f"init must be one of {', '.join(TORCH_FUNCTIONS)}, not {self.init!r}")
         checked = self.raf_config()

@@ -64,10 +64,11 @@ class RafBottleneckLayer(AdapterLayer):
             adapter_names: B names, ``"__base__"`` for none.
         """
         y: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters:
+            return y
         if adapter_names is not None:
             return self._by_sample(y, adapter_names)
-        names = [] if self.disable_adapters else self.active_adapters
-        update = [self.parts[name](y) for name in names if name in self.parts]
+        update = [self.parts[name](y) for name in self.active_adapters if name in self.parts]
         return y + sum(update) if update else y
 
     def _by_sample(self, y: Tensor, names: Sequence[str]) -> Tensor:

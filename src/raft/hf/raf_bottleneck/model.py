@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import nn
 
 from raft.hf.blocks import is_chosen
 from raft.hf.config import RafConfig
-from raft.hf.peft_method import StructuralTuner, check_layers, check_model, choose_targets
+from raft.hf.peft import BOTTLENECKS
+from raft.hf.peft_method import StructuralTuner, check_layers, check_model, choose_targets, unwrapped
 from raft.hf.raf_bottleneck.layer import PREFIX, Bottleneck, RafBottleneckLayer
 from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.feed_forward import CONVOLUTIONS, own_projection
@@ -27,18 +29,21 @@ class RafBottleneckModel(StructuralTuner):
         check_model(model, "RafBottleneckConfig")
         config: RafConfig = peft_config.raf_config()
         install_adapters(model, config.sites)
-        sites = [site for site in find_sites(model) if site.kind == "ffn"]
+        with unwrapped(model, RafBottleneckLayer):
+            sites = [site for site in find_sites(model) if site.kind == "ffn"]
+            blocks = find_blocks(model)
+            modules = dict(model.named_modules())
         check_layers(model, config, sites)
         holders = {site.name.rpartition(".")[0] for site in sites if is_chosen(site, config)}
         last = [
             projection.module
-            for block in find_blocks(model)
+            for block in blocks
             if block.path in holders
             for projection in block.projections
             if projection not in block.first_projections and not projection.is_stack
             if not isinstance(projection.module, CONVOLUTIONS)
         ]
-        names = {name for name, module in model.named_modules() if module in last}
+        names = {name for name, module in modules.items() if module in last}
         if not names:
             raise ValueError(
                 f"{type(model).__name__} has no feed-forward block whose last projection is a linear module"
@@ -57,15 +62,22 @@ class RafBottleneckModel(StructuralTuner):
             self._replace_module(parent, target_name, layer, target)
         bottleneck = Bottleneck(layer.out_features, peft_config.r, _make_activation(peft_config))
         layer.update_layer(adapter_name, bottleneck, peft_config.inference_mode)
-        if adapter_name not in self.active_adapters:
-            bottleneck.requires_grad_(False)
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """PEFT takes the last name but one for the adapter's, and a bottleneck has modules behind it."""
+        of_adapter = f".{BOTTLENECKS}.{adapter_name}."
+        if of_adapter in key:
+            return key.replace(of_adapter, f".{BOTTLENECKS}.", 1)
+        shortened: str = super()._remove_adapter_name_from_key(key, adapter_name)
+        return shortened
 
 
 def _make_activation(config: Any) -> nn.Module:
     fixed = TORCH_FUNCTIONS[config.init]
     assert isinstance(fixed, nn.Module)
     if not config.learned:
-        return fixed
+        return copy.deepcopy(fixed)
     act = Rational(config.init, config.degrees, config.version)
     act.replaced = (fixed,)
     return act

@@ -98,7 +98,7 @@ def summarize(comparison: PretrainingComparison) -> str:
     if best.difference.low <= 0 <= best.difference.high:
         chance = f"the 95 % interval {interval} includes zero"
         return f"{text}. With {seeds} seeds that is not more than chance: {chance}."
-    caution = f" Of {len(compared)} such intervals one may miss zero by chance." if len(compared) > 4 else ""
+    caution = f" The lowest of {len(compared)} is picked here, which favours it." if len(compared) > 1 else ""
     return f"{text}. With {seeds} seeds that is more than chance: 95 % interval {interval}.{caution}"
 
 
