@@ -191,6 +191,10 @@ def hold(folder: Path, wait: bool = False) -> Iterator[bool]:
     is_ours = run_on_main_and_broadcast(acquire)
     try:
         yield is_ours
+    except InputError:
+        if lock.is_locked:
+            file.unlink(missing_ok=True)  # nothing is left of a run that is refused
+        raise
     finally:
         lock.release()
 
