@@ -110,10 +110,9 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
         return read_tokenizer(source)
     except InputError:
         config = Path(source).expanduser() / ADAPTER
-        base = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        return (
-            load_tokenizer(base["base_model_name_or_path"]) if base.get("base_model_name_or_path") else None
-        )
+        values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        base = values.get("base_model_name_or_path")
+        return load_tokenizer(base) if base else None
 
 
 def _check_path(source: str) -> None:

@@ -44,9 +44,7 @@ def start_workers(
     if "OMP_NUM_THREADS" in shares[0]:
         torch.set_num_threads(int(shares[0]["OMP_NUM_THREADS"]))
     waits = one_gpu_each and "CUDA_VISIBLE_DEVICES" in shares[0]
-    before = signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that the workers end with this one
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers, too
     workers = [
         subprocess.Popen(words, env={**os.environ, **share}) for share in (shares if waits else shares[1:])
     ]

@@ -159,10 +159,12 @@ def _write_functions(
     if own.is_file() and (not is_last or (folder / FUNCTIONS).is_file()):
         return
     found = FunctionFile(functions_of(load_model(model_folder, objective)), origin)
-    for file in (own, folder / FUNCTIONS) if is_last else (own,):
-        write_functions(file, found)
-    if is_last and len(kinds_of(found.functions)) > 1:
+    write_functions(own, found)
+    if not is_last:
+        return
+    if len(kinds_of(found.functions)) > 1:
         write_functions(exchanged(folder), replace(found, functions=exchange(found.functions)))
+    write_functions(folder / FUNCTIONS, found)  # last: it tells that all are there
 
 
 def kinds_of(functions: Mapping[str, FoundFunction]) -> list[str]:

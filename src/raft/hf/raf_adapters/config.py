@@ -12,8 +12,6 @@ from raft.hf.config import RafConfig
 from raft.hf.peft_method import add_peft_type
 
 NAME = "raf_adapter"
-
-
 RAF_ADAPTER = add_peft_type(NAME.upper())
 
 
