@@ -64,6 +64,13 @@ def test_a_faft_becomes_a_raft_and_is_scored(run: Run, glue: Path, model: Path, 
     assert result["examples"] == {"train": 60, "validation": 30}
     assert len(result["history"]) == 4
     assert result["history"][result["epoch"] - 1] == result["validation"] == max(result["history"])
+    losses = [json.loads(line).get("loss") for line in (out / "metrics.jsonl").read_text().splitlines()]
+    losses = [loss for loss in losses if loss is not None]
+    lines = [line for line in printed.splitlines() if line.startswith("Epoch")]
+    assert lines == [
+        f"Epoch {epoch} of 4: loss {loss:.3f}, validation {points:.2f} points"
+        for epoch, (loss, points) in enumerate(zip(losses, result["history"], strict=True), start=1)
+    ]
     assert f"{result['tests']['RTE']:.2f}" in printed
     drawn = json.loads((out / "drawn.json").read_text())
     assert len(set(drawn["train_rows"])) == 60

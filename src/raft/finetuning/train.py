@@ -251,8 +251,11 @@ def finetune(
     model, parts = set_tuning(model, tuning, new)
     rafs = {0: coefficients(model)} if learned_activations(model) else {}
     best = KeepBest(patience)
+    defaults = RaftTrainingArguments
+    logs_as_given = arguments.logging_steps != defaults.logging_steps or arguments.logging_strategy != "steps"
     arguments = replace(
         arguments,
+        logging_strategy=arguments.logging_strategy if logs_as_given else "epoch",
         eval_strategy="no" if data.validation is None else "epoch",
         save_strategy="no",
         load_best_model_at_end=False,  # KeepBest does

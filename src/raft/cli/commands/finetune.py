@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
+from tqdm import tqdm
+from transformers import TrainerCallback
 
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.quiet import Console, print_plain, quieten
@@ -34,6 +38,20 @@ class FolderOptions:
     overwrite: bool = field(default=False, metadata={"help": "Replace a result that is in --output_dir."})
 
 
+class EpochLines(TrainerCallback):
+    """Prints after each epoch its mean loss and the score on the validation part."""
+
+    loss = float("nan")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print once the score is there."""
+        self.loss = logs.get("loss", self.loss)
+        if "eval_points" in logs:
+            epoch = f"Epoch {math.ceil(state.epoch)} of {state.num_train_epochs}"
+            # above a progress bar
+            tqdm.write(f"{epoch}: loss {self.loss:.3f}, validation {logs['eval_points']:.2f} points")
+
+
 def main(arguments: Sequence[str]) -> None:
     kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
@@ -45,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
-        result, tuned = run_finetuning(recipe, training, folder, Sources())
+        result, tuned = run_finetuning(recipe, training, folder, Sources(), [EpochLines()])
         write_recipe(folder, recipe_options(recipe, training))
     if tuned.report is not None:
         print_plain(str(tuned.report))
