@@ -77,8 +77,8 @@ def test_a_grid_searches_runs_and_compares(
     assert main(["grid", "--config", str(recipe)]) == 0
     printed = capsys.readouterr().out
     actual = cells(folder)
-    # two rates of one seed for each activation, and the second seed with the chosen rate
-    assert len(actual) == 6
+    # for each activation two rates of a seed that does not count, and two seeds with the chosen rate
+    assert len(actual) == 8
     rows = pd.read_csv(folder / "results.csv", dtype={"train_examples": str})
     assert sorted(zip(rows.activation, rows.seed, strict=True)) == [
         ("keep", 2022), ("keep", 202206), ("raf", 2022), ("raf", 202206),
@@ -89,7 +89,7 @@ def test_a_grid_searches_runs_and_compares(
         validation = {
             options["learning_rate"]: result(folder / name)["validation"]
             for name, options in actual.items()
-            if (options["activation"], options["seed"]) == (activation, 2022)
+            if (options["activation"], options["seed"]) == (activation, 2021)
         }
         assert validation[rate] == max(validation.values())
         tried = searched[searched.activation == activation]
@@ -117,7 +117,7 @@ def test_a_grid_searches_runs_and_compares(
     # given again, with a seed more, only what is new is run
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
     assert main(["grid", "--config", str(recipe), "--seeds", "3"]) == 0
-    assert len(cells(folder)) == 8
+    assert len(cells(folder)) == 10
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     # other options are another grid
     capsys.readouterr()
@@ -148,6 +148,20 @@ def test_modes_that_are_one_training_share_a_cell(recipe: Path, tmp_path: Path) 
     assert result(alone)["tests"]["RTE"] == rows.points["keep", "fixed"]
 
 
+def test_an_adapter_has_its_rate_and_its_numbers_in_the_results(recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    tunings = ["head", "raf-adapter:groups=2", "raf-bottleneck:r=1", "raf-bottleneck:r=1:learned=false"]
+    words = ["--activations", "keep", "--tunings", *tunings, "--seeds", "1"]
+    rates = ["--search_learning_rates", "1e-3", "--raf_learning_rate", "0.02"]
+    assert main(["grid", "--config", str(recipe), *words, *rates]) == 0
+    rows = pd.read_csv(tmp_path / "grid" / "results.csv").set_index("tuning").loc[tunings]
+    assert rows.raf_learning_rate.fillna(0).tolist() == [0, 0.02, 0.02, 0]
+    # two layers of two groups, two bottlenecks
+    numbers = (rows.trained - rows.trained["head"]).tolist()
+    assert numbers[:2] == [0, 40]
+    assert numbers[2] - numbers[3] == 20
+
+
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_killed_grid_finishes_with_every_cell_once(
     processes: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,7 +177,7 @@ def test_a_killed_grid_finishes_with_every_cell_once(
     killed.wait()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/finetuning.json")}
     assert main([*command[3:], "--processes", processes]) == 0
-    assert len(cells(folder)) == 6
+    assert len(cells(folder)) == 8
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert not list(folder.glob(".*.unfinished"))
 
@@ -294,7 +308,7 @@ def test_jobs_of_a_cluster_share_the_cells(
     for job in jobs:
         job.result()
     assert len(jobs) == 2
-    assert len(cells(tmp_path / "grid")) == 6
+    assert len(cells(tmp_path / "grid")) == 8
     assert main(["report", str(tmp_path / "grid")]) == 0
     assert "Differences to keep" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ import pytest
 
 from raft.experiments.cells import CellFolder
 from raft.experiments.comparison import SEEDS
-from raft.experiments.grid import Grid, GridRecipe
+from raft.experiments.grid import SEARCH_SEEDS, Grid, GridRecipe
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult
 from raft.finetuning.task_source import RESULT
 from raft.training.arguments import RaftTrainingArguments
@@ -40,10 +40,10 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
     folder = CellFolder(tmp_path / "grid")
     searched = [(cell.options["learning_rate"], cell.options["seed"]) for cell in grid.search_cells()]
-    assert searched == [(rate, seed) for rate in scores for seed in SEEDS[:2]]
+    assert searched == [(rate, seed) for rate in scores for seed in SEARCH_SEEDS[:2]]
     for cell in grid.search_cells():
         of_rate = scores[cell.options["learning_rate"]]
-        number = SEEDS.index(cell.options["seed"])
+        number = SEARCH_SEEDS.index(cell.options["seed"])
         if number < len(of_rate):
             # what the test would say must not matter
             points = of_rate[number]
@@ -54,5 +54,6 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
             folder.path(cell).mkdir()
             (folder.path(cell) / RESULT).write_text(json.dumps(asdict(result)))
     actual = grid.final_cells(folder)
+    assert not {cell.name for cell in actual} & {cell.name for cell in grid.search_cells()}
     assert [cell.options["seed"] for cell in actual] == ([] if chosen is None else list(SEEDS[:3]))
     assert {cell.options["learning_rate"] for cell in actual} == (set() if chosen is None else {chosen})

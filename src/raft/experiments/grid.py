@@ -30,10 +30,12 @@ from raft.finetuning.run import (
 from raft.finetuning.task_source import Sources
 from raft.finetuning.train import ACTIVATIONS, KEEP, RAF
 from raft.finetuning.transfer import TransferError, check_transfer
-from raft.finetuning.tuning import RAF_ADAPTER, WITH_RAFS, WITHOUT_RAFS, parse_tuning
+from raft.finetuning.tuning import WITHOUT_RAFS, trains_rafs
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.training.arguments import RaftTrainingArguments
 
+SEARCH_SEEDS = tuple(range(2021, 2021 - len(SEEDS), -1))
+"""What rates are chosen with: a training that was chosen for its luck must not be counted too."""
 CELL = "cell.json"
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
 """Of models that ``raft pretrain`` made: the variant's name, and its seed."""
@@ -71,7 +73,8 @@ class GridRecipe:
         default_factory=list, metadata={"help": "The same for the rates of the RAFs."}
     )
     search_seeds: int = field(
-        default=2, metadata={"help": "Seeds of which the mean validation score chooses."}
+        default=2,
+        metadata={"help": "Seeds that choose, by their mean validation score; they do not count."},
     )
 
     def check(self) -> None:
@@ -158,14 +161,13 @@ class Grid:
         return None
 
     def search_cells(self) -> list[Cell]:
-        """Those whose validation scores choose the rates, each once."""
-        if not self._is_searched:
-            return []
+        """Those whose validation scores choose the rates, each once, where there are several."""
         return drop_duplicates(
             self._cell(group, rates, seed)
             for group in self.recipe.groups()
+            if len(self._rates(group)) > 1
             for rates in self._rates(group)
-            for seed in SEEDS[: self.recipe.search_seeds]
+            for seed in SEARCH_SEEDS[: self.recipe.search_seeds]
         )
 
     def final_cells(self, folder: CellFolder) -> list[Cell]:
@@ -185,12 +187,12 @@ class Grid:
         chosen = {}
         for group in self.recipe.groups():
             options = self._rates(group)
-            if not self._is_searched:
+            if len(options) == 1:
                 chosen[group] = options[0]
                 continue
             scores = {}
             for rates in options:
-                cells = [self._cell(group, rates, seed) for seed in SEEDS[: self.recipe.search_seeds]]
+                cells = [self._cell(group, rates, seed) for seed in SEARCH_SEEDS[: self.recipe.search_seeds]]
                 if all(folder.state(cell) == "done" for cell in cells):
                     scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
             if scores:
@@ -222,15 +224,11 @@ class Grid:
             *folder.run_all(drop_duplicates(self.final_cells(folder)), run_cell, on_state_change),
         ]
 
-    @property
-    def _is_searched(self) -> bool:
-        return bool(self.recipe.search_learning_rates or self.recipe.search_raf_learning_rates)
-
     def _rates(self, group: Group) -> list[tuple[float, float]]:
         """What is chosen from; where no RAF is trained, its rate is 0, whatever others have."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
-        if not _trains_rafs(group):
+        if not trains_rafs(group[3], _has_rafs(group)):
             raf_rates = [0.0]
         return list(product(rates, raf_rates))
 
@@ -252,11 +250,6 @@ class Grid:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         text = json.dumps({**options, "tuning": done}, sort_keys=True)
         return Cell(f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", options)
-
-
-def _trains_rafs(group: Group) -> bool:
-    tuning, _ = parse_tuning(group[3])
-    return tuning == RAF_ADAPTER or (tuning in WITH_RAFS and _has_rafs(group))
 
 
 def _has_rafs(group: Group) -> bool:
@@ -308,20 +301,22 @@ def parse_options(file: Path, text: str) -> dict[str, Any]:
 
 
 def result_rows(folder: CellFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row a finished cell: options, pretraining of the model, scores; no rate of RAFs where none was
-    trained. One more for each task that its model was judged on untrained."""
+    """One row a finished cell: options, pretraining of the model, how many numbers were trained, scores; no
+    rate of RAFs where none was trained. One more for each task that its model was judged on untrained."""
     rows = []
     for cell in cells:
         if folder.state(cell) != "done":
             continue
         result = FinetuningResult.read(folder.path(cell))
-        raf_rate = cell.options["raf_learning_rate"] if result.trained.get("RAFs") else None
+        group: Any = tuple(cell.options[key] for key in RECIPE_KEYS)
+        rate_counts = trains_rafs(group[3], _has_rafs(group))
         # the file may be of another setting that is the same training
         options = {**read_options(folder.path(cell)), **cell.options}
         row = {
             **options,
             **({} if PRETRAINED in options else read_pretraining(str(options["model"]))),  # older cells
-            "raf_learning_rate": raf_rate,
+            "raf_learning_rate": cell.options["raf_learning_rate"] if rate_counts else None,
+            "trained": sum(result.trained.values()),
             "validation": result.validation,
             "epoch": result.epoch,
             "seconds": result.seconds["all"],

@@ -92,6 +92,14 @@ def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
+def trains_rafs(text: str, has_rafs: bool) -> bool:
+    """Whether a mode trains coefficients of RAFs, those of the model or an adapter's own."""
+    name, settings = parse_tuning(text)
+    if name == UNMERGEABLE:
+        return bool(settings.get("learned", True))
+    return name == RAF_ADAPTER or (name in WITH_RAFS and has_rafs)
+
+
 def check_tuning(text: str) -> None:
     """Raise ``InputError`` for a mode, or settings of its method, that cannot work."""
     name, settings = parse_tuning(text)
