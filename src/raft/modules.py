@@ -137,7 +137,7 @@ class Rational(LearnedActivation):
         check_version(version)
         check_degrees(degrees)
         degrees = (degrees[0], degrees[1])
-        start = _start(init, degrees, version)
+        start = fit_start(init, degrees, version)
         if start.degrees != degrees or start.version != version:
             raise ValueError(
                 f"the fit has degrees {start.degrees} and version {start.version}, "
@@ -414,7 +414,7 @@ class ResidualRational(Rational):
         return fixed + super()._value(x, *coefficients)
 
 
-def _start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int], version: str) -> Fit:
+def fit_start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int], version: str) -> Fit:
     """The fit that a RAF begins as."""
     if isinstance(init, Fit):
         return init

@@ -17,6 +17,7 @@ from raft.learned_activation import SharedActivation
 
 OTHERS: dict[str, dict[str, Any]] = {
     "rational": {"degrees": (3, 2), "version": "B", "groups": 2},
+    "fixed_gain": {"init": "relu", "groups": 2},
     "xielu": {"beta": 0.25, "groups": 2},
     "prelu": {"groups": 2},
     "swish": {"groups": 2},

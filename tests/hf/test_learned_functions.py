@@ -18,6 +18,7 @@ from raft.learned_activation import learned_activations
 
 IDS = torch.randint(0, 99, (4, 12), generator=torch.Generator().manual_seed(0))
 BLOCKS: dict[str, dict[str, Any]] = {
+    "fixed_gain": {"groups": 2},
     "xielu": {},
     "prelu": {"shared": "all"},
     "swish": {"groups": 4},

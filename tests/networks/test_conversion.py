@@ -215,7 +215,7 @@ def test_one_function_for_all_equal_activations() -> None:
     assert network.conversion_report[1].shares == "conv.1"
 
 
-@pytest.mark.parametrize("function", ["prelu", "swish", "xielu", "spline"])
+@pytest.mark.parametrize("function", ["prelu", "swish", "xielu", "spline", "fixed_gain"])
 def test_other_learned_functions(function: str) -> None:
     network, x = make("resnet")
     raft.convert(network, {"function": function}, calibration=[x])

@@ -1,3 +1,4 @@
+from .fixed_gain import FixedGainRational
 from .found import load_functions, save_functions
 from .poly_norm import PolyNorm
 from .prelu import PReLU
@@ -9,6 +10,7 @@ from .xielu import XIELU
 __all__ = [
     "FUNCTIONS",
     "XIELU",
+    "FixedGainRational",
     "LearnedActivation",
     "PReLU",
     "PolyNorm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raft.errors import suggest
+from raft.functions.fixed_gain import FixedGainRational
 from raft.functions.poly_norm import PolyNorm
 from raft.functions.prelu import PReLU
 from raft.functions.spline import Spline
@@ -16,10 +17,10 @@ from raft.modules import Rational
 __all__ = ["FUNCTIONS", "LearnedActivation", "make"]
 
 FUNCTIONS: dict[str, type[LearnedActivation]] = {
-    kind.name: kind for kind in (Rational, XIELU, PReLU, Swish, PolyNorm, Spline)
+    kind.name: kind for kind in (Rational, FixedGainRational, XIELU, PReLU, Swish, PolyNorm, Spline)
 }
-"""The classes of learned activation functions by name: ``rational``, ``xielu``, ``prelu``, ``swish``,
-``polynorm``, ``spline``."""
+"""The classes of learned activation functions by name: ``rational``, ``fixed_gain``, ``xielu``,
+``prelu``, ``swish``, ``polynorm``, ``spline``."""
 
 
 def make(name: str, **settings: Any) -> LearnedActivation:

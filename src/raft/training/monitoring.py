@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, Tra
 
 from raft.errors import InputError, first_line
 from raft.files import atomic_write, parse, read_text, write_text, writing
+from raft.functions.fixed_gain import FixedGainRational
 from raft.hf.conversion import activation_name
 from raft.hf.histogram import InputHistogram
 from raft.hf.peft import names_without_adapter
@@ -218,15 +219,14 @@ def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
     write_text(folder / INPUTS, json.dumps(records) + "\n")
 
 
+@torch.no_grad()
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     """All coefficients of learned functions by name, such as ``<site>.numerator``, on the CPU."""
-    values = {}
-    for site, act in _learned_activations(model).items():
-        for name, parameter in act.named_parameters():
-            scale = getattr(act, f"{name}_scale", None)
-            whole = _whole(parameter).detach().cpu()
-            values[f"{site}.{name}"] = whole.clone() if scale is None else whole * scale.cpu()
-    return values
+    return {
+        f"{site}.{name}": _whole(values).cpu().clone()
+        for site, act in _learned_activations(model).items()
+        for (name, _), values in zip(act.named_parameters(), act.coefficients(), strict=True)
+    }
 
 
 def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
@@ -238,7 +238,7 @@ def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
     """
     metadata = {}
     for site, act in _learned_activations(model).items():
-        if isinstance(act, Rational):
+        if isinstance(act, (Rational, FixedGainRational)):  # both have coefficients of P/Q
             metadata[f"{site}.version"] = act.version
         else:
             metadata[f"{site}.function"] = act.name

@@ -169,7 +169,7 @@ def test_the_readout_is_what_raft_computes(kind: str, browser: Browser, tmp_path
     assert p / q == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["spline", "xielu", "swish"])
+@pytest.mark.parametrize("kind", ["spline", "xielu", "swish", "fixed_gain"])
 def test_other_learned_functions_are_shown_as_they_are(kind: str, browser: Browser, tmp_path: Path) -> None:
     torch.manual_seed(0)
     acts = [make(kind, groups=2), make(kind, groups=2)]
