@@ -1,165 +1,217 @@
-"""Steps that a small transformer takes to learn addition modulo a prime, by its activation function.
+"""Steps that a small network takes to learn addition modulo 59, by its activation function.
 
-    python results/modular-addition/learn_sums.py steps.csv --seeds 10 --found found.json
+    python results/modular-addition/learn_sums.py search OUT
+    python results/modular-addition/learn_sums.py run OUT
+    python results/modular-addition/learn_sums.py tabulate OUT
 
-The model reads a, b and "=", and answers a + b modulo p: one layer of the paper's encoder. Half of the p²
-sums are trained on, in batches of 512, and the other half is held out; what counts is the first evaluation,
-every 50 steps, at which 99 % of the held-out sums are right. Theory says that the activation decides: sines
-represent these sums with few channels, rectifiers need many (arXiv 2511.23443). A row a run is added to the
-file; runs that are there are not made again. "raf, found" begins with the function that "raf" learned with
-seed 4000, and keeps it.
+The network is the one for which theory says that the activation decides (arXiv 2511.23443): the embeddings
+of a and b are added, one hidden layer follows, and the answer is a + b modulo 59. Two sines represent that
+exactly, rectifiers need as many channels as there are numbers. Half of the sums are trained on, in batches of
+512, and the other half is held out; what counts is the first evaluation, every 50 steps, at which 99 % of the
+held-out sums are right.
+
+"RAF" is a ``raft.Rational`` that starts as GELU, "fixed gain" a ``raft.functions.FixedGainRational`` that
+does, "found" the function that the latter learned with seed 4000, frozen. "search" tries learning rates and
+weight decays for each function alike, with a seed that does not count, and "run" takes the best. Runs that
+are in OUT are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
-from transformers import set_seed
 
 import raft
-from raft.functions import save_functions
-from raft.hf import find_sites, learned_activations
-from raft.models import RaftBertConfig, RaftBertModel
+from raft.experiments.statistics import compare_seeds
+from raft.functions import FixedGainRational, load_functions, save_functions
+from raft.report.tables.numbers import format_interval
 
-FIELDS = ("activation", "seed", "steps", "accuracy", "loss", "seconds")
-PRIME = 59
-BATCH = 512
-EVERY = 50
-GOAL = 0.99
-RAFS: dict[str, dict[str, Any]] = {
-    "raf": {"init": "gelu"},
-    "raf 7/6": {"init": "gelu", "degrees": [7, 6]},
-    "raf, 8 groups": {"init": "gelu", "groups": 8},
-    "raf, never trained": {"init": "gelu"},
-}
-FIXED = ("gelu", "relu", "sine")
-FOUND = "raf, found"
-SEED_OF_FOUND = 4000
+PRIME, WIDTH, BATCH = 59, 32, 512
+EVERY, GOAL = 50, 0.99
+SEARCH_SEED, SEARCH_STEPS = 2021, 3000
+FOUND_SEED, FOUND = 4000, "found"
+SEEDS, STEPS = range(4001, 4011), 10_000
+BASELINE = "GELU"
+TRAINED = ("RAF", "RAF 7/6", "RAF, fixed gain")
+ACTIVATIONS = (BASELINE, "ReLU", "sine", "square", "RAF, never trained", *TRAINED, FOUND)
+RATES = {"lr": (3e-3, 1e-2, 3e-2), "decay": (0.1, 0.3, 1.0), "raf_lr": (5e-4, 5e-3, 5e-2)}
+FIELDS = ("activation", *RATES, "seed", "steps", "accuracy")
+BEST = ["accuracy", "steps"]
+"""What chooses: more accurate, and of two that reach the goal the faster."""
 
 
-class Sine(nn.Module):
-    """x ↦ sin x."""
+class Elementwise(nn.Module):
+    """A function of torch as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the shape and dtype of ``x``."""
-        return torch.sin(x)
+        result: Tensor = self.function(x)
+        return result
 
 
 class Adder(nn.Module):
-    """Logits of the sum from its terms, ``[batch, 2]`` -> ``[batch, prime]``."""
+    """Logits of the sum from its terms, ``[batch, 2]`` -> ``[batch, 59]``."""
 
-    def __init__(self, prime: int, raf: dict[str, object] | None, act: str = "gelu") -> None:
+    def __init__(self, activation: nn.Module) -> None:
         super().__init__()
-        config = RaftBertConfig(
-            vocab_size=prime + 1, hidden_size=128, num_hidden_layers=1, num_attention_heads=4,
-            intermediate_size=512, max_position_embeddings=3, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0, hidden_act=act, raf=raf,
-        )  # fmt: skip
-        self.encoder = RaftBertModel(config, add_pooling_layer=False)
-        self.head = nn.Linear(128, prime)
-        self.prime = prime
+        self.embedding = nn.Embedding(PRIME, WIDTH)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.bias = nn.Parameter(torch.zeros(WIDTH))
+        self.activation = activation
+        self.head = nn.Linear(WIDTH, PRIME)
 
     def forward(self, terms: Tensor) -> Tensor:
-        """The logits, read where the "=" stands."""
-        ends = torch.full_like(terms[:, :1], self.prime)
-        hidden: Tensor = self.encoder(torch.cat([terms, ends], 1)).last_hidden_state[:, 2]
-        logits: Tensor = self.head(hidden)
+        """The logits."""
+        logits: Tensor = self.head(self.activation(self.embedding(terms).sum(1) + self.bias))
         return logits
 
 
-def make_model(activation: str, found: Path | None) -> Adder:
-    """The model with an activation of the table."""
-    if activation in FIXED:
-        model = Adder(PRIME, None, "relu" if activation == "relu" else "gelu")
-        if activation == "sine":
-            for site in find_sites(model.encoder):
-                site.set_activation(Sine())
-        return model
-    model = Adder(PRIME, {"init": str(found)} if activation == FOUND else RAFS[activation])
-    if activation in (FOUND, "raf, never trained"):
-        raft.freeze(model)
-    return model
+def make_activation(name: str, found: Path) -> nn.Module:
+    """A function of the table."""
+    if name == FOUND:
+        return load_functions(found)["ffn"].requires_grad_(False)
+    if name == "RAF, fixed gain":
+        return FixedGainRational()
+    if name.startswith("RAF"):
+        act = raft.Rational("gelu", (7, 6) if name == "RAF 7/6" else (5, 4))
+        return act.requires_grad_(name in TRAINED)
+    if name in (BASELINE, "ReLU"):
+        return nn.GELU() if name == BASELINE else nn.ReLU()
+    return Elementwise(torch.sin if name == "sine" else torch.square)
 
 
-def train(
-    activation: str, seed: int, max_steps: int, lr: float, raf_lr: float, decay: float, found: Path | None
-) -> tuple[dict[str, Any], Adder]:
-    """One run: what the table has of it, and the model."""
-    set_seed(seed)
-    model = make_model(activation, found)
-    groups = raft.param_groups(model, lr=lr, raf_lr=raf_lr, weight_decay=decay, raf_weight_decay=0.0)
+def train(activation: nn.Module, seed: int, rates: dict[str, float], max_steps: int) -> dict[str, Any]:
+    """One run: the step that reached the goal, and the accuracy there or at the end."""
+    torch.manual_seed(seed)
+    model = Adder(activation)
+    groups = raft.param_groups(model, rates["lr"], rates["raf_lr"], rates["decay"], raf_weight_decay=0.0)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(seed)
     sums = torch.cartesian_prod(torch.arange(PRIME), torch.arange(PRIME))
     sums = sums[torch.randperm(len(sums), generator=generator)]
     answers = sums.sum(1) % PRIME
     half = len(sums) // 2
-    start, accuracy, loss = time.perf_counter(), 0.0, float("nan")
-    steps: int | None = None
+    accuracy = 0.0
     for step in range(1, max_steps + 1):
         rows = torch.randint(half, (BATCH,), generator=generator)
-        for group in optimizer.param_groups:
-            group["lr"] = (raf_lr if group["name"] == "raf" else lr) * min(1.0, step / 50)
-        batch_loss = nn.functional.cross_entropy(model(sums[rows]), answers[rows])
+        loss = nn.functional.cross_entropy(model(sums[rows]), answers[rows])
         optimizer.zero_grad()
-        batch_loss.backward()
+        loss.backward()
         optimizer.step()
         if step % EVERY == 0:
             with torch.no_grad():
-                logits = model(sums[half:])
-            accuracy = float((logits.argmax(1) == answers[half:]).float().mean())
-            loss = float(nn.functional.cross_entropy(logits, answers[half:]))
+                right = model(sums[half:]).argmax(1) == answers[half:]
+            accuracy = round(float(right.float().mean()), 4)
             if accuracy >= GOAL:
-                steps = step
-                break
-    seconds = time.perf_counter() - start
-    return {"steps": steps, "accuracy": accuracy, "loss": loss, "seconds": seconds}, model
+                return {"steps": step, "accuracy": accuracy}
+    return {"steps": None, "accuracy": accuracy}
+
+
+def read(file: Path) -> pd.DataFrame:
+    """The runs of a file, none where it is not there."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=[*FIELDS])
+
+
+def add(file: Path, name: str, seed: int, rates: dict[str, float], max_steps: int, found: Path) -> None:
+    """Make a run and add it, unless it is there; functions that are not trained have no rate."""
+    known = read(file)
+    same = (known.activation == name) & (known.seed == seed)
+    for key, value in rates.items():
+        same &= known[key] == value
+    if same.any():
+        return
+    row = {"activation": name, **rates, "seed": seed}
+    row |= train(make_activation(name, found), seed, rates, max_steps)
+    is_new = not file.exists()
+    with file.open("a", newline="") as lines:
+        writer = csv.DictWriter(lines, FIELDS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def choose(searched: pd.DataFrame, name: str) -> dict[str, float]:
+    """The best rates of a function."""
+    rows = searched[searched.activation == name].fillna({"steps": STEPS})
+    best = rows.sort_values(BEST, ascending=[False, True], kind="stable").iloc[0]
+    return {key: float(best[key]) for key in RATES}
+
+
+def search(out: Path) -> None:
+    """Try all rates of each function; then find the function that "found" keeps."""
+    found = out / "found.json"
+    for name in ACTIVATIONS:
+        if name == FOUND and not found.exists():
+            act = FixedGainRational()
+            train(act, FOUND_SEED, choose(read(out / "search.csv"), "RAF, fixed gain"), STEPS)
+            save_functions(found, {"ffn": act}, {"script": Path(__file__).name, "seed": FOUND_SEED})
+        rates = RATES if name in TRAINED else {**RATES, "raf_lr": (0.0,)}
+        for values in product(*rates.values()):
+            chosen = dict(zip(RATES, values, strict=True))
+            add(out / "search.csv", name, SEARCH_SEED, chosen, SEARCH_STEPS, found)
+
+
+def run(out: Path) -> None:
+    """Train each function with each seed at its rates."""
+    searched = read(out / "search.csv")
+    for seed, name in product(SEEDS, ACTIVATIONS):
+        add(out / "runs.csv", name, seed, choose(searched, name), STEPS, out / "found.json")
+
+
+def tabulate(runs: pd.DataFrame) -> str:
+    """A row a function: seeds that reach the goal, their steps, and the accuracy in points less GELU's.
+
+    Accuracies are those at the goal or at the end. Intervals are Student's, of 95 %, paired by seed.
+    """
+    lines = [
+        "| activation | rate, decay, RAF's rate | seeds at 99 % | steps, median | right, % | less GELU |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    baseline = runs[runs.activation == BASELINE].set_index("seed").accuracy
+    for name, rows in runs.groupby("activation", sort=False):
+        first, accuracies = rows.iloc[0], rows.set_index("seed").accuracy
+        rates = ", ".join(f"{first[key]:g}" for key in RATES if key != "raf_lr" or name in TRAINED)
+        median = rows.steps.fillna(float("inf")).median()
+        pairs = (100 * values[accuracies.index] for values in (accuracies, baseline))
+        difference = compare_seeds(*(values.tolist() for values in pairs))
+        interval = format_interval(difference.mean, difference.low, difference.high, 1)
+        cells = [
+            f"{name}",
+            rates,
+            f"{rows.steps.notna().sum()} of {len(rows)}",
+            "" if median == float("inf") else f"{median:,.0f}",
+            f"{100 * accuracies.mean():.1f}",
+            "" if name == BASELINE else interval,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Make the runs that the file lacks."""
+    """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["search", "run", "tabulate"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--activations", nargs="+", default=[*FIXED, *RAFS, FOUND])
-    parser.add_argument("--seed", type=int, default=4001)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--raf_lr", type=float, default=5e-3)
-    parser.add_argument("--decay", type=float, default=1.0)
-    parser.add_argument(
-        "--found", type=Path, help="The function of 'raf, found': learned here if it is not there."
-    )
     options = parser.parse_args()
-    rates = (options.steps, options.lr, options.raf_lr, options.decay)
-    if FOUND in options.activations and options.found is None:
-        parser.error(f"{FOUND!r} needs --found FILE, where its function is kept")
-    if FOUND in options.activations and not options.found.exists():
-        _, model = train("raf", SEED_OF_FOUND, *rates, None)
-        act = next(iter(learned_activations(model).values()))
-        save_functions(options.found, {"ffn": act}, {"script": Path(__file__).name, "seed": SEED_OF_FOUND})
-    is_new = not options.out.exists()
-    done = (
-        set() if is_new else {(row["activation"], row["seed"]) for row in csv.DictReader(options.out.open())}
-    )
-    with options.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        for seed in range(options.seed, options.seed + options.seeds):
-            for activation in options.activations:
-                if (activation, str(seed)) in done:
-                    continue
-                row, _ = train(activation, seed, *rates, options.found)
-                writer.writerow({"activation": activation, "seed": seed} | {n: row[n] for n in FIELDS[2:]})
-                file.flush()
-                print(activation, seed, row, flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.what == "search":
+        search(options.out)
+    elif options.what == "run":
+        run(options.out)
+    else:
+        table = tabulate(read(options.out / "runs.csv"))
+        (options.out / "table.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":
