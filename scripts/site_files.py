@@ -27,7 +27,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 RESULTS = "results"
-MEASUREMENTS = ("measurements.md", "speed.md")
+MEASUREMENTS = ("measurements.md", "measurements-fine-tuning.md", "speed.md")
 SHOWN = {".csv", ".json", ".png"}
 """Kinds of files that are copied; models and logs stay in the repository."""
 
