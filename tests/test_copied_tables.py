@@ -13,7 +13,9 @@ from tests.stored_scripts import load_script, needs_results
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-MEASUREMENTS = [ROOT / "docs" / name for name in ("measurements.md", "measurements-fine-tuning.md", "speed.md")]
+MEASUREMENTS = [
+    ROOT / "docs" / name for name in ("measurements.md", "measurements-fine-tuning.md", "speed.md")
+]
 
 
 @pytest.fixture(scope="module")

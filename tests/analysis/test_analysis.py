@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from raft.data.text.masking import MaskedSequences
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.learned_activation import learned_activations
 from raft.pretraining.run import PretrainingResult
-from raft.report.loss_figures import FEW, draw_loss_curves, draw_loss_differences
+from raft.report.loss_figures import FEW, draw_accuracy_curves, draw_loss_curves, draw_loss_differences
 from raft.report.tables.demo import summarize, tabulate_comparison
 from tests.experiments.test_experiments import results
 from tests.training.test_training import SEQUENCES, TOKENIZER, config
@@ -113,6 +114,21 @@ def test_no_differences_without_a_baseline_or_steps() -> None:
         assert draw_loss_differences(PretrainingComparison(variants, "", {})) is None
     ends = [pretrained("raf", {1: [3.0]}), pretrained("gelu", {1: [4.0]})]
     assert draw_loss_differences(PretrainingComparison(ends, "", {})) is None
+
+
+def test_accuracies_at_the_end_alone_are_bars_and_others_lines() -> None:
+    runs = [*pretrained("raf", {1: [5.0], 2: [5.0]}).results, *pretrained("gelu", {1: [6.0]}).results]
+    assert draw_accuracy_curves(runs) is None
+    shares = (0.5, 0.7, 0.8)
+    at_end = [replace(run, accuracies={"zorro": share}) for run, share in zip(runs, shares, strict=True)]
+    figure = draw_accuracy_curves(at_end)
+    assert figure is not None
+    assert [patch.get_width() for patch in figure.axes[0].patches] == pytest.approx([60, 80])
+    history = {"zorro": [(10, 0.5), (20, 0.6)]}
+    figure = draw_accuracy_curves([replace(run, accuracy_history=history) for run in at_end])
+    assert figure is not None
+    assert not figure.axes[0].patches
+    assert [np.array(line.get_ydata()).tolist() for line in figure.axes[0].lines[1:]] == [[50, 60]] * 3
 
 
 @pytest.mark.filterwarnings("error")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import matplotlib as mpl
@@ -16,6 +16,9 @@ from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_C
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
 from raft.pretraining.variants import RAF, find_baseline, is_learned
+
+Points = Sequence[tuple[int, float]]
+"""Steps, and a share after each."""
 
 FEW, SHORT = 6, 40
 """Lines whose names stand in the axes, and the characters that each of them may have."""
@@ -82,30 +85,67 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
 def draw_accuracy_curves(results: Sequence[PretrainingResult]) -> Figure | None:
     """Draw accuracies on samples of minimal pairs against steps, a test beside the other, one line per run.
 
+    Of runs that were evaluated once, such as at the end alone, a bar for each activation is the mean of its
+    runs, and dots are these.
+
     Returns:
         None where none were taken.
     """
-    names = sorted({name for result in results for name in result.accuracy_history})
+    at_end = [
+        {name: [(result.steps, share)] for name, share in result.accuracies.items()} for result in results
+    ]
+    histories = [result.accuracy_history or end for result, end in zip(results, at_end, strict=True)]
+    names = sorted({name for history in histories for name in history})
     if not names:
         return None
     styles = _choose_styles(list(dict.fromkeys(result.activation for result in results)))
+    is_once = max(len(points) for history in histories for points in history.values()) == 1
     with mpl.rc_context(STYLE):
-        figure = new_figure(4.5 * len(names), 3.0)
+        figure = new_figure(4.5 * len(names), 1.0 + 0.3 * len(styles) if is_once else 3.0)
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-            labelled = set()
-            axes.axhline(50, color=QUIET, linewidth=1, linestyle=":", label="chance")
-            for result in results:
-                line, colour = styles[result.activation]
-                steps, shares = zip(*result.accuracy_history.get(name, [(np.nan, np.nan)]), strict=True)
-                label = None if result.activation in labelled else result.activation
-                labelled.add(result.activation)
-                axes.plot(
-                    steps, 100 * np.array(shares), color=colour, linestyle=line, linewidth=1.2, label=label
-                )
-            axes.set_xlabel("step")
-            axes.set_ylabel(f"accuracy on {name} (%)")
-        _add_legend(figure, axes)
+            draw = _draw_accuracy_bars if is_once else _draw_accuracy_lines
+            draw(axes, _gather_shares(results, histories, name), name, styles)
+        if not is_once:
+            _add_legend(figure, axes)
     return figure
+
+
+def _gather_shares(
+    results: Sequence[PretrainingResult], histories: Sequence[Mapping[str, Points]], name: str
+) -> dict[str, list[Points]]:
+    """Steps and shares of one test, of each run, by activation."""
+    shares: dict[str, list[Points]] = defaultdict(list)
+    for result, history in zip(results, histories, strict=True):
+        if name in history:
+            shares[result.activation].append(history[name])
+    return shares
+
+
+def _draw_accuracy_lines(
+    axes: Axes, runs: Mapping[str, Sequence[Points]], name: str, styles: Mapping[str, tuple[str, str]]
+) -> None:
+    axes.axhline(50, color=QUIET, linewidth=1, linestyle=":", label="chance")
+    for activation, histories in runs.items():
+        line, colour = styles[activation]
+        for number, points in enumerate(histories):
+            steps, shares = zip(*points, strict=True)
+            label = None if number else activation
+            axes.plot(steps, 100 * np.array(shares), color=colour, linestyle=line, linewidth=1.2, label=label)
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"accuracy on {name} (%)")
+
+
+def _draw_accuracy_bars(
+    axes: Axes, runs: Mapping[str, Sequence[Points]], name: str, styles: Mapping[str, tuple[str, str]]
+) -> None:
+    axes.axvline(50, color=QUIET, linewidth=1, linestyle=":")
+    for activation, histories in runs.items():
+        shares = [100 * points[-1][1] for points in histories]
+        axes.barh(activation, np.mean(shares), 0.6, color=styles[activation][1], alpha=0.5)
+        axes.plot(shares, [activation] * len(shares), "o", color=styles[activation][1], markersize=3)
+    axes.set_xlim(0, 100)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"accuracy on {name} (%); dotted: chance")
 
 
 def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:

@@ -131,8 +131,11 @@ def _draw_accuracies(results: Sequence[PretrainingResult]) -> list[Block]:
     figure = draw_accuracy_curves(results)
     if figure is None:
         return []
-    caption = "Accuracy on a sample of minimal pairs along the training, a line a run; chance is 50 %."
-    return [Drawing(figure, "Accuracies on minimal pairs against steps", caption)]
+    if any(result.accuracy_history for result in results):
+        caption = "Accuracy on a sample of minimal pairs along the training; chance is 50 %."
+    else:
+        caption = "Accuracy on minimal pairs at the end: means over runs, each a dot; chance is 50 %."
+    return [Drawing(figure, "Accuracies on minimal pairs", caption)]
 
 
 def _quote_samples(folders: Mapping[tuple[str, int], Path]) -> list[Block]:
