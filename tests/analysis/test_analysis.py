@@ -123,7 +123,8 @@ def test_accuracies_at_the_end_alone_are_bars_and_others_lines() -> None:
     at_end = [replace(run, accuracies={"zorro": share}) for run, share in zip(runs, shares, strict=True)]
     figure = draw_accuracy_curves(at_end)
     assert figure is not None
-    assert [patch.get_width() for patch in figure.axes[0].patches] == pytest.approx([60, 80])
+    bars: Any = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([60, 80])
     history = {"zorro": [(10, 0.5), (20, 0.6)]}
     figure = draw_accuracy_curves([replace(run, accuracy_history=history) for run in at_end])
     assert figure is not None
