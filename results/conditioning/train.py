@@ -11,6 +11,8 @@ Coordinates z of the ten coefficients c = c0 + T z, with z = 0 at the start:
 - damped: T = (G + 1)^(-1/2), where G is the mean of the derivatives' outer products over them: to first order
   a unit step in any direction changes the function by at most one, and a coefficient by at most one.
 - whitened: T = (G + 1e-6)^(-1/2), almost without damping.
+- gain: no such map; a fixed gain as in raft.functions.FixedGainRational, whose gradient has no part along the
+  function itself.
 
 Reference inputs are half of a standard normal distribution and half even on [-5, 5]. Rates are constant after
 the warm-up and weights of RAFs do not decay, unless --raf_weight_decay is given. A row a run is added to the
@@ -33,6 +35,8 @@ from transformers import TrainerCallback
 
 import raft.pretraining.train as training
 from raft.cli.commands.pretrain import _parse
+from raft.coefficients.functions import Array
+from raft.functions.fixed_gain import measure_gain
 from raft.kernels import reference
 from raft.learned_activation import learned_activations
 from raft.modules import Rational
@@ -45,7 +49,8 @@ POINTS = torch.cat(
     ]
 )
 DAMPING = {"damped": 1.0, "whitened": 1e-6}
-COORDINATES = ("raw", "diagonal", *DAMPING)
+GAIN = "gain"
+COORDINATES = ("raw", "diagonal", *DAMPING, GAIN)
 FIELDS = ("coordinates", "rate", "decay", "seed", "steps", "loss", "moved", "raf_norm", "other_norm")
 
 
@@ -61,6 +66,16 @@ class MappedRational(Rational):
         return values[: len(self.numerator)], values[len(self.numerator) :]
 
 
+class GainedRational(Rational):
+    """Whose gain is fixed."""
+
+    gain: Tensor
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        a, b = self.numerator, self.denominator
+        return a * (self.gain / measure_gain(a, b)), b
+
+
 def derivatives(act: Rational, x: Tensor) -> Tensor:
     """Of the function by each coefficient, float64 ``[inputs, coefficients]``."""
     a, b = (values.detach().double() for values in act.coefficients())
@@ -74,6 +89,10 @@ def derivatives(act: Rational, x: Tensor) -> Tensor:
 
 def map_coordinates(act: Rational, coordinates: str) -> None:
     """Train these coordinates of a RAF's coefficients instead."""
+    if coordinates == GAIN:
+        act.__class__ = GainedRational
+        act.register_buffer("gain", measure_gain(act.numerator, act.denominator).detach())
+        return
     slopes = derivatives(act, POINTS)
     gram = slopes.T @ slopes / len(slopes)
     if coordinates == "raw":
@@ -119,10 +138,12 @@ def train(words: list[str], coordinates: str) -> dict[str, float]:
         model = build(*args)
         for act in learned_activations(model).values():
             assert isinstance(act, Rational)
+            first.append(act.values(POINTS.numpy()))
             map_coordinates(act, coordinates)
         return model
 
     norms = Norms()
+    first: list[Array] = []
     with patch.object(training, "build_model", build_mapped):
         pretrained = training.pretrain(
             recipe.model_config("raf", text.tokenizer),
@@ -131,13 +152,11 @@ def train(words: list[str], coordinates: str) -> dict[str, float]:
             arguments,
             [norms],
         )
-    moved = []
-    for act in learned_activations(pretrained.model).values():
-        with torch.no_grad():
-            now = act.values(POINTS.numpy())
-            for values in act.parameters():
-                values.zero_()
-            moved.append(np.sqrt(np.mean((now - act.values(POINTS.numpy())) ** 2)))
+    acts = learned_activations(pretrained.model).values()
+    moved = [
+        np.sqrt(np.mean((act.values(POINTS.numpy()) - before) ** 2))
+        for act, before in zip(acts, first, strict=True)
+    ]
     raf, other = np.sqrt(np.mean(norms.squares, axis=0))
     return {"loss": pretrained.loss, "moved": float(np.mean(moved)), "raf_norm": raf, "other_norm": other}
 
