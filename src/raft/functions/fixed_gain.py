@@ -61,19 +61,6 @@ class FixedGainRational(ParametricActivation):
     denominator: nn.Parameter
     gain: Tensor
 
-    def __init__(
-        self,
-        init: Init = OWN_START,
-        groups: int = 1,
-        *,
-        dim: int = -1,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-        inplace: bool = False,
-    ) -> None:
-        super().__init__(init, groups, dim=dim, device=device, dtype=dtype, inplace=inplace)
-        self.register_buffer("gain", self.initial_state()["gain"].to(self.raf_form.device))
-
     def coefficients(self) -> tuple[Tensor, ...]:
         """Those of y, of the shapes of ``numerator`` and ``denominator``; differentiable."""
         numerator, denominator = super().coefficients()

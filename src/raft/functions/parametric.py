@@ -82,9 +82,11 @@ class ParametricActivation(LearnedActivation):
         self._names = tuple(self.start.parameters)
         state = self.initial_state()
         device = torch.empty(0, device=device).device  # the default one, or that of a context, where None
-        for name in self._names:
-            self.register_parameter(name, nn.Parameter(state[name].to(device)))
-        self.register_buffer("raf_form", state["raf_form"].to(device))
+        for name, values in state.items():
+            if name in self._names:
+                self.register_parameter(name, nn.Parameter(values.to(device)))
+            else:
+                self.register_buffer(name, values.to(device))
 
     def _own_start(self) -> dict[str, tuple[float, ...]]:
         """The parameters of one group as the source starts them."""
