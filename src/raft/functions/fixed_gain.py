@@ -24,7 +24,9 @@ class FixedGainRational(ParametricActivation):
     behind an activation can scale it anyway. Here the gradient has no part along the gain: an optimizer's
     steps go into the shape, and the function cannot grow instead of weights that weight decay keeps small.
 
-    Degrees are (5, 4), and the denominator is that of version A, see :func:`raft.rational`.
+    Degrees are (5, 4), and the denominator is that of version A, see :func:`raft.rational`. It is for new
+    networks: a conversion gives its coefficients no units (``Rational.scale_to``), so where inputs reach far
+    beyond a standard normal's, small rates are needed.
 
     Args:
         init: the function to start from: a name (``raft.coefficients.NAMED_FUNCTIONS``), a module or a
