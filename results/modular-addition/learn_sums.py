@@ -3,6 +3,7 @@
     python results/modular-addition/learn_sums.py search OUT
     python results/modular-addition/learn_sums.py run OUT
     python results/modular-addition/learn_sums.py tabulate OUT
+    python results/modular-addition/learn_sums.py watch OUT
 
 The network is the one for which theory says that the activation decides (arXiv 2511.23443): the embeddings
 of a and b are added, one hidden layer follows, and the answer is a + b modulo 59. Two sines represent that
@@ -13,15 +14,18 @@ held-out sums are right.
 "RAF" is a ``raft.Rational`` that starts as GELU, "fixed gain" a ``raft.functions.FixedGainRational`` that
 does, "found" the function that the latter learned with seed 4000, frozen. "search" tries learning rates and
 weight decays for each function alike, with a seed that does not count, and "run" takes the best. Runs that
-are in OUT are not made again.
+are in OUT are not made again. "watch" writes how far the gradient of a free RAF lies along its gain, and how
+the gain grows, with the seed that does not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -31,6 +35,7 @@ from torch import Tensor, nn
 import raft
 from raft.experiments.statistics import compare_seeds
 from raft.functions import FixedGainRational, load_functions, save_functions
+from raft.functions.fixed_gain import measure_gain
 from raft.report.tables.numbers import format_interval
 
 PRIME, WIDTH, BATCH = 59, 32, 512
@@ -91,8 +96,17 @@ def make_activation(name: str, found: Path) -> nn.Module:
     return Elementwise(torch.sin if name == "sine" else torch.square)
 
 
-def train(activation: nn.Module, seed: int, rates: dict[str, float], max_steps: int) -> dict[str, Any]:
-    """One run: the step that reached the goal, and the accuracy there or at the end."""
+def train(
+    activation: nn.Module,
+    seed: int,
+    rates: dict[str, float],
+    max_steps: int,
+    watch: Callable[[int], None] = lambda step: None,
+) -> dict[str, Any]:
+    """One run: the step that reached the goal, and the accuracy there or at the end.
+
+    ``watch`` is called when the gradients of a step are there.
+    """
     torch.manual_seed(seed)
     model = Adder(activation)
     groups = raft.param_groups(model, rates["lr"], rates["raf_lr"], rates["decay"], raf_weight_decay=0.0)
@@ -108,6 +122,7 @@ def train(activation: nn.Module, seed: int, rates: dict[str, float], max_steps: 
         loss = nn.functional.cross_entropy(model(sums[rows]), answers[rows])
         optimizer.zero_grad()
         loss.backward()
+        watch(step)
         optimizer.step()
         if step % EVERY == 0:
             with torch.no_grad():
@@ -198,10 +213,28 @@ def tabulate(runs: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def watch(out: Path) -> None:
+    """Write, each 100 steps, the gain of a free RAF, and the mean cosine between its gradient and itself."""
+    act = raft.Rational("gelu")
+    cosines: list[float] = []
+    lines = ["step,gain,cosine"]
+
+    def note(step: int) -> None:
+        numerator = act.numerator.detach()
+        assert act.numerator.grad is not None
+        cosines.append(float(nn.functional.cosine_similarity(numerator, act.numerator.grad, dim=0).abs()))
+        if step == 1 or step % 100 == 0:
+            gain = float(measure_gain(numerator, act.denominator.detach()))
+            lines.append(f"{step},{gain:.3g},{fmean(cosines[-100:]):.2f}")
+
+    train(act, SEARCH_SEED, {"lr": 1e-2, "decay": 0.3, "raf_lr": 5e-3}, 1500, note)
+    (out / "gain.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["search", "run", "tabulate"])
+    parser.add_argument("what", choices=["search", "run", "tabulate", "watch"])
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -209,6 +242,8 @@ def main() -> None:
         search(options.out)
     elif options.what == "run":
         run(options.out)
+    elif options.what == "watch":
+        watch(options.out)
     else:
         table = tabulate(read(options.out / "runs.csv"))
         (options.out / "table.md").write_text(table, encoding="utf-8")
