@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -14,6 +16,32 @@ from transformers import PreTrainedModel
 
 from raft.hf.config import RafConfig
 from raft.hf.sites.find import Site
+
+
+@dataclass
+class StructuralConfig(PeftConfig):
+    """What the configurations of our methods share: functions of a form, in some layers.
+
+    A subclass has ``raf_config``, from which forms and layers are checked.
+    """
+
+    degrees: Sequence[int] = (5, 4)
+    version: str = "A"
+    layers: Any = "all"
+    target_modules: Any = field(default=None)
+    exclude_modules: Any = field(default=None)
+    modules_to_save: Any = field(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked = self.raf_config()
+        self.degrees = list(checked.degrees)
+        self.layers = checked.layers if isinstance(checked.layers, str) else list(checked.layers)
+
+    def raf_config(self) -> RafConfig:
+        """The functions, as a model that is converted gets them."""
+        raise NotImplementedError
+
 
 BASE = "__base__"
 """Stands for no adapter among the names of a batch."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from peft.config import PeftConfig
+from dataclasses import dataclass
 
 from raft.hf.config import RafConfig
-from raft.hf.peft_method import add_peft_type
+from raft.hf.peft_method import StructuralConfig, add_peft_type
 
 NAME = "raf_adapter"
 RAF_ADAPTER = add_peft_type(NAME.upper())
 
 
 @dataclass
-class RafAdapterConfig(PeftConfig):
+class RafAdapterConfig(StructuralConfig):
     """Configuration of an adapter that trains activation functions, some hundred numbers in all.
 
     Beside each chosen activation f of the model stands a RAF that starts at zero: f(x) + P(x)/Q(x), so that
@@ -50,23 +47,15 @@ class RafAdapterConfig(PeftConfig):
     """
 
     groups: int = 8
-    degrees: Sequence[int] = (5, 4)
-    version: str = "A"
     sites: Sequence[str] = ("ffn",)
-    layers: Any = "all"
     residual: bool = True
-    target_modules: Any = field(default=None)
-    exclude_modules: Any = field(default=None)
-    modules_to_save: Any = field(default=None)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.peft_type = RAF_ADAPTER
         if not isinstance(self.residual, bool):
             raise ValueError(f"residual must be true or false, not {self.residual!r}")
-        checked = self.raf_config()
-        self.degrees, self.sites = list(checked.degrees), list(checked.sites)
-        self.layers = checked.layers if isinstance(checked.layers, str) else list(checked.layers)
+        super().__post_init__()
+        self.peft_type = RAF_ADAPTER
+        self.sites = list(self.raf_config().sites)
 
     def raf_config(self) -> RafConfig:
         """The RAFs, as a model that is converted gets them."""

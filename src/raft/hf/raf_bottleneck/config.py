@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from peft.config import PeftConfig
+from dataclasses import dataclass
 
 from raft.hf.config import RafConfig
-from raft.hf.peft_method import add_peft_type
+from raft.hf.peft_method import StructuralConfig, add_peft_type
 from raft.modules import TORCH_FUNCTIONS
 
 NAME = "raf_bottleneck"
@@ -17,7 +13,7 @@ RAF_BOTTLENECK = add_peft_type(NAME.upper())
 
 
 @dataclass
-class RafBottleneckConfig(PeftConfig):
+class RafBottleneckConfig(StructuralConfig):
     """Configuration of bottleneck adapters with learned activation functions.
 
     To the output y of each feed-forward block is added U f(D y): D projects to ``r`` channels, f is a RAF,
@@ -54,25 +50,16 @@ class RafBottleneckConfig(PeftConfig):
     r: int = 16
     init: str = "gelu"
     learned: bool = True
-    degrees: Sequence[int] = (5, 4)
-    version: str = "A"
-    layers: Any = "all"
-    target_modules: Any = field(default=None)
-    exclude_modules: Any = field(default=None)
-    modules_to_save: Any = field(default=None)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.peft_type = RAF_BOTTLENECK
         if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
             raise ValueError(f"r must be a whole number of at least 1, not {self.r!r}")
         if not isinstance(self.learned, bool):
             raise ValueError(f"learned must be true or false, not {self.learned!r}")
         if self.init not in TORCH_FUNCTIONS:
             raise ValueError(f"init must be one of {', '.join(TORCH_FUNCTIONS)}, not {self.init!r}")
-        checked = self.raf_config()
-        self.degrees = list(checked.degrees)
-        self.layers = checked.layers if isinstance(checked.layers, str) else list(checked.layers)
+        super().__post_init__()
+        self.peft_type = RAF_BOTTLENECK
 
     def raf_config(self) -> RafConfig:
         """The activation functions, as a model that is converted gets them."""
