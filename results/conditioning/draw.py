@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raft.analysis.figure_style import OTHER_COLOURS, RAFT_COLOUR, STYLE, new_figure, write_figure
+from raft.analysis.figure_style import OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure, write_figure
 from raft.report.tables.text_table import TextTable
 
 WITHIN = 0.01
 """Nats above a method's best loss that still count as its plateau."""
-SHOWN = 0.4
+SHOWN = 0.15
 """Nats above the best of all that are drawn."""
 
 
@@ -35,6 +35,9 @@ def main() -> None:
     with matplotlib.rc_context(STYLE):
         figure = new_figure(5.5, 3.4)
         axes = figure.subplots()
+        never_trained = runs[runs.rate == 0].loss.mean()
+        axes.axhline(never_trained, color=QUIET, linewidth=1, linestyle=":", label="never trained")
+        runs = runs[runs.rate > 0]
         for (name, of_method), colour in zip(
             runs.groupby("method", sort=False), (RAFT_COLOUR, *OTHER_COLOURS), strict=False
         ):
@@ -54,8 +57,7 @@ def main() -> None:
         axes.set(xscale="log", xlabel="learning rate of the RAFs", ylabel="validation loss (nats)")
         axes.set_ylim(best_of_all - 0.01, best_of_all + SHOWN)
         axes.legend(frameon=False)
-        for kind in ("png", "svg"):
-            write_figure(figure, folder / f"rates.{kind}")
+        write_figure(figure, folder / "rates.png")
     headers = [
         "coordinates", "best loss (nats)", "its rate", f"rates within {WITHIN}", "largest over smallest",
         "RAFs moved by (RMS)", "their gradients' norm / all others'",
