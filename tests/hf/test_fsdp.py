@@ -19,6 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 import raft
 from raft.hf.config import INPUT_SITES
 from raft.hf.fsdp import shard_rationals
+from raft.training.monitoring import coefficients
 from tests.hf.architectures import TINY, scrambled
 from tests.hf.test_hf import logits
 
@@ -178,3 +179,19 @@ def test_without_processes_or_rafs_it_is_refused() -> None:
         shard_rationals(converted())
     with pytest.raises(ValueError, match="BertModel has no rational activation"):
         shard_rationals(BertModel(BertConfig(**TINY)))
+
+
+@pytest.mark.parametrize("function", ["rational", "fixed_gain"])
+def test_coefficients_with_scales_or_a_gain_are_recorded_whole(function: str, tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    ids = [torch.tensor([[1, 2, 3]])]
+    model = raft.convert(BertModel(config), raft.RafConfig(function=function), calibration=ids)
+    before = coefficients(model)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        after = coefficients(model)
+    finally:
+        dist.destroy_process_group()
+    assert before
+    assert all(torch.equal(after[name], values) for name, values in before.items())

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
 from raft.errors import InputError, first_line
@@ -222,11 +223,25 @@ def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
 @torch.no_grad()
 def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
     """All coefficients of learned functions by name, such as ``<site>.numerator``, on the CPU."""
-    return {
-        f"{site}.{name}": _whole(values).cpu().clone()
-        for site, act in _learned_activations(model).items()
-        for (name, _), values in zip(act.named_parameters(), act.coefficients(), strict=True)
-    }
+    values = {}
+    for site, act in _learned_activations(model).items():
+        # whole before they are used: FSDP's parts do not mix with buffers
+        whole = {f"act.{name}": _whole(parameter) for name, parameter in act.named_parameters()}
+        numbers = functional_call(_Coefficients(act), whole, ())
+        for (name, _), rows in zip(act.named_parameters(), numbers, strict=True):
+            values[f"{site}.{name}"] = rows.cpu().clone()
+    return values
+
+
+class _Coefficients(nn.Module):
+    """Calls ``coefficients`` of a learned function, also with other parameters than its own."""
+
+    def __init__(self, act: LearnedActivation) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self) -> tuple[Tensor, ...]:
+        return self.act.coefficients()
 
 
 def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
