@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # by all cores, where pip takes one
 	touch $@
 
-demo: setup  ## pretrain, fine-tune and compare a RAFT and its FAFT; the report lands in runs/demo
+demo: setup  ## a task in which the activation decides; the report lands in runs/demo
 	$(BIN)/raft demo --overwrite --out runs/demo
 
 test: setup  ## all but those marked slow

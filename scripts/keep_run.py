@@ -1,9 +1,9 @@
-"""Keep a demo or pretrainings: copy them without checkpoints and the paths of their data.
+"""Keep pretrainings: copy them without checkpoints and the paths of their data.
 
 Of a pretraining its recipe, RAFs, log and result are kept. The model, its card and its figures are left out,
 and so are log and result of a run without a model where the comparison has its losses.
 
-python scripts/keep_run.py runs/wiki-demo results/wiki-demo --without faft raft --places WIKIPEDIA GLUE
+python scripts/keep_run.py runs/decoders results/decoders --without raf* gelu* --places WIKIPEDIA
 python scripts/keep_run.py runs/cpu-15min results/cpu-15min --models raf-20?? gelu-20?? --bf16
 """
 

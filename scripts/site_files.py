@@ -4,7 +4,7 @@ Pages link to ``../results/…`` by paths in the repository. In the site, files 
 names next to the pages, and links to folders lead to sections of the pages of measurements. Numbers are
 included, not typed:
 
-``<!-- include: wiki-demo/table.md -->``
+``<!-- include: decoders/table.md -->``
     the text of a file of ``results/``;
 ``<!-- table: cpu-step/results.csv: model, milliseconds, ratio -->``
     columns of a file there; ``ratio`` is a value with its interval;

@@ -111,7 +111,7 @@ def test_results_are_those_of_the_files(site: Path) -> None:
     assert f"{step.ratio_value:.2f} [{step.ratio_low:.2f}, {step.ratio_high:.2f}]" in speed
     for folder in (ROOT / "results").iterdir():
         assert f'href="measurements.html#{folder.name}"' not in page or f'id="{folder.name}"' in page
-    assert (site / "results" / "wiki-demo" / "activations.png").stat().st_size > 0
+    assert (site / "results" / "modular-addition" / "functions.png").stat().st_size > 0
     assert not list(site.rglob("*.safetensors"))
 
 

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from raft.callbacks import RafCallback
 from raft.cli.options import parse_recipe
 from raft.cli.quiet import quieten
-from raft.experiments.results import machine
+from raft.experiments.machine import machine
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import read_text, run
 from raft.training.arguments import RaftTrainingArguments

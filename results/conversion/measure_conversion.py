@@ -26,7 +26,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 import raft
 from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE, write_figure
-from raft.experiments.results import machine
+from raft.experiments.machine import machine
 from raft.hf.conversion import replace_activations
 
 FOLDER = Path(__file__).parent

@@ -22,8 +22,8 @@ import pandas as pd
 import yaml
 
 from raft.data.tasks.sampling import sample_split
-from raft.experiments.comparison import SEEDS
-from raft.experiments.results import machine
+from raft.experiments.grid import SEEDS
+from raft.experiments.machine import machine
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import Sources
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from raft.benchmarks.kernel import SHAPES
 from raft.benchmarks.timing import time_interleaved
-from raft.experiments.results import machine
+from raft.experiments.machine import machine
 from raft.kernels import triton
 from raft.kernels.triton import Launch
 from raft.modules import Rational

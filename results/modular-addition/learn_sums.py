@@ -5,11 +5,8 @@
     python results/modular-addition/learn_sums.py tabulate OUT
     python results/modular-addition/learn_sums.py watch OUT
 
-The network is the one for which theory says that the activation decides (arXiv 2511.23443): the embeddings
-of a and b are added, one hidden layer follows, and the answer is a + b modulo 59. Two sines represent that
-exactly, rectifiers need as many channels as there are numbers. Half of the sums are trained on, in batches of
-512, and the other half is held out; what counts is the first evaluation, every 50 steps, at which 99 % of the
-held-out sums are right.
+The task and the network are those of ``raft.experiments.modular_addition``; what counts is the first
+evaluation, every 50 steps, at which 99 % of the held-out sums are right.
 
 "RAF" is a ``raft.Rational`` that starts as GELU, "fixed gain" a ``raft.functions.FixedGainRational`` that
 does, "found" the function that the latter learned with seed 4000, frozen. "search" tries learning rates and
@@ -22,24 +19,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 import raft
+from raft.experiments.modular_addition import Adder, Rates, Sine, learn_sums
 from raft.experiments.statistics import compare_seeds
 from raft.functions import FixedGainRational, load_functions, save_functions
 from raft.functions.fixed_gain import measure_gain
 from raft.report.tables.numbers import format_interval
 
-PRIME, WIDTH, BATCH = 59, 32, 512
-EVERY, GOAL = 50, 0.99
 SEARCH_SEED, SEARCH_STEPS = 2021, 3000
 FOUND_SEED, FOUND = 4000, "found"
 SEEDS, STEPS = range(4001, 4011), 10_000
@@ -52,34 +46,12 @@ BEST = ["accuracy", "steps"]
 """What chooses: more accurate, and of two that reach the goal the faster."""
 
 
-class Elementwise(nn.Module):
-    """A function of torch as a module."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
+class Square(nn.Module):
+    """The square as an activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the shape and dtype of ``x``."""
-        result: Tensor = self.function(x)
-        return result
-
-
-class Adder(nn.Module):
-    """Logits of the sum from its terms, ``[batch, 2]`` -> ``[batch, 59]``."""
-
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(PRIME, WIDTH)
-        nn.init.normal_(self.embedding.weight, std=0.5)
-        self.bias = nn.Parameter(torch.zeros(WIDTH))
-        self.activation = activation
-        self.head = nn.Linear(WIDTH, PRIME)
-
-    def forward(self, terms: Tensor) -> Tensor:
-        """The logits."""
-        logits: Tensor = self.head(self.activation(self.embedding(terms).sum(1) + self.bias))
-        return logits
+        return torch.square(x)
 
 
 def make_activation(name: str, found: Path) -> nn.Module:
@@ -93,44 +65,7 @@ def make_activation(name: str, found: Path) -> nn.Module:
         return act.requires_grad_(name in TRAINED)
     if name in (BASELINE, "ReLU"):
         return nn.GELU() if name == BASELINE else nn.ReLU()
-    return Elementwise(torch.sin if name == "sine" else torch.square)
-
-
-def train(
-    activation: nn.Module,
-    seed: int,
-    rates: dict[str, float],
-    max_steps: int,
-    watch: Callable[[int], None] = lambda step: None,
-) -> dict[str, Any]:
-    """One run: the step that reached the goal, and the accuracy there or at the end.
-
-    ``watch`` is called when the gradients of a step are there.
-    """
-    torch.manual_seed(seed)
-    model = Adder(activation)
-    groups = raft.param_groups(model, rates["lr"], rates["raf_lr"], rates["decay"], raf_weight_decay=0.0)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-    generator = torch.Generator().manual_seed(seed)
-    sums = torch.cartesian_prod(torch.arange(PRIME), torch.arange(PRIME))
-    sums = sums[torch.randperm(len(sums), generator=generator)]
-    answers = sums.sum(1) % PRIME
-    half = len(sums) // 2
-    accuracy = 0.0
-    for step in range(1, max_steps + 1):
-        rows = torch.randint(half, (BATCH,), generator=generator)
-        loss = nn.functional.cross_entropy(model(sums[rows]), answers[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        watch(step)
-        optimizer.step()
-        if step % EVERY == 0:
-            with torch.no_grad():
-                right = model(sums[half:]).argmax(1) == answers[half:]
-            accuracy = round(float(right.float().mean()), 4)
-            if accuracy >= GOAL:
-                return {"steps": step, "accuracy": accuracy}
-    return {"steps": None, "accuracy": accuracy}
+    return Sine() if name == "sine" else Square()
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -147,7 +82,8 @@ def add(file: Path, name: str, seed: int, rates: dict[str, float], max_steps: in
     if same.any():
         return
     row = {"activation": name, **rates, "seed": seed}
-    row |= train(make_activation(name, found), seed, rates, max_steps)
+    run = learn_sums(name, make_activation(name, found), seed, Rates(**rates), max_steps)
+    row |= {"steps": run.steps, "accuracy": run.accuracy}
     is_new = not file.exists()
     with file.open("a", newline="") as lines:
         writer = csv.DictWriter(lines, FIELDS)
@@ -169,10 +105,11 @@ def search(out: Path) -> None:
     for name in ACTIVATIONS:
         if name == FOUND and not found.exists():
             act = FixedGainRational()
-            train(act, FOUND_SEED, choose(read(out / "search.csv"), "RAF, fixed gain"), STEPS)
+            rates = Rates(**choose(read(out / "search.csv"), "RAF, fixed gain"))
+            learn_sums(name, act, FOUND_SEED, rates, STEPS)
             save_functions(found, {"ffn": act}, {"script": Path(__file__).name, "seed": FOUND_SEED})
-        rates = RATES if name in TRAINED else {**RATES, "raf_lr": (0.0,)}
-        for values in product(*rates.values()):
+        tried = RATES if name in TRAINED else {**RATES, "raf_lr": (0.0,)}
+        for values in product(*tried.values()):
             chosen = dict(zip(RATES, values, strict=True))
             add(out / "search.csv", name, SEARCH_SEED, chosen, SEARCH_STEPS, found)
 
@@ -219,7 +156,7 @@ def watch(out: Path) -> None:
     cosines: list[float] = []
     lines = ["step,gain,cosine"]
 
-    def note(step: int) -> None:
+    def note(step: int, model: Adder) -> None:
         numerator = act.numerator.detach()
         assert act.numerator.grad is not None
         cosines.append(float(nn.functional.cosine_similarity(numerator, act.numerator.grad, dim=0).abs()))
@@ -227,7 +164,7 @@ def watch(out: Path) -> None:
             gain = float(measure_gain(numerator, act.denominator.detach()))
             lines.append(f"{step},{gain:.3g},{fmean(cosines[-100:]):.2f}")
 
-    train(act, SEARCH_SEED, {"lr": 1e-2, "decay": 0.3, "raf_lr": 5e-3}, 1500, note)
+    learn_sums("RAF", act, SEARCH_SEED, Rates(1e-2, 0.3, 5e-3), 1500, note)
     (out / "gain.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -37,7 +37,7 @@ from raft.data.text.masking import MaskedSequences
 from raft.data.text.order import RandomOrder
 from raft.data.text.readers import Shard
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
-from raft.experiments.results import machine
+from raft.experiments.machine import machine
 
 SHARD_BYTES = 250_000_000
 SMALLEST_CORPUS_SHARDS = 7

@@ -66,12 +66,12 @@ SEED = _whole(0, MAX_SEED)
 BOUNDS = {
     # the training
     "seed": SEED, "data_seed": SEED, "seeds": COUNT, "search_seeds": COUNT,
-    "max_steps": COUNT, "steps": COUNT, "num_train_epochs": STEPS, "epochs": COUNT, "finetune_epochs": COUNT,
-    "patience": COUNT, "minutes": POSITIVE, "time_budget_hours": POSITIVE, "seconds": NOT_NEGATIVE,
+    "max_steps": COUNT, "steps": COUNT, "num_train_epochs": STEPS, "epochs": COUNT,
+    "patience": COUNT, "time_budget_hours": POSITIVE, "seconds": NOT_NEGATIVE,
     "per_device_train_batch_size": COUNT, "per_device_eval_batch_size": COUNT, "batch_size": COUNT,
     "global_batch_size": COUNT, "gradient_accumulation_steps": COUNT, "eval_accumulation_steps": COUNT,
-    "learning_rate": NOT_NEGATIVE, "raf_learning_rate": NOT_NEGATIVE, "finetune_learning_rate": NOT_NEGATIVE,
-    "finetune_raf_learning_rate": NOT_NEGATIVE, "search_learning_rates": NOT_NEGATIVE,
+    "learning_rate": NOT_NEGATIVE, "raf_learning_rate": NOT_NEGATIVE,
+    "search_learning_rates": NOT_NEGATIVE,
     "search_raf_learning_rates": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE, "raf_weight_decay": NOT_NEGATIVE, "warmup_steps": Bounds(0, MAX_COUNT),
     "adam_beta1": SHARE, "adam_beta2": SHARE, "adam_epsilon": POSITIVE, "max_grad_norm": NOT_NEGATIVE,

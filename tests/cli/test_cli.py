@@ -2,84 +2,46 @@
 
 from __future__ import annotations
 
-import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForMaskedLM
 
 import raft
 from raft.cli.main import COMMANDS, main
+from raft.experiments.modular_addition import GELU, LEARNED, SumComparison
 
 
-def story(seed: int) -> str:
-    names, verbs = ["Anna", "Boris", "Clara", "David", "Emma"], ["sees", "likes", "meets", "calls", "helps"]
-    places = ["garden", "harbour", "library", "market", "station"]
-    sentences = []
-    for i in range(14):
-        a, b, c = (seed * 7 + i * 3) % 5, (seed * 3 + i) % 5, (seed + i * 2) % 5
-        sentences.append(f"On day {seed * 14 + i} {names[a]} {verbs[b]} a friend in the old {places[c]}.")
-    return " ".join(sentences)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    for split, seeds in (("train", range(200)), ("validation", range(200, 260))):
-        lines = "\n".join(json.dumps({"text": story(seed)}) for seed in seeds)
-        (folder / f"{split}.jsonl").write_text(lines)
-    return folder
-
-
-SMALL = [
-    "--steps",
-    "40",
-    "--seeds",
-    "2",
-    "--hidden_size",
-    "32",
-    "--vocab_size",
-    "300",
-    "--finetune_epochs",
-    "2",
-]
-
-
-def test_demo_from_text_to_report(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_from_nothing_to_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    words = ["demo", "--corpus", str(corpus), "--out", str(out), *SMALL]
-    assert main([*words, "--degrees", "3", "2"]) == 0
-    assert "validation loss" in capsys.readouterr().out
+    words = ["demo", "--out", str(out), "--seeds", "2", "--max_steps", "300"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "With GELU 0 of 2 networks learn to add" in printed
+    assert re.search(r"is learned 2 of 2,\s+after \d+\s+steps", printed)
     files = {path.name for path in out.iterdir()}
     assert files == {
-        "results.json", "results.csv", "table.md", "rafs.safetensors", "activations.png", "activations.svg",
-        "losses.png", "losses.svg", "report.html", "raft", "faft", "inputs.json",
+        "results.json", "table.md", "rafs.safetensors", "inputs.json", "functions.json", "accuracies.png",
+        "report.html",
     }  # fmt: skip
-    results = json.loads((out / "results.json").read_text())
-    rows = {row["measure"]: row for row in results["rows"]}
-    assert pd.read_csv(out / "results.csv").measure.tolist() == list(rows)
-    assert {"validation loss", "perplexity", "word order", "next sentence"} <= set(rows)
-    for task, scores in results["scores"].items():
-        assert rows[task]["raft"] == pytest.approx(sum(scores["raft"]) / 2)
-        difference = sum(scores["raft"]) / 2 - sum(scores["faft"]) / 2
-        assert rows[task]["difference"]["mean"] == pytest.approx(difference)
+    runs = {(run.activation, run.seed): run for run in SumComparison.read(out).runs}
+    assert {seed for _, seed in runs} == {1, 2}
+    assert all(runs[LEARNED, seed].steps and runs[GELU, seed].steps is None for seed in (1, 2))
     # the page is that of 'raft report', and of no other folder than where the run ends up
     assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     (tmp_path / "page.html").unlink()
     assert (out / "report.html").read_text() == page
-    assert "<span>run</span> A RAFT beside its FAFT" in page
+    assert "<span>run</span> Which activation learns to add?" in page
     assert '"density":{' in page
-    learned = raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(out / "raft"))
+    # the function is the one of the last snapshot, and another model starts with it
+    act = raft.Rational(raft.functions.load_functions(out / "functions.json")["ffn"])
     with safe_open(out / "rafs.safetensors", "pt") as file:
-        for site, act in learned.items():
-            assert act.degrees == (3, 2)
-            assert (file.get_tensor(f"{site}.numerator") == act.numerator).all()
-    assert raft.hf.rationals(AutoModelForMaskedLM.from_pretrained(out / "faft")) == {}
+        last = file.get_tensor("activation.numerator")[-1, 0]
+    assert act(torch.zeros(1)).item() == pytest.approx(last[0].item(), abs=0.02)
     assert [path for path in tmp_path.iterdir() if path != out] == []
 
     before = (out / "results.json").read_text()
@@ -93,22 +55,12 @@ def test_demo_from_text_to_report(corpus: Path, tmp_path: Path, capsys: pytest.C
     ("words", "message"),
     [
         (
-            ["--stepz", "3"],
-            "unknown option '--stepz'; the nearest is '--steps'; 'raft demo --help' lists",
+            ["--max_stepz", "3"],
+            "unknown option '--max_stepz'; the nearest is '--max_steps'; 'raft demo --help' lists",
         ),
-        (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
-        (["--version", "Z"], "version must be one of A, B, C, D, N, not 'Z'"),
-        (["--activation", "gelo"], "unknown activation 'gelo'; known are gelu"),
-        (["--degrees", "5", "40"], "degrees must be two integers from 0 to 12, not (5, 40)"),
-        (["--degrees", "5"], "degrees must be two integers from 0 to 12"),
-        (["--corpus", "./nowhere"], "no corpus at ./nowhere: the path does not exist"),
-        (["--glue_dir", "./nowhere"], "no GLUE file nowhere/CoLA/train.tsv"),
-        (["--seeds", "1"], "--seeds must be from 2 to 10, not 1"),
-        (["--raf_learning_rate", "-1"], "--raf_learning_rate must be at least 0, not -1.0"),
-        (["--finetune_raf_learning_rate", "nan"], "--finetune_raf_learning_rate must be finite, not nan"),
-        (["--minutes", "0"], "--minutes must be above 0, not 0.0"),
-        (["--sequence_length", "3"], "--sequence_length must be at least 8, not 3"),
-        (["--hidden_size", "100"], "--hidden_size must be a multiple of 32"),
+        (["--max_steps", "many"], "invalid int value: 'many'"),
+        (["--max_steps", "0"], "--max_steps must be at least 1, not 0"),
+        (["--seeds", "-1"], "--seeds must be at least 1, not -1"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -130,15 +82,6 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err == "raft: CUDA out of memory: smaller batches need less memory\n"
 
 
-def test_a_corpus_too_small_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tiny").mkdir()
-    for name in ("train", "validation"):
-        (tmp_path / "tiny" / f"{name}.txt").write_text(story(1))
-    assert main(["demo", "--corpus", str(tmp_path / "tiny"), "--out", str(tmp_path / "out")]) == 2
-    assert "use a larger corpus" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
-
-
 @pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["bench", "pretraining"]])
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(SystemExit):  # of argparse
@@ -156,4 +99,4 @@ def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dmeo"]) == 2
     assert "unknown command 'dmeo'; known are demo, pretrain" in capsys.readouterr().err
     assert main(["demo", "--help"]) == 0
-    assert "--raf_learning_rate" in capsys.readouterr().out
+    assert "--max_steps" in capsys.readouterr().out

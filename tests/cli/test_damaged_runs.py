@@ -82,8 +82,8 @@ DAMAGE: list[tuple[str, str, bytes | Callable[[bytes], bytes], str]] = [
     ("grid", "results.csv", lambda content: content.splitlines(True)[0], "has no rows"),
     ("grid", "results.csv", lambda content: content.replace(b"False", b"2"), "'constant' is not of true or"),
     ("grid", "raf-0/cell.json", b"[]", "holds no options of a cell: it must be an object"),
-    ("demo", "results.json", changed(rows=3), "rows must be a list, not 3"),
-    ("demo", "results.json", changed(history={"raft": [1]}), "history.raft[0] must be 2 values"),
+    ("demo", "results.json", changed(runs=3), "runs must be a list, not 3"),
+    ("demo", "results.json", changed(runs=[]), "it has no network with 'GELU'"),
     ("demo", "rafs.safetensors", b"x", "cannot read"),
 ]
 

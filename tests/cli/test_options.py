@@ -191,7 +191,7 @@ def test_a_recipe_that_is_nested_too_deeply_is_one_line(
         ("grid", ["--model_name_or_path", "folder"], "models", ["folder"]),
         ("convert", ["--model_name_or_path", "src", "dst"], "src", "src"),
         ("convert", ["--model_name_or_path=src", "dst"], "src", "src"),
-        ("demo", ["--batch_size", "8"], "batch_size", 8),
+        ("bench", ["finetuning", "--batch_size", "8"], "batch_size", 8),
     ],
 )
 def test_names_that_others_give_options_work(

@@ -33,7 +33,7 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
     assert main(["report", *map(str, made), "--out", str(tmp_path / "new" / "page.html")]) == 0
     printed = capsys.readouterr().out
-    assert "RAFT and its FAFT" in printed
+    assert "networks that learned" in printed
     assert "perplexity" in printed
     assert "Differences to keep" in printed
     page = tmp_path / "new" / "page.html"
@@ -48,7 +48,7 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not re.search(r"@import|url\((?!#)|<(?:img|iframe|object|embed|base)\b", html)
     actual = text(page)
     for needed in (
-        "−0.250 [−0.300,\u00a0−0.200]", "raft demo --steps 100",  # of the demo
+        "2 of 2 networks", "raft demo --max_steps 100",  # of the demo
         "4 runs", "of 100 steps", "−0.562", "321 documents", "raft pretrain --compare raf,gelu",
         "9 fine-tunings of 1 model", "+2.0 [+2.0,\u00a0+2.0] p=0.250 3/0/0",
     ):  # fmt: skip
@@ -192,7 +192,7 @@ def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
         (["nowhere"], "there is no folder nowhere"),
         (["empty"], "empty holds no run: no results.json of 'raft demo'"),
         (["demo", "empty"], "empty holds no run"),
-        (["bench"], "bench/results.json holds no comparison of 'raft demo'"),
+        (["bench"], "bench/results.json holds no results of 'raft demo'"),
         (["demo", "--pdf"], "unknown option '--pdf'"),
         (["demo", "--out", "/"], "cannot write to /: it is a folder"),
         (["demo", "--out", "x", "--figures", "x"], "--out and --figures are both x"),
@@ -218,7 +218,7 @@ def test_bad_input_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("demo/results.json", '{"rows": []', "demo/results.json holds no comparison of 'raft demo'"),
+        ("demo/results.json", '{"runs": []', "demo/results.json holds no results of 'raft demo'"),
         ("demo/rafs.safetensors", "torn", "cannot read"),
         ("pretrained/comparison.json", "[]", "holds no comparison of 'raft pretrain'"),
         ("pretrained/raf-2022/recipe.yaml", "a: [", "recipe.yaml holds no recipe"),

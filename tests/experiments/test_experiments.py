@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from raft.data.tasks.task import Task
 from raft.errors import InputError
-from raft.experiments.comparison import ComparisonSettings, _rows, model_config
 from raft.experiments.pretraining import PretrainingComparison, Variant, steps_to_loss
-from raft.experiments.results import Results, Row
-from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds, compare_sequences
+from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds
 from raft.pretraining.run import PretrainingResult
-from raft.pretraining.train import Pretrained
 from raft.report.tables.pretraining import tabulate_losses
 from raft.training.run_folder import run_folder
-
-
-def results() -> Results:
-    rows = [
-        Row(
-            "validation loss",
-            "nats",
-            5.25,
-            5.0,
-            difference=Difference(-0.25, -0.3, -0.2),
-            lower_is_better=True,
-        ),
-        Row("word order", "Matthews", 10.0, 12.0, 1.0, 2.0, Difference(2.0, -1.0, 5.0), seeds=3),
-    ]
-    setup = {"steps": 100, "validation_sequences": 50}
-    settings = {"train_examples": 100}
-    history = {"faft": [(50, 6.0), (100, 5.25)], "raft": [(50, 5.9), (100, 5.0)]}
-    return Results(rows, 6.5, settings, "raft demo --steps 100", setup, history, {})
 
 
 def test_interval_over_seeds_is_students() -> None:
@@ -52,60 +27,6 @@ def test_interval_over_seeds_is_students() -> None:
         (difference.mean(), difference.mean() - half, difference.mean() + half)
     )
     assert compare_seeds([2.0, 3.0], [1.0, 2.0]) == Difference(1.0, 1.0, 1.0)
-
-
-def test_interval_over_sequences_covers_as_often_as_it_says() -> None:
-    random = np.random.default_rng(1)
-    inside = 0
-    for _ in range(200):
-        counts = random.integers(1, 10, size=150)
-        difference = 0.3 * counts + random.normal(size=150)
-        actual = compare_sequences(difference, np.zeros(150), counts)
-        inside += actual.low <= 0.3 <= actual.high
-    assert 180 <= inside <= 198
-
-
-def test_interval_over_sequences_is_that_of_a_ratio() -> None:
-    random = np.random.default_rng(3)
-    counts = random.integers(1, 40, size=2000)
-    faft = 2.5 * counts.astype(np.float64)
-    raft = 0.8 * faft + random.normal(size=2000) * counts
-    actual = compare_sequences(raft, faft, counts)
-    # of all tokens alike, though short sequences have as large a mean as long ones
-    mean = (raft - faft).sum() / counts.sum()
-    assert actual.mean == pytest.approx(mean, rel=1e-12)
-    # linearised, the ratio of two sums is nearly normal (Cochran 1977, Sampling Techniques, 6.4)
-    error = np.sqrt(((raft - faft - mean * counts) ** 2).sum()) / counts.sum()
-    low, high = mean + stats.norm.ppf([0.025, 0.975]) * error
-    assert (actual.low, actual.high) == pytest.approx((low, high), abs=0.1 * error)
-
-
-def test_the_headline_is_the_difference_of_the_losses_beside_it() -> None:
-    counts = np.array([1, 30, 4])
-    sums = {"faft": np.array([9.0, 60.0, 8.0]), "raft": np.array([1.0, 75.0, 8.0])}
-    model: Any = None
-    pretrained = {kind: Pretrained(model, sums[kind], counts, [], {}, 1.0) for kind in ("faft", "raft")}
-    scores = {"cola": {"faft": [1.0, 3.0, 5.0], "raft": [2.0, 5.0, 8.0]}}
-    task = Task("cola", "matthews", [], [])
-    loss, perplexity, _, cola = _rows(pretrained, [task], scores)
-    # 77 and 84 nats on 35 tokens; sequence by sequence the RAFT would be 2.5 nats ahead
-    assert (loss.faft, loss.raft) == pytest.approx((77 / 35, 84 / 35))
-    assert loss.difference is not None
-    assert loss.difference.mean == pytest.approx(7 / 35)
-    assert (perplexity.faft, perplexity.raft) == pytest.approx((np.exp(77 / 35), np.exp(84 / 35)))
-    assert (cola.faft, cola.raft, cola.faft_std, cola.raft_std) == pytest.approx((3.0, 5.0, 2.0, 3.0))
-    # 1, 2 and 3: a mean of 2, and Student's interval of three
-    assert cola.difference is not None
-    half = stats.t.ppf(0.975, 2) / np.sqrt(3)
-    assert (cola.difference.low, cola.difference.high) == pytest.approx((2 - half, 2 + half))
-
-
-def test_files_say_the_same(tmp_path: Path) -> None:
-    results().write(tmp_path)
-    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    table = pd.read_csv(tmp_path / "results.csv")
-    assert table.raft.tolist() == [row["raft"] for row in rows] == [5.0, 12.0]
-    assert table.difference_high.tolist() == [-0.2, 5.0]
 
 
 def fail_half_way(out: Path) -> None:
@@ -136,25 +57,6 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run; choose another --out"):
         run_folder(tmp_path, overwrite=True).__enter__()
     assert (tmp_path / "thesis.tex").exists()
-
-
-def test_raft_and_baseline_differ_in_the_raf_block_alone() -> None:
-    class Tokenizer:
-        pad_token_id = 0
-
-        def __len__(self) -> int:
-            return 500
-
-    settings = ComparisonSettings(degrees=[3, 2], version="B")
-    faft, raft = (model_config(settings, kind, Tokenizer()).to_dict() for kind in ("faft", "raft"))  # type: ignore
-    assert raft.pop("raf") == {"init": "gelu", "degrees": [3, 2], "version": "B"}
-    assert faft.pop("raf") is None
-    assert faft == raft
-
-
-def test_the_command_repeats_the_settings() -> None:
-    settings = ComparisonSettings(corpus="my texts", degrees=[3, 2], steps=500, minutes=3.0)
-    assert settings.command() == "raft demo --corpus 'my texts' --steps 500 --degrees 3 2"
 
 
 def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:

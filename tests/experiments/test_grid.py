@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from raft.experiments.cells import CellFolder
-from raft.experiments.comparison import SEEDS
-from raft.experiments.grid import SEARCH_SEEDS, Grid, GridRecipe
+from raft.experiments.grid import SEARCH_SEEDS, SEEDS, Grid, GridRecipe
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult
 from raft.finetuning.task_source import RESULT
 from raft.training.arguments import RaftTrainingArguments

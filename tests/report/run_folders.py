@@ -12,6 +12,7 @@ import torch
 import raft
 from raft.cli.commands.grid import write_results
 from raft.experiments.grid import GridRecipe
+from raft.experiments.modular_addition import GELU, RATES, SumComparison, SumRun
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.experiments.statistics import compare_seeds
 from raft.finetuning.run import FinetuningResult
@@ -20,7 +21,6 @@ from raft.pretraining.run import PretrainingResult
 from raft.report.page.page import Section, render_page
 from raft.report.tables.grid import build_frame
 from raft.training.monitoring import append_snapshot, write_inputs, write_snapshots
-from tests.experiments.test_experiments import results
 
 LAYERS = [f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(11)]
 SITES = [LAYERS[0], LAYERS[2], LAYERS[10], "bert.pooler.activation"]
@@ -50,14 +50,23 @@ def snapshots(run: Path, steps: list[int], sites: list[str] = SITES, beside: str
 
 
 def demo(folder: Path, **changes: Any) -> Path:
-    """Of ``raft demo``, but for its models."""
+    """Of ``raft demo``."""
     folder.mkdir(parents=True)
-    actual = replace(results(), **changes)
-    actual.write(folder)
-    sites = LAYERS[:2]
-    last = append_snapshot({}, actual.setup["steps"], coefficients(sites, 1.0))
-    write_snapshots(folder, last, {f"{site}.version": "A" for site in sites})
+    replace(sums(), **changes).write(folder)
+    snapshots(folder, [0, 100], ["activation"])
     return folder
+
+
+def sums() -> SumComparison:
+    """Two networks of each activation, of which all but those with GELU learn."""
+    runs = [
+        SumRun(
+            name, seed, None if name == GELU else 50 * seed, 0.5 if name == GELU else 0.99, [(50 * seed, 0.5)]
+        )
+        for name in RATES
+        for seed in (1, 2)
+    ]
+    return SumComparison(runs, 100, "raft demo --max_steps 100", {"torch": "2"})
 
 
 def pretraining(folder: Path, command: str = "raft pretrain --compare raf,gelu --seeds 2") -> Path:

@@ -48,15 +48,8 @@ class Layout:
 
 LAYOUTS = {
     "demo": Layout(
-        "raft demo --minutes 2 --out runs/demo",
-        {
-            "what is compared": ("activation", "degrees", "version", "minutes", "steps", "seeds", "seed"),
-            "data": ("corpus", "glue_dir", "train_examples"),
-            "model": ("layers", "hidden_size", "sequence_length", "vocab_size"),
-            "optimisation": ("batch_size", "learning_rate", "raf_learning_rate", "finetune_learning_rate",
-                             "finetune_raf_learning_rate", "finetune_epochs"),
-            "output": ("out", "overwrite"),
-        },
+        "raft demo --out runs/demo",
+        {"run": ("seeds", "max_steps"), "output": ("out", "overwrite")},
     ),
     "pretrain": Layout(
         "raft pretrain --config cpu-15min --compare raf,gelu --seeds 3\n"

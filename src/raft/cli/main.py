@@ -17,7 +17,7 @@ from raft.cli.recipes import find_recipe
 from raft.errors import InputError, TrainingError, suggest
 
 COMMANDS = {
-    "demo": "compare a small RAFT and its FAFT in minutes, offline",
+    "demo": "see a learned activation win where activations decide, in a minute",
     "pretrain": "pretrain a RAFT or a FAFT from a recipe, or compare several",
     "discover": "find functions by several models, and start new ones from them",
     "finetune": "fine-tune a model on GLUE, SNLI, SQuAD or your own data",
@@ -46,7 +46,7 @@ def format_usage() -> str:
     lines = [f"  {name:10s} {text}" for name, text in COMMANDS.items()]
     return (
         "usage: raft COMMAND [options]\n\nTransformers with learnable activation functions.\n\n"
-        "example:\n  raft demo --minutes 2\n\ncommands:\n"
+        "example:\n  raft demo --out runs/demo\n\ncommands:\n"
         + "\n".join(lines)
         + "\n\n'raft COMMAND --help' lists a command's options."
     )

@@ -15,7 +15,7 @@ import pandas as pd
 from transformers import TrainerCallback
 
 from raft.errors import InputError
-from raft.experiments.results import machine
+from raft.experiments.machine import machine
 from raft.experiments.statistics import Difference, compare_seeds
 from raft.files import read_json, write_text
 from raft.pretraining.recipe import PretrainingRecipe

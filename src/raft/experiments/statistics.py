@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-RESAMPLES = 2000
 EXACT = 1 << 16
 """Changes of signs that are all tried, up to 16 seeds; so many are drawn where there are more."""
 
@@ -36,26 +34,6 @@ def compare_seeds(raft: Sequence[float], faft: Sequence[float]) -> Difference:
         return Difference(mean, mean, mean)
     interval = stats.ttest_rel(raft, faft).confidence_interval(0.95)
     return Difference(mean, float(interval.low), float(interval.high))
-
-
-def compare_sequences(
-    raft_sums: NDArray[np.float64], faft_sums: NDArray[np.float64], counts: NDArray[np.int64]
-) -> Difference:
-    """Difference of mean losses, with a bootstrap interval over validation sequences.
-
-    It tells how well the validation text measures these two models; another seed gives other models.
-
-    Args:
-        raft_sums: ``[N]`` summed loss of each sequence.
-        faft_sums: ``[N]``, of the baseline.
-        counts: ``[N]`` predicted tokens of each sequence.
-    """
-    difference = raft_sums - faft_sums
-    random = np.random.default_rng(0)
-    drawn = random.integers(0, len(counts), size=(RESAMPLES, len(counts)))
-    means = difference[drawn].sum(axis=1) / np.maximum(counts[drawn].sum(axis=1), 1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Difference(float(difference.sum() / counts.sum()), float(low), float(high))
 
 
 @dataclass(frozen=True)

@@ -24,29 +24,6 @@ FEW, SHORT = 6, 40
 """Lines whose names stand in the axes, and the characters that each of them may have."""
 
 
-def draw_losses(history: dict[str, list[tuple[int, float]]], unigram_loss: float) -> Figure:
-    """Draw the validation losses of both models over the steps, with the unigram model's."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(5.2, 3.1)
-        axes = figure.add_subplot()
-        axes.axhline(unigram_loss, color=QUIET, linewidth=1, linestyle=":", label="unigram model")
-        for kind, colour, marker in (("faft", FAFT_COLOUR, "s"), ("raft", RAFT_COLOUR, "o")):
-            steps, losses = zip(*history[kind], strict=True)
-            axes.plot(
-                steps,
-                losses,
-                color=colour,
-                marker=marker,
-                markersize=3.5,
-                linewidth=1.5,
-                label=kind.upper(),
-            )
-        axes.set_xlabel("pretraining step")
-        axes.set_ylabel("validation loss (nats)")
-        axes.legend(frameon=False)
-    return figure
-
-
 def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
     """Draw validation losses against steps and seconds, one line per run, with the unigram model's."""
     runs: dict[str, list[PretrainingResult]] = defaultdict(list)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from raft.errors import InputError
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
-from raft.experiments.results import RESULTS
 from raft.finetuning.task_source import RESULT as FINETUNING
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.report.page.demo_section import build_demo_section
@@ -15,6 +14,7 @@ from raft.report.page.grid_section import build_grid_section
 from raft.report.page.page import Section
 from raft.report.page.pretraining_section import build_pretraining_section
 from raft.report.tables.grid import RESULTS as GRID_RESULTS
+from raft.training.run_folder import RESULTS
 
 
 def detect_kind(folder: Path) -> str | None:

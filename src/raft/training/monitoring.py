@@ -221,7 +221,7 @@ def write_inputs(folder: Path, histograms: dict[str, InputHistogram]) -> None:
 
 
 @torch.no_grad()
-def coefficients(model: PreTrainedModel) -> dict[str, Tensor]:
+def coefficients(model: nn.Module) -> dict[str, Tensor]:
     """All coefficients of learned functions by name, such as ``<site>.numerator``, on the CPU."""
     values = {}
     for site, act in _learned_activations(model).items():
@@ -244,7 +244,7 @@ class _Coefficients(nn.Module):
         return self.act.coefficients()
 
 
-def raf_metadata(model: PreTrainedModel) -> dict[str, str]:
+def raf_metadata(model: nn.Module) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
     function that stood there, and ``<site>.beside``, that which a residual one is added to.
 
@@ -303,7 +303,7 @@ class ProgressWithLoss(ProgressCallback):
         bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.shown.items()))
 
 
-def coefficient_scalars(model: PreTrainedModel) -> dict[str, float]:
+def coefficient_scalars(model: nn.Module) -> dict[str, float]:
     """Coefficients as scalars for a tracker: means over groups.
 
     Those of rational functions are ``raf/<site>/a0`` … and ``raf/<site>/b1`` …, others have the names of

@@ -19,6 +19,7 @@ from raft.training.arguments import RaftTrainingArguments, changed_arguments, fi
 from raft.training.distributed import run_on_main_and_broadcast
 
 RECIPE = "recipe.yaml"
+RESULTS = "results.json"
 LOCK = ".lock"
 RunState = Literal["new", "begun", "finished"]
 
@@ -34,7 +35,7 @@ class Content:
     """
 
     name: str = "run"
-    marker: str = "results.json"
+    marker: str = RESULTS
     option: str = "--out"
 
 

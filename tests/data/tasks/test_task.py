@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
 from raft.data.tasks.sampling import sample_split
-from raft.data.tasks.sentence_tasks import sentence_tasks
 from raft.data.tasks.task import Example, Task, evaluate, score
 from raft.errors import InputError, TrainingError
 
@@ -65,26 +64,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         InputError, match=r"no GLUE file .*CoLA.train.tsv; --glue_dir must hold CoLA/train.tsv"
     ):
         load_glue(tmp_path, "cola")
-
-
-def test_sentence_tasks_are_balanced_and_share_no_text_between_pool_and_test() -> None:
-    first, second = sentence_tasks(DOCUMENTS, needed=50), sentence_tasks(DOCUMENTS, needed=50)
-    assert first == second
-    for task in first:
-        for part in (task.train, task.test):
-            assert sum(example.label for example in part) * 2 == len(part)
-        words = [{tuple(sorted(e.first.split())) for e in part} for part in (task.train, task.test)]
-        assert not words[0] & words[1]
-    order, following = first
-    written = {s + "." for d in DOCUMENTS for s in d.rstrip(".").split(". ")}
-    assert all((e.first in written) == bool(e.label) for e in order.train)
-    text = " ".join(DOCUMENTS)
-    assert all((f"{e.first} {e.second}" in text) == bool(e.label) for e in following.train)
-
-
-def test_too_little_text_is_refused() -> None:
-    with pytest.raises(InputError, match="too few to draw 100 from; use a larger corpus"):
-        sentence_tasks(DOCUMENTS[:4], needed=100)
 
 
 def test_draws_depend_on_the_seed_and_leave_a_quarter_alone() -> None:

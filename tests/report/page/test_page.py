@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from raft.analysis.figure_style import RAFT_COLOUR
-from raft.report.loss_figures import draw_losses
 from raft.report.page.blocks import Drawing
 from raft.report.runs import build_section
+from raft.report.sum_figures import draw_sum_curves
 from tests.report import run_folders
 from tests.report.conftest import WIDTHS, Browser
 from tests.report.run_folders import written
@@ -94,7 +94,7 @@ def test_what_files_say_stays_text(browser: Browser, tmp_path: Path) -> None:
     folder = run_folders.grid(tmp_path / "grids" / name, task=HOSTILE)
     run_folders.snapshots(folder / "raf-0", [0, 40], [f"{HOSTILE}.0.act", *run_folders.SITES])
     other = run_folders.pretraining(tmp_path / "other", command=f"raft pretrain {HOSTILE}")
-    demo = run_folders.demo(tmp_path / "demo", settings={"train_examples": 100, "corpus": HOSTILE})
+    demo = run_folders.demo(tmp_path / "demo", command=HOSTILE, setup={"torch": HOSTILE})
     browser.open(written(tmp_path, *map(build_section, (folder, other, demo))))
     assert browser.script("return window.hacked") is None
     assert browser.script("return document.images.length") == 0
@@ -108,7 +108,7 @@ def test_what_files_say_stays_text(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> None:
-    figure = draw_losses({"faft": [(1, 6.0), (2, 5.0)], "raft": [(1, 6.0), (2, 4.0)]}, 6.5)
+    figure = draw_sum_curves(run_folders.sums())
     adapted = Drawing(figure, 'losses of "both"').html("first")
     assert "var(--raf)" in adapted
     assert "var(--baseline)" in adapted
@@ -119,7 +119,7 @@ def test_figures_take_the_colours_of_the_page_unless_they_stand_on_a_card() -> N
     assert RAFT_COLOUR.lower() in kept
     assert "var(--" not in kept
     # made again it is the same, and its names are nobody else's
-    assert Drawing(figure, 'losses of "both"').html("first") == adapted
+    assert Drawing(draw_sum_curves(run_folders.sums()), 'losses of "both"').html("first") == adapted
     names = [set(re.findall(r'\bid="([^"]+)"', html)) for html in (adapted, kept)]
     assert names[0]
     assert not names[0] & names[1]

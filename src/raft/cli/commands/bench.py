@@ -27,12 +27,12 @@ from raft.data.text.corpora import open_corpus
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import MLM, OBJECTIVES
 from raft.errors import InputError
-from raft.experiments.results import RESULTS, machine
+from raft.experiments.machine import machine
 from raft.files import write_text
 from raft.finetuning.run import FinetuningRecipe
 from raft.finetuning.task_source import SQUADS
 from raft.report.tables.text_table import TextTable
-from raft.training.run_folder import check_free, run_folder
+from raft.training.run_folder import RESULTS, check_free, run_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

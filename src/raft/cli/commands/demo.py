@@ -1,46 +1,55 @@
-"""``raft demo``: the whole comparison, from text to report."""
+"""``raft demo``: a task in which the activation decides, and a learned one wins, in about a minute."""
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
-from raft.analysis.figures import draw_activations
+from raft.analysis.sketch import sketch
+from raft.bounds import check_numbers
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
-from raft.errors import InputError
-from raft.experiments.comparison import Comparison, ComparisonSettings, compare
+from raft.coefficients.functions import FUNCTIONS as FIXED
+from raft.experiments.machine import machine
+from raft.experiments.modular_addition import (
+    FUNCTIONS,
+    PRIME,
+    RATES,
+    SITE,
+    SumRun,
+    compare_sums,
+    find_function,
+)
 from raft.files import write_text
-from raft.pretraining.train import save
-from raft.report.loss_figures import draw_losses
+from raft.functions import load_functions
 from raft.report.page.demo_section import build_demo_section
 from raft.report.page.page import REPORT, render_page
-from raft.report.tables.demo import summarize, tabulate_comparison
-from raft.training.monitoring import (
-    append_snapshot,
-    coefficients,
-    raf_metadata,
-    write_inputs,
-    write_snapshots,
-)
+from raft.report.sum_figures import draw_sum_curves
+from raft.report.tables.demo import summarize_sums, tabulate_sums
 from raft.training.run_folder import check_free, run_folder
 
-DESCRIPTION = """Pretrain a transformer with learned rational activations (RAFT) and the same with a fixed
-activation (FAFT) on the same batches of real text, fine-tune both on few examples over several seeds, and
-compare them. Needs no network. Writes a folder with report.html, the table (results.csv, results.json,
-table.md), figures, the learned coefficients (rafs.safetensors) and both models."""
+DESCRIPTION = f"""See what a learned activation is good for: networks learn to add modulo {PRIME}, with GELU,
+with a sine, with an activation that starts as GELU and is learned, and with what one of them learned, frozen
+in new ones. Takes about a minute and needs no network. Writes a folder with report.html, results.json,
+table.md, a figure, and the function (functions.json), from which other models can start."""
+NEXT = "raft pretrain --config gpt-cpu-15min --compare raf,gelu --max_steps 500 --output_dir runs/gpt"
+SKETCH = (-3.0, 3.0, 32, 7)
+"""Ends of the inputs, and characters and lines of the drawing."""
 
 
 @dataclass
-class DemoSettings(ComparisonSettings):
-    """The comparison, and where it goes."""
+class DemoSettings:
+    """How many networks, for how long, and where the run goes."""
 
+    seeds: int = field(default=5, metadata={"help": "Networks of each activation."})
+    max_steps: int = field(default=10_000, metadata={"help": "Steps after which a network is given up."})
     out: str = field(
         default="runs/demo", metadata={"help": "Folder for the run; it must not hold another one."}
     )
@@ -49,53 +58,53 @@ class DemoSettings(ComparisonSettings):
 
 def main(arguments: Sequence[str]) -> None:
     settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
-    settings.check()
+    check_numbers(settings)
     out = Path(settings.out)
     check_free(out, settings.overwrite)
     quieten()
-
     console = Console()
     begun = time.perf_counter()
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    words = ["raft", "demo", "--seeds", str(settings.seeds), "--max_steps", str(settings.max_steps)]
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
-    with run_folder(out, settings.overwrite) as folder, Progress(*columns, console=console) as bar:
-        bar.stop()  # started with the fine-tuning: pretraining has a bar of its own
-        cells = bar.add_task("fine-tuning", total=None)
+    with run_folder(out, settings.overwrite) as folder:
+        first = find_function(folder, settings.max_steps)
+        say(f"One network learned its activation: {tell(first)}. The wave is what it became, the other line")
+        say(f"GELU, from which it started, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
+        say(draw_function(folder))
+        say(f"{settings.seeds} networks of each activation, at most {settings.max_steps:,} steps:")
+        with Progress(*columns, console=console, transient=True) as bar:
+            networks = bar.add_task("networks", total=settings.seeds * len(RATES))
 
-        def advance(done: int, total: int) -> None:
-            bar.start()
-            bar.update(cells, completed=done, total=total)
-            if done == total:
-                bar.stop()
+            def done(run: SumRun) -> None:
+                bar.advance(networks)
+                say(f"  {run.activation}, seed {run.seed}: {tell(run)}")
 
-        comparison = compare(settings, say, advance)
-        write(comparison, folder, settings.activation, out.resolve().name)
-    console.print(tabulate_comparison(comparison.results).console(), crop=False)
-    console.print(summarize(comparison.results), highlight=False)
-    say(f"Done in {(time.perf_counter() - begun) / 60:.1f} minutes. Open {out / REPORT}")
-    say(f"To repeat it exactly: {comparison.results.command}")
+            comparison = compare_sums(
+                folder, settings.seeds, settings.max_steps, shlex.join(words), machine(), done
+            )
+        table = tabulate_sums(comparison)
+        comparison.write(folder)
+        write_text(folder / "table.md", table.markdown())
+        write_figure(draw_sum_curves(comparison), folder / "accuracies.png")
+        write_text(folder / REPORT, render_page([build_demo_section(folder, out.resolve().name)]))
+    console.print(table.console(), crop=False)
+    console.print(summarize_sums(comparison), highlight=False)
+    say(f"Done in {time.perf_counter() - begun:.0f} seconds. Open {out / REPORT} and move the slider.")
+    say(f"The function is in {out / FUNCTIONS}, for raft.functions.load_functions and --raf_init.")
+    say(f"Next, a transformer: {NEXT}")
 
 
-def write(comparison: Comparison, folder: Path, fixed: str, name: str) -> None:
-    """Fill a run folder, whose name will be ``name``."""
-    raft_model = comparison.pretrained["raft"].model
-    learned = measure_curves(raft_model, comparison.validation, fixed)
-    if not learned:
-        raise InputError("the model has no rational activation to show")
-    activations = draw_activations(learned)
-    losses = draw_losses(comparison.results.history, comparison.results.unigram_loss)
-    for kind, figure in (("activations", activations), ("losses", losses)):
-        for ending in ("png", "svg"):
-            write_figure(figure, folder / f"{kind}.{ending}")
-    last = append_snapshot({}, comparison.results.setup["steps"], coefficients(raft_model))
-    write_snapshots(folder, last, raf_metadata(raft_model))
-    write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-    for kind, pretrained in comparison.pretrained.items():
-        save(pretrained.model, comparison.tokenizer, folder / kind)
-    write_text(folder / "table.md", tabulate_comparison(comparison.results).markdown())
-    comparison.results.write(folder)
-    report = render_page([build_demo_section(folder, name)])
-    write_text(folder / REPORT, report)
+def tell(run: SumRun) -> str:
+    """What became of a network."""
+    return f"{run.history[-1][0]:,} steps, {100 * run.accuracy:.1f} % right"
+
+
+def draw_function(folder: Path) -> str:
+    """The function that was found over its start, as lines of characters."""
+    low, high, width, height = SKETCH
+    x = np.linspace(low, high, 2 * width)
+    return sketch([load_functions(folder / FUNCTIONS)[SITE].values(x)[0], FIXED["gelu"](x)], width, height)

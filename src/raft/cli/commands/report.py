@@ -12,8 +12,8 @@ from raft.cli.quiet import Console
 from raft.errors import InputError
 from raft.experiments.cells import LOCKS, CellFolder
 from raft.experiments.grid import result_rows
+from raft.experiments.modular_addition import SumComparison
 from raft.experiments.pretraining import PretrainingComparison
-from raft.experiments.results import Results
 from raft.files import check_writable, write_text
 from raft.finetuning.run import FinetuningResult
 from raft.report.page.finetuning_section import tabulate_scores
@@ -21,8 +21,8 @@ from raft.report.page.page import REPORT, render_page
 from raft.report.page.viewer import share_budget
 from raft.report.paper_figures import write_figures
 from raft.report.runs import build_section, detect_kind, read_single
-from raft.report.tables import demo as comparison
 from raft.report.tables import pretraining
+from raft.report.tables.demo import tabulate_sums
 from raft.report.tables.grid import RESULTS, build_frame, read_results
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
@@ -87,7 +87,7 @@ def print_tables(folder: Path, console: Console) -> None:
         console.print(pretraining.tabulate_losses(compared).console(), crop=False)
         console.print(pretraining.describe_numbers(compared), highlight=False)
     elif kind == "demo":
-        console.print(comparison.tabulate_comparison(Results.read(folder)).console(), crop=False)
+        console.print(tabulate_sums(SumComparison.read(folder)).console(), crop=False)
     elif kind == "finetuning":
         console.print(tabulate_scores(FinetuningResult.read(folder)).console(), crop=False)
     elif kind == "grid" or (folder / SHARED).is_file():

@@ -1,64 +1,52 @@
-"""A demo's comparison as a table and in a sentence."""
+"""What ``raft demo`` found out, as a table and in a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean, median
+
 import pandas as pd
 
-from raft.experiments.results import Results, Row
-from raft.report.tables.numbers import format_interval, format_signed
+from raft.experiments.modular_addition import FOUND, GELU, LEARNED, PRIME, SINE, SumComparison, SumRun
 from raft.report.tables.text_table import TextTable
 
-HEADERS = ["measure", "FAFT", "RAFT", "difference [95 %]", "seeds"]
+HEADERS = ["activation", "networks that learned", "steps, median", "sums right (%)"]
 
 
-def _format_number(value: float, row: Row) -> str:
-    return f"{value:.3f}" if row.unit == "nats" else f"{value:.1f}"
-
-
-def _format_row(row: Row) -> list[str]:
-    def mean_and_std(mean: float, std: float | None) -> str:
-        return _format_number(mean, row) + ("" if std is None else f" ± {_format_number(std, row)}")
-
-    difference, digits = row.raft - row.faft, 3 if row.unit == "nats" else 1
-    text = format_signed(difference, digits)
-    if row.difference is not None:
-        text = format_interval(difference, row.difference.low, row.difference.high, digits)
-    name = f"{row.measure} ({row.unit})" if row.unit else row.measure
-    columns = [mean_and_std(row.faft, row.faft_std), mean_and_std(row.raft, row.raft_std)]
-    return [name, *(column.replace("-", "−") for column in columns), text, str(row.seeds)]
-
-
-def tabulate_comparison(results: Results) -> TextTable:
-    """Both models' scores; the unigram model's loss stands below theirs."""
-    unigram = ["unigram model (nats)", *[f"{results.unigram_loss:.3f}"] * 2, "", ""]
-    first, *others = map(_format_row, results.rows)
-    cells = pd.DataFrame([first, unigram, *others], columns=HEADERS)
-    return TextTable("The RAFT and its FAFT", cells, labels=1, note=describe_intervals(results))
-
-
-def summarize(results: Results) -> str:
-    """Summarize the outcome in one sentence."""
-    faft, raft = results.rows[0].faft, results.rows[0].raft
-    lower, higher = ("RAFT", "FAFT") if raft < faft else ("FAFT", "RAFT")
-    interval = results.rows[0].difference
-    clear = interval is not None and (interval.low > 0 or interval.high < 0)
-    tasks = [row for row in results.rows if row.faft_std is not None]
-    above = sum(row.raft > row.faft for row in tasks)
-    decided = sum(
-        row.difference is not None and not row.difference.low <= 0 <= row.difference.high for row in tasks
+def tabulate_sums(comparison: SumComparison) -> TextTable:
+    """A row an activation: networks that reached 99 %, their steps, and the share of held-out sums."""
+    rows = [
+        [name, format_learned(runs), format_steps(runs), f"{100 * fmean(run.accuracy for run in runs):.1f}"]
+        for name, runs in comparison.by_activation().items()
+    ]
+    note = (
+        f"Held-out sums, when 99 % were right or after {comparison.max_steps:,} steps. The median counts "
+        "networks that did not learn as the slowest."
     )
-    certainty = "" if clear else ", a difference that the validation text cannot tell from none"
-    return (
-        f"After {results.setup['steps']:,} steps on the same batches the {lower} has the lower validation "
-        f"loss: {min(faft, raft):.3f} against the {higher}'s {max(faft, raft):.3f} nats{certainty}. "
-        f"Fine-tuned on {results.settings['train_examples']} examples, the RAFT scores higher on {above} of "
-        f"{len(tasks)} tasks; on {decided} of them the 95 % interval of the difference excludes zero."
-    )
+    return TextTable(f"Addition modulo {PRIME}", pd.DataFrame(rows, columns=HEADERS), labels=1, note=note)
 
 
-def describe_intervals(results: Results) -> str:
+def format_learned(runs: Sequence[SumRun]) -> str:
+    """``3 of 5``: networks that reached the goal."""
+    return f"{sum(run.steps is not None for run in runs)} of {len(runs)}"
+
+
+def format_steps(runs: Sequence[SumRun]) -> str:
+    """The median of their steps; nothing where that network did not learn."""
+    middle = median(float("inf") if run.steps is None else run.steps for run in runs)
+    return "" if middle == float("inf") else f"{middle:,.0f}"
+
+
+def summarize_sums(comparison: SumComparison) -> str:
+    """In one sentence."""
+    runs = comparison.by_activation()
+
+    def tell(name: str) -> str:
+        steps = format_steps(runs[name])
+        return f"{format_learned(runs[name])}" + (f", after {steps} steps" if steps else "")
+
     return (
-        f"Pretraining: one seed; its interval is over {results.setup['validation_sequences']:,} validation "
-        "sequences. Differences are RAFT − FAFT. Tasks: points, mean ± standard deviation over fine-tuning "
-        "seeds; intervals are Student's, over paired seeds."
+        f"With GELU {tell(GELU)} networks learn to add, with a sine {tell(SINE)}; with an activation that "
+        f"starts as GELU and is learned {tell(LEARNED)}; with what one network learned, frozen in new ones, "
+        f"{tell(FOUND)}."
     )
