@@ -28,7 +28,7 @@ def scale_to(act: raft.Rational, gain: float) -> raft.Rational:
 
 
 def main() -> None:
-    """Write ``gelu-middle.json``, ``gelu-low.json``, ``raf-full.json``, ``raf-middle.json``, ``raf-low.json``."""
+    """Write ``gelu-middle.json``, ``gelu-low.json``, ``raf-full.json`` and so on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
