@@ -209,6 +209,18 @@ def test_names_that_others_give_options_work(
     assert next(getattr(part, name) for part in settings if hasattr(part, name)) == value
 
 
+def test_the_home_folder_is_found_in_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("corpus: ~/texts\nmax_steps: 1\noutput_dir: ~/runs/one\n")
+    assert main(["pretrain", "--config", "~/recipe.yaml"]) == 2
+    assert f"no corpus at {tmp_path}/texts" in capsys.readouterr().err
+    assert main(["report", "~/nowhere"]) == 2
+    assert f"there is no folder {tmp_path}/nowhere" in capsys.readouterr().err
+
+
 def test_recipes_take_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("lr: -1\n")

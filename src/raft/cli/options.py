@@ -150,7 +150,7 @@ def parse_recipe(
             raise InputError(f"--{name} is no option of {command}: give --{other}")
     config = _read_config(words, parser)
     if config is not None:
-        _set_defaults(parser, find_recipe(config, command.removeprefix("raft ")), instead or {})
+        _set_defaults(parser, find_recipe(_find_home(config), command.removeprefix("raft ")), instead or {})
     return _parse_words(parser, words)[: len(kinds)]
 
 
@@ -196,6 +196,8 @@ def _parse_words(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
     for settings in filter(is_dataclass, parsed):  # and what else there is: the recipe, the remaining words
         check_numbers(settings)
         _check_texts(settings)
+        for field in fields(settings):
+            setattr(settings, field.name, _find_home(getattr(settings, field.name)))
     return tuple(parsed[:-1])
 
 
@@ -215,6 +217,13 @@ def _check_texts(settings: Any) -> None:
             raise InputError(f"--{field.name} is empty: give it a value, or leave it out")
         if any(isinstance(text, str) and "\0" in text for text in given):
             raise InputError(f"--{field.name} holds a NUL character")
+
+
+def _find_home(value: Any) -> Any:
+    """A path with the home folder in the place of a ``~`` that no shell has seen, as in a recipe."""
+    if isinstance(value, list):
+        return [_find_home(each) for each in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _read_config(words: Sequence[str], parser: _Parser) -> str | None:
