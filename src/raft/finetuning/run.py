@@ -32,7 +32,7 @@ from raft.finetuning.train import (
     finetune,
 )
 from raft.finetuning.transfer import check_transfer, score_transfer
-from raft.finetuning.tuning import TUNINGS, UNMERGEABLE, check_tuning, parse_tuning
+from raft.finetuning.tuning import RAF_BOTTLENECK, TUNINGS, check_tuning, parse_tuning
 from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.hf.loading import load_config
@@ -121,8 +121,8 @@ class FinetuningRecipe(TaskOptions):
             if getattr(self, name) not in known:
                 raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         check_tuning(self.tuning)
-        if self.save_model and parse_tuning(self.tuning)[0] == UNMERGEABLE:
-            raise InputError(f"--save_model: --tuning {UNMERGEABLE} cannot be merged into a model")
+        if self.save_model and parse_tuning(self.tuning)[0] == RAF_BOTTLENECK:
+            raise InputError(f"--save_model: --tuning {RAF_BOTTLENECK} cannot be merged into a model")
         if self.stratified and self.dataset is None and self.task in SQUADS:
             raise InputError("--stratified draws classes alike, and questions have none")
         if not _is_count(self.train_examples):

@@ -39,7 +39,7 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Modes with one of PEFT's methods: its configuration, and what is set of it."""
 
 RAF_ADAPTER = "raf-adapter"
-UNMERGEABLE = "raf-bottleneck"
+RAF_BOTTLENECK = "raf-bottleneck"
 OURS = ("RafAdapterConfig", "RafBottleneckConfig")
 TUNINGS = (*PLAIN, *ADAPTERS)
 
@@ -95,7 +95,7 @@ def parse_tuning(text: str) -> tuple[str, dict[str, Any]]:
 def trains_rafs(text: str, has_rafs: bool) -> bool:
     """Whether a mode trains coefficients of RAFs, those of the model or an adapter's own."""
     name, settings = parse_tuning(text)
-    if name == UNMERGEABLE:
+    if name == RAF_BOTTLENECK:
         return bool(settings.get("learned", True))
     return name == RAF_ADAPTER or (name in WITH_RAFS and has_rafs)
 
