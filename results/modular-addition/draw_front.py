@@ -15,7 +15,7 @@ import numpy as np
 
 from raft.analysis.figure_style import STYLE, new_figure, write_figure
 from raft.analysis.snapshots import read_snapshots
-from raft.experiments.modular_addition import FOUND, GELU, LEARNED, SINE, SumComparison
+from raft.experiments.modular_addition import FOUND, FREE, GELU, LEARNED, SINE, SumComparison
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 THEMES = {
@@ -60,7 +60,13 @@ def main() -> None:
             left.annotate(f"after {snapshots[-1].step} steps", (2.3, -1.0), color=learned, ha="right")
             left.set_title("an activation that is learned")
             left.set_xlabel("x")
-            kinds = ((LEARNED, learned, "-"), (FOUND, learned, "--"), (SINE, sine, "-"), (GELU, fixed, "-"))
+            kinds = (
+                (LEARNED, learned, "-"),
+                (FOUND, learned, "--"),
+                (SINE, sine, "-"),
+                (FREE, learned, ":"),
+                (GELU, fixed, "-"),
+            )
             for name, colour, line in kinds:
                 for number, each in enumerate(runs[name]):
                     steps, shares = zip(*each.history, strict=True)

@@ -110,6 +110,11 @@ def convert(
     parts = _pretrained_parts(network)
     tokenizer = tokenizer or getattr(network, "tokenizer", None)
     texts, batches = _split_calibration(network, calibration)
+    if texts is not None and not parts:
+        raise TypeError(
+            f"calibration of a {type(network).__name__} must give batches of tensors, not texts: it holds no "
+            "model of transformers that could read them"
+        )
     report = ConversionReport()
     inputs = _part_inputs(network, parts, batches) if batches is not None and parts else {}
     for path, part in parts.items():

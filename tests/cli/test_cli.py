@@ -21,7 +21,7 @@ def test_demo_from_nothing_to_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "With GELU 0 of 2 networks learn to add" in printed
-    assert re.search(r"is learned 2 of 2,\s+after \d+\s+steps", printed)
+    assert re.search(r"its\s+shape,\s+2\s+of\s+2,\s+after\s+\d+\s+steps", printed)
     files = {path.name for path in out.iterdir()}
     assert files == {
         "results.json", "table.md", "rafs.safetensors", "inputs.json", "functions.json", "accuracies.png",

@@ -252,6 +252,9 @@ def test_batches_of_all_kinds_are_read() -> None:
         raft.convert(make("lightning")[0], calibration=[3])
     with pytest.raises(ValueError, match=r"calibration is empty"):
         raft.convert(make("lightning")[0], calibration=[])
+    for texts in ("a text", ["a text"]):
+        with pytest.raises(TypeError, match=r"batches of tensors, not texts: it holds no model"):
+            raft.convert(make("lightning")[0], calibration=texts)
 
 
 def test_a_failed_conversion_leaves_the_network_as_it_was() -> None:

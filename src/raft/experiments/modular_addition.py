@@ -23,6 +23,7 @@ from raft.errors import InputError
 from raft.files import read_json, write_text
 from raft.functions import FixedGainRational, load_functions, save_functions
 from raft.hf.histogram import record_histograms
+from raft.modules import Rational
 from raft.training.monitoring import (
     append_snapshot,
     coefficients,
@@ -145,13 +146,11 @@ def learn_sums(
 
 # ---- the demo: several networks of each activation ----
 
-GELU, SINE, LEARNED, FOUND = "GELU", "sine", "learned", "found, frozen"
+GELU, SINE, FREE, LEARNED, FOUND = "GELU", "sine", "RAF", "RAF, fixed gain", "the same, frozen"
 RATES = {
-    GELU: Rates(1e-2, 0.3),
-    SINE: Rates(3e-2, 0.1),
-    LEARNED: Rates(3e-2, 0.3, 5e-3),
-    FOUND: Rates(1e-2, 0.3),
-}
+    GELU: Rates(1e-2, 0.3), SINE: Rates(3e-2, 0.1), FREE: Rates(1e-2, 1.0, 5e-2),
+    LEARNED: Rates(3e-2, 0.3, 5e-3), FOUND: Rates(1e-2, 0.3),
+}  # fmt: skip
 """The best of those that ``results/modular-addition`` tried, of each activation alike."""
 FUNCTIONS = "functions.json"
 SITE = "ffn"
@@ -258,5 +257,6 @@ def compare_sums(
 def _make(name: str, folder: Path) -> nn.Module:
     if name == FOUND:
         return load_functions(folder / FUNCTIONS)[SITE].requires_grad_(False)
-    kinds: dict[str, type[nn.Module]] = {GELU: nn.GELU, SINE: Sine, LEARNED: FixedGainRational}
+    kinds: dict[str, type[nn.Module]]
+    kinds = {GELU: nn.GELU, SINE: Sine, FREE: Rational, LEARNED: FixedGainRational}
     return kinds[name]()

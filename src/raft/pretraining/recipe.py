@@ -33,7 +33,7 @@ from raft.pretraining.architectures import (
     check_builds,
 )
 from raft.pretraining.variants import (
-    GATED,
+    LEARNED,
     MODEL_SETTINGS,
     RAF,
     TRAINING_SETTINGS,
@@ -111,8 +111,8 @@ class PretrainingRecipe:
     activation: str = field(
         default=RAF,
         metadata={
-            "help": "raf, xielu, prelu, swish, polynorm or spline; a fixed one, such as gelu, relu2 or "
-            "any of transformers' ACT2FN; in gated layers raf_glu, swiglu, geglu or reglu."
+            "help": "raf, fixed_gain, xielu, prelu, swish, polynorm or spline; a fixed one, such as gelu, "
+            "relu2 or any of transformers' ACT2FN; in gated layers raf_glu, swiglu, geglu or reglu."
         },
     )
     raf_init: str | None = field(
@@ -208,7 +208,7 @@ class PretrainingRecipe:
                     if block.init == AUTO:
                         raise InputError("--raf_init names a function: a new model had none before")
                 else:
-                    check_fixed_activation(function, others=GATED)
+                    check_fixed_activation(function, others=LEARNED)
             except ValueError as error:
                 raise InputError(str(error)) from error
             if self.is_own:

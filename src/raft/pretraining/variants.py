@@ -43,6 +43,9 @@ MODEL_SETTINGS: dict[str, Callable[[str], Any]] = {
     "raf_sites": _names,
     "raf_shared": str,
 }
+LEARNED = (RAF, *(name for name in FUNCTIONS if name != RATIONAL), *GATED)
+"""What an activation can be beside the name of a fixed function."""
+
 TRAINING_SETTINGS: dict[str, Callable[[str], Any]] = {
     "learning_rate": float,
     "raf_learning_rate": float,

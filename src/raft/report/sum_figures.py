@@ -6,11 +6,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
-from raft.experiments.modular_addition import FOUND, GELU, GOAL, LEARNED, SINE, SumComparison
+from raft.experiments.modular_addition import FOUND, FREE, GELU, GOAL, LEARNED, SINE, SumComparison
 
 STYLES = {
-    GELU: (FAFT_COLOUR, "-"), SINE: (OTHER_COLOURS[0], "-"), LEARNED: (RAFT_COLOUR, "-"),
-    FOUND: (RAFT_COLOUR, "--"),
+    GELU: (FAFT_COLOUR, "-"), SINE: (OTHER_COLOURS[0], "-"), FREE: (RAFT_COLOUR, ":"),
+    LEARNED: (RAFT_COLOUR, "-"), FOUND: (RAFT_COLOUR, "--"),
 }  # fmt: skip
 
 

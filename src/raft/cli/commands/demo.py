@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from raft.analysis.figure_style import write_figure
@@ -16,7 +19,6 @@ from raft.analysis.sketch import sketch
 from raft.bounds import check_numbers
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
-from raft.coefficients.functions import FUNCTIONS as FIXED
 from raft.experiments.machine import machine
 from raft.experiments.modular_addition import (
     FUNCTIONS,
@@ -36,10 +38,11 @@ from raft.report.tables.demo import summarize_sums, tabulate_sums
 from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = f"""See what a learned activation is good for: networks learn to add modulo {PRIME}, with GELU,
-with a sine, with an activation that starts as GELU and is learned, and with what one of them learned, frozen
-in new ones. Takes about a minute and needs no network. Writes a folder with report.html, results.json,
-table.md, a figure, and the function (functions.json), from which other models can start."""
-NEXT = "raft pretrain --config gpt-cpu-15min --compare raf,gelu --max_steps 500 --output_dir runs/gpt"
+with a sine, with a rational function that starts as GELU and is learned (RAF), with one whose gain is held,
+and with what one of these became, frozen in new networks. Takes about a minute and needs no network. Writes a
+folder with report.html, results.json, table.md, a figure, and the function (functions.json), from which other
+models can start."""
+NEXT = "pretrain --config gpt-cpu-15min --compare raf,gelu --max_steps 500 --output_dir runs/gpt"
 SKETCH = (-3.0, 3.0, 32, 7)
 """Ends of the inputs, and characters and lines of the drawing."""
 
@@ -49,7 +52,7 @@ class DemoSettings:
     """How many networks, for how long, and where the run goes."""
 
     seeds: int = field(default=5, metadata={"help": "Networks of each activation."})
-    max_steps: int = field(default=10_000, metadata={"help": "Steps after which a network is given up."})
+    max_steps: int = field(default=5_000, metadata={"help": "Steps after which a network is given up."})
     out: str = field(
         default="runs/demo", metadata={"help": "Folder for the run; it must not hold another one."}
     )
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     out = Path(settings.out)
     check_free(out, settings.overwrite)
     quieten()
+    torch.set_num_threads(1)  # so small a network is slower with more
     console = Console()
     begun = time.perf_counter()
     words = ["raft", "demo", "--seeds", str(settings.seeds), "--max_steps", str(settings.max_steps)]
@@ -72,10 +76,10 @@ def main(arguments: Sequence[str]) -> None:
 
     with run_folder(out, settings.overwrite) as folder:
         first = find_function(folder, settings.max_steps)
-        say(f"One network learned its activation: {tell(first)}. The wave is what it became, the other line")
-        say(f"GELU, from which it started, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
+        say(f"A network learned to add, and its activation, a RAF of fixed gain: {tell(first)}.")
+        say(f"It was GELU, and is now this wave, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
         say(draw_function(folder))
-        say(f"{settings.seeds} networks of each activation, at most {settings.max_steps:,} steps:")
+        say(f"Networks with other weights, at most {settings.max_steps:,} steps each:")
         with Progress(*columns, console=console, transient=True) as bar:
             networks = bar.add_task("networks", total=settings.seeds * len(RATES))
 
@@ -95,7 +99,8 @@ def main(arguments: Sequence[str]) -> None:
     console.print(summarize_sums(comparison), highlight=False)
     say(f"Done in {time.perf_counter() - begun:.0f} seconds. Open {out / REPORT} and move the slider.")
     say(f"The function is in {out / FUNCTIONS}, for raft.functions.load_functions and --raf_init.")
-    say(f"Next, a transformer: {NEXT}")
+    raft = "raft" if shutil.which("raft") else Path(sys.argv[0])
+    say(f"Next, a transformer: {raft} {NEXT}")
 
 
 def tell(run: SumRun) -> str:
@@ -104,7 +109,7 @@ def tell(run: SumRun) -> str:
 
 
 def draw_function(folder: Path) -> str:
-    """The function that was found over its start, as lines of characters."""
+    """The function that was found, as lines of characters."""
     low, high, width, height = SKETCH
     x = np.linspace(low, high, 2 * width)
-    return sketch([load_functions(folder / FUNCTIONS)[SITE].values(x)[0], FIXED["gelu"](x)], width, height)
+    return sketch([load_functions(folder / FUNCTIONS)[SITE].values(x)[0]], width, height)

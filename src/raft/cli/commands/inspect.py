@@ -15,12 +15,14 @@ from rich.text import Text
 from transformers import PreTrainedModel
 
 from raft.analysis.ablation import ablate, masked_loss
+from raft.analysis.curves import find_input_range
 from raft.analysis.figure_style import FAFT_COLOUR, RAFT_COLOUR, write_figure
 from raft.analysis.figures import draw_functions
 from raft.analysis.formulas import KINDS, format_functions
 from raft.analysis.learned import LearnedFunction, join_names, learned_functions, shorten_names
 from raft.analysis.model_measures import ARROWS, FunctionMeasures, measure_functions, rational_functions
 from raft.analysis.sketch import sketch
+from raft.analysis.snapshots import read_inputs
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
@@ -33,6 +35,7 @@ from raft.hf.histogram import count_inputs
 from raft.hf.positions import max_positions
 from raft.report.tables.numbers import format_signed
 from raft.report.tables.text_table import TextTable, make_rich_table
+from raft.training.monitoring import INPUTS
 
 DESCRIPTION = """Show every learned activation (RAF) of a RAFT: where it is, its form, how far it is from the
 function that it began as (root mean square and largest distance), the values that it takes, and sketches of
@@ -41,6 +44,7 @@ them, and each RAF is measured where its inputs lie: how far it is from GELU and
 classical function it resembles, where it rises and falls; --ablation adds what it is worth."""
 
 PLOTS = (".png", ".pdf", ".svg")
+INTERVAL = (-5.0, 5.0)
 SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
 
 
@@ -57,8 +61,12 @@ class InspectSettings:
     )
     plot: str | None = field(default=None, metadata={"help": "Draw the curves to a png, pdf or svg file."})
     json: str | None = field(default=None, metadata={"help": "Write the table and coefficients to a file."})
-    interval: list[float] = field(
-        default_factory=lambda: [-5.0, 5.0], metadata={"help": "Inputs to look at, from LOW to HIGH."}
+    interval: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Inputs to look at, from LOW to HIGH. (default: those that the folder records in "
+            f"{INPUTS}, else {INTERVAL[0]:g} {INTERVAL[1]:g})"
+        },
     )
     formulas: str | None = field(
         default=None,
@@ -93,9 +101,10 @@ class InspectSettings:
 
     def check(self) -> None:
         """``InputError`` for what can be refused before a model is loaded."""
-        is_interval = len(self.interval) == 2 and all(map(np.isfinite, self.interval))
-        if not is_interval or self.interval[0] >= self.interval[1]:
-            given = " ".join(f"{end:g}" for end in self.interval)
+        ends = self.interval or INTERVAL
+        is_interval = len(ends) == 2 and all(map(np.isfinite, ends))
+        if not is_interval or ends[0] >= ends[1]:
+            given = " ".join(f"{end:g}" for end in ends)
             raise InputError(f"--interval must be two numbers, the smaller first, not {given}")
         if self.plot is not None and Path(self.plot).suffix.lower() not in PLOTS:
             raise InputError(f"--plot must end with {', '.join(PLOTS)}, not {Path(self.plot).name!r}")
@@ -125,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     with console.status("loading"):
         model, _ = load_model(settings.model, keeps_adapter=True)
-    low, high = settings.interval
+    low, high = settings.interval or _find_interval(Path(settings.model))
     functions = learned_functions(model, (low, high))
     if not functions:
         raise InputError(
@@ -163,7 +172,7 @@ def main(arguments: Sequence[str]) -> None:
     if settings.json is not None:
         whole = {
             "model": settings.model,
-            "interval": settings.interval,
+            "interval": [low, high],
             "rafs": [record.row() for record in functions],
             **({"measures": [record.row() for record in measured]} if measured else {}),
             **({"ablation": ablated.to_dict("records")} if ablated is not None else {}),
@@ -177,6 +186,12 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(f"{settings.model} has no formulas: {error}") from error
         write_text(Path(settings.formulas), text)
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
+
+
+def _find_interval(folder: Path) -> tuple[float, float]:
+    """Where the inputs of the RAFs lay that a run has recorded."""
+    ranges = [find_input_range(inputs) for inputs in read_inputs(folder).values() if inputs.total]
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else INTERVAL
 
 
 def print_table(console: Console, name: str, functions: Sequence[LearnedFunction]) -> None:

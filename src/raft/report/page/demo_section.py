@@ -15,8 +15,9 @@ from raft.report.tables.demo import format_learned, format_steps, summarize_sums
 
 LEAD = (
     f"Networks of one hidden layer, {WIDTH} wide, learn to add two numbers modulo {PRIME}. They are trained "
-    "on half of the sums and asked for the other half. They differ in their activation alone: GELU, a sine, "
-    "and a rational function that starts as GELU and is learned."
+    "on half of the sums and asked for the other half. They have different activations, each at the learning "
+    "rate and weight decay that suited it best: GELU, a sine, and rational functions (RAFs) that start as "
+    "GELU and are learned."
 )
 NOTE = (
     "The function that one network learned, step by step: move the slider from GELU on. Its gain is fixed, "
@@ -39,7 +40,7 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
     runs = comparison.by_activation()
     facts = [
         Fact(f"{label}, learned to add", f"{format_learned(runs[activation])} networks", _tell_steps(steps))
-        for label, activation in (("learned activation", LEARNED), ("sine", SINE), ("GELU", GELU))
+        for label, activation in (("RAF of fixed gain", LEARNED), ("sine", SINE), ("GELU", GELU))
         for steps in [format_steps(runs[activation])]
     ]
     table = tabulate_sums(comparison)

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
-from raft.experiments.modular_addition import FOUND, GELU, LEARNED, PRIME, SINE, SumComparison, SumRun
+from raft.experiments.modular_addition import FOUND, FREE, GELU, LEARNED, PRIME, SINE, SumComparison, SumRun
 from raft.report.tables.text_table import TextTable
 
 HEADERS = ["activation", "networks that learned", "steps, median", "sums right (%)"]
@@ -46,7 +46,8 @@ def summarize_sums(comparison: SumComparison) -> str:
         return f"{format_learned(runs[name])}" + (f", after {steps} steps" if steps else "")
 
     return (
-        f"With GELU {tell(GELU)} networks learn to add, with a sine {tell(SINE)}; with an activation that "
-        f"starts as GELU and is learned {tell(LEARNED)}; with what one network learned, frozen in new ones, "
+        f"With GELU {tell(GELU)} networks learn to add, with a sine {tell(SINE)}. With a rational function "
+        f"that starts as GELU and is learned (RAF) {tell(FREE)}; where its gain is held, so that training "
+        f"changes its shape, {tell(LEARNED)}; with what one network made of it, frozen in new ones, "
         f"{tell(FOUND)}."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
-from raft.report.tables.numbers import format_interval
+from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
 
@@ -27,10 +27,14 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
         f"{fixed}'s loss after", "seconds", "tokens/s",
     ]  # fmt: skip
     cells = []
+    losses = {row["activation"]: row["loss"] for row in comparison.rows()}
     for row in comparison.rows():
-        difference = "" if row["difference"] is None else format_interval(
-            row["difference"], row["difference_low"], row["difference_high"], 3
-        )  # fmt: skip
+        if row["difference"] is not None:
+            difference = format_interval(row["difference"], row["difference_low"], row["difference_high"], 3)
+        elif fixed in losses and row["activation"] != fixed:  # one seed has no interval
+            difference = format_signed(row["loss"] - losses[fixed], 3)
+        else:
+            difference = ""
         cells.append(
             [
                 labels.get(row["activation"], row["activation"]),
