@@ -13,28 +13,29 @@ from raft.data.files import check_columns
 from raft.errors import InputError, first_line
 
 
-def load_splits(source: str) -> dict[str, datasets.Dataset]:
+def load_splits(source: str, option: str = "") -> dict[str, datasets.Dataset]:
     """The splits of a hub dataset, by name: downloaded whole, or from the cache of ``datasets``.
 
     Args:
         source: ``owner/name`` or ``owner/name:configuration``.
+        option: that takes a folder of its files, for the message.
 
     Raises:
         InputError: where there is no such dataset.
     """
     name, _, configuration = source.partition(":")
-    with _loading(source):
+    with _loading(source, option):
         loaded = datasets.load_dataset(name, configuration or None)
     return {str(name): split for name, split in loaded.items()}
 
 
-def list_configurations(name: str) -> list[str]:
+def list_configurations(name: str, option: str = "") -> list[str]:
     """The configurations of a hub dataset, in its order.
 
     Raises:
         InputError: where there is no such dataset.
     """
-    with _loading(name):
+    with _loading(name, option):
         return list(datasets.get_dataset_config_names(name))
 
 
@@ -61,13 +62,17 @@ def read_columns(
 
 
 @contextmanager
-def _loading(source: str) -> Iterator[None]:
+def _loading(source: str, option: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # every layer below raises its own
-        raise InputError(
-            f"{source} is neither a local path nor a hub dataset that can be loaded: {first_line(error)}"
-        ) from error
+        if option:
+            message = f"{source} cannot be loaded from the hub: {first_line(error)}; {option} takes its files"
+        else:
+            message = (
+                f"{source} is neither a local path nor a hub dataset that can be loaded: {first_line(error)}"
+            )
+        raise InputError(message) from error
 
 
 def _revision(name: str) -> str:

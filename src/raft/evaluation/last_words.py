@@ -66,7 +66,7 @@ def read_passages(source: str | None, items: int | None = None, column: str = "t
         InputError: for a file that cannot be read, or a passage of fewer than two words.
     """
     if source is None:
-        splits = load_splits(f"{HUB}:en")
+        splits = load_splits(f"{HUB}:en", "--data_dir")
         rows = read_columns(HUB, splits["test"], [column], ROWS)
         passages = [str(text) for (texts,) in rows for text in texts][:items]
     else:

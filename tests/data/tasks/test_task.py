@@ -61,7 +61,7 @@ def test_a_broken_row_is_named(row: str, message: str, tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"no GLUE file .*CoLA.train.tsv; --glue_dir must hold CoLA/train.tsv"
+        InputError, match=r"no GLUE file .*CoLA.train.tsv; --data_dir must hold CoLA/train.tsv"
     ):
         load_glue(tmp_path, "cola")
 

@@ -60,7 +60,7 @@ def _file_rows(folder: str) -> Iterator[tuple[str, Iterator[tuple[str, dict[str,
 
 
 def _hub_rows() -> Iterator[tuple[str, Iterator[tuple[str, dict[str, Any]]]]]:
-    for name in list_configurations(HUB):
+    for name in list_configurations(HUB, "--data_dir"):
         source = f"{HUB}:{name}"
-        (split,) = load_splits(source).values()
+        (split,) = load_splits(source, "--data_dir").values()
         yield source, ((f"{source}, row {number}", row) for number, row in enumerate(split))

@@ -157,7 +157,7 @@ def glue_task(name: str) -> GlueTask:
 
 
 def load_glue(
-    directory: str | Path | None, name: str, hidden: bool = False, option: str = "--glue_dir"
+    directory: str | Path | None, name: str, hidden: bool = False, option: str = "--data_dir"
 ) -> Task:
     """Read one task. Its development set serves as test set and for choosing checkpoints.
 
@@ -173,7 +173,9 @@ def load_glue(
         InputError: for an unknown task, a missing file, or a row that does not fit, with its line number.
     """
     layout = glue_task(name)
-    source = _Hub(layout) if directory is None else _Folder(layout, Path(directory).expanduser(), option)
+    source = (
+        _Hub(layout, option) if directory is None else _Folder(layout, Path(directory).expanduser(), option)
+    )
     train, rows = source.examples("train")
     development = {suffix: source.examples(f"dev{suffix}")[0] for suffix in layout.test_sets}
     first = next(iter(layout.test_sets))
@@ -222,10 +224,10 @@ class _Folder:
 class _Hub:
     """A task's splits on the hub."""
 
-    def __init__(self, layout: GlueTask) -> None:
+    def __init__(self, layout: GlueTask, option: str) -> None:
         self.layout = layout
         self.source = f"{HUB_NAME}:{next(name for name, task in GLUE.items() if task is layout)}"
-        self.splits = load_splits(self.source)
+        self.splits = load_splits(self.source, option)
         self.columns = replace(layout.hub or layout.columns, label="label")
 
     def examples(self, name: str) -> Examples:

@@ -43,7 +43,7 @@ def load_snli(directory: str | Path | None, option: str = "--data_dir") -> Task:
     if directory is None:
         splits = {
             name: make_examples(hub_records(HUB_NAME, name, split, COLUMNS), LabelFormat(NLI_LABELS))
-            for name, split in load_splits(HUB_NAME).items()
+            for name, split in load_splits(HUB_NAME, option).items()
         }
     else:
         names = {"train": "train", "validation": "dev", "test": "test"}
