@@ -16,15 +16,8 @@ import torch
 
 import raft
 from raft.analysis.snapshots import Raf, read_snapshots, sort_sites
-from raft.functions import save_functions
+from raft.functions import save_functions, set_gain
 from raft.functions.fixed_gain import measure_gain
-
-
-def scale_to(act: raft.Rational, gain: float) -> raft.Rational:
-    """The same function at another gain."""
-    with torch.no_grad():
-        act.numerator.mul_(gain / measure_gain(act.numerator, act.denominator))
-    return act
 
 
 def main() -> None:
@@ -47,7 +40,8 @@ def main() -> None:
                 act.numerator.copy_(torch.tensor(learned.numerator[0]))
                 act.denominator.copy_(torch.tensor(learned.denominator[0]))
             for shape, function in (("gelu", gelu), ("raf", act)):
-                files.setdefault(f"{shape}-{name}", {})[f"ffn.{layer}"] = scale_to(function, gain)
+                set_gain(function, gain)
+                files.setdefault(f"{shape}-{name}", {})[f"ffn.{layer}"] = function
     for name, functions in files.items():
         if name != "gelu-full":
             save_functions(

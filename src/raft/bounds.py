@@ -82,6 +82,7 @@ BOUNDS = {
     "num_hidden_layers": _whole(1, MAX_LAYERS), "layers": _whole(1, MAX_LAYERS), "hidden_size": COUNT,
     "num_attention_heads": COUNT, "intermediate_size": COUNT, "max_position_embeddings": _whole(MIN_LENGTH),
     "dropout": SHARE, "initializer_range": NOT_NEGATIVE, "raf_groups": COUNT, "groups": COUNT,
+    "raf_gain": POSITIVE,
     # the text
     "vocab_size": _whole(6), "sequence_length": _whole(MIN_LENGTH), "max_length": _whole(MIN_LENGTH),
     "mlm_probability": Bounds(0, 1, exclude_low=True, exclude_high=True), "max_documents": COUNT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from transformers import AutoModel, BertConfig, BertModel, TrainerControl, Train
 
 import raft
 from raft.analysis.snapshots import read_snapshots
-from raft.functions import FixedGainRational
+from raft.functions import FixedGainRational, set_gain
 from raft.functions.fixed_gain import measure_gain
 from raft.learned_activation import learned_activations
 from raft.training.monitoring import RafSnapshots
@@ -120,3 +121,22 @@ def test_a_model_keeps_function_and_gain(tmp_path: Path) -> None:
     x = np.linspace(-3, 3, 9)
     for name, learned in learned_activations(model).items():
         np.testing.assert_allclose(snapshot.rafs[name].values(x), learned.values(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", [raft.Rational, FixedGainRational])
+def test_a_function_is_scaled_to_a_gain(kind: Any, groups: int) -> None:
+    act, before = kind("silu", groups=groups), kind("silu", groups=groups)
+    start = measure_gain(*kind("silu").coefficients()).item()
+    set_gain(act, 0.15)
+    gains = measure_gain(*(values.detach() for values in act.coefficients()))
+    torch.testing.assert_close(gains, torch.full_like(gains, 0.15))
+    x = torch.randn(50, 4)
+    torch.testing.assert_close(act(x), before(x) * (0.15 / start))
+    for gain in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="cannot have the gain"):
+            set_gain(act, gain)
+    zero = raft.Rational()
+    nn.init.zeros_(zero.numerator)
+    with pytest.raises(ValueError, match="cannot have the gain"):
+        set_gain(zero, 1.0)

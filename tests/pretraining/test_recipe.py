@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from transformers import AutoModelForMaskedLM
 
 from raft.errors import InputError
+from raft.functions.fixed_gain import measure_gain
+from raft.learned_activation import learned_activations
 from raft.pretraining.recipe import PretrainingRecipe
 
 WIDE: dict[str, Any] = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 80}
@@ -58,6 +61,12 @@ WIDE: dict[str, Any] = {"hidden_size": 48, "num_attention_heads": 4, "intermedia
         ({"raf_init": "auto"}, "--raf_init names a function: a new model had none before"),
         ({"raf_init": "quick_gelu"}, "unknown activation 'quick_gelu'"),
         ({"raf_init": "relu2", "degrees": [6, 4]}, None),
+        ({"compare": "gelu,raf:raf_gain=0.15,fixed_gain:raf_gain=2,raf_glu:raf_gain=0.1"}, None),
+        ({"raf_gain": 0.15, "raf_init": "relu2", "degrees": [3, 2], "version": "B", "raf_groups": 16}, None),
+        ({"raf_gain": 0.0}, "--raf_gain must be above 0, not 0.0"),
+        ({"raf_gain": 0.15, "activation": "spline"}, "--raf_gain is of raf and fixed_gain, not of spline"),
+        ({"raf_gain": 0.15, "raf_init": "f.json"}, "--raf_gain scales a function with a name, and .* f.json"),
+        ({"raf_gain": 0.15, "raf_init": "gelo"}, "unknown activation 'gelo'"),
         ({"hidden_size": 0}, "--hidden_size must be at least 1, not 0"),
         ({"seeds": 0}, "--seeds must be at least 1, not 0"),
     ],
@@ -69,6 +78,20 @@ def test_what_a_recipe_takes(values: dict[str, Any], message: str | None) -> Non
     else:
         with pytest.raises(InputError, match=message):
             recipe.check()
+
+
+@pytest.mark.parametrize("activation", ["raf", "fixed_gain"])
+def test_a_start_has_the_gain_that_is_asked_for(activation: str) -> None:
+    sizes = {**WIDE, "num_hidden_layers": 2, "raf_sites": ["ffn", "attention_input"]}
+    recipe = PretrainingRecipe(**sizes, vocab_size=99, activation=activation, raf_gain=0.15)
+    config = recipe.model_config(activation, None)
+    acts = learned_activations(AutoModelForMaskedLM.from_config(config))
+    gains = {
+        name.rpartition(".")[2]: float(measure_gain(*(v.detach() for v in act.coefficients())))
+        for name, act in acts.items()
+    }
+    assert len(acts) == 4
+    assert gains == pytest.approx({"intermediate_act_fn": 0.15, "activation": 1.0}, rel=1e-5)
 
 
 def test_batches_are_accumulated_to_the_recipes() -> None:

@@ -1,4 +1,4 @@
-from .fixed_gain import FixedGainRational
+from .fixed_gain import FixedGainRational, set_gain
 from .found import load_functions, save_functions
 from .poly_norm import PolyNorm
 from .prelu import PReLU
@@ -19,4 +19,5 @@ __all__ = [
     "load_functions",
     "make",
     "save_functions",
+    "set_gain",
 ]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -15,6 +15,8 @@ from raft.bounds import check_numbers
 from raft.data.text.tokens import CLM, MLM, OBJECTIVES, id_range
 from raft.errors import InputError
 from raft.files import validate
+from raft.functions import FixedGainRational, set_gain
+from raft.functions.found import SUFFIX, FoundFunction
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
@@ -24,6 +26,7 @@ from raft.models.configuration_raft_bert import (
     NEIGHBOURS,
     gated_width,
 )
+from raft.modules import Rational
 from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
 from raft.pretraining.architectures import (
     DEFAULT_ARCHITECTURES,
@@ -120,6 +123,13 @@ class PretrainingRecipe:
         metadata={
             "help": "What learned functions start from: a fixed function or a file of 'raft discover'; by "
             "default gelu for raf, for the others what their sources have."
+        },
+    )
+    raf_gain: float | None = field(
+        default=None,
+        metadata={
+            "help": "Scale the start of feed-forward layers to this gain, the root mean square over standard "
+            "normal inputs; GELU's is 0.65. Of raf and fixed_gain."
         },
     )
     raf_settings: dict[str, Any] | str | None = field(
@@ -297,13 +307,28 @@ class PretrainingRecipe:
                 "function": function,
                 "settings": _read_object(self.raf_settings, "--raf_settings"),
             }
+        init = self.raf_init or (DEFAULT_START if function == RATIONAL else DEFAULT)
         return {
-            "init": self.raf_init or (DEFAULT_START if function == RATIONAL else DEFAULT),
+            "init": init if self.raf_gain is None else self._scale_start(function, init, self.raf_gain),
             **of_function,
             "groups": self.raf_groups,
             "sites": list(self.raf_sites),
             **({"shared": self.raf_shared} if self.raf_shared else {}),
         }
+
+    def _scale_start(self, function: str | None, init: str, gain: float) -> dict[str, Any]:
+        """``raf.init`` of a start that is scaled to a gain."""
+        if init.endswith(SUFFIX):
+            raise InputError(f"--raf_gain scales a function with a name, and --raf_init is {init}")
+        act: Rational | FixedGainRational
+        if function == RATIONAL:
+            act = Rational(init, tuple(self.degrees), self.version)  # type: ignore[arg-type]
+        elif function == FixedGainRational.name:
+            act = FixedGainRational(None if init == DEFAULT else init)
+        else:
+            raise InputError(f"--raf_gain is of raf and fixed_gain, not of {function}")
+        set_gain(act, gain)
+        return {"ffn": asdict(FoundFunction.of(act))}
 
     @property
     def model_type(self) -> str:

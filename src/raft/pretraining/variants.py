@@ -37,6 +37,7 @@ def _names(text: str) -> list[str]:
 
 MODEL_SETTINGS: dict[str, Callable[[str], Any]] = {
     "raf_init": str,
+    "raf_gain": float,
     "degrees": _degrees,
     "version": str,
     "raf_groups": int,

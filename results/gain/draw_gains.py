@@ -1,6 +1,6 @@
 """Draw the loss against the gain of the activations, and write the effects of gain and shape.
 
-    python results/gain/draw.py results/gain
+    python results/gain/draw_gains.py results/gain
 
 Reads ``runs/comparison.json``, and writes ``losses.png`` and ``effects.md``: differences are paired by seed,
 with Student's 95 % interval.
