@@ -26,7 +26,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "raf_weight_decay": ("0", "0.1"),
     "raf_sites": ("ffn", "attention_input", "ffn+attention_input"),
     "raf_shared": (OWN, "kind", "all"),
-    "raf_init": ("gelu", "identity", "relu2"),
+    "raf_init": ("gelu", "gelu:raf_gain=0.15", "relu2"),
     "degrees": ("5/4", "6/4", "3/2"),
     "raf_groups": ("1", "4", "8"),
     "raf_learning_rate": ("5e-4", "2e-3", "8e-3"),
