@@ -6,7 +6,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +66,6 @@ def main(arguments: Sequence[str]) -> None:
     out = Path(settings.out)
     check_free(out, settings.overwrite)
     quieten()
-    torch.set_num_threads(1)  # so small a network is slower with more
     console = Console()
     begun = time.perf_counter()
     words = ["raft", "demo", "--seeds", str(settings.seeds), "--max_steps", str(settings.max_steps)]
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
-    with run_folder(out, settings.overwrite) as folder:
+    with run_folder(out, settings.overwrite) as folder, one_thread():
         first = find_function(folder, settings.max_steps)
         say(f"A network learned to add, and its activation, a RAF of fixed gain: {tell(first)}.")
         say(f"It was GELU, and is now this wave, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
@@ -101,6 +101,17 @@ def main(arguments: Sequence[str]) -> None:
     say(f"The function is in {out / FUNCTIONS}, for raft.functions.load_functions and --raf_init.")
     raft = "raft" if shutil.which("raft") else Path(sys.argv[0])
     say(f"Next, a transformer: {raft} {NEXT}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: so small a network is slower with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tell(run: SumRun) -> str:
