@@ -15,8 +15,9 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 import raft
 from raft.analysis.learned import learned_functions
 from raft.errors import InputError
-from raft.functions import FUNCTIONS, load_functions, make, save_functions
+from raft.functions import FUNCTIONS, library, load_functions, make, save_functions
 from raft.learned_activation import LearnedActivation, learned_activations
+from tests.stored_scripts import ROOT, needs_results
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
@@ -169,3 +170,21 @@ def test_what_cannot_be_started_from_is_not_written(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         save_functions(tmp_path / "f.json", {"ffn": act})
+
+
+@pytest.mark.parametrize("name", library())
+def test_functions_of_the_library_have_their_evidence_and_work_wherever_files_do(name: str) -> None:
+    assert set(library()[name]) == {"found by", "evidence", "command"}
+    for kind, act in load_functions(name).items():
+        block: Any = {"raf": {"init": name, "sites": [kind], "trainable": False}}
+        model = BertForMaskedLM(BertConfig(**SIZES, **block))
+        for learned in learned_activations(model).values():
+            torch.testing.assert_close(learned(X), act(X))
+            assert not any(parameter.requires_grad for parameter in learned.parameters())
+
+
+@needs_results
+def test_the_wave_is_what_modular_addition_found() -> None:
+    x = torch.linspace(-3, 3, 200)
+    file = ROOT / "results" / "modular-addition" / "found.json"
+    torch.testing.assert_close(load_functions("wave")["ffn"](x), load_functions(file)["ffn"](x))

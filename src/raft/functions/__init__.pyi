@@ -1,5 +1,5 @@
 from .fixed_gain import FixedGainRational, set_gain
-from .found import load_functions, save_functions
+from .found import library, load_functions, save_functions
 from .poly_norm import PolyNorm
 from .prelu import PReLU
 from .registry import FUNCTIONS, LearnedActivation, make
@@ -16,6 +16,7 @@ __all__ = [
     "PolyNorm",
     "Spline",
     "Swish",
+    "library",
     "load_functions",
     "make",
     "save_functions",

@@ -17,6 +17,8 @@ from raft.learned_activation import LearnedActivation
 from raft.modules import Rational
 
 SUFFIX = ".json"
+LIBRARY = Path(__file__).parent / "library"
+"""Files of functions that come with the package; each one's ``origin`` has its evidence."""
 WHAT = "file of learned functions"
 
 
@@ -93,13 +95,31 @@ class FunctionFile:
     origin: dict[str, Any] = field(default_factory=dict)
 
 
+def library() -> dict[str, dict[str, Any]]:
+    """The functions that come with the package: by name what found each, the evidence, and the command.
+
+    Example::
+
+        >>> from raft.functions import library
+        >>> library()["wave"]["command"]
+        'make results ONLY=modular-addition'
+    """
+    return {file.stem: read_functions(file).origin for file in sorted(LIBRARY.glob(f"*{SUFFIX}"))}
+
+
+def is_found(init: str) -> bool:
+    """Whether a start is a file of functions, or one of the library's."""
+    return init.endswith(SUFFIX) or (LIBRARY / f"{init}{SUFFIX}").is_file()
+
+
 def read_functions(source: str | Path) -> FunctionFile:
-    """Read a file of :func:`save_functions`.
+    """Read a file of :func:`save_functions`, or one of the library's by its name.
 
     Raises:
         InputError: for one that cannot be read, or holds anything else.
     """
-    path = Path(source).expanduser()
+    named = LIBRARY / f"{source}{SUFFIX}"
+    path = named if named.is_file() else Path(source).expanduser()
     content = read_json(path, FunctionFile, WHAT)
     try:
         check_functions(content.functions)
@@ -137,7 +157,7 @@ def load_functions(source: str | Path) -> dict[str, LearnedActivation]:
     """The functions of a file as modules, by kind of site.
 
     Args:
-        source: a file that :func:`save_functions` or ``raft discover`` wrote.
+        source: a file that :func:`save_functions` or ``raft discover`` wrote, or a name in :func:`library`.
 
     Raises:
         InputError: for one that cannot be read, or holds anything else.

@@ -17,7 +17,7 @@ from raft.coefficients.functions import canonical_name
 from raft.coefficients.named import IDENTITY
 from raft.errors import suggest
 from raft.functional import check_version
-from raft.functions.found import SUFFIX, FoundFunction, read_functions, validate_functions
+from raft.functions.found import FoundFunction, is_found, read_functions, validate_functions
 from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation
 from raft.networks.build import AUTO, DEFAULT, Start
@@ -60,9 +60,10 @@ class RafConfig:
         version: form of the denominator, see :func:`raft.rational`.
         init: name of the function to start from; ``"auto"`` for the one that the site had before;
             ``"default"`` for what the learned function starts from by itself, as its source has it; or a file
-            of ``raft.functions.save_functions``. Its functions are held here by kind of site, as ``"ffn"``,
-            or by kind and layer, as ``"ffn.0"``. They decide ``function``, ``settings``, ``degrees`` and
-            ``version``; sites that they are not for start as with ``"auto"``.
+            of ``raft.functions.save_functions``, or a name in ``raft.functions.library``. Its functions are
+            held here by kind of site, as ``"ffn"``, or by kind and layer, as ``"ffn.0"``. They decide
+            ``function``, ``settings``, ``degrees`` and ``version``; sites that they are not for start as with
+            ``"auto"``.
         groups: groups of neighbouring channels with coefficients of their own.
         shared: ``"all"`` gives all sites of a stack's layers that start as the same function one RAF;
             ``"kind"`` one for each kind of site; a mapping of names to layers, such as ``{"lower": "0-5",
@@ -166,7 +167,7 @@ class RafConfig:
 
     def _read_found(self) -> None:
         """Take over the functions of ``init``, and what kind of function they are."""
-        if isinstance(self.init, str) and self.init.endswith(SUFFIX):
+        if isinstance(self.init, str) and is_found(self.init):
             found = read_functions(self.init).functions
         elif isinstance(self.init, Mapping):
             found = validate_functions(self.init)

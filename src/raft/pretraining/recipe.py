@@ -16,7 +16,7 @@ from raft.data.text.tokens import CLM, MLM, OBJECTIVES, id_range
 from raft.errors import InputError
 from raft.files import validate
 from raft.functions import FixedGainRational, set_gain
-from raft.functions.found import SUFFIX, FoundFunction
+from raft.functions.found import FoundFunction, is_found
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
@@ -121,8 +121,8 @@ class PretrainingRecipe:
     raf_init: str | None = field(
         default=None,
         metadata={
-            "help": "What learned functions start from: a fixed function or a file of 'raft discover'; by "
-            "default gelu for raf, for the others what their sources have."
+            "help": "What learned functions start from: a fixed function, a file of 'raft discover', or wave; "
+            "by default gelu for raf, for the others what their sources have."
         },
     )
     raf_gain: float | None = field(
@@ -318,7 +318,7 @@ class PretrainingRecipe:
 
     def _scale_start(self, function: str | None, init: str, gain: float) -> dict[str, Any]:
         """``raf.init`` of a start that is scaled to a gain."""
-        if init.endswith(SUFFIX):
+        if is_found(init):
             raise InputError(f"--raf_gain scales a function with a name, and --raf_init is {init}")
         act: Rational | FixedGainRational
         if function == RATIONAL:
