@@ -121,8 +121,8 @@ class PretrainingRecipe:
     raf_init: str | None = field(
         default=None,
         metadata={
-            "help": "What learned functions start from: a fixed function, a file of 'raft discover', or wave; "
-            "by default gelu for raf, for the others what their sources have."
+            "help": "What learned functions start from: a fixed function, a file of 'raft discover', or "
+            "wave; by default gelu for raf, for the others what their sources have."
         },
     )
     raf_gain: float | None = field(
