@@ -340,7 +340,7 @@ def test_trackers_get_losses_rates_and_coefficients(run: Run, recipe: Path, tmp_
         (["--compare", "raf,raf"], "--compare needs different variants, not raf and raf"),
         (
             ["--compare", "raf,raf:width=3"],
-            "raf:width=3: 'width=3' must be one of raf_init, degrees",
+            "raf:width=3: 'width=3' must be one of raf_init, raf_gain, degrees",
         ),
         (["--compare", "raf,,gelu"], "--compare needs names with commas between them"),
         (
