@@ -57,9 +57,11 @@ class TrainingState:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """List folders named ``checkpoint-N``, highest step first; they may be corrupt."""
-    if not folder.is_dir():
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # or gone since: another process may begin a run anew
         return []
-    checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    checkpoints = [path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()]
     return sorted(checkpoints, key=step_number, reverse=True)
 
 
