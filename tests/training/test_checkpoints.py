@@ -168,6 +168,13 @@ def test_rotation_keeps_the_newest_the_best_and_what_lies_ahead(tmp_path: Path) 
     assert [step_number(path) for path in list_checkpoints(tmp_path)] == [200, 100, 15, 5]
     rotate(tmp_path / "checkpoint-100", 1)
     assert [step_number(path) for path in list_checkpoints(tmp_path)] == [200, 100]
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)  # as it was a moment ago
+    assert list_checkpoints(tmp_path / "gone") == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-200"]
 
 
