@@ -188,3 +188,11 @@ def test_the_wave_is_what_modular_addition_found() -> None:
     x = torch.linspace(-3, 3, 200)
     file = ROOT / "results" / "modular-addition" / "found.json"
     torch.testing.assert_close(load_functions("wave")["ffn"](x), load_functions(file)["ffn"](x))
+
+
+def test_a_file_beside_is_not_taken_for_one_of_the_library(tmp_path: Path) -> None:
+    for name, start in (("f.json", "gelu"), ("f.json.json", "silu")):
+        save_functions(tmp_path / name, {"ffn": raft.Rational(start)})
+    assert torch.equal(load_functions(tmp_path / "f.json")["ffn"](X), raft.Rational("gelu")(X))
+    with pytest.raises(ValueError, match="unknown activation"):
+        raft.RafConfig(init=str(tmp_path / "f"))

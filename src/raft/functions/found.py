@@ -104,12 +104,16 @@ def library() -> dict[str, dict[str, Any]]:
         >>> library()["wave"]["command"]
         'make results ONLY=modular-addition'
     """
-    return {file.stem: read_functions(file).origin for file in sorted(LIBRARY.glob(f"*{SUFFIX}"))}
+    return {name: read_functions(file).origin for name, file in _library_files().items()}
+
+
+def _library_files() -> dict[str, Path]:
+    return {file.stem: file for file in sorted(LIBRARY.glob(f"*{SUFFIX}"))}
 
 
 def is_found(init: str) -> bool:
     """Whether a start is a file of functions, or one of the library's."""
-    return init.endswith(SUFFIX) or (LIBRARY / f"{init}{SUFFIX}").is_file()
+    return init.endswith(SUFFIX) or init in _library_files()
 
 
 def read_functions(source: str | Path) -> FunctionFile:
@@ -118,8 +122,7 @@ def read_functions(source: str | Path) -> FunctionFile:
     Raises:
         InputError: for one that cannot be read, or holds anything else.
     """
-    named = LIBRARY / f"{source}{SUFFIX}"
-    path = named if named.is_file() else Path(source).expanduser()
+    path = _library_files().get(str(source)) or Path(source).expanduser()
     content = read_json(path, FunctionFile, WHAT)
     try:
         check_functions(content.functions)

@@ -40,7 +40,7 @@ class StructuralConfig(PeftConfig):
 
     def raf_config(self) -> RafConfig:
         """The functions, as a model that is converted gets them."""
-        raise NotImplementedError
+        raise NotImplementedError  # each method has its own
 
 
 BASE = "__base__"

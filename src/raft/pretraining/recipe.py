@@ -15,7 +15,7 @@ from raft.bounds import check_numbers
 from raft.data.text.tokens import CLM, MLM, OBJECTIVES, id_range
 from raft.errors import InputError
 from raft.files import validate
-from raft.functions import FixedGainRational, set_gain
+from raft.functions import FixedGainRational, make, set_gain
 from raft.functions.found import FoundFunction, is_found
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
@@ -320,13 +320,11 @@ class PretrainingRecipe:
         """``raf.init`` of a start that is scaled to a gain."""
         if is_found(init):
             raise InputError(f"--raf_gain scales a function with a name, and --raf_init is {init}")
-        act: Rational | FixedGainRational
-        if function == RATIONAL:
-            act = Rational(init, tuple(self.degrees), self.version)  # type: ignore[arg-type]
-        elif function == FixedGainRational.name:
-            act = FixedGainRational(None if init == DEFAULT else init)
-        else:
+        if function not in (RATIONAL, FixedGainRational.name):
             raise InputError(f"--raf_gain is of raf and fixed_gain, not of {function}")
+        form = {"degrees": tuple(self.degrees), "version": self.version} if function == RATIONAL else {}
+        act = make(function, init=None if init == DEFAULT else init, **form)
+        assert isinstance(act, (Rational, FixedGainRational))
         set_gain(act, gain)
         return {"ffn": asdict(FoundFunction.of(act))}
 

@@ -25,6 +25,9 @@ GATED = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu", "raf_glu": RAF}
 """Gated feed-forward layers by name, and the activation of their gates; Shazeer, "GLU Variants Improve
 Transformer", 2020."""
 
+LEARNED = (RAF, *(name for name in FUNCTIONS if name != RATIONAL), *GATED)
+"""What an activation can be beside the name of a fixed function."""
+
 
 def _degrees(text: str) -> list[int]:
     numerator, denominator = text.split("/")
@@ -44,9 +47,6 @@ MODEL_SETTINGS: dict[str, Callable[[str], Any]] = {
     "raf_sites": _names,
     "raf_shared": str,
 }
-LEARNED = (RAF, *(name for name in FUNCTIONS if name != RATIONAL), *GATED)
-"""What an activation can be beside the name of a fixed function."""
-
 TRAINING_SETTINGS: dict[str, Callable[[str], Any]] = {
     "learning_rate": float,
     "raf_learning_rate": float,

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from raft.analysis.figure_style import write_figure
 from raft.analysis.sketch import sketch
-from raft.bounds import check_numbers
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.experiments.machine import machine
@@ -62,7 +61,6 @@ class DemoSettings:
 
 def main(arguments: Sequence[str]) -> None:
     settings = parse(DemoSettings, "raft demo", DESCRIPTION, arguments)
-    check_numbers(settings)
     out = Path(settings.out)
     check_free(out, settings.overwrite)
     quieten()

@@ -27,8 +27,9 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
         f"{fixed}'s loss after", "seconds", "tokens/s",
     ]  # fmt: skip
     cells = []
-    losses = {row["activation"]: row["loss"] for row in comparison.rows()}
-    for row in comparison.rows():
+    rows = comparison.rows()
+    losses = {row["activation"]: row["loss"] for row in rows}
+    for row in rows:
         if row["difference"] is not None:
             difference = format_interval(row["difference"], row["difference_low"], row["difference_high"], 3)
         elif fixed in losses and row["activation"] != fixed:  # one seed has no interval
@@ -51,14 +52,14 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
     unigram = first.unigram_loss
     last = ["unigram model", "", f"{unigram:.3f}", f"{np.exp(unigram):.1f}", "", "", "", ""]
     table = pd.DataFrame([*cells, last], columns=headers)
-    if (bits := [row["bits_per_byte"] for row in comparison.rows()])[0] is not None:
+    if (bits := [row["bits_per_byte"] for row in rows])[0] is not None:
         table.insert(4, "bits per byte", [*(f"{value:.3f}" for value in bits), ""])
-    for name in comparison.rows()[0]["accuracies"]:
-        shares = [row["accuracies"].get(name) for row in comparison.rows()]
+    for name in rows[0]["accuracies"]:
+        shares = [row["accuracies"].get(name) for row in rows]
         values = ["" if share is None else _format_percent(*share) for share in shares]
         by_unigrams = first.unigram_accuracies.get(name)
         table[f"{name} (%)"] = [*values, "" if by_unigrams is None else _format_percent(by_unigrams, None)]
-        differences = [row["accuracy_differences"].get(name) for row in comparison.rows()]
+        differences = [row["accuracy_differences"].get(name) for row in rows]
         if any(differences):
             texts = [
                 "" if one is None else format_interval(100 * one.mean, 100 * one.low, 100 * one.high, 1)
