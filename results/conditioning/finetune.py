@@ -1,10 +1,12 @@
-"""The score against the rate of RAFs in fine-tuning a converted model, with and without units.
+"""The score against the rate of RAFs in fine-tuning a converted model, in two coordinates, clipped two ways.
 
     python results/conditioning/finetune.py MINILM results/conditioning/scores.csv --glue_dir GLUE
 
 MiniLM, converted, on 1,000 examples of SST-2 and of STS-B; all weights are trained, at 1e-4. "units" is what
-a conversion does: a step of any coefficient changes the function by about one. "raw" leaves them out. A row a
-run is added to the file; runs that are there are not made again.
+a conversion does: a step of any coefficient changes the function by about one. "raw" leaves them out.
+Gradients are clipped to a norm of 1: those of RAFs "apart" from all others, or "together" with them. The
+norms before that are root mean squares over the steps. A row a run is added to the file; runs that are there
+are not made again.
 """
 
 from __future__ import annotations
@@ -16,20 +18,40 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
 from raft.cli.main import main as raft_main
+from raft.learned_activation import learned_activations
 from raft.modules import Rational
+from raft.training.optimizer import clip_grad_norm_
 
-FIELDS = ("task", "coordinates", "rate", "seed", "validation", "test")
+FIELDS = (
+    "task", "coordinates", "clipped", "rate", "seed", "validation", "test", "raf_norm", "other_norm"
+)  # fmt: skip
+WAYS = (("raw", "apart"), ("units", "apart"), ("units", "together"))
 
 
-def run(model: str, glue: str, task: str, coordinates: str, rate: str, seed: str) -> dict[str, float]:
-    """Points on the validation set and the test set."""
+def run(
+    model: str, glue: str, task: str, coordinates: str, clipped: str, rate: str, seed: str
+) -> dict[str, float]:
+    """Points on the validation set and the test set, and norms of gradients."""
     scale_to = Rational.scale_to
+    squares: list[tuple[float, float]] = []
 
     def scale_by_one(act: Rational, inputs: Tensor | None = None) -> None:
         scale_to(act)
+
+    def clip(network: nn.Module, max_norm: float) -> Tensor:
+        rafs = {id(p) for act in learned_activations(network).values() for p in act.parameters()}
+        sums = [0.0, 0.0]
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                sums[id(parameter) not in rafs] += float(parameter.grad.square().sum())
+        squares.append((sums[0], sums[1]))
+        if clipped == "apart":
+            return clip_grad_norm_(network, max_norm)
+        return nn.utils.clip_grad_norm_(network.parameters(), max_norm)
 
     words = [
         "finetune", "--task", task, "--data_dir", glue, "--model", model, "--activation", "raf",
@@ -38,13 +60,18 @@ def run(model: str, glue: str, task: str, coordinates: str, rate: str, seed: str
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
-        with patch.object(Rational, "scale_to", scale_by_one if coordinates == "raw" else scale_to):
+        with (
+            patch.object(Rational, "scale_to", scale_by_one if coordinates == "raw" else scale_to),
+            patch("raft.training.trainer.clip_grad_norm_", clip),
+        ):
             if raft_main([*words, "--output_dir", str(folder)]) == 2:
                 raise SystemExit(2)  # it has said what is wrong
         if not (folder / "finetuning.json").is_file():  # the loss was not finite
-            return {"validation": float("nan"), "test": float("nan")}
+            return dict.fromkeys(FIELDS[5:], float("nan"))
         result = json.loads((folder / "finetuning.json").read_text(encoding="utf-8"))
-    return {"validation": result["validation"], "test": next(iter(result["tests"].values()))}
+    raf, other = np.sqrt(np.mean(squares, axis=0))
+    points = {"validation": result["validation"], "test": next(iter(result["tests"].values()))}
+    return {**points, "raf_norm": raf, "other_norm": other}
 
 
 def main() -> None:
@@ -58,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     is_new = not options.out.exists()
     done = [] if is_new else list(csv.DictReader(options.out.open()))
-    known = {tuple(row[name] for name in FIELDS[:4]) for row in done}
+    known = {tuple(row[name] for name in FIELDS[:5]) for row in done}
     with options.out.open("a", newline="") as file:
         writer = csv.writer(file)
         if is_new:
@@ -66,12 +93,12 @@ def main() -> None:
         for seed in options.seeds.split(","):
             for rate in options.rates.split(","):
                 for task in ("sst2", "stsb"):
-                    for coordinates in ("raw", "units"):
-                        key = (task, coordinates, rate, seed)
+                    for coordinates, clipped in WAYS:
+                        key = (task, coordinates, clipped, rate, seed)
                         if key in known or (rate == "0" and coordinates == "units"):
                             continue
                         scores = run(options.model, options.glue_dir, *key)
-                        writer.writerow([*key, *(f"{scores[name]:.2f}" for name in FIELDS[4:])])
+                        writer.writerow([*key, *(f"{scores[name]:.4g}" for name in FIELDS[5:])])
                         file.flush()
 
 
