@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BertConfig, GPT2Config
 
 from raft.data.pairs.blimp import read_blimp
-from raft.data.text.corpora import load_corpus
+from raft.data.text.corpora import first_texts
 from raft.data.text.tokens import train_bpe_tokenizer, train_tokenizer
 from raft.evaluation.language_model import check_language_model
 from raft.evaluation.tasks import make_pairs_test
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, help="pairs of each paradigm")
     parser.add_argument("--only", choices=("causal", "masked"))
     options = parser.parse_args()
-    documents = load_corpus(options.texts).train[:5000]
+    documents = first_texts(options.texts, 5000)
     size: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1}
     causal = AutoModelForCausalLM.from_config(GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=4, **size))
     masked = AutoModelForMaskedLM.from_config(

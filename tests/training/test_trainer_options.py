@@ -19,7 +19,7 @@ from raft.finetuning.train import FinetuningTrainer
 from raft.pretraining.train import build_model
 from raft.training.checkpoints import list_checkpoints, step_number
 from raft.training.optimizer import clip_before_step, param_groups
-from raft.training.trainer import PRIVATE_OVERRIDES, RaftTrainer
+from raft.training.trainer import RaftTrainer
 from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
 
 
@@ -118,6 +118,23 @@ class Spoil(TrainerCallback):
 def test_a_best_model_that_has_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"best model from .*-2: the content of model.safetensors has ch"):
         trainer(tmp_path, [Spoil()], **BEST).train()
+
+
+PRIVATE_OVERRIDES: dict[str, tuple[str, ...]] = {
+    "_clip_grad_norm": ("model",),
+    "_get_output_dir": ("trial",),
+    "_get_train_sampler": ("train_dataset",),
+    "_issue_warnings_after_load": ("load_result",),
+    "_load_best_model": (),
+    "_load_from_checkpoint": ("resume_from_checkpoint", "model"),
+    "_load_optimizer_and_scheduler": ("checkpoint",),
+    "_load_rng_state": ("checkpoint",),
+    "_push_from_checkpoint": ("checkpoint_folder",),
+    "_run_epoch": (),
+    "_save_checkpoint": ("model", "trial"),
+}
+"""Private methods of ``Trainer`` that are overridden, with their parameters: transformers 5.18 to 5.23. The
+parameters of ``_run_epoch`` are only passed on."""
 
 
 def test_private_methods_are_those_of_the_installed_trainer() -> None:

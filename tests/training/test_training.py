@@ -21,7 +21,7 @@ from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import Example, Task
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.sequences import IGNORED
-from raft.data.text.tokens import pack, train_tokenizer
+from raft.data.text.tokens import train_tokenizer
 from raft.errors import InputError, TrainingError
 from raft.finetuning.data import sentence_data
 from raft.finetuning.train import finetune
@@ -31,6 +31,7 @@ from raft.training.losses import find_head, masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule
 from raft.training.stopping import Clock
 from raft.training.trainer import RaftTrainer
+from tests.data.text.packing import pack
 
 TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number {i % 7}." for i in range(400)]
 TOKENIZER = train_tokenizer(TEXTS, 120, max_length=16)

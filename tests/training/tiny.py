@@ -18,13 +18,14 @@ from transformers import BertConfig, GPT2Config
 
 from raft.data.text.causal import CausalSequences
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.tokens import CLM, MLM, pack, train_bpe_tokenizer, train_tokenizer
+from raft.data.text.tokens import CLM, MLM, train_bpe_tokenizer, train_tokenizer
 from raft.pretraining.train import build_model
 from raft.training import checkpoints
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import destroy_process_group
 from raft.training.stopping import StopOnSignal
 from raft.training.trainer import RaftTrainer
+from tests.data.text.packing import pack
 
 TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number {i % 7}." for i in range(400)]
 BATCH = 8

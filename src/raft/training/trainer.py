@@ -45,22 +45,6 @@ CHECK_EVERY = 100
 
 FINITE = torch.iinfo(torch.int64).max
 
-PRIVATE_OVERRIDES: dict[str, tuple[str, ...]] = {
-    "_clip_grad_norm": ("model",),
-    "_get_output_dir": ("trial",),
-    "_get_train_sampler": ("train_dataset",),
-    "_issue_warnings_after_load": ("load_result",),
-    "_load_best_model": (),
-    "_load_from_checkpoint": ("resume_from_checkpoint", "model"),
-    "_load_optimizer_and_scheduler": ("checkpoint",),
-    "_load_rng_state": ("checkpoint",),
-    "_push_from_checkpoint": ("checkpoint_folder",),
-    "_run_epoch": (),
-    "_save_checkpoint": ("model", "trial"),
-}
-"""Private methods of ``Trainer`` that are overridden, with their parameters: transformers 5.18 to 5.23. The
-parameters of ``_run_epoch`` are only passed on."""
-
 
 class RaftTrainer(Trainer):
     """``transformers.Trainer`` with the groups of ``raft.param_groups``, and safe checkpoints.

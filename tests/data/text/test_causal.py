@@ -18,12 +18,12 @@ from raft.data.text.tokens import (
     Packer,
     encoder,
     end_token_id,
-    pack,
     train_bpe_tokenizer,
     train_tokenizer,
 )
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
+from tests.data.text.packing import pack
 
 TEXTS = [f"Größe {i % 7}: the quick “fox” jumps over {i % 3} lazy dogs.\n" for i in range(200)]
 TOKENIZER = train_bpe_tokenizer(TEXTS, 300)

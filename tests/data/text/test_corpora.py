@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from raft.data.text import python_docs
-from raft.data.text.corpora import first_texts, load_corpus
+from raft.data.text.corpora import first_texts, open_corpus
 from raft.errors import InputError
 
 TEXTS = [f"Document number {i} speaks of the {i}th thing, at some length." for i in range(200)]
@@ -36,28 +36,33 @@ def write(path: Path, texts: list[str]) -> None:
         path.write_text("\n\n".join(texts))
 
 
+def read(source: Path, text_column: str = "text") -> tuple[list[str], list[str]]:
+    """The documents for training, and those that are held out."""
+    corpus = open_corpus(str(source), text_column)
+    return list(corpus.documents("train")), list(corpus.documents("validation"))
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.txt", "a.txt.xz"])
 def test_every_format_gives_the_same_documents(name: str, tmp_path: Path) -> None:
     write(tmp_path / name, TEXTS)
-    corpus = load_corpus(str(tmp_path / name))
-    assert sorted([*corpus.train, *corpus.validation]) == sorted(TEXTS)
-    assert 2 <= len(corpus.validation) <= 25
-    again = load_corpus(str(tmp_path / name))
-    assert list(again.train) == list(corpus.train)
+    train, validation = read(tmp_path / name)
+    assert sorted([*train, *validation]) == sorted(TEXTS)
+    assert 2 <= len(validation) <= 25
+    assert read(tmp_path / name) == (train, validation)
 
 
 def test_a_folders_validation_file_is_held_out(tmp_path: Path) -> None:
     write(tmp_path / "train-00000.parquet", TEXTS[:100])
     write(tmp_path / "train-00001.jsonl", TEXTS[100:150])
     write(tmp_path / "validation.txt", TEXTS[150:])
-    corpus = load_corpus(str(tmp_path))
-    assert sorted(corpus.train) == sorted(TEXTS[:150])
-    assert sorted(corpus.validation) == sorted(TEXTS[150:])
+    train, validation = read(tmp_path)
+    assert sorted(train) == sorted(TEXTS[:150])
+    assert sorted(validation) == sorted(TEXTS[150:])
 
 
 def test_wikipedia_in_the_hubs_layout(shared_data: Path) -> None:
-    corpus = load_corpus(str(shared_data / "wikipedia"))
-    assert (len(corpus.train), len(corpus.validation)) == (43_042, 240)
+    train, validation = read(shared_data / "wikipedia")
+    assert (len(train), len(validation)) == (43_042, 240)
 
 
 def broken_json(folder: Path) -> Path:
@@ -76,31 +81,31 @@ def broken_json(folder: Path) -> Path:
 )
 def test_bad_sources_are_refused_in_one_line(make, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=message) as caught:
-        load_corpus(str(make(tmp_path)))
+        read(make(tmp_path))
     assert "\n" not in str(caught.value)
 
 
 def test_an_empty_file_and_a_missing_column_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):
-        load_corpus(str(tmp_path / "empty.txt"))
+        read(tmp_path / "empty.txt")
     write(tmp_path / "a.jsonl", TEXTS)
     with pytest.raises(InputError, match=r"a\.jsonl, line 1: no column 'body', only "):
-        load_corpus(str(tmp_path / "a.jsonl"), text_column="body")
+        read(tmp_path / "a.jsonl", "body")
 
 
 def test_empty_documents_are_left_out_and_numbers_are_no_text(tmp_path: Path) -> None:
     pd.DataFrame({"text": [*TEXTS, "", "  ", None]}).to_parquet(tmp_path / "a.parquet")
-    corpus = load_corpus(str(tmp_path / "a.parquet"))
-    assert sorted([*corpus.train, *corpus.validation]) == sorted(TEXTS)
+    train, validation = read(tmp_path / "a.parquet")
+    assert sorted([*train, *validation]) == sorted(TEXTS)
     write(tmp_path / "a.jsonl", TEXTS)
     with pytest.raises(InputError, match=r"a\.jsonl, line 1: column 'id' holds int, not text"):
-        load_corpus(str(tmp_path / "a.jsonl"), text_column="id")
+        read(tmp_path / "a.jsonl", "id")
 
 
 def test_an_unknown_hub_name_says_so() -> None:
     with pytest.raises(InputError, match="nobody/nothing is neither a local path nor a hub dataset"):
-        load_corpus("nobody/nothing")
+        open_corpus("nobody/nothing")
 
 
 def test_docstrings_are_cleaned_of_markup_and_code() -> None:
@@ -169,8 +174,7 @@ def test_names_by_which_files_are_held_out(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("held out")
     for other in ("devices.txt", "wiki.test.txt", "README.md"):
         (tmp_path / other).write_text(f"of {other}")
-    corpus = load_corpus(str(tmp_path))
-    assert (corpus.train, corpus.validation) == (["of devices.txt"], ["held out"])
+    assert read(tmp_path) == (["of devices.txt"], ["held out"])
 
 
 def test_the_first_texts_of_very_many_files(tmp_path: Path) -> None:

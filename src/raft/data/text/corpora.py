@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from raft.data.cache import build_once, cache_directory, file_digest, key_of
@@ -70,21 +69,6 @@ class Corpus:
             yield from (text for label, text in self.split_documents() if label == split)
 
 
-@dataclass(frozen=True)
-class Texts:
-    """The documents of a small corpus, in memory.
-
-    Attributes:
-        name: as given by the user.
-        train: texts.
-        validation: texts of other documents.
-    """
-
-    name: str
-    train: Sequence[str]
-    validation: Sequence[str]
-
-
 def open_corpus(
     source: str = PYTHON_DOCS,
     text_column: str = "text",
@@ -121,31 +105,6 @@ def open_corpus(
     if not train:
         raise InputError(f"corpus {source} has no text to train on, only held-out files")
     return Corpus(source, train, validation, validation_share)
-
-
-def load_corpus(source: str = PYTHON_DOCS, text_column: str = "text") -> Texts:
-    """Load a corpus into memory, for short runs, in an order of documents that is always the same.
-
-    Args:
-        source: as of ``open_corpus``.
-        text_column: column of parquet, arrow and jsonl that holds the text.
-
-    Raises:
-        InputError: as of ``open_corpus``; and where there is no text to train or to validate on.
-    """
-    documents: dict[TrainOrValidation, list[str]] = {"train": [], "validation": []}
-    for split, text in open_corpus(source, text_column).split_documents():
-        documents[split].append(text)
-    for split, texts in documents.items():
-        if not texts:
-            raise InputError(
-                f"corpus {source} has no text to {split.replace('ion', 'e')} on; use more documents"
-            )
-    train = documents["train"]
-    if source != PYTHON_DOCS:
-        # files are often sorted, and short runs read a part of the corpus only
-        train = [train[i] for i in np.random.default_rng(0).permutation(len(train))]
-    return Texts(source, train, documents["validation"])
 
 
 def first_texts(source: str, count: int, text_column: str = "text") -> list[str]:

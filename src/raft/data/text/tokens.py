@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raft.data.files import is_path
-from raft.data.text.encoding import encode
 from raft.errors import InputError, first_line
 from raft.hf.calibration import knows_words
 from raft.hf.loading import NO_REMOTE_CODE
@@ -205,35 +203,6 @@ class Packer:
             packed = np.concatenate([first, packed, last], axis=1)
         self.rest = stream[count * body :]
         return packed
-
-
-def pack(
-    documents: Iterable[str],
-    tokenizer: PreTrainedTokenizerFast,
-    length: int,
-    most: int | None = None,
-    objective: str = MLM,
-) -> NDArray[Any]:
-    """Concatenate documents, each with its end token, and cut them into sequences, as ``Packer`` does.
-
-    Args:
-        documents: texts, in the order in which they are packed.
-        tokenizer: as made by ``train_tokenizer``, or for ``"clm"`` by ``train_bpe_tokenizer``.
-        length: tokens of a sequence, special ones included.
-        most: stop after so many sequences.
-        objective: ``"mlm"`` or ``"clm"``.
-
-    Returns:
-        ``[sequences, length]`` of the tokenizer's ``token_dtype``; the unfilled rest at the end is dropped.
-    """
-    fast, dtype, packer = encoder(tokenizer), token_dtype(tokenizer), Packer(tokenizer, length, objective)
-    packed: list[NDArray[Any]] = [np.empty((0, length), dtype=dtype)]
-    count = 0
-    iterator = iter(documents)
-    while (most is None or count < most) and (texts := list(islice(iterator, BATCH))):
-        packed.append(packer.add(encode(fast, texts, end_token_id(tokenizer, objective), dtype)))
-        count += len(packed[-1])
-    return np.concatenate(packed)[:most]
 
 
 def check_folder(name: str, what: str) -> None:
