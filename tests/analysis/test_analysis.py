@@ -8,65 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertForMaskedLM
 
-import raft
-from raft.analysis.curves import measure_curves
-from raft.data.text.masking import MaskedSequences
 from raft.experiments.modular_addition import LEARNED
 from raft.experiments.pretraining import PretrainingComparison, Variant
-from raft.learned_activation import learned_activations
 from raft.pretraining.run import PretrainingResult
 from raft.report.loss_figures import FEW, draw_accuracy_curves, draw_loss_curves, draw_loss_differences
 from raft.report.tables.demo import format_steps, summarize_sums, tabulate_sums
 from tests.report.run_folders import sums
-from tests.training.test_training import SEQUENCES, TOKENIZER, config
-
-
-def model() -> BertForMaskedLM:
-    made: BertConfig = config({})
-    torch.manual_seed(0)
-    built = BertForMaskedLM(made)
-    built.eval()
-    return built
-
-
-def test_curves_follow_the_activations_and_their_inputs() -> None:
-    made = model()
-    act = raft.hf.rationals(made)["bert.encoder.layer.1.intermediate.intermediate_act_fn"]
-    with torch.no_grad():
-        act.numerator[0] += 0.5  # the second layer's curve is GELU's, half a unit higher
-    seen = []
-    handle = act.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    actual = measure_curves(made, MaskedSequences(SEQUENCES, TOKENIZER, 0), "gelu", sequences=64)
-    handle.remove()
-    assert [curve.site.split(".")[3] for curve in actual] == ["0", "1"]
-    assert actual[0].distance < 0.01
-    values = torch.cat([v.flatten() for v in seen]).double().numpy()
-    second = actual[1]
-    assert second.y.shape == (1, len(second.x))
-    np.testing.assert_allclose(second.y[0], act(torch.from_numpy(second.x)).detach().numpy())
-    assert second.x[0] < np.quantile(values, 0.01)
-    assert second.x[-1] > np.quantile(values, 0.99)
-    assert second.inputs.total == values.size
-    assert np.trapezoid(second.density, second.x) == pytest.approx(1.0, abs=0.03)
-    lift = 0.5 / (
-        1 + np.abs(np.array([b * values ** (k + 1) for k, b in enumerate(act.denominator.tolist())])).sum(0)
-    )
-    assert second.distance == pytest.approx(np.sqrt((lift**2).mean()), rel=0.03)
-
-
-def test_curves_of_splines_and_none_of_what_normalises() -> None:
-    sequences = MaskedSequences(SEQUENCES, TOKENIZER, 0)
-    splines = raft.convert(BertForMaskedLM(config(None)), {"function": "spline", "sites": ["ffn"]})
-    with torch.no_grad():
-        for act in learned_activations(splines).values():
-            next(act.parameters()).add_(0.5)
-    first, _ = measure_curves(splines, sequences, "gelu", sequences=8)
-    assert first.distance == pytest.approx(0.5, abs=0.01)
-    config_ = {"function": "polynorm", "init": "default", "sites": ["ffn"]}
-    assert measure_curves(raft.convert(BertForMaskedLM(config(None)), config_), sequences, "gelu", 8) == []
 
 
 def test_what_a_demo_says_is_what_its_networks_did() -> None:

@@ -14,7 +14,7 @@ from transformers import BartConfig, BartModel, BertConfig, BertModel
 
 import raft
 from raft.files import validate
-from raft.hf.histogram import HistogramRecord, InputHistogram, record_histograms
+from raft.hf.histogram import HistogramRecord, InputHistogram, joint_range, record_histograms
 
 
 def histogram(*parts: torch.Tensor) -> InputHistogram:
@@ -96,6 +96,15 @@ def test_an_encoder_of_two_stacks_alone_leaves_its_padding_out() -> None:
     with record_histograms(whole) as actual, torch.no_grad():
         whole(input_ids=ids, attention_mask=mask, decoder_input_ids=ids, decoder_attention_mask=1 - mask)
     assert [each.total for each in actual.values()] == [10 * 16, 6 * 16]
+
+
+def test_a_range_leaves_out_the_farthest_inputs_and_a_joint_one_holds_all_ranges() -> None:
+    narrow, wide = histogram(torch.linspace(0, 1, 10_001)), histogram(torch.linspace(-4, 4, 10_001))
+    assert narrow.range() == pytest.approx((-0.05, 1.05), abs=0.02)  # a bin is 0.014 wide
+    narrow.add(torch.tensor([100.0, -100.0]))
+    assert narrow.range() == pytest.approx((-0.05, 1.05), abs=0.02)  # a bin is 0.014 wide
+    assert joint_range([narrow, wide, InputHistogram()]) == wide.range()
+    assert joint_range([InputHistogram()]) is None
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from raft.analysis.curves import Curve
 from raft.analysis.figure_style import FAFT_COLOUR, QUIET, RAFT_COLOUR, STYLE, fill_behind, new_panels
 from raft.analysis.learned import LearnedFunction, join_names, shorten_name
 from raft.hf.histogram import InputHistogram
-from raft.hf.sites.input_activation import input_kind
 
 DASHED: dict[str, Any] = {"color": FAFT_COLOUR, "linestyle": "--", "linewidth": 1.3}
-
-
-def draw_activations(curves: Sequence[Curve]) -> Figure:
-    """Draw one panel per layer: the learned RAF over the fixed function, before the density of its inputs."""
-    with mpl.rc_context(STYLE):
-        figure, panels = new_panels(len(curves))
-        for axes, curve in zip(panels, curves, strict=True):
-            behind = fill_behind(axes, curve.x, curve.density, label="density of inputs")
-            axes.plot(curve.x, curve.fixed, **DASHED, label=f"{curve.fixed_name} (FAFT)")
-            for group, y in enumerate(curve.y):
-                label = "learned (RAFT)" if group == 0 else None
-                axes.plot(curve.x, y, color=RAFT_COLOUR, linewidth=1.8, label=label)
-            axes.axhline(0, color=QUIET, linewidth=0.5)
-            axes.set_title(f"{_format_layer(curve.site)}: distance {curve.distance:.3f}")
-            if axes is panels[0]:
-                lines = [*axes.get_legend_handles_labels()[0], *behind.get_legend_handles_labels()[0]]
-                axes.legend(handles=lines, frameon=False, loc="upper left", fontsize=7.5)
-    return figure
 
 
 def draw_functions(
@@ -67,9 +46,3 @@ def draw_functions(
                 lines += behind.get_legend_handles_labels()[0]
             axes.legend(handles=lines, frameon=False, loc="upper left", fontsize=7.5)
     return figure
-
-
-def _format_layer(site: str) -> str:
-    number = re.search(r"\.(\d+)\.", site)
-    kind = input_kind(site)
-    return f"layer {number.group(1)}{f', {kind}' if kind else ''}" if number else site

@@ -11,10 +11,8 @@ import numpy as np
 from scipy.optimize import brentq, least_squares
 
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
-from raft.hf.histogram import InputHistogram
+from raft.hf.histogram import TAIL, InputHistogram
 
-TAIL = 0.0005
-"""The share of inputs that may lie beyond either end of what is looked at."""
 POINTS = 2001
 UNKNOWN = (-3.0, 3.0)
 """Where functions are looked at whose inputs are not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,10 @@ EDGES: Array = np.sinh(np.linspace(-FARTHEST, FARTHEST, BINS + 1))
 """Evenly spaced in arsinh(x): bins are 0.014 wide around zero, and 1.4 % of x far from it."""
 SMOOTHING = 50
 """A density is a mean over windows of this fraction of the central range."""
+
+
+TAIL = 0.0005
+"""The share of the inputs, on either side, that a range leaves out."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,16 @@ class InputHistogram:
         edges = self._edges()[first : first + 2]
         return float(np.clip(np.sinh(edges[0] + fraction * (edges[1] - edges[0])), self.low, self.high))
 
+    def range(self) -> tuple[float, float]:
+        """The 0.05 % and 99.95 % quantiles, with a margin of 5 %.
+
+        Raises:
+            ValueError: where no inputs were seen.
+        """
+        low, high = self.quantile(TAIL), self.quantile(1 - TAIL)
+        margin = 0.05 * (high - low)
+        return low - margin, high + margin
+
     def _edges(self) -> Array:
         """Edges of the bins in arsinh(x), clipped to the range of the inputs."""
         edges: Array = np.arcsinh(np.clip(EDGES, self.low, self.high))
@@ -131,6 +145,12 @@ class InputHistogram:
         histogram = cls(low=record.low, high=record.high)
         histogram.counts[record.first : end] = record.counts
         return histogram
+
+
+def joint_range(histograms: Iterable[InputHistogram]) -> tuple[float, float] | None:
+    """The least range that holds those of all histograms with inputs; None where there are no inputs."""
+    ranges = [histogram.range() for histogram in histograms if histogram.total]
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 @contextmanager

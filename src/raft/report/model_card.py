@@ -9,14 +9,13 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from raft.analysis.curves import measure_curves
 from raft.analysis.figure_style import write_figure
-from raft.analysis.figures import draw_activations
-from raft.analysis.snapshots import find_known_name
+from raft.analysis.figures import draw_functions
+from raft.analysis.learned import learned_functions
 from raft.data.text.tokens import CLM
 from raft.files import atomic_write, read_text
 from raft.hf.config import RafConfig
-from raft.networks.build import DEFAULT_START
+from raft.hf.histogram import count_inputs, joint_range
 from raft.pretraining.architectures import AUTO_CLASSES, describe_model, load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText
@@ -26,6 +25,8 @@ from raft.training.monitoring import write_inputs
 from raft.training.run_folder import RECIPE
 
 CARD = "README.md"
+SEQUENCES = 256
+"""Whose inputs of the RAFs are counted."""
 PACKAGES = ("raft-transformers", "torch", "transformers")
 
 TEXT = """---
@@ -82,12 +83,17 @@ def write_card(
     is_raft = is_learned(recipe.activation)
     if is_raft:
         model = load_model(folder, recipe.objective)
-        fixed = find_known_name(recipe.raf_init) or DEFAULT_START
-        learned = measure_curves(model, text.validation, fixed)
-        if learned:
-            write_inputs(folder, {curve.site: curve.inputs for curve in learned})
-            write_figure(draw_activations(learned), folder / "activations.png", dpi=150)
-            rafs = f"\n![Learned activations over {fixed}](activations.png)\n"
+        sequences = range(min(SEQUENCES, len(text.validation)))
+        batches = [{"input_ids": text.validation.batch([place])[0]} for place in sequences]
+        # the pooler is not part of a masked language model
+        inputs = {site: seen for site, seen in count_inputs(model, batches).items() if seen.total}
+        interval = joint_range(inputs.values())
+        functions = learned_functions(model, interval) if interval else []
+        drawn = [function for function in functions if function.has_curve and function.site in inputs]
+        if drawn:
+            write_inputs(folder, inputs)
+            write_figure(draw_functions(drawn, inputs), folder / "activations.png", dpi=150)
+            rafs = "\n![Learned activations over what they were at the beginning](activations.png)\n"
     kind = "RAFT" if is_raft else "FAFT"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     model_text = describe_model(asdict(recipe))

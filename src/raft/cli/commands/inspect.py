@@ -15,7 +15,6 @@ from rich.text import Text
 from transformers import PreTrainedModel
 
 from raft.analysis.ablation import ablate, masked_loss
-from raft.analysis.curves import find_input_range
 from raft.analysis.figure_style import FAFT_COLOUR, RAFT_COLOUR, write_figure
 from raft.analysis.figures import draw_functions
 from raft.analysis.formulas import KINDS, format_functions
@@ -31,7 +30,7 @@ from raft.coefficients.functions import canonical_name
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import write_text
-from raft.hf.histogram import count_inputs
+from raft.hf.histogram import count_inputs, joint_range
 from raft.hf.positions import max_positions
 from raft.report.tables.numbers import format_signed
 from raft.report.tables.text_table import TextTable, make_rich_table
@@ -134,7 +133,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     with console.status("loading"):
         model, _ = load_model(settings.model, keeps_adapter=True)
-    low, high = settings.interval or _find_interval(Path(settings.model))
+    low, high = settings.interval or joint_range(read_inputs(Path(settings.model)).values()) or INTERVAL
     functions = learned_functions(model, (low, high))
     if not functions:
         raise InputError(
@@ -186,12 +185,6 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(f"{settings.model} has no formulas: {error}") from error
         write_text(Path(settings.formulas), text)
         console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
-
-
-def _find_interval(folder: Path) -> tuple[float, float]:
-    """Where the inputs of the RAFs lay that a run has recorded."""
-    ranges = [find_input_range(inputs) for inputs in read_inputs(folder).values() if inputs.total]
-    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else INTERVAL
 
 
 def print_table(console: Console, name: str, functions: Sequence[LearnedFunction]) -> None:

@@ -8,11 +8,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from raft.analysis.curves import find_input_range
 from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
 from raft.analysis.function_measures import UNKNOWN
 from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS
+from raft.hf.histogram import joint_range
 from raft.report.page.blocks import Drawing, Gallery
 from raft.report.page.viewer import ViewerRun
 
@@ -87,8 +87,4 @@ def _draw(
 
 
 def _find_range(site: str, runs: Sequence[ViewerRun]) -> tuple[float, float]:
-    known = [run.inputs[site] for run in runs if site in run.inputs and run.inputs[site].total]
-    if not known:
-        return UNKNOWN
-    ranges = [find_input_range(inputs) for inputs in known]
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
+    return joint_range(run.inputs[site] for run in runs if site in run.inputs) or UNKNOWN

@@ -14,7 +14,6 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from raft.analysis.curves import find_input_range
 from raft.analysis.snapshots import (
     FunctionSnapshot,
     ParametricSnapshot,
@@ -226,7 +225,7 @@ def _to_number(value: np.float32 | np.float64) -> float | str:
 
 
 def _sample_density(inputs: InputHistogram) -> dict[str, Any]:
-    low, high = find_input_range(inputs)
+    low, high = inputs.range()
     values = inputs.density(np.linspace(low, high, DENSITY_POINTS))
     return {
         "low": float(f"{low:.6g}"),
