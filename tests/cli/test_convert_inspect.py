@@ -25,9 +25,11 @@ from transformers import (
 
 import raft
 from raft.analysis.ablation import masked_loss
+from raft.analysis.snapshots import read_inputs
 from raft.cli.main import main
 from raft.cli.tables import fold_name
 from raft.hf import rationals
+from raft.hf.histogram import joint_range
 from raft.learned_activation import learned_activations
 
 SIZES: dict[str, Any] = {
@@ -117,6 +119,12 @@ def test_convert_gives_what_the_library_gives(run: Run, bert: Path, texts: Path,
     assert f"Saved in {out}, with its tokenizer" in printed
     assert max(map(len, printed.splitlines()[:8])) <= 80
     assert [path.name for path in out.parent.iterdir()] == ["raft"]
+    # what the calibration gave each RAF is what they are shown over
+    ends = [read_inputs(out)[FFN.format(layer)] for layer in range(2)]
+    assert [each.total for each in ends] == [each.inputs for each in report]
+    status, printed, _ = run("inspect", out)
+    low, high = joint_range(ends) or (0.0, 0.0)
+    assert f"inputs from {low:g} to {high:g}" in printed
 
 
 def test_only_as_many_texts_as_asked_for_are_read(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:

@@ -181,7 +181,11 @@ def test_a_data_set_of_ones_own(run: Run, model: Path, tmp_path: Path) -> None:
     status, out, err = run(*words, "--output_dir", tmp_path / "out")
     assert (status, err) == (0, "")
     assert "reviews, seed" in out
+    count = len(rows) * 8
+    expected = f"examples: {count * 3 // 4} train, {count // 4} validation, {count} test ("
+    assert expected in " ".join(out.split())
     assert "best single class 50.00" in out or "the same for every input" in out
+    assert ("try more epochs" in out) == ("the same for every input" in out)
     assert not (tmp_path / "out" / "predictions").exists()
     assert run(*words, "--predict", "true", "--output_dir", tmp_path / "predicted")[0] == 0
     lines = (tmp_path / "predicted" / "predictions" / "test.tsv").read_text().splitlines()
@@ -484,6 +488,26 @@ def test_an_adapter_of_rafs_is_saved_as_a_model_with_residual_ones(
         assert torch.equal(snapshots[f"{site}.numerator"][-1], numerator)
         assert numerator.abs().max() > 0
         assert site in json.loads((tuned / "inputs.json").read_text())
+
+
+@pytest.mark.parametrize("tuning", ["raf-adapter:groups=4", "raf-bottleneck:r=2", "lora:r=1"])
+def test_an_adapter_is_saved_by_itself(
+    tuning: str, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    tuned, words = tmp_path / "tuned", ["--task", "rte", "--data_dir", glue, "--model", model]
+    words += ["--tuning", tuning, "--raf_learning_rate", "0.1", "--save_model", "true", "--output_dir", tuned]
+    assert run(*words, *FAST)[0] == 0
+    base = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    ids = torch.arange(20, 40)[None]
+    alone = peft.PeftModel.from_pretrained(base, tuned / "adapter").eval()
+    with torch.no_grad():
+        actual = alone(input_ids=ids).logits
+        if tuning.startswith("raf-bottleneck"):
+            assert not (tuned / "model.safetensors").exists()
+            return
+        merged = AutoModelForSequenceClassification.from_pretrained(tuned).eval()
+        torch.testing.assert_close(merged(input_ids=ids).logits, actual, rtol=1e-4, atol=1e-5)
 
 
 def test_an_adapter_of_a_converted_model_is_not_judged_without_its_rafs(

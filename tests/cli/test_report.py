@@ -192,6 +192,7 @@ def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
         (["nowhere"], "there is no folder nowhere"),
         (["empty"], "empty holds no run: no results.json of 'raft demo'"),
         (["demo", "empty"], "empty holds no run"),
+        (["begun"], "begun is not finished; finished so far: raft report begun/demo"),
         (["bench"], "bench/results.json holds no results of 'raft demo'"),
         (["demo", "--pdf"], "unknown option '--pdf'"),
         (["demo", "--out", "/"], "cannot write to /: it is a folder"),
@@ -210,6 +211,7 @@ def test_bad_input_is_told_in_one_line(
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "results.json").write_text('{"rows": [{"kernel": "raft"}]}')
     run_folders.demo(tmp_path / "demo")
+    run_folders.demo(tmp_path / "begun" / "demo")
     assert main(["report", *words]) == 2
     assert message in one_line(capsys)
     assert not list(tmp_path.rglob("report.html"))

@@ -193,6 +193,7 @@ def test_a_kind_that_a_model_lacks_is_named_with_those_it_has() -> None:
         ({"version": "a"}, "version must be one of A, B, C, D, N, not 'a'"),
         ({"init": "gelo"}, "unknown activation 'gelo'"),
         ({"sites": ["head"]}, "raf.sites must be taken from ffn, pooler"),
+        ({"sites": ["fnn"]}, r"not \['fnn'\]; the nearest is 'ffn'"),
         ({"layers": "5-2"}, "layers must be"),
         ({"layers": "all but one"}, "layers must be"),
         ({"layers": []}, "layers must be"),
@@ -589,6 +590,8 @@ def test_the_report_is_a_table_when_printed() -> None:
     assert len(lines) == 3
     assert lines[2].startswith("bert.encoder.layer.1.intermediate.intermediate_act_fn = bert.encoder.layer.0")
     assert report_of(model).rows()[0]["replaced"] == "gelu"
+    uncalibrated = raft.convert(BertForMaskedLM(BertConfig(**TINY)))
+    assert str(uncalibrated.conversion_report).splitlines()[-1].startswith("not calibrated: ")
 
 
 def test_devices_are_mapped_and_pipelines_built(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from raft.data.squad.questions import Question
 from raft.data.tasks.sampling import sample_rows, sample_split
 from raft.data.tasks.task import Score
 from raft.errors import InputError, first_line, suggest
-from raft.files import read_json, write_text
+from raft.files import read_json, save_pretrained, write_text
 from raft.finetuning.data import question_data, sentence_data
 from raft.finetuning.task_source import RESULT, SQUADS, TASKS, Sources, TaskOptions
 from raft.finetuning.train import (
@@ -43,6 +43,7 @@ from raft.training.monitoring import MetricsLog, append_snapshot, raf_metadata, 
 
 DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
+ADAPTER = "adapter"
 ALL = "all"
 UNTRAINED = "→"
 """Before the name of a task that a model was judged on without training."""
@@ -104,7 +105,11 @@ class FinetuningRecipe(TaskOptions):
         default=None, metadata={"help": "Folder of those in the official layout; the hub without it."}
     )
     save_model: bool = field(
-        default=False, metadata={"help": "Save the tuned model, with an adapter merged into it."}
+        default=False,
+        metadata={
+            "help": "Save the tuned model, with an adapter merged into it; the adapter also by itself, in "
+            f"{ADAPTER}/, unless the model was converted."
+        },
     )
 
     def check(self) -> None:
@@ -121,8 +126,10 @@ class FinetuningRecipe(TaskOptions):
             if getattr(self, name) not in known:
                 raise InputError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         check_tuning(self.tuning)
-        if self.save_model and parse_tuning(self.tuning)[0] == RAF_BOTTLENECK:
-            raise InputError(f"--save_model: --tuning {RAF_BOTTLENECK} cannot be merged into a model")
+        if self.save_model and self.activation != KEEP and not self.can_merge():
+            raise InputError(
+                f"--save_model: --tuning {RAF_BOTTLENECK} cannot be merged into a model that was converted"
+            )
         if self.stratified and self.dataset is None and self.task in SQUADS:
             raise InputError("--stratified draws classes alike, and questions have none")
         if not _is_count(self.train_examples):
@@ -133,6 +140,10 @@ class FinetuningRecipe(TaskOptions):
             self.raf_config()
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def can_merge(self) -> bool:
+        """Whether an adapter can be merged into the model."""
+        return parse_tuning(self.tuning)[0] != RAF_BOTTLENECK
 
     def check_conversion(self) -> None:
         """Raise ``InputError`` for options of a conversion to rational RAFs where there is none."""
@@ -224,7 +235,7 @@ class FinetuningResult:
         epoch: that was kept.
         history: validation points after each epoch.
         trained: numbers that were trained, by kind.
-        examples: how many were trained on, and validated on.
+        examples: how many were trained on, validated on, and are in each test (older results: without tests).
         seconds: of the training, and of all.
     """
 
@@ -345,7 +356,11 @@ def run_finetuning(
         epoch=tuned.epoch,
         history=tuned.history,
         trained={part.name: part.trained for part in tuned.parts},
-        examples={"train": len(drawn["train_rows"]), "validation": len(drawn["validation_rows"])},
+        examples={
+            "train": len(drawn["train_rows"]),
+            "validation": len(drawn["validation_rows"]),
+            **{f"test ({name})": len(split.inputs) for name, split in data.tests.items()},
+        },
         seconds=tuned.seconds,
         single_class={
             name: score.single_class for name, score in tests.items() if score.single_class is not None
@@ -362,16 +377,23 @@ def run_finetuning(
         if split.write is not None:
             split.write(tuned.outputs[name], folder / PREDICTIONS)
     if recipe.save_model:
-        tuned = replace(tuned, model=_without_adapter(tuned.model))
-        save(tuned.model, sources.tokenizer(recipe.model), folder)
+        tuned = _save(recipe, tuned, sources.tokenizer(recipe.model), folder)
     write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
     return result, tuned
 
 
-def _without_adapter(model: Any) -> Any:
-    """The model with an adapter's updates added to its weights: an adapter alone would be loaded onto the
-    checkpoint as it was, without the RAFs of a conversion and without the names of the labels."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+def _save(recipe: FinetuningRecipe, tuned: Finetuned, tokenizer: Any, folder: Path) -> Finetuned:
+    """Write the model, and its adapter by itself; returns what is there afterwards.
+
+    Onto a checkpoint that was converted, an adapter alone would be loaded without the RAFs.
+    """
+    if hasattr(tuned.model, "peft_config") and recipe.activation == KEEP:
+        save_pretrained(tuned.model, folder / ADAPTER)
+    if recipe.can_merge():
+        if hasattr(tuned.model, "merge_and_unload"):
+            tuned = replace(tuned, model=tuned.model.merge_and_unload())
+        save(tuned.model, tokenizer, folder)
+    return tuned
 
 
 def _evaluate_untrained(recipe: FinetuningRecipe, model: Any, sources: Sources) -> dict[str, Score]:

@@ -135,9 +135,10 @@ def _tokenize(
 
 
 def _load_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    where = f"was not found at {model.name_or_path!r}" if model.name_or_path else "a new model does not know"
     missing = (
-        "calibration with texts needs the model's tokenizer, which was not found at "
-        f"{model.name_or_path!r}: give it as tokenizer=…, or calibrate with batches"
+        f"calibration with texts needs the model's tokenizer, which {where}: give it as tokenizer=…, or "
+        "calibrate with batches"
     )
     try:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path, **NO_REMOTE_CODE)

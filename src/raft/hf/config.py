@@ -110,7 +110,8 @@ class RafConfig:
                 raise ValueError(f"raf.{name} must be true or false, not {getattr(self, name)!r}")
         object.__setattr__(self, "layers", _to_plain_layers(self.layers))
         if not sites or not all(site in SITES for site in sites):
-            raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}")
+            close = suggest(next((site for site in sites if site not in SITES), ""), SITES)
+            raise ValueError(f"raf.sites must be taken from {', '.join(SITES)}, not {list(sites)}{close}")
         check_degrees(self.degrees)
         check_version(self.version)
         if isinstance(self.init, str) and self.init not in (AUTO, DEFAULT):

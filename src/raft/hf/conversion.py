@@ -166,9 +166,9 @@ def _check_kinds(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
     has = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none that can be reached"
     raise ValueError(
         f"{type(model).__name__} has no {' and no '.join(missing)} activation that can be replaced "
-        f"(layers={config.layers!r}); it has: {has}. An activation that a model's own code calls by name, "
-        "not through a module, cannot be reached, nor the input of attention whose projections to query, key "
-        "and value are no modules"
+        f"(layers={config.layers!r}); it has: {has}. Activations are modules of torch.nn or "
+        "transformers: one of another class, or that a model's own code calls by name, cannot be reached, "
+        "nor the input of attention whose projections to query, key and value are no modules"
     )
 
 

@@ -135,7 +135,7 @@ def _nothing_chosen(
         return f"{kind} has no activation whose name sites={pattern!r} matches; it has {has}, {first!r} first"
     return (
         f"{kind} has no activation but those whose range matters ({has}, {first!r} first), which are left as "
-        "gates or outputs: gates=True takes them, too"
+        "gates or outputs: gates=True takes them, too, and leaves the code around them as it is"
     )
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+UNCALIBRATED = (
+    "not calibrated: these errors leave out the inputs beyond the intervals, which pretrained models often "
+    "have; convert(model, calibration=…) fits to the model's own inputs"
+)
+
 
 @dataclass(frozen=True)
 class ConvertedSite:
@@ -62,6 +67,8 @@ class ConversionReport(list[ConvertedSite]):
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in (heads, *rows)
         ]
+        if not any(row.inputs for row in self) and any(row.max_error for row in self):
+            left.append(UNCALIBRATED)
         return "\n".join([*(line.rstrip() for line in lines), *left])
 
     def rows(self) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from raft.errors import InputError
@@ -44,6 +45,11 @@ def build_section(folder: Path) -> Section:
         return build_demo_section(folder)
     if kind == "grid":
         return build_grid_section(folder)
+    finished = [path for path in sorted(folder.iterdir()) if path.is_dir() and detect_kind(path)]
+    if finished:
+        raise InputError(
+            f"{folder} is not finished; finished so far: raft report {shlex.join(map(str, finished))}"
+        )
     raise InputError(
         f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "
         f"{FINETUNING} of 'raft finetune', nor {GRID_RESULTS} of 'raft grid'"

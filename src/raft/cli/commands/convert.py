@@ -21,9 +21,11 @@ from raft.files import save_pretrained
 from raft.functions.registry import FUNCTIONS
 from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.conversion import REPORT, convert
+from raft.hf.histogram import count_inputs
 from raft.learned_activation import learned_activations
 from raft.networks.conversion_report import ConversionReport
 from raft.report.tables.text_table import make_rich_table
+from raft.training.monitoring import write_inputs
 from raft.training.run_folder import Content, check_free, run_folder
 
 DESCRIPTION = """Put learned activations (RAFs, rational ones unless --function names others) in place of a
@@ -147,6 +149,8 @@ def main(arguments: Sequence[str]) -> None:
     report = getattr(model, REPORT)
     with run_folder(out, settings.overwrite, MODEL) as folder:
         save_pretrained(model, folder)
+        if texts is not None:
+            write_inputs(folder, count_inputs(model, texts, tokenizer))
         if tokenizer is not None:
             save_pretrained(tokenizer, folder)
 

@@ -28,6 +28,10 @@ from raft.training.run_folder import Content, check_free, recipe_options, run_fo
 DESCRIPTION = """Fine-tune a pretrained encoder on a task of GLUE, SNLI, SQuAD or on your own data, and score
 it. The folder gets the scores, the drawn examples and, with --save_model, the model."""
 
+CONSTANT = (
+    "A model that predicts the same for every input has learned nothing: try more epochs "
+    "(--num_train_epochs 20) or a higher rate (--learning_rate 1e-4)."
+)
 FOLDER = Content("fine-tuning", RESULT, "--output_dir")
 
 
@@ -71,6 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
     console.print(trained.console())
     console.print(tabulate_scores(result))
+    if result.constant:
+        console.print(CONSTANT, highlight=False, soft_wrap=True)
     folder = training.folder
     console.print(
         f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
@@ -79,7 +85,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def tabulate_scores(result: FinetuningResult) -> Table:
     epochs = len(result.history) or result.epoch
-    table = make_scores_table(f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}")
+    counts = ", ".join(f"{count:,} {part}" for part, count in result.examples.items())
+    table = make_scores_table(
+        f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}\nexamples: {counts}"
+    )
     if result.validation is not None:
         table.add_row("validation", f"{result.validation:.2f}", "", "")
     for name, points in result.tests.items():

@@ -89,7 +89,9 @@ def print_tables(folder: Path, console: Console) -> None:
     elif kind == "demo":
         console.print(tabulate_sums(SumComparison.read(folder)).console(), crop=False)
     elif kind == "finetuning":
-        console.print(tabulate_scores(FinetuningResult.read(folder)).console(), crop=False)
+        console.print(
+            tabulate_scores(FinetuningResult.read(folder), folder.resolve().name).console(), crop=False
+        )
     elif kind == "grid" or (folder / SHARED).is_file():
         for table in read_grid_tables(folder, console):
             console.print(table.console(), crop=False)

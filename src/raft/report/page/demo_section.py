@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raft.analysis.snapshots import read_inputs, read_snapshots
-from raft.experiments.modular_addition import GELU, LEARNED, PRIME, SINE, WIDTH, SumComparison
+from raft.experiments.modular_addition import FREE, GELU, LEARNED, PRIME, SINE, WIDTH, SumComparison
 from raft.report.page.blocks import Block, Drawing, Fact, Facts, Heading, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import build_repeat_blocks, find_baselines
@@ -40,7 +40,12 @@ def build_demo_section(folder: Path, name: str | None = None) -> Section:
     runs = comparison.by_activation()
     facts = [
         Fact(f"{label}, learned to add", f"{format_learned(runs[activation])} networks", _tell_steps(steps))
-        for label, activation in (("RAF of fixed gain", LEARNED), ("sine", SINE), ("GELU", GELU))
+        for label, activation in (
+            ("RAF of fixed gain", LEARNED),
+            ("RAF", FREE),
+            ("sine", SINE),
+            ("GELU", GELU),
+        )
         for steps in [format_steps(runs[activation])]
     ]
     table = tabulate_sums(comparison)

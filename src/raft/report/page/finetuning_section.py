@@ -41,11 +41,15 @@ def build_finetuning_section(folder: Path) -> Section:
     return Section(folder.resolve().name, f"Fine-tuning: {model} on {result.task}", blocks)
 
 
-def tabulate_scores(result: FinetuningResult) -> TextTable:
+def tabulate_scores(result: FinetuningResult, name: str = "") -> TextTable:
+    """The scores of a result; ``name`` is of its folder, for the title."""
     rows = [
-        [test, name, f"{value:.2f}"] for test, parts in result.parts.items() for name, value in parts.items()
+        [test, metric, f"{value:.2f}"]
+        for test, parts in result.parts.items()
+        for metric, value in parts.items()
     ]
-    return TextTable("Scores in points", pd.DataFrame(rows, columns=["test", "metric", "points"]), labels=2)
+    title = f"{name}: scores in points" if name else "Scores in points"
+    return TextTable(title, pd.DataFrame(rows, columns=["test", "metric", "points"]), labels=2)
 
 
 def _describe_run(result: FinetuningResult, model: str, activation: str) -> str:

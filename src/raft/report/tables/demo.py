@@ -21,7 +21,9 @@ def tabulate_sums(comparison: SumComparison) -> TextTable:
     ]
     note = (
         f"Held-out sums, when 99 % were right or after {comparison.max_steps:,} steps. The median counts "
-        "networks that did not learn as the slowest."
+        "networks that did not learn as the slowest. A fixed gain holds the size of a RAF's output (root "
+        "mean square over standard normal inputs), so that training changes its shape alone; 'the same, "
+        "frozen' is what one of these became, in new networks that do not train it."
     )
     return TextTable(f"Addition modulo {PRIME}", pd.DataFrame(rows, columns=HEADERS), labels=1, note=note)
 
