@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
-from raft.cli.tables import fit_name_width, fold_name
+from raft.cli.tables import print_conversion
 from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import save_pretrained
@@ -23,8 +20,6 @@ from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.conversion import REPORT, convert
 from raft.hf.histogram import count_inputs
 from raft.learned_activation import learned_activations
-from raft.networks.conversion_report import ConversionReport
-from raft.report.tables.text_table import make_rich_table
 from raft.training.monitoring import write_inputs
 from raft.training.run_folder import Content, check_free, run_folder
 
@@ -154,7 +149,7 @@ def main(arguments: Sequence[str]) -> None:
         if tokenizer is not None:
             save_pretrained(tokenizer, folder)
 
-    print_table(console, type(model).__name__, report, texts is not None)
+    print_conversion(console, type(model).__name__, report)
     if missing:
         say(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
     fitted = next((site for site in report if site.max_error is not None), None)
@@ -166,39 +161,6 @@ def main(arguments: Sequence[str]) -> None:
         )
     beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: none was found"
     say(f"Saved in {out}, {beside}. To see its RAFs: raft inspect {out}")
-
-
-def print_table(console: Console, name: str, report: ConversionReport, is_calibrated: bool) -> None:
-    """Print a conversion's report; it takes 80 columns, and more where there are more."""
-    heads = ["was", "fitted for", "max error", "rms error", *(["inputs"] if is_calibrated else [])]
-    rows = [
-        [
-            site.replaced,
-            "nothing" if site.max_error is None else f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
-            _format_error(site.max_error),
-            _format_error(site.rms_error),
-            *([f"{site.inputs:,}" if site.inputs else "none seen"] if is_calibrated else []),
-        ]
-        for site in report
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    names = [site.site for site in report] + [f"= {site.shares}" for site in report if site.shares]
-    width = fit_name_width(console, names, widths)
-    kinds = Counter(site.kind for site in report)
-    table = make_rich_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
-    table.add_column("site", min_width=width, no_wrap=True)
-    for head, least in zip(heads, widths, strict=True):
-        table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
-    for site, row in zip(report, rows, strict=True):
-        place = fold_name(site.site, width)
-        if site.shares:
-            place += "\n" + fold_name(f"= {site.shares}", width)
-        table.add_row(Text(place), *map(Text, row))
-    console.print(table, crop=False)
-
-
-def _format_error(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}" if value else "0"
 
 
 def _parse_settings(text: str | None) -> dict[str, Any]:

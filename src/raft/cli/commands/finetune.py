@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
 from tqdm import tqdm
 from transformers import TrainerCallback
 
 from raft.cli.options import check_machine, parse_recipe
-from raft.cli.quiet import Console, print_plain, quieten
+from raft.cli.quiet import Console, quieten
+from raft.cli.tables import print_conversion
 from raft.finetuning.run import (
     FinetuningRecipe,
-    FinetuningResult,
     resolve_activation,
     run_finetuning,
 )
 from raft.finetuning.task_source import RESULT, Sources
-from raft.report.tables.text_table import TextTable, make_rich_table
+from raft.report.tables.finetuning import tabulate_result
+from raft.report.tables.text_table import TextTable
 from raft.training.arguments import CommandArguments
 from raft.training.run_folder import Content, check_free, recipe_options, run_folder, write_recipe
 
@@ -70,49 +70,14 @@ def main(arguments: Sequence[str]) -> None:
         result, tuned = run_finetuning(recipe, training, folder, Sources(), [EpochLines()])
         write_recipe(folder, recipe_options(recipe, training))
     if tuned.report is not None:
-        print_plain(str(tuned.report))
+        print_conversion(console, type(tuned.model).__name__, tuned.report)
     parts = [[part.name, f"{part.trained:,}", f"{part.total:,}"] for part in tuned.parts]
     trained = TextTable("Trained", pd.DataFrame(parts, columns=["part", "trained", "of"]), labels=1)
     console.print(trained.console())
-    console.print(tabulate_scores(result))
+    console.print(tabulate_result(result).console(), crop=False)
     if result.constant:
         console.print(CONSTANT, highlight=False, soft_wrap=True)
     folder = training.folder
     console.print(
         f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
     )
-
-
-def tabulate_scores(result: FinetuningResult) -> Table:
-    epochs = len(result.history) or result.epoch
-    counts = ", ".join(f"{count:,} {part}" for part, count in result.examples.items())
-    table = make_scores_table(
-        f"{result.task}, seed {result.seed}, epoch {result.epoch} of {epochs}\nexamples: {counts}"
-    )
-    if result.validation is not None:
-        table.add_row("validation", f"{result.validation:.2f}", "", "")
-    for name, points in result.tests.items():
-        single = result.single_class.get(name)
-        add_scores(table, name, points, result.parts[name], name in result.constant, single)
-    return table
-
-
-def make_scores_table(title: str) -> Table:
-    """Make an empty table of names, points, their parts and a remark."""
-    table = make_rich_table(title)
-    for header in ("", "points", "parts", ""):
-        table.add_column(header, justify="right" if header == "points" else "left")
-    return table
-
-
-def add_scores(
-    table: Table,
-    name: str,
-    points: float,
-    parts: Mapping[str, float],
-    constant: bool,
-    single_class: float | None,
-) -> None:
-    text = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
-    remark = "" if single_class is None else f"best single class {single_class:.2f}"
-    table.add_row(name, f"{points:.2f}", text, "the same for every input" if constant else remark)

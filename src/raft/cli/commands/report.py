@@ -16,13 +16,13 @@ from raft.experiments.modular_addition import SumComparison
 from raft.experiments.pretraining import PretrainingComparison
 from raft.files import check_writable, write_text
 from raft.finetuning.run import FinetuningResult
-from raft.report.page.finetuning_section import tabulate_scores
 from raft.report.page.page import REPORT, render_page
 from raft.report.page.viewer import share_budget
 from raft.report.paper_figures import write_figures
 from raft.report.runs import build_section, detect_kind, read_single
 from raft.report.tables import pretraining
 from raft.report.tables.demo import tabulate_sums
+from raft.report.tables.finetuning import tabulate_result
 from raft.report.tables.grid import RESULTS, build_frame, read_results
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RECIPE
@@ -89,9 +89,8 @@ def print_tables(folder: Path, console: Console) -> None:
     elif kind == "demo":
         console.print(tabulate_sums(SumComparison.read(folder)).console(), crop=False)
     elif kind == "finetuning":
-        console.print(
-            tabulate_scores(FinetuningResult.read(folder), folder.resolve().name).console(), crop=False
-        )
+        table = tabulate_result(FinetuningResult.read(folder), folder.resolve().name)
+        console.print(table.console(), crop=False)
     elif kind == "grid" or (folder / SHARED).is_file():
         for table in read_grid_tables(folder, console):
             console.print(table.console(), crop=False)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from raft.cli.commands.finetune import add_scores, make_scores_table
 from raft.cli.options import parse
 from raft.cli.quiet import Console, quieten
 from raft.errors import InputError
 from raft.files import write_text
 from raft.finetuning.task_source import Sources, TaskOptions
 from raft.finetuning.transfer import evaluate_transfer
+from raft.report.tables.finetuning import tabulate_scores
 
 DESCRIPTION = """Judge a tuned model on a task that it was not tuned on: zero-shot transfer, such as SNLI
 after MNLI or RTE, or TriviaQA in SQuAD's form after SQuAD. Labels are mapped by their names, or by
@@ -55,7 +55,5 @@ def main(arguments: Sequence[str]) -> None:
             "scores": {name: asdict(score) for name, score in scores.items()},
         }
         write_text(Path(settings.out), json.dumps(content, indent=1) + "\n")
-    table = make_scores_table(f"{settings.model} on {settings.task}")
-    for name, score in scores.items():
-        add_scores(table, name, score.points, score.parts, score.constant, score.single_class)
-    Console().print(table, crop=False)
+    table = tabulate_scores(f"{settings.model} on {settings.task}", scores)
+    Console().print(table.console(), crop=False)

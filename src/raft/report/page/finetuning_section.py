@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from raft.analysis.snapshots import read_inputs, read_snapshots
 from raft.finetuning.run import FinetuningResult
 from raft.report.page.blocks import Block, Fact, Facts, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import build_learned_blocks, build_repeat_blocks, find_baselines, read_recipe
 from raft.report.page.viewer import ViewerRun
-from raft.report.tables.text_table import TextTable
+from raft.report.tables.finetuning import tabulate_result
 from raft.training.run_folder import RECIPE
 
 
@@ -34,22 +32,11 @@ def build_finetuning_section(folder: Path) -> Section:
     blocks: list[Block] = [
         Prose(_describe_run(result, model, str(recipe.get("activation", "keep"))), "lead"),
         Facts(_collect_facts(result)),
-        Tabular(tabulate_scores(result), _describe_constant(result)),
+        Tabular(tabulate_result(result), _describe_constant(result)),
         *build_learned_blocks(runs),
         *build_repeat_blocks(command, {}, recipe),
     ]
     return Section(folder.resolve().name, f"Fine-tuning: {model} on {result.task}", blocks)
-
-
-def tabulate_scores(result: FinetuningResult, name: str = "") -> TextTable:
-    """The scores of a result; ``name`` is of its folder, for the title."""
-    rows = [
-        [test, metric, f"{value:.2f}"]
-        for test, parts in result.parts.items()
-        for metric, value in parts.items()
-    ]
-    title = f"{name}: scores in points" if name else "Scores in points"
-    return TextTable(title, pd.DataFrame(rows, columns=["test", "metric", "points"]), labels=2)
 
 
 def _describe_run(result: FinetuningResult, model: str, activation: str) -> str:
