@@ -3,7 +3,7 @@
     python results/gain/draw_gains.py results/gain
 
 Reads ``runs/comparison.json``, and writes ``losses.png`` and ``effects.md``: differences are paired by seed,
-with Student's 95 % interval.
+with Student's 95 % interval. The figure leaves out seeds of which a model stayed on the plateau.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from raft.modules import Rational
 from raft.report.tables.numbers import format_interval
 
 NEVER, TRAINED, FIXED = "raf:raf_learning_rate=0", "raf", "gelu"
+PLATEAU = 6.0
+"""A loss above which a model knows no more than the frequencies of words."""
 GAINS = ("full", "middle", "low")
 SHAPES = {"gelu": ("GELU's shape", FAFT_COLOUR, "s"), "raf": ("a learned shape", RAFT_COLOUR, "o")}
 
@@ -60,10 +62,14 @@ def main() -> None:
         "RAFs that are trained, less GELU": (losses[TRAINED], losses[FIXED]),
         "GELU's shape at low gain, less trained RAFs": (of["gelu", "low"], losses[TRAINED]),
     }
-    lines = ["| what | difference in loss [95 %] |", "| --- | ---: |"]
-    for name, (one, other) in rows.items():
-        difference = compare_seeds(one.tolist(), other.tolist())
-        lines.append(f"| {name} | {format_interval(difference.mean, difference.low, difference.high, 3)} |")
+    left = np.array(list(losses.values())).max(0) < PLATEAU
+    heads = ["what", f"all {len(left)} seeds", f"the {left.sum()} whose models all left the plateau"]
+    lines = [f"| {' | '.join(heads)} |", "| --- | ---: | ---: |"]
+    for name, pair in rows.items():
+        subsets = [[values[kept].tolist() for values in pair] for kept in (left | True, left)]
+        differences = [compare_seeds(*subset) for subset in subsets]
+        cells = [format_interval(each.mean, each.low, each.high, 3) for each in differences]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     (folder / "effects.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     with mpl.rc_context(STYLE):
@@ -71,12 +77,14 @@ def main() -> None:
         axes = figure.add_subplot()
         for shape, (label, colour, marker) in SHAPES.items():
             x = [mean_gain(folder, shape, gain) for gain in GAINS]
-            seeds = np.array([of[shape, gain] for gain in GAINS])
+            seeds = np.array([of[shape, gain][left] for gain in GAINS])
             axes.plot(x, seeds, ".", color=colour, alpha=0.4)
             axes.plot(x, seeds.mean(1), color=colour, marker=marker, label=f"{label}, frozen")
-        axes.axhline(losses[FIXED].mean(), color=QUIET, linewidth=1, linestyle=":", label="GELU")
-        axes.axhline(losses[TRAINED].mean(), color=QUIET, linewidth=1, linestyle="--", label="trained RAFs")
+        for name, style, label in ((FIXED, ":", "GELU"), (TRAINED, "--", "trained RAFs")):
+            axes.axhline(losses[name][left].mean(), color=QUIET, linewidth=1, linestyle=style, label=label)
         axes.set_xscale("log")
+        axes.set_xticks(x, labels=[f"{gain:.2f}" for gain in x])
+        axes.minorticks_off()
         axes.set_xlabel("gain (root mean square over standard normal inputs)")
         axes.set_ylabel("validation loss (nats)")
         axes.legend(frameon=False)
