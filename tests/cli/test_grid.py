@@ -22,7 +22,7 @@ import raft
 from raft.cli import slurm
 from raft.cli.commands.grid import parse_grid
 from raft.cli.main import main
-from raft.cli.processes import share_devices
+from raft.cli.processes import ProcessOptions, say_if_busy, share_devices
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import compare_paired
 from raft.finetuning.run import FinetuningRecipe, is_raft
@@ -276,6 +276,27 @@ def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None
     assert [share["CUDA_VISIBLE_DEVICES"] for share in share_devices(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert share_devices(2) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "processes", "says"),
+    [(3.1, 2, 1, True), (0.2, 2, 1, False), (3.1, 1, 1, False), (3.1, 2, 2, False)],
+)
+def test_a_busy_machine_is_told_of(
+    load: float,
+    threads: int,
+    processes: int,
+    says: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("raft.cli.processes.usable_cores", lambda: 2)
+    say_if_busy(ProcessOptions(processes=processes))
+    out = capsys.readouterr().out
+    assert ("(load 3.1 on 2 cores)" in out, "OMP_NUM_THREADS=1" in out) == (says, says)
 
 
 def test_a_damaged_result_is_told(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

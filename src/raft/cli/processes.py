@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from raft.cli.quiet import print_plain
 from raft.data.text.encoding import usable_cores
 
 
@@ -21,6 +22,19 @@ class ProcessOptions:
 
     processes: int = field(default=1, metadata={"help": "Processes that share the runs."})
     worker: bool = field(default=False, metadata={"help": "Work on them and say nothing."})
+
+
+def say_if_busy(options: ProcessOptions | None = None) -> None:
+    """Say that other programs keep the cores busy, where a process with several threads suffers from it."""
+    if options is not None and (options.worker or options.processes > 1):
+        return  # they have one thread each, or their share
+    cores, load = usable_cores(), os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if torch.get_num_threads() > 1 and load > cores / 2 and not torch.accelerator.is_available():
+        print_plain(
+            f"Other programs keep this machine busy (load {load:.1f} on {cores} cores), and then the threads "
+            "of a process wait for each other: OMP_NUM_THREADS=1 before the command may make it many times as "
+            "fast"
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from raft.cli.options import check_machine, parse_recipe
+from raft.cli.processes import say_if_busy
 from raft.cli.quiet import Console, quieten
 from raft.cli.tables import print_conversion
 from raft.finetuning.run import (
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     recipe.check()
     recipe.check_conversion()
     check_machine(training)
+    say_if_busy()
     check_free(training.folder, options.overwrite, FOLDER)
     quieten(tokenizer_threads=False)
     console = Console()

@@ -14,7 +14,7 @@ from raft.analysis.figure_style import write_figure
 from raft.callbacks import RafCallback
 from raft.cli.options import check_machine, parse_recipe
 from raft.cli.pretraining_console import PretrainingConsole
-from raft.cli.processes import ProcessOptions, start_workers, without_worker
+from raft.cli.processes import ProcessOptions, say_if_busy, start_workers, without_worker
 from raft.cli.quiet import print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, get_requeue_signal, is_job, submit
 from raft.errors import InputError, TrainingError
@@ -76,6 +76,8 @@ def run_here(words: Sequence[str]) -> None:
     command = shlex.join(["raft", "pretrain", *without_worker(words)])
     check_processes(options, training, is_comparison(recipe))
     quieten()
+    if training.process_index == 0:
+        say_if_busy(options)
     console = PretrainingConsole(recipe, training, is_quiet=options.worker)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
     text = console.read_text()
