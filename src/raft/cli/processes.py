@@ -32,8 +32,8 @@ def say_if_busy(options: ProcessOptions | None = None) -> None:
     if torch.get_num_threads() > 1 and load > cores / 2 and not torch.accelerator.is_available():
         print_plain(
             f"Other programs keep this machine busy (load {load:.1f} on {cores} cores), and then the threads "
-            "of a process wait for each other: OMP_NUM_THREADS=1 before the command may make it many times as "
-            "fast"
+            "of a process wait for each other: OMP_NUM_THREADS=1 before the command may make it many times "
+            "as fast"
         )
 
 
