@@ -194,13 +194,12 @@ def test_help_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "kernel: Time the activation alone" in printed
     assert "step: Time a whole training step" in printed
-    assert "pretraining: " in printed
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "raft bench measures kernel, step, pretraining or finetuning"),
+        ([], "raft bench measures kernel or step"),
         (["kernel", "--device", "tpu"], "--device must be cpu, cuda or auto, not 'tpu'"),
         (["kernel", "--dtypes", "int8"], "dtypes are float32, bfloat16, float16, not 'int8'"),
         (["kernel", "--shapes", "x3"], "a shape is written as 4096x3072, not 'x3'"),

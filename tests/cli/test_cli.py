@@ -82,7 +82,7 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err == "raft: CUDA out of memory: smaller batches need less memory\n"
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["bench", "pretraining"]])
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["bench", "step"]])
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(SystemExit):  # of argparse
         assert main([*words, "--help"]) == 0

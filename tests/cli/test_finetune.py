@@ -564,21 +564,3 @@ def test_a_tuned_model_is_judged_on_another_task(
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert message in err
-
-
-@pytest.mark.slow
-def test_the_benchmark_times_each_way(
-    glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "bench"
-    words = ["--task", "rte", "--data_dir", glue, "--model", model, "--train_examples", 10, "--epochs", 1]
-    words += ["--seconds", 0, "--device", "cpu", "--out", out]
-    assert main(["bench", "finetuning", *(str(word) for word in words)]) == 0
-    rows = json.loads((out / "results.json").read_text())["rows"]
-    assert [row["way"] for row in rows] == ["transformers.Trainer", "raft, FAFT", "raft, RAFT"]
-    assert [row["rounds"] for row in rows] == [6, 6, 6]
-    assert all(row["seconds"] > 0 and 0 <= row["points"] <= 100 for row in rows)
-    assert rows[0]["ratio_value"] == 1.0
-    assert "raft, FAFT" in capsys.readouterr().out
-    assert main(["bench", "finetuning", "--task", "squad"]) == 2
-    assert "--task must be one of sentences, not 'squad'" in capsys.readouterr().err

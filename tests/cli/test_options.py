@@ -13,7 +13,7 @@ import torch
 from transformers import HfArgumentParser
 
 from raft.bounds import BOUNDS
-from raft.cli.commands.bench import FinetuningSettings, PretrainingSettings
+from raft.cli.commands.bench import KernelSettings, StepSettings
 from raft.cli.commands.convert import ConvertSettings
 from raft.cli.commands.demo import DemoSettings
 from raft.cli.commands.inspect import InspectSettings
@@ -41,7 +41,7 @@ GRID = ["grid", "--models", "m", "--output_dir", "out"]
     "kind",
     [
         PretrainingRecipe, RaftTrainingArguments, SlurmOptions, FinetuningRecipe, GridRecipe, ProcessOptions,
-        DemoSettings, ConvertSettings, InspectSettings, PretrainingSettings, FinetuningSettings,
+        DemoSettings, ConvertSettings, InspectSettings, KernelSettings, StepSettings,
     ],
 )  # fmt: skip
 def test_every_number_of_every_option_has_bounds(kind: Any) -> None:
@@ -191,7 +191,7 @@ def test_a_recipe_that_is_nested_too_deeply_is_one_line(
         ("grid", ["--model_name_or_path", "folder"], "models", ["folder"]),
         ("convert", ["--model_name_or_path", "src", "dst"], "src", "src"),
         ("convert", ["--model_name_or_path=src", "dst"], "src", "src"),
-        ("bench", ["finetuning", "--batch_size", "8"], "batch_size", 8),
+        ("bench", ["step", "--batch_size", "8"], "batch_size", 8),
     ],
 )
 def test_names_that_others_give_options_work(

@@ -187,3 +187,35 @@ def test_a_designed_experiment_finds_the_effects_of_single_factors(tmp_path: Pat
     assert "| raf_learning_rate | 5e-4 | −0.020 ± 0.000 |" in table
     assert "| raf_sites | ffn | 0.000 ± 0.000 |" in table
     assert "| mean of all | | +0.015 less gelu |" in table
+
+
+@pytest.mark.slow
+@needs_results
+@pytest.mark.parametrize("objective", ["mlm", "clm"])
+def test_pretraining_is_timed_beside_a_plain_trainer(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n\n".join(f"The fox number {i} jumps over the lazy dog." for i in range(400)))
+    words = ["--seconds", "0", "--objective", objective, "--width", "16", "--batch_size", "4"]
+    words += ["--sequence_length", "16", "--vocab_size", "300"]
+    run("measure_pretraining", str(texts), str(tmp_path / "out"), *words, monkeypatch=monkeypatch)
+    rows = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert rows.way.to_list() == ["transformers.Trainer", "raft, FAFT", "raft, RAFT"]
+    assert rows.ratio_value[0] == 1.0
+    assert (rows.tokens_per_second > 0).all()
+
+
+@pytest.mark.slow
+@needs_results
+def test_a_fine_tuning_is_timed_beside_a_plain_trainer(
+    glue: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--data_dir", str(glue), "--task", "rte", "--train_examples", "10", "--epochs", "1"]
+    out = tmp_path / "out"
+    run("measure_finetuning", str(model), str(out), *words, "--rounds", "2", monkeypatch=monkeypatch)
+    rows = pd.read_csv(out / "results.csv")
+    assert rows.way.to_list() == ["transformers.Trainer", "raft, FAFT", "raft, RAFT"]
+    assert rows.rounds.to_list() == [2, 2, 2]
+    assert rows.points.between(0, 100).all()
+    assert rows.ratio_value[0] == 1.0

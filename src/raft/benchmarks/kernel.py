@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raft.benchmarks.kernel_peers import BLOCK, FORMS, GATED, PEERS, build_functions
 from raft.benchmarks.memory import measure_peak_bytes, return_freed_memory
-from raft.benchmarks.timing import Ratio, compute_ratio, time_interleaved
+from raft.benchmarks.timing import Ratio, compute_ratio, flatten_ratio, time_interleaved
 
 COPY = "copy of the same bytes"
 SHAPES = {
@@ -51,10 +51,7 @@ class KernelMeasurement:
     rounds: int
 
     def row(self) -> dict[str, Any]:
-        values = asdict(self)
-        interval = values.pop("ratio")
-        shape = " × ".join(str(size) for size in self.shape)
-        return {**values, "shape": shape, **{f"ratio_{key}": value for key, value in interval.items()}}
+        return {**flatten_ratio(self), "shape": " × ".join(str(size) for size in self.shape)}
 
 
 def measure_kernels(

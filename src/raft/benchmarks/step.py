@@ -51,10 +51,6 @@ class StepMeasurement:
     peak_megabytes: float | None
     rounds: int
 
-    def row(self) -> dict[str, Any]:
-        values = {key: value for key, value in vars(self).items() if key != "ratio"}
-        return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
-
 
 def measure_steps(
     config: BertConfig,

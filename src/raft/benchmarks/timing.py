@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,13 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def flatten_ratio(measurement: Any) -> dict[str, Any]:
+    """The fields of a measurement, with those of its ``ratio``, as a row of a table."""
+    values = asdict(measurement)
+    ratio = values.pop("ratio")
+    return {**values, **{f"ratio_{key}": value for key, value in ratio.items()}}
 
 
 def time_interleaved(

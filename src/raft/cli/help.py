@@ -145,22 +145,6 @@ LAYOUTS = {
             "run": TABLE,
         },
     ),
-    "bench pretraining": Layout(
-        "raft bench pretraining --corpus texts.txt",
-        {
-            "what is measured": ("objective", "corpus", "dtype", "layers", "hidden_size", "batch_size",
-                                 "sequence_length", "vocab_size"),
-            "run": TABLE,
-        },
-    ),
-    "bench finetuning": Layout(
-        "raft bench finetuning --task mrpc --data_dir GLUE",
-        {
-            "what is measured": ("model", "task", "data_dir", "train_examples", "epochs", "batch_size",
-                                 "dtype"),
-            "run": TABLE,
-        },
-    ),
 }  # fmt: skip
 """By command."""
 

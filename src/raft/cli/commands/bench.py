@@ -12,25 +12,18 @@ from typing import Any
 
 import pandas as pd
 import torch
-import transformers
-from transformers import BertConfig, GPT2Config, PreTrainedConfig
+from transformers import BertConfig
 
-from raft.benchmarks.finetuning import measure_finetuning
 from raft.benchmarks.kernel import SHAPES, measure_kernels
 from raft.benchmarks.kernel_peers import FORMS, GROUPS
-from raft.benchmarks.pretraining import measure_pretraining
 from raft.benchmarks.step import measure_steps
+from raft.benchmarks.timing import flatten_ratio
 from raft.cli.help import WIDTH
 from raft.cli.options import parse
-from raft.cli.quiet import Console, quieten
-from raft.data.text.corpora import open_corpus
-from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
-from raft.data.text.tokens import MLM, OBJECTIVES
+from raft.cli.quiet import Console
 from raft.errors import InputError
 from raft.experiments.machine import machine
 from raft.files import write_text
-from raft.finetuning.run import FinetuningRecipe
-from raft.finetuning.task_source import SQUADS
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RESULTS, check_free, run_folder
 
@@ -58,12 +51,6 @@ The peak is of memory beyond the inputs'.
 Until all is measured, a folder named as --out with .partial behind it holds what there is."""
 
 STEP = """Time a whole training step of a BERT with learned activations (RAFT) beside its baseline (FAFT)."""
-
-PRETRAINING = """Time pretraining, data included: transformers.Trainer with BertForMaskedLM or GPT2LMHeadModel
-and DataCollatorForLanguageModeling beside the same model in 'raft pretrain', as a FAFT and as a RAFT."""
-
-FINETUNING = """Time a fine-tuning on few examples, from loading the model to the test score: a plain script
-with transformers.Trainer beside 'raft finetune', with the model as it is and converted to a RAFT."""
 
 
 @dataclass
@@ -126,81 +113,17 @@ class StepSettings(BenchSettings):
         )
 
 
-@dataclass
-class PretrainingSettings(StepSettings):
-    """``raft bench pretraining``."""
-
-    objective: str = field(default=MLM, metadata={"help": "mlm, with a BERT, or clm, with a GPT-2."})
-    corpus: str = field(
-        default="pydocs", metadata={"help": "Text to train on, as for 'raft pretrain --corpus'."}
-    )
-
-    def config(self) -> PreTrainedConfig:
-        """Of the FAFT; ``InputError`` for an unknown objective, or what ``bert_config`` refuses."""
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"--objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}")
-        bert = self.bert_config()
-        if self.objective == MLM:
-            return bert
-        return GPT2Config(
-            vocab_size=bert.vocab_size,
-            n_embd=bert.hidden_size,
-            n_layer=bert.num_hidden_layers,
-            n_head=bert.num_attention_heads,
-            n_positions=bert.max_position_embeddings,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-
-
-@dataclass
-class FinetuningSettings(BenchSettings):
-    """``raft bench finetuning``."""
-
-    dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16 (autocast)."})
-    model: str = field(
-        default="sentence-transformers/all-MiniLM-L6-v2",
-        metadata={"help": "Pretrained encoder with fixed activations: a folder or hub name."},
-    )
-    task: str = field(default="mrpc", metadata={"help": "Task of GLUE."})
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder in GLUE's official layout; the hub without it."}
-    )
-    train_examples: str = field(default="100", metadata={"help": "Training examples."})
-    epochs: int = field(default=20, metadata={"help": "Epochs of a fine-tuning."})
-    batch_size: int = field(default=32, metadata={"help": "Inputs of a step."})
-
-    def recipe(self) -> FinetuningRecipe:
-        """Of a fine-tuning; ``InputError`` for what is none of sentences."""
-        if self.task in SQUADS:
-            raise InputError(f"--task must be one of sentences, not {self.task!r}")
-        recipe = FinetuningRecipe(
-            task=self.task, data_dir=self.data_dir, model=self.model, train_examples=self.train_examples
-        )
-        recipe.check()
-        return recipe
-
-
 def main(arguments: Sequence[str]) -> None:
-    commands = {
-        "kernel": bench_kernel,
-        "step": bench_step,
-        "pretraining": bench_pretraining,
-        "finetuning": bench_finetuning,
-    }
+    commands = {"kernel": bench_kernel, "step": bench_step}
     if list(arguments) in (["-h"], ["--help"], ["--help-all"]):
-        texts = {"kernel": KERNEL, "step": STEP, "pretraining": PRETRAINING,
-                 "finetuning": FINETUNING}  # fmt: skip
+        texts = {"kernel": KERNEL, "step": STEP}
         lines = [textwrap.fill(f"{name}: {' '.join(text.split())}", WIDTH) for name, text in texts.items()]
-        usage = "usage: raft bench kernel|step|pretraining|finetuning [options]"
+        usage = "usage: raft bench kernel|step [options]"
         print("\n\n".join([usage, "example:\n  raft bench kernel --seconds 2", *lines]))
         print("\n'raft bench kernel --help' lists the options of one.")
         return
     if not arguments or arguments[0] not in commands:
-        raise InputError(
-            "raft bench measures kernel, step, pretraining or finetuning; 'raft bench kernel --help' lists "
-            "the options"
-        )
+        raise InputError("raft bench measures kernel or step; 'raft bench kernel --help' lists the options")
     commands[arguments[0]](arguments[1:])
 
 
@@ -234,64 +157,11 @@ def bench_step(arguments: Sequence[str]) -> None:
         settings.compile,
         settings.seconds,
     )
-    rows = [measurement.row() for measurement in measurements]
+    rows = [flatten_ratio(measurement) for measurement in measurements]
     columns = ("model", "milliseconds", "host_milliseconds", "tokens_per_second", "teraflops_per_second",
                "peak_megabytes")  # fmt: skip
     results.finish(rows)
     _print_table("A training step; ratio of medians to the FAFT [95 %]", rows, columns)
-
-
-def bench_pretraining(arguments: Sequence[str]) -> None:
-    """``raft bench pretraining``."""
-    settings = parse(PretrainingSettings, "raft bench pretraining", PRETRAINING, arguments)
-    config = settings.config()
-    device, dtype = settings.torch_device(), _parse_dtype(settings.dtype)
-    transformers.logging.set_verbosity_error()
-    results = _Results(settings, "raft bench pretraining")
-    corpus = open_corpus(settings.corpus)
-    length, objective = settings.sequence_length, settings.objective
-    tokenizer = corpus_tokenizer(corpus, settings.vocab_size, length, objective)
-    store = tokenize_corpus(
-        corpus, tokenizer, length, objective=objective, max_sequences=200 * settings.batch_size
-    )
-    options = {
-        "use_cpu": device.type == "cpu",
-        "bf16": dtype == torch.bfloat16,
-        "fp16": dtype == torch.float16,
-        "torch_compile": settings.compile,
-    }
-    measurements = measure_pretraining(
-        config, objective, store.train, tokenizer, settings.batch_size, settings.seconds, options
-    )
-    rows = [measurement.row() for measurement in measurements]
-    columns = ("way", "milliseconds", "tokens_per_second")
-    results.finish(rows)
-    _print_table("A step of pretraining; ratio of medians to transformers.Trainer [95 %]", rows, columns)
-
-
-def bench_finetuning(arguments: Sequence[str]) -> None:
-    """``raft bench finetuning``."""
-    settings = parse(FinetuningSettings, "raft bench finetuning", FINETUNING, arguments)
-    recipe, device, dtype = settings.recipe(), settings.torch_device(), _parse_dtype(settings.dtype)
-    quieten(tokenizer_threads=False)
-    options = {
-        "use_cpu": device.type == "cpu",
-        "bf16": dtype == torch.bfloat16,
-        "fp16": dtype == torch.float16,
-        "torch_compile": settings.compile,
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch_size,
-        "per_device_eval_batch_size": settings.batch_size,
-        "learning_rate": 1e-4,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "logging_strategy": "no",
-    }
-    results = _Results(settings, "raft bench finetuning")
-    rows = [measurement.row() for measurement in measure_finetuning(recipe, options, settings.seconds)]
-    results.finish(rows)
-    columns = ("way", "seconds", "points")
-    _print_table("A fine-tuning; ratio of medians to transformers.Trainer [95 %]", rows, columns)
 
 
 class _Results:

@@ -1,7 +1,14 @@
-"""Time of one fine-tuning on few examples: a plain script with ``transformers`` beside this library's."""
+"""Time of one fine-tuning on few examples: a plain script with ``transformers`` beside this library's.
+
+    python results/cpu-finetuning/measure_finetuning.py MINILM results/cpu-finetuning --data_dir GLUE
+
+Writes ``results.json`` and ``results.csv``.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from transformers import (
     AutoModelForSequenceClassification,
     EvalPrediction,
@@ -19,9 +28,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from raft.benchmarks.timing import Ratio, compute_ratio
+from raft.benchmarks.timing import Ratio, compute_ratio, flatten_ratio
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
+from raft.experiments.machine import machine
+from raft.files import write_text
 from raft.finetuning.data import decode_predictions, sentence_data
 from raft.finetuning.run import FinetuningRecipe, run_finetuning
 from raft.finetuning.task_source import Sources
@@ -52,13 +63,9 @@ class FinetuningMeasurement:
     ratio: Ratio
     rounds: int
 
-    def row(self) -> dict[str, Any]:
-        values = {key: value for key, value in vars(self).items() if key != "ratio"}
-        return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
-
 
 def measure_finetuning(
-    recipe: FinetuningRecipe, options: dict[str, Any], seconds: float, least_rounds: int = 6
+    recipe: FinetuningRecipe, options: dict[str, Any], rounds: int
 ) -> list[FinetuningMeasurement]:
     """Fine-tune one model on one task of sentences in each way, in turn.
 
@@ -69,8 +76,7 @@ def measure_finetuning(
     Args:
         recipe: task, model and number of examples; its activation is not used.
         options: training arguments of all ways.
-        seconds: for all of it.
-        least_rounds: whatever it takes.
+        rounds: of all ways, each in another order.
     """
     sources = Sources()
     sources.task(recipe)
@@ -80,8 +86,8 @@ def measure_finetuning(
         ways[name] = partial(_run_raft, replace(recipe, activation=activation), options, sources)
     times: dict[str, list[float]] = {name: [] for name in ways}
     points: dict[str, float] = {}
-    random, begun = np.random.default_rng(0), time.perf_counter()
-    while len(times[PLAIN]) < least_rounds or time.perf_counter() - begun < seconds:
+    random = np.random.default_rng(0)
+    for _ in range(rounds):
         for name in random.permutation(list(ways)):
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
@@ -137,3 +143,45 @@ def _run_trainer(recipe: FinetuningRecipe, options: dict[str, Any], sources: Sou
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return float((trainer.predict(test).metrics or {})["test_points"])
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--task", default="mrpc")
+    parser.add_argument("--train_examples", default="100")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--bf16", action="store_true")
+    settings = parser.parse_args()
+    recipe = FinetuningRecipe(
+        task=settings.task, data_dir=settings.data_dir, model=settings.model,
+        train_examples=settings.train_examples,
+    )  # fmt: skip
+    recipe.check()
+    options = {
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": settings.bf16,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": 32,
+        "per_device_eval_batch_size": 32,
+        "learning_rate": 1e-4,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+    }
+    measurements = measure_finetuning(recipe, options, settings.rounds)
+    rows = [flatten_ratio(measurement) for measurement in measurements]
+    whole = {"command": Path(__file__).name, "settings": vars(settings), "machine": machine(), "rows": rows}
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_text(settings.out / "results.json", json.dumps(whole, indent=2, default=str) + "\n")
+    frame = pd.DataFrame(rows)
+    write_text(settings.out / "results.csv", frame.to_csv(index=False))
+    print(frame.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

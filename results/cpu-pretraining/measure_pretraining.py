@@ -1,19 +1,31 @@
-"""Tokens a second of pretraining: the plain way with ``transformers`` beside this library's, on one model."""
+"""Tokens a second of pretraining: the plain way with ``transformers`` beside this library's, on one model.
+
+    python results/cpu-pretraining/measure_pretraining.py WIKIPEDIA results/cpu-pretraining --seconds 100
+
+A BERT, or with ``--objective clm`` a GPT-2, of four layers of width 256. Writes ``results.json`` and
+``results.csv``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
+import json
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from transformers import (
+    BertConfig,
     DataCollatorForLanguageModeling,
+    GPT2Config,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     PrinterCallback,
@@ -22,10 +34,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from raft.benchmarks.timing import Ratio, compute_ratio
+from raft.benchmarks.timing import Ratio, compute_ratio, flatten_ratio
 from raft.data.text.causal import CausalSequences
+from raft.data.text.corpora import open_corpus
 from raft.data.text.masking import MaskedSequences
-from raft.data.text.tokens import MLM
+from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
+from raft.data.text.tokens import MLM, OBJECTIVES
+from raft.experiments.machine import machine
+from raft.files import write_text
 from raft.pretraining.architectures import new_model
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
@@ -59,10 +75,6 @@ class PretrainingMeasurement:
     tokens_per_second: float
     ratio: Ratio
     rounds: int
-
-    def row(self) -> dict[str, Any]:
-        values = {key: value for key, value in vars(self).items() if key != "ratio"}
-        return {**values, **{f"ratio_{key}": value for key, value in vars(self.ratio).items()}}
 
 
 def measure_pretraining(
@@ -174,3 +186,48 @@ def _build_training(
         return float(np.median(np.diff(ends.at)[SETTLING - 1 :]))
 
     return train
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=100.0)
+    parser.add_argument("--objective", choices=OBJECTIVES, default=MLM)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--sequence_length", type=int, default=128)
+    parser.add_argument("--vocab_size", type=int, default=30522)
+    settings = parser.parse_args()
+    width, length, vocabulary = settings.width, settings.sequence_length, settings.vocab_size
+    config: PreTrainedConfig = BertConfig(
+        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=4,
+        num_attention_heads=max(1, width // 64), intermediate_size=4 * width, max_position_embeddings=length,
+    )  # fmt: skip
+    if settings.objective != MLM:
+        config = GPT2Config(
+            vocab_size=vocabulary, n_embd=width, n_layer=4, n_head=max(1, width // 64), n_positions=length,
+            bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+    corpus = open_corpus(settings.corpus)
+    tokenizer = corpus_tokenizer(corpus, vocabulary, length, settings.objective)
+    store = tokenize_corpus(
+        corpus, tokenizer, length, objective=settings.objective, max_sequences=200 * settings.batch_size
+    )
+    measurements = measure_pretraining(
+        config, settings.objective, store.train, tokenizer, settings.batch_size, settings.seconds,
+        {"use_cpu": not torch.cuda.is_available(), "bf16": settings.bf16},
+    )  # fmt: skip
+    rows = [flatten_ratio(measurement) for measurement in measurements]
+    whole = {"command": Path(__file__).name, "settings": vars(settings), "machine": machine(), "rows": rows}
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_text(settings.out / "results.json", json.dumps(whole, indent=2, default=str) + "\n")
+    frame = pd.DataFrame(rows)
+    write_text(settings.out / "results.csv", frame.to_csv(index=False))
+    print(frame.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
