@@ -61,7 +61,7 @@ def test_a_faft_becomes_a_raft_and_is_scored(run: Run, glue: Path, model: Path, 
     assert "encoder.layer.1.intermediate.intermediate_act_fn" in printed  # the conversion's report
     assert "RAFs" in printed
     result = json.loads((out / "finetuning.json").read_text())
-    assert result["examples"] == {"train": 60, "validation": 30}
+    assert result["examples"] == {"train": 60, "validation": 30, "test (RTE)": 40}
     assert len(result["history"]) == 4
     assert result["history"][result["epoch"] - 1] == result["validation"] == max(result["history"])
     losses = [json.loads(line).get("loss") for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -182,7 +182,7 @@ def test_a_data_set_of_ones_own(run: Run, model: Path, tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert "reviews, seed" in out
     count = len(rows) * 8
-    expected = f"examples: {count * 3 // 4} train, {count // 4} validation, {count} test ("
+    expected = f"Examples: {count * 3 // 4} train, {count // 4} validation, {count} test ("
     assert expected in " ".join(out.split())
     assert "best single class 50.00" in out or "the same for every input" in out
     assert ("try more epochs" in out) == ("the same for every input" in out)

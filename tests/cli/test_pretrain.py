@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -204,7 +204,14 @@ def test_processes_share_the_runs_of_a_comparison(run: Run, recipe: Path, tmp_pa
         together / ".relu-7.lock", thread_local=False
     )  # a process that works on one of the runs for a while
     others.acquire()
-    Timer(8, others.release).start()
+
+    def release_after_the_last() -> None:
+        until = time.monotonic() + 300
+        while not (together / "relu-8" / "pretraining.json").exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        others.release()
+
+    Thread(target=release_after_the_last).start()
     status, out, err = run(*words, "--output_dir", together, "--processes", 2)
     assert (status, err) == (0, "")
     assert out.count("validation loss") == 4 + 1  # each run, and the table

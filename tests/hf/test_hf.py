@@ -563,7 +563,7 @@ def test_each_side_of_a_pair_has_its_own_padding() -> None:
     [
         ([], ValueError, "calibration is empty"),
         ([3], TypeError, "calibration must give texts, mappings or tensors, not int"),
-        (["text"], ValueError, "needs the model's tokenizer, which was not found"),
+        (["text"], ValueError, "needs the model's tokenizer, which a new model does not know"),
         ([{"sentence": "text"}], TypeError, "holds no tensors, but sentence: give texts"),
         ([{"input_ids": [[1, 2]]}], TypeError, "holds no tensors, but input_ids"),
     ],
