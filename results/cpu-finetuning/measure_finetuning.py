@@ -8,7 +8,6 @@ Writes ``results.json`` and ``results.csv``.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,11 +27,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from raft.benchmarks.results import write_rows
 from raft.benchmarks.timing import Ratio, compute_ratio, flatten_ratio
 from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import evaluate
-from raft.experiments.machine import machine
-from raft.files import write_text
 from raft.finetuning.data import decode_predictions, sentence_data
 from raft.finetuning.run import FinetuningRecipe, run_finetuning
 from raft.finetuning.task_source import Sources
@@ -175,12 +173,8 @@ def main() -> None:
     }
     measurements = measure_finetuning(recipe, options, settings.rounds)
     rows = [flatten_ratio(measurement) for measurement in measurements]
-    whole = {"command": Path(__file__).name, "settings": vars(settings), "machine": machine(), "rows": rows}
-    settings.out.mkdir(parents=True, exist_ok=True)
-    write_text(settings.out / "results.json", json.dumps(whole, indent=2, default=str) + "\n")
-    frame = pd.DataFrame(rows)
-    write_text(settings.out / "results.csv", frame.to_csv(index=False))
-    print(frame.to_string(index=False))
+    write_rows(settings.out, Path(__file__).name, vars(settings), rows)
+    print(pd.DataFrame(rows).to_string(index=False))
 
 
 if __name__ == "__main__":

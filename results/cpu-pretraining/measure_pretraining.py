@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,14 +33,13 @@ from transformers import (
     TrainingArguments,
 )
 
+from raft.benchmarks.results import write_rows
 from raft.benchmarks.timing import Ratio, compute_ratio, flatten_ratio
 from raft.data.text.causal import CausalSequences
 from raft.data.text.corpora import open_corpus
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
 from raft.data.text.tokens import MLM, OBJECTIVES
-from raft.experiments.machine import machine
-from raft.files import write_text
 from raft.pretraining.architectures import new_model
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.trainer import RaftTrainer
@@ -221,12 +219,8 @@ def main() -> None:
         {"use_cpu": not torch.cuda.is_available(), "bf16": settings.bf16},
     )  # fmt: skip
     rows = [flatten_ratio(measurement) for measurement in measurements]
-    whole = {"command": Path(__file__).name, "settings": vars(settings), "machine": machine(), "rows": rows}
-    settings.out.mkdir(parents=True, exist_ok=True)
-    write_text(settings.out / "results.json", json.dumps(whole, indent=2, default=str) + "\n")
-    frame = pd.DataFrame(rows)
-    write_text(settings.out / "results.csv", frame.to_csv(index=False))
-    print(frame.to_string(index=False))
+    write_rows(settings.out, Path(__file__).name, vars(settings), rows)
+    print(pd.DataFrame(rows).to_string(index=False))
 
 
 if __name__ == "__main__":

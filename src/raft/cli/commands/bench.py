@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,20 +15,18 @@ from transformers import BertConfig
 
 from raft.benchmarks.kernel import SHAPES, measure_kernels
 from raft.benchmarks.kernel_peers import FORMS, GROUPS
+from raft.benchmarks.results import TABLE, write_rows
 from raft.benchmarks.step import measure_steps
 from raft.benchmarks.timing import flatten_ratio
 from raft.cli.help import WIDTH
 from raft.cli.options import parse
 from raft.cli.quiet import Console
 from raft.errors import InputError
-from raft.experiments.machine import machine
-from raft.files import write_text
 from raft.report.tables.text_table import TextTable
 from raft.training.run_folder import RESULTS, check_free, run_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-TABLE = "results.csv"
 PARTIAL = ".partial"
 """Behind the name of ``--out``, as long as not everything is measured."""
 
@@ -168,7 +165,7 @@ class _Results:
     """The folder of ``--out``, and until all is measured another beside it with the rows that there are."""
 
     def __init__(self, settings: BenchSettings, command: str) -> None:
-        self.whole = {"command": command, "settings": vars(settings), "machine": machine()}
+        self.command, self.settings = command, vars(settings)
         self.rows: list[dict[str, Any]] = []
         self.out = Path(settings.out).resolve() if settings.out else None
         self.overwrite = settings.overwrite
@@ -178,13 +175,13 @@ class _Results:
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         self.rows += rows
         if self.out is not None:
-            self._write(self._partial)
+            write_rows(self._partial, self.command, self.settings, self.rows)
 
     def finish(self, rows: Sequence[dict[str, Any]] = ()) -> None:
         self.rows += rows
         if self.out is not None:
             with run_folder(self.out, self.overwrite) as folder:
-                self._write(folder)
+                write_rows(folder, self.command, self.settings, self.rows)
             for file in (RESULTS, TABLE):
                 (self._partial / file).unlink(missing_ok=True)
             with suppress(OSError):  # others' files stay
@@ -194,10 +191,6 @@ class _Results:
     def _partial(self) -> Path:
         assert self.out is not None
         return self.out.with_name(self.out.name + PARTIAL)
-
-    def _write(self, folder: Path) -> None:
-        write_text(folder / RESULTS, json.dumps({**self.whole, "rows": self.rows}, indent=2) + "\n")
-        write_text(folder / TABLE, pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def _print_table(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
