@@ -1,4 +1,4 @@
-"""Draw the loss against the rate of RAFs, and tabulate how wide the plateaus of good rates are.
+"""Draw losses and scores against the rate of RAFs, and tabulate how wide the plateaus of good rates are.
 
 python results/conditioning/draw.py results/conditioning
 """
@@ -8,62 +8,79 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from raft.analysis.figure_style import OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure, write_figure
 from raft.report.tables.text_table import TextTable
 
-WITHIN = 0.01
-"""Nats above a method's best loss that still count as its plateau."""
+COLOURS = (RAFT_COLOUR, *OTHER_COLOURS)
 SHOWN = 0.15
-"""Nats above the best of all that are drawn."""
+"""Nats above the best loss that are drawn."""
+
+
+def draw(axes: Axes, runs: pd.DataFrame, measure: str, within: float) -> pd.DataFrame:
+    """A line a method, dotted where RAFs are not trained; a row a method.
+
+    A method's plateau is its rates whose ``measure`` is at most ``within`` from its best one.
+    """
+    lower = measure == "loss"
+    untrained = runs[runs.rate == 0]
+    axes.axhline(untrained[measure].mean(), color=QUIET, linewidth=1, linestyle=":", label="never trained")
+    rows = []
+    for (name, of_method), colour in zip(
+        runs[runs.rate > 0].groupby("method", sort=False), COLOURS, strict=False
+    ):
+        means = of_method.groupby("rate").mean(numeric_only=True).sort_index()
+        axes.plot(means.index, means[measure], marker="o", markersize=3, color=colour, label=name)
+        values, rates = means[measure].to_numpy(), means.index.to_numpy()
+        best = int(np.nanargmin(values) if lower else np.nanargmax(values))
+        good = rates[np.abs(values - values[best]) <= within]
+        rows.append(
+            {
+                "": name,
+                "best": f"{values[best]:.{3 if lower else 1}f}",
+                "its rate": f"{rates[best]:g}",
+                f"rates within {within:g}": f"{good.min():g} to {good.max():g}",
+                "largest over smallest": f"{good.max() / good.min():.0f}",
+                "gradients' norm, RAFs": f"{means.raf_norm.iloc[best]:.2g}",
+                "all others": f"{means.other_norm.iloc[best]:.2g}",
+            }
+        )
+    axes.set(xscale="log", xlabel="learning rate of the RAFs")
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
-    import matplotlib
-
+    """Write ``rates.png`` and ``table.md``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    runs = pd.read_csv(folder / "losses.csv")
-    runs["method"] = np.where(
-        runs.decay > 0, runs.coordinates + ", decay " + runs.decay.astype(str), runs.coordinates
-    )
-    best_of_all = runs.loss.min()
-    rows = []
+    losses = pd.read_csv(folder / "losses.csv")
+    decayed = losses.coordinates + ", decay " + losses.decay.astype(str)
+    losses["method"] = np.where(losses.decay > 0, decayed, losses.coordinates)
+    scores = pd.read_csv(folder / "scores.csv")
+    scores["method"] = scores.coordinates + ", clipped " + scores.clipped
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(5.5, 3.4)
-        axes = figure.subplots()
-        never_trained = runs[runs.rate == 0].loss.mean()
-        axes.axhline(never_trained, color=QUIET, linewidth=1, linestyle=":", label="never trained")
-        runs = runs[runs.rate > 0]
-        for (name, of_method), colour in zip(
-            runs.groupby("method", sort=False), (RAFT_COLOUR, *OTHER_COLOURS), strict=False
-        ):
-            means = of_method.groupby("rate").agg(
-                {"loss": "mean", "moved": "mean", "raf_norm": "mean", "other_norm": "mean"}
-            )
-            axes.plot(means.index, means.loss, marker="o", markersize=3, color=colour, label=name)
-            losses, rates = means.loss.to_numpy(), means.index.to_numpy()
-            best, good = int(np.argmin(losses)), rates[losses <= losses.min() + WITHIN]
-            moved, of_rafs, of_others = means.iloc[best][["moved", "raf_norm", "other_norm"]]
-            rows.append(
-                [
-                    name, f"{losses.min():.3f}", f"{rates[best]:g}", f"{good.min():g} to {good.max():g}",
-                    f"{good.max() / good.min():.0f}", f"{moved:.2f}", f"{of_rafs / of_others:.2f}",
-                ]
-            )  # fmt: skip
-        axes.set(xscale="log", xlabel="learning rate of the RAFs", ylabel="validation loss (nats)")
-        axes.set_ylim(best_of_all - 0.01, best_of_all + SHOWN)
-        axes.legend(frameon=False)
+        figure = new_figure(10.0, 3.4)
+        panels = figure.subplots(1, 3)
+        tables = {"four coordinates, pretrained, nats": draw(panels[0], losses, "loss", 0.01)}
+        panels[0].set(title="pretrained", ylabel="validation loss (nats)")
+        panels[0].set_ylim(losses.loss.min() - 0.01, losses.loss.min() + SHOWN)
+        for axes, (task, title) in zip(panels[1:], (("sst2", "SST-2"), ("stsb", "STS-B")), strict=True):
+            of_task = scores[scores.task == task]
+            tables[f"{title}, points"] = draw(axes, of_task, "test", 1.0)
+            axes.set(title=f"MiniLM, converted: {title}", ylabel="score (points)")
+        for axes in (panels[0], panels[2]):
+            axes.legend(frameon=False, fontsize=7)
         write_figure(figure, folder / "rates.png")
-    headers = [
-        "coordinates", "best loss (nats)", "its rate", f"rates within {WITHIN}", "largest over smallest",
-        "RAFs moved by (RMS)", "their gradients' norm / all others'",
-    ]  # fmt: skip
-    table = TextTable("Rates", pd.DataFrame(rows, columns=headers), labels=1)
-    (folder / "table.md").write_text(table.markdown(), encoding="utf-8")
+    parts = [
+        TextTable("Rates", table.rename(columns={"": name}), labels=1).markdown()
+        for name, table in tables.items()
+    ]
+    (folder / "table.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":
