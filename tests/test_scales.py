@@ -138,3 +138,26 @@ def test_units_of_a_shared_raf_are_for_the_inputs_of_all_its_places() -> None:
     (act,) = raft.hf.rationals(raft.convert(model, {"sites": ["ffn"], "shared": "all"}, [texts()])).values()
     assert act.numerator_scale is not None
     assert act.numerator_scale[-1] < 0.01
+
+
+def test_gradients_in_units_do_not_rule_a_common_norm() -> None:
+    """Plain coefficients would take all of a norm that is clipped, and leave little for all others."""
+    torch.manual_seed(0)
+    model: Any = BertModel(BertConfig(**TINY, initializer_range=1.0)).eval()
+    rafs = raft.hf.rationals(raft.convert(model, calibration=[texts()]))
+    direction = torch.randn_like(model(**texts()).last_hidden_state)
+
+    def shares() -> tuple[float, float]:
+        model.zero_grad()
+        (model(**texts()).last_hidden_state * direction).mean().backward()
+        known = {id(p) for act in rafs.values() for p in act.parameters()}
+        of_rafs = [p.grad for p in model.parameters() if id(p) in known and p.grad is not None]
+        others = [p.grad for p in model.parameters() if id(p) not in known and p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(of_rafs)), float(torch.nn.utils.get_total_norm(others))
+
+    of_rafs, others = shares()
+    assert of_rafs < others
+    for act in rafs.values():
+        act.scale_to()
+    of_rafs, others = shares()
+    assert of_rafs > 10 * others

@@ -66,7 +66,7 @@ def main() -> None:
     with matplotlib.rc_context(STYLE):
         figure = new_figure(10.0, 3.4)
         panels = figure.subplots(1, 3)
-        tables = {"four coordinates, pretrained, nats": draw(panels[0], losses, "loss", 0.01)}
+        tables = {"pretrained, nats": draw(panels[0], losses, "loss", 0.01)}
         panels[0].set(title="pretrained", ylabel="validation loss (nats)")
         panels[0].set_ylim(losses.loss.min() - 0.01, losses.loss.min() + SHOWN)
         for axes, (task, title) in zip(panels[1:], (("sst2", "SST-2"), ("stsb", "STS-B")), strict=True):

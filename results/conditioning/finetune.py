@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from raft.cli.main import main as raft_main
 from raft.learned_activation import learned_activations
 from raft.modules import Rational
-from raft.training.optimizer import clip_grad_norm_
+from raft.training.trainer import RaftTrainer
 
 FIELDS = (
     "task", "coordinates", "clipped", "rate", "seed", "validation", "test", "raf_norm", "other_norm"
@@ -42,16 +42,19 @@ def run(
     def scale_by_one(act: Rational, inputs: Tensor | None = None) -> None:
         scale_to(act)
 
-    def clip(network: nn.Module, max_norm: float) -> Tensor:
+    def clip(trainer: RaftTrainer, network: nn.Module) -> Tensor:
         rafs = {id(p) for act in learned_activations(network).values() for p in act.parameters()}
-        sums = [0.0, 0.0]
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
         for parameter in network.parameters():
             if parameter.grad is not None:
-                sums[id(parameter) not in rafs] += float(parameter.grad.square().sum())
+                parts[id(parameter) not in rafs].append(parameter)
+        sums = [sum(float(p.grad.square().sum()) for p in part if p.grad is not None) for part in parts]
         squares.append((sums[0], sums[1]))
-        if clipped == "apart":
-            return clip_grad_norm_(network, max_norm)
-        return nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+        limit = trainer.args.max_grad_norm
+        if clipped == "together":
+            return nn.utils.clip_grad_norm_(parts[0] + parts[1], limit)
+        nn.utils.clip_grad_norm_(parts[0], limit)
+        return nn.utils.clip_grad_norm_(parts[1], limit)
 
     words = [
         "finetune", "--task", task, "--data_dir", glue, "--model", model, "--activation", "raf",
@@ -63,7 +66,7 @@ def run(
         folder = Path(place) / "run"
         with (
             patch.object(Rational, "scale_to", scale_by_one if coordinates == "raw" else scale_to),
-            patch("raft.training.trainer.clip_grad_norm_", clip),
+            patch.object(RaftTrainer, "_clip_grad_norm", clip),
         ):
             if raft_main([*words, "--output_dir", str(folder)]) == 2:
                 raise SystemExit(2)  # it has said what is wrong
@@ -84,13 +87,14 @@ def main() -> None:
     parser.add_argument("--rates", default="0,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1")
     parser.add_argument("--seeds", default="2021,2020")
     options = parser.parse_args()
-    is_new = not options.out.exists()
+    is_new = not options.out.exists() or not options.out.stat().st_size
     done = [] if is_new else list(csv.DictReader(options.out.open()))
     known = {tuple(row[name] for name in FIELDS[:5]) for row in done}
     with options.out.open("a", newline="") as file:
         writer = csv.writer(file)
         if is_new:
             writer.writerow(FIELDS)
+            file.flush()
         for seed in options.seeds.split(","):
             for rate in options.rates.split(","):
                 for task in ("sst2", "stsb"):

@@ -19,7 +19,12 @@ from scipy.stats import t
 from raft.experiments.pretraining import PretrainingComparison
 from raft.report.tables.numbers import format_signed
 
-CONTROLS = ("gelu", "raf:raf_learning_rate=0")
+CONTROLS = (
+    "gelu",
+    "raf:raf_learning_rate=0",
+    "raf:raf_gain=0.15:raf_learning_rate=0",
+    "fixed_gain:raf_gain=0.15:raf_learning_rate=5e-4",
+)
 OWN = "a RAF a layer"
 """The default, which has no name."""
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -91,7 +96,8 @@ def effects(folder: Path) -> str:
         lines.append(f"| {factor} | {level} | {format_signed(effect, 3)} ± {half:.3f} |")
     controls = [np.mean([losses[name, seed] for seed in seeds]) for name in CONTROLS]
     lines += [f"| mean of all | | {format_signed(float(table.mean() - controls[0]), 3)} less gelu |"]
-    lines += [f"| never trained | | {format_signed(float(controls[1] - controls[0]), 3)} less gelu |"]
+    for name, mean in zip(CONTROLS[1:], controls[1:], strict=True):
+        lines.append(f"| {name} | | {format_signed(float(mean - controls[0]), 3)} less gelu |")
     return "\n".join(lines) + "\n"
 
 
