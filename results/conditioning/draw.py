@@ -24,11 +24,12 @@ SHOWN = 0.15
 def draw(axes: Axes, runs: pd.DataFrame, measure: str, within: float) -> pd.DataFrame:
     """A line a method, dotted where RAFs are not trained; a row a method.
 
-    A method's plateau is its rates whose ``measure`` is at most ``within`` from its best one.
+    A method's plateau is its rates whose loss is at most ``within`` above its lowest, or whose score is at
+    most ``within`` below that of RAFs that are never trained.
     """
     lower = measure == "loss"
-    untrained = runs[runs.rate == 0]
-    axes.axhline(untrained[measure].mean(), color=QUIET, linewidth=1, linestyle=":", label="never trained")
+    never = runs[runs.rate == 0][measure].mean()
+    axes.axhline(never, color=QUIET, linewidth=1, linestyle=":", label="never trained")
     rows = []
     for (name, of_method), colour in zip(
         runs[runs.rate > 0].groupby("method", sort=False), COLOURS, strict=False
@@ -37,7 +38,7 @@ def draw(axes: Axes, runs: pd.DataFrame, measure: str, within: float) -> pd.Data
         axes.plot(means.index, means[measure], marker="o", markersize=3, color=colour, label=name)
         values, rates = means[measure].to_numpy(), means.index.to_numpy()
         best = int(np.nanargmin(values) if lower else np.nanargmax(values))
-        good = rates[np.abs(values - values[best]) <= within]
+        good = rates[values <= values[best] + within] if lower else rates[values >= never - within]
         rows.append(
             {
                 "": name,
@@ -64,16 +65,16 @@ def main() -> None:
     scores = pd.read_csv(folder / "scores.csv")
     scores["method"] = scores.coordinates + ", clipped " + scores.clipped
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(10.0, 3.4)
-        panels = figure.subplots(1, 3)
+        tasks = list(scores.task.unique())
+        figure = new_figure(1.0 + 3.1 * (1 + len(tasks)), 3.4)
+        panels = figure.subplots(1, 1 + len(tasks))
         tables = {"pretrained, nats": draw(panels[0], losses, "loss", 0.01)}
         panels[0].set(title="pretrained", ylabel="validation loss (nats)")
         panels[0].set_ylim(losses.loss.min() - 0.01, losses.loss.min() + SHOWN)
-        for axes, (task, title) in zip(panels[1:], (("sst2", "SST-2"), ("stsb", "STS-B")), strict=True):
-            of_task = scores[scores.task == task]
-            tables[f"{title}, points"] = draw(axes, of_task, "test", 1.0)
-            axes.set(title=f"MiniLM, converted: {title}", ylabel="score (points)")
-        for axes in (panels[0], panels[2]):
+        for axes, task in zip(panels[1:], tasks, strict=True):
+            tables[f"MiniLM, {task}, points"] = draw(axes, scores[scores.task == task], "test", 1.0)
+            axes.set(title=f"MiniLM, converted: {task}", ylabel="score (points)")
+        for axes in panels[:2]:
             axes.legend(frameon=False, fontsize=7)
         write_figure(figure, folder / "rates.png")
     parts = [
