@@ -46,8 +46,8 @@ def draw(axes: Axes, runs: pd.DataFrame, measure: str, within: float) -> pd.Data
                 "its rate": f"{rates[best]:g}",
                 f"rates within {within:g}": f"{good.min():g} to {good.max():g}",
                 "largest over smallest": f"{good.max() / good.min():.0f}",
-                "gradients' norm, RAFs": f"{means.raf_norm.iloc[best]:.2g}",
-                "all others": f"{means.other_norm.iloc[best]:.2g}",
+                "gradients' norm, RAFs": f"{means.raf_norm.iloc[best]:.3g}",
+                "all others": f"{means.other_norm.iloc[best]:.3g}",
             }
         )
     axes.set(xscale="log", xlabel="learning rate of the RAFs")
