@@ -66,7 +66,7 @@ def main() -> None:
     scores["method"] = scores.coordinates + ", clipped " + scores.clipped
     with matplotlib.rc_context(STYLE):
         tasks = list(scores.task.unique())
-        figure = new_figure(1.0 + 3.1 * (1 + len(tasks)), 3.4)
+        figure = new_figure(2.0 + 3.1 * (1 + len(tasks)), 3.4)
         panels = figure.subplots(1, 1 + len(tasks))
         tables = {"pretrained, nats": draw(panels[0], losses, "loss", 0.01)}
         panels[0].set(title="pretrained", ylabel="validation loss (nats)")
@@ -74,8 +74,8 @@ def main() -> None:
         for axes, task in zip(panels[1:], tasks, strict=True):
             tables[f"MiniLM, {task}, points"] = draw(axes, scores[scores.task == task], "test", 1.0)
             axes.set(title=f"MiniLM, converted: {task}", ylabel="score (points)")
-        for axes in panels[:2]:
-            axes.legend(frameon=False, fontsize=7)
+        panels[0].legend(frameon=False, fontsize=7)
+        panels[-1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         write_figure(figure, folder / "rates.png")
     parts = [
         TextTable("Rates", table.rename(columns={"": name}), labels=1).markdown()
