@@ -15,6 +15,7 @@ from raft.coefficients import sensitivities
 from raft.modules import ResidualRational
 from raft.training.monitoring import coefficients
 from tests.hf.architectures import TINY, scrambled, texts
+from tests.training.norms import norms
 
 RAFS = {
     "A": lambda: raft.Rational("gelu"),
@@ -147,17 +148,14 @@ def test_gradients_in_units_do_not_rule_a_common_norm() -> None:
     rafs = raft.hf.rationals(raft.convert(model, calibration=[texts()]))
     direction = torch.randn_like(model(**texts()).last_hidden_state)
 
-    def shares() -> tuple[float, float]:
+    def measure() -> tuple[float, float]:
         model.zero_grad()
         (model(**texts()).last_hidden_state * direction).mean().backward()
-        known = {id(p) for act in rafs.values() for p in act.parameters()}
-        of_rafs = [p.grad for p in model.parameters() if id(p) in known and p.grad is not None]
-        others = [p.grad for p in model.parameters() if id(p) not in known and p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(of_rafs)), float(torch.nn.utils.get_total_norm(others))
+        return norms(model)
 
-    of_rafs, others = shares()
+    of_rafs, others = measure()
     assert of_rafs < others
     for act in rafs.values():
         act.scale_to()
-    of_rafs, others = shares()
+    of_rafs, others = measure()
     assert of_rafs > 10 * others

@@ -20,6 +20,7 @@ from raft.pretraining.train import build_model
 from raft.training.checkpoints import list_checkpoints, step_number
 from raft.training.optimizer import clip_before_step, param_groups
 from raft.training.trainer import RaftTrainer
+from tests.training.norms import norms
 from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
 
 
@@ -154,16 +155,6 @@ def test_private_methods_are_those_of_the_installed_trainer() -> None:
 
 def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def norms(model: nn.Module) -> tuple[float, float]:
-    """Of the RAFs' gradients, and of all others."""
-    rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
-    parts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-    for p in model.parameters():
-        if p.grad is not None:
-            parts[id(p) not in rafs].append(p.grad.flatten())
-    return float(torch.cat(parts[0]).norm()), float(torch.cat(parts[1]).norm())
 
 
 def with_gradients(scale: float) -> tuple[nn.Module, nn.Module]:
