@@ -174,7 +174,7 @@ def test_a_designed_experiment_finds_the_effects_of_single_factors(tmp_path: Pat
     for a, b in combinations(columns, 2):
         assert len(set(Counter(zip(a, b, strict=True)).values())) == 1
     of_decay, of_rate = {"1": 0.0, "2": 0.03}, {"1": -0.02, "2": 0.0, "3": 0.02}
-    rows = [None, None, *design.L18]
+    rows = [*(None for _ in design.CONTROLS), *design.L18]
     variants = []
     for name, row in zip(design.variants(), rows, strict=True):
         planted = 0.0 if row is None else of_decay[row[0]] + of_rate[row[6]]
