@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from raft.experiments.grid import GridRecipe
-from raft.report.tables.grid import build_frame, make_cell_key, make_grid_tables, shorten_names
+from raft.report.tables.grid import build_frame, make_cell_key, make_grid_tables, shorten_model_names
 from raft.report.tables.pretrained_models import pair_pretrainings
 from raft.report.tables.text_table import TextTable
 
@@ -176,7 +176,7 @@ def test_averages_over_few_seeds_are_said_where_tasks_have_equally_many() -> Non
 
 
 def test_models_keep_as_much_of_their_names_as_tells_them_apart() -> None:
-    names = shorten_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
+    names = shorten_model_names(["small/gelu-1", "large/gelu-1", "large/raf-1/", "minilm"])
     assert list(names.values()) == ["small/gelu-1", "large/gelu-1", "raf-1", "minilm"]
 
 

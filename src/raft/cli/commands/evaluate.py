@@ -16,6 +16,7 @@ from raft.evaluation.language_model import DTYPES, load_language_model
 from raft.evaluation.tasks import EvaluationOptions, open_test
 from raft.files import write_text
 from raft.report.tables.evaluation import make_evaluation_tables
+from raft.report.tables.grid import shorten_model_names
 
 DESCRIPTION = """Test causal and masked language models without training: which sentence of a minimal pair
 (BLiMP, Zorro) they find more probable, the last word of a passage (LAMBADA), or the perplexity of a corpus
@@ -67,8 +68,9 @@ def main(arguments: Sequence[str]) -> None:
             scores.append(test.score(language_model))
             results.append(test.summarize(language_model, scores[-1]))
             del language_model
+    names = [*shorten_model_names(settings.model).values()]
     comparisons = [test.compare(other, scores[0]) for other in scores[1:]]
-    tables = make_evaluation_tables(settings.task, _shorten(settings.model), results, comparisons)
+    tables = make_evaluation_tables(settings.task, names, results, comparisons)
     for table in tables[:1]:
         console.print(table.console(), crop=False)
     if settings.output_dir is not None:
@@ -83,9 +85,3 @@ def main(arguments: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / RESULT, json.dumps(content, indent=1) + "\n")
         write_text(folder / TABLES, "\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables))
-
-
-def _shorten(names: Sequence[str]) -> list[str]:
-    """Last parts of names; whole ones where those are not unique."""
-    short = [Path(name).name or name for name in names]
-    return short if len(set(short)) == len(short) else list(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from raft.experiments.pretraining import (
     compare_pretraining,
     plan_runs,
 )
-from raft.files import write_text
+from raft.files import find_write_error, write_text
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import run, run_folder_state
 from raft.pretraining.zero_shot import open_tests
@@ -170,14 +169,10 @@ def _check_holds_runs(folder: Path) -> None:
 
 def _check_writable(folder: Path) -> None:
     existed = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if not existed:
-            folder.rmdir()  # nothing is left of a command that is refused
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    if reason := find_write_error(folder):
+        raise InputError(f"cannot write to {folder}: {reason}")
+    if not existed:
+        folder.rmdir()  # nothing is left of a command that is refused
 
 
 def write_comparison(comparison: PretrainingComparison, folder: Path) -> None:

@@ -281,11 +281,11 @@ def build_frame(rows: Sequence[dict[str, Any]], recipe: GridRecipe) -> pd.DataFr
     places = pd.DataFrame({name: results[name].map(order.index) for name, order in orders.items()})
     places.insert(0, "has_no_baseline", ~results.model.isin(results.model[places.activation == 0]))
     results = results.loc[places.sort_values([*places], kind="stable").index].reset_index(drop=True)
-    results["model"] = results.model.map(shorten_names(recipe.models))
+    results["model"] = results.model.map(shorten_model_names(recipe.models))
     return results.astype({"points": np.float64})
 
 
-def shorten_names(models: Sequence[str]) -> dict[str, str]:
+def shorten_model_names(models: Sequence[str]) -> dict[str, str]:
     """The last part of each model's name or place, with as many before it as tell it from the others."""
     parts = {model: model.rstrip("/").split("/") for model in models}
     return {
