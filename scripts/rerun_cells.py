@@ -21,7 +21,7 @@ import yaml
 
 from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import UNTRAINED, FinetuningRecipe
-from raft.report.tables.grid import RESULTS, read_results, select_tuned_tasks, shorten_names
+from raft.report.tables.grid import RESULTS, read_results, select_tuned_tasks, shorten_model_names
 
 CELL = ("task", "activation", "tuning", "train_examples", "learning_rate", "raf_learning_rate", "seed")
 
@@ -62,7 +62,7 @@ def model_of(recipe: dict[str, Any], name: str) -> str:
     models: list[str] = recipe["models"]
     if len(models) == 1:
         return models[0]
-    by_name = {short: model for model, short in shorten_names(models).items()}
+    by_name = {short: model for model, short in shorten_model_names(models).items()}
     if name not in by_name:
         raise SystemExit(f"the recipe has no model {name}: {', '.join(by_name)}; name it by --model")
     return by_name[name]

@@ -91,7 +91,7 @@ BOUNDS = {
     "items": COUNT, "batch_tokens": COUNT, "num_models": COUNT,
     # the machine
     "dataloader_num_workers": _whole(0, MAX_PROCESSES), "dataloader_prefetch_factor": COUNT,
-    "tokenizing_processes": _whole(1, MAX_PROCESSES), "processes": _whole(1, MAX_PROCESSES),
+    "processes": _whole(1, MAX_PROCESSES),
     "ddp_bucket_cap_mb": COUNT, "ddp_timeout": COUNT,
     "slurm_nodes": COUNT, "slurm_gpus_per_node": COUNT, "slurm_cpus_per_gpu": COUNT, "slurm_hours": POSITIVE,
 }  # fmt: skip

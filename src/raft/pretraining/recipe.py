@@ -107,9 +107,6 @@ class PretrainingRecipe:
     validation_sequences: int = field(
         default=50_000, metadata={"help": "Held-out sequences that are evaluated, at most."}
     )
-    tokenizing_processes: int | None = field(
-        default=None, metadata={"help": "Processes that tokenise; one for each core where it is not given."}
-    )
 
     activation: str = field(
         default=RAF,

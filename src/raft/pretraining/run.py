@@ -50,7 +50,7 @@ RESUME_IGNORED_KEYS = {
     "dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory",
     "dataloader_persistent_workers", "use_cpu", "ddp_find_unused_parameters", "ddp_bucket_cap_mb",
     "log_level", "log_level_replica", "gradient_checkpointing", "resume_from_checkpoint", "ddp_timeout",
-    "tokenizing_processes", "streaming", "compare", "seeds", "evaluate", "evaluate_items", "evaluate_along",
+    "streaming", "compare", "seeds", "evaluate", "evaluate_items", "evaluate_along",
 }  # fmt: skip
 """Settings that may differ between a run and its resumption: the sequences and the model stay the same."""
 
@@ -117,7 +117,6 @@ def read_text(
         tokenizer,
         recipe.sequence_length,
         objective=recipe.objective,
-        processes=recipe.tokenizing_processes,
         max_documents=recipe.max_documents,
         progress=progress,
     )

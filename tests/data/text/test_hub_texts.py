@@ -306,21 +306,20 @@ def test_readers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cached(stream.folder) == TEXTS
 
 
-@pytest.mark.parametrize("processes", [1, 3])
 def test_tokens_of_a_broken_stream_are_those_of_a_whole(
-    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_store, "BATCH_CHARACTERS", 1500)
     tokenizer = train_tokenizer(TEXTS, 150)
     hold(monkeypatch, train=table(TEXTS))
-    whole = tokenize_corpus(open_corpus("a/b"), tokenizer, 16, processes=1)
+    whole = tokenize_corpus(open_corpus("a/b"), tokenizer, 16)
     origin = Origin()
     origin.breaks = [(200, OSError("reset")), (500, OSError("reset"))]
     hold(monkeypatch, train=origin.stream())
     for _ in range(2):
         with pytest.raises(ConnectionError, match="goes on from there"):
-            tokenize_corpus(open_corpus("a/b", streaming=True), tokenizer, 16, processes=processes)
-    streamed = tokenize_corpus(open_corpus("a/b", streaming=True), tokenizer, 16, processes=processes)
+            tokenize_corpus(open_corpus("a/b", streaming=True), tokenizer, 16)
+    streamed = tokenize_corpus(open_corpus("a/b", streaming=True), tokenizer, 16)
     assert streamed.folder != whole.folder
     assert streamed.train.tolist() == whole.train.tolist()
     assert streamed.validation.tolist() == whole.validation.tolist()
@@ -331,7 +330,7 @@ def test_a_limited_corpus_reads_no_more_of_a_stream(own_cache: Path, monkeypatch
     tokenizer = train_tokenizer(TEXTS, 150)
     hold(monkeypatch, train=Origin().stream())
     corpus = open_corpus("a/b", validation_share=0.3, streaming=True)
-    store = tokenize_corpus(corpus, tokenizer, 16, processes=1, max_sequences=50)
+    store = tokenize_corpus(corpus, tokenizer, 16, max_sequences=50)
     assert len(store.train) == 50
     (folder,) = (own_cache / "streams").iterdir()
     known = cached(folder)

@@ -1,5 +1,4 @@
-"""Corpora on disk as tokens: the same for any number of processes, made once, whole, and again when anything
-changes."""
+"""Corpora on disk as tokens: the same in any batches, made once, whole, and again when anything changes."""
 
 from __future__ import annotations
 
@@ -76,9 +75,8 @@ def tokens(store: TokenStore) -> tuple[list[list[int]], list[list[int]]]:
     return store.train.tolist(), store.validation.tolist()
 
 
-@pytest.mark.parametrize("processes", [1, 3])
-def test_sequences_hold_the_documents_of_their_split_in_order(folder: Path, processes: int) -> None:
-    store = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, processes=processes)
+def test_sequences_hold_the_documents_of_their_split_in_order(folder: Path) -> None:
+    store = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
     for split, held_out in (("train", False), ("validation", True)):
         texts = [text for text in TEXTS if is_validation(text) == held_out]
         assert store.documents[split] == len(texts)
@@ -90,14 +88,14 @@ def test_sequences_hold_the_documents_of_their_split_in_order(folder: Path, proc
         assert sequences[:, 1:-1].ravel().tolist() == whole[: len(sequences) * (LENGTH - 2)]
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_sequences": 150}, {"max_documents": 151}], ids=str)
-def test_any_number_of_processes_writes_the_same_files(
-    folder: Path, own_cache: Path, limits: dict[str, Any]
+@pytest.mark.parametrize("limits", [{}, {"max_documents": 151}], ids=str)
+def test_batches_of_any_size_make_the_same_files(
+    folder: Path, own_cache: Path, limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = []
-    for processes in (1, 2, 3):
-        corpus = open_corpus(str(folder))
-        store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=processes, **limits)
+    for characters in (1, 1_000, 10**9):
+        monkeypatch.setattr(token_store, "BATCH_CHARACTERS", characters)
+        store = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, **limits)
         contents.append({path.name: path.read_bytes() for path in store.folder.iterdir()})
         shutil.rmtree(own_cache / "tokens")
     assert set(contents[0]) == {"train", "validation", "description.json"}
@@ -122,7 +120,7 @@ def test_tokens_take_two_bytes_where_the_vocabulary_allows(size: int, dtype: str
     assert token_dtype(tokenizer) == np.dtype(dtype)
     last = size - 1 - len(SPECIAL_TOKENS)
     (tmp_path / "a.txt").write_text("\n\n".join(f"w{i} w{last} w{last - i}" for i in range(400)))
-    store = tokenize_corpus(open_corpus(str(tmp_path / "a.txt")), tokenizer, 8, processes=1)
+    store = tokenize_corpus(open_corpus(str(tmp_path / "a.txt")), tokenizer, 8)
     assert {store.train.dtype, store.validation.dtype} == {np.dtype(dtype)}
     assert store.train[0].tolist()[:5] == [2, 5, size - 1, size - 1, 3]
     assert store.train.max() == size - 1
@@ -210,12 +208,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_the_same_is_not_built_again(folder: Path, tmp_path: Path, built: list[Path]) -> None:
-    first = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, processes=1)
+    first = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
     TOKENIZER.save_pretrained(tmp_path / "tokenizer")
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path / "tokenizer")
     folder.rename(tmp_path / "elsewhere")
     corpus = open_corpus(str(tmp_path / "elsewhere"))
-    second = tokenize_corpus(corpus, again, LENGTH, processes=3)
+    second = tokenize_corpus(corpus, again, LENGTH)
     assert second.folder == first.folder
     assert built == [first.folder]
     assert tokens(first) == tokens(second)
@@ -260,12 +258,10 @@ def test_what_changes_is_built_anew(
     folder: Path,
     built: list[Path],
 ) -> None:
-    first = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, processes=1)
+    first = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
     if change is not None:
         change(folder)
-    second = tokenize_corpus(
-        open_corpus(str(folder), **opening), tokenizer, **{"length": LENGTH, "processes": 1, **settings}
-    )
+    second = tokenize_corpus(open_corpus(str(folder), **opening), tokenizer, **{"length": LENGTH, **settings})
     assert built == [first.folder, second.folder]
     assert tokens(first) != tokens(second)
 
@@ -274,8 +270,7 @@ def test_another_normalizer_is_another_tokenizer(folder: Path, built: list[Path]
     cased = train_tokenizer(TEXTS, 150, max_length=16)
     cased.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     stores = [
-        tokenize_corpus(open_corpus(str(folder)), tokenizer, LENGTH, processes=1)
-        for tokenizer in (TOKENIZER, cased)
+        tokenize_corpus(open_corpus(str(folder)), tokenizer, LENGTH) for tokenizer in (TOKENIZER, cased)
     ]
     assert len(built) == 2
     assert tokens(stores[0]) != tokens(stores[1])
@@ -285,11 +280,12 @@ def left(own_cache: Path) -> list[str]:
     return [path.name for path in (own_cache / "tokens").iterdir() if path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize("processes", [1, 3])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt], ids=lambda kind: kind.__name__)
 def test_an_interrupted_build_leaves_nothing_and_is_made_again(
-    error: type[BaseException], processes: int, folder: Path, own_cache: Path
+    error: type[BaseException], folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(token_store, "BATCH_CHARACTERS", 10_000)
+
     def interrupt(documents: int, tokens: int) -> None:
         assert tokens > 0
         if documents > 300:
@@ -297,9 +293,9 @@ def test_an_interrupted_build_leaves_nothing_and_is_made_again(
 
     corpus = open_corpus(str(folder))
     with pytest.raises(error, match="in the middle"):
-        tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=processes, progress=interrupt)
+        tokenize_corpus(corpus, TOKENIZER, LENGTH, progress=interrupt)
     assert left(own_cache) == []
-    store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=processes)
+    store = tokenize_corpus(corpus, TOKENIZER, LENGTH)
     assert sum(store.documents.values()) == len(TEXTS)
 
 
@@ -307,7 +303,7 @@ def test_a_killed_build_is_made_again(folder: Path, own_cache: Path) -> None:
     corpus = open_corpus(str(folder))
 
     def build_for_ever() -> None:
-        tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1, progress=lambda *_: time.sleep(60))
+        tokenize_corpus(corpus, TOKENIZER, LENGTH, progress=lambda *_: time.sleep(60))
 
     child = FORK.Process(target=build_for_ever)
     child.start()
@@ -317,7 +313,7 @@ def test_a_killed_build_is_made_again(folder: Path, own_cache: Path) -> None:
         time.sleep(0.01)
     os.kill(child.pid or 0, signal.SIGKILL)
     child.join()
-    store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1)
+    store = tokenize_corpus(corpus, TOKENIZER, LENGTH)
     assert sum(store.documents.values()) == len(TEXTS)
     assert left(own_cache) == [store.folder.name]
 
@@ -339,7 +335,7 @@ def test_processes_that_ask_at_once_build_once(folder: Path, tmp_path: Path) -> 
     corpus = Corpus(corpus.name, train, validation)
 
     def ask() -> None:
-        store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1)
+        store = tokenize_corpus(corpus, TOKENIZER, LENGTH)
         assert sum(store.documents.values()) == len(TEXTS)
 
     children = [FORK.Process(target=ask) for _ in range(3)]
@@ -351,12 +347,11 @@ def test_processes_that_ask_at_once_build_once(folder: Path, tmp_path: Path) -> 
     assert log.read_text() == "read\n" * len(train + validation)
 
 
-@pytest.mark.parametrize("processes", [1, 3])
-def test_a_broken_shard_is_named_and_nothing_is_left(processes: int, folder: Path, own_cache: Path) -> None:
+def test_a_broken_shard_is_named_and_nothing_is_left(folder: Path, own_cache: Path) -> None:
     path = folder / "c.txt.zst"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"^cannot read .*c\.txt\.zst as text: .*") as caught:
-        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, processes=processes)
+        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
     assert "\n" not in str(caught.value)
     assert left(own_cache) == []
 
@@ -365,7 +360,6 @@ def test_a_broken_shard_is_named_and_nothing_is_left(processes: int, folder: Pat
     ("length", "settings", "message"),
     [
         (2, {}, "length must be at least 3, not 0"),
-        (16, {"processes": 0}, "processes must be at least 1, not 0"),
         (16, {"max_sequences": -1}, "max_sequences must be at least 1, not -1"),
         (16, {"max_documents": 0}, "max_documents must be at least 1, not 0"),
         (
@@ -375,13 +369,13 @@ def test_a_broken_shard_is_named_and_nothing_is_left(processes: int, folder: Pat
         ),
         (3000, {}, r"has \d+ tokens for validation, which do not fill one sequence of 3000"),
     ],
-    ids=["length", "processes", "max_sequences", "max_documents", "short train", "short validation"],
+    ids=["length", "max_sequences", "max_documents", "short train", "short validation"],
 )
 def test_settings_that_cannot_work_are_refused(
     length: int, settings: dict[str, Any], message: str, folder: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, length, **{"processes": 1, **settings})
+        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, length, **settings)
 
 
 def test_a_cache_below_a_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,11 +416,11 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_tokens_are_named_in_one_line(damage: str, folder: Path) -> None:
     corpus = open_corpus(str(folder))
-    store = tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1)
+    store = tokenize_corpus(corpus, TOKENIZER, LENGTH)
     DAMAGE[damage](store.folder)
     for open_again in (
         lambda: open_store(store.folder),
-        lambda: tokenize_corpus(corpus, TOKENIZER, LENGTH, processes=1),
+        lambda: tokenize_corpus(corpus, TOKENIZER, LENGTH),
     ):
         with pytest.raises(InputError) as caught:
             open_again()

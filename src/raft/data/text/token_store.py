@@ -1,4 +1,4 @@
-"""A corpus as sequences of tokens on disk: made once, by many processes, and memory-mapped from then on."""
+"""A corpus as sequences of tokens on disk: made once, and memory-mapped from then on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from raft.data.cache import build_once, cache_directory, key_of
 from raft.data.splits import TrainOrValidation
 from raft.data.text.corpora import Corpus
-from raft.data.text.encoding import encode_in_order, usable_cores
+from raft.data.text.encoding import encode
 from raft.data.text.tokens import (
     CLM,
     MLM,
@@ -37,7 +37,7 @@ FORMAT = 1
 
 SPLITS: tuple[TrainOrValidation, TrainOrValidation] = ("train", "validation")
 BATCH_CHARACTERS = 500_000
-"""Text that a process encodes at once, in about a hundred times as much memory."""
+"""Text that is encoded at once, in about a hundred times as much memory; reading ends only after a batch."""
 
 Progress = Callable[[int, int], None]
 
@@ -65,22 +65,20 @@ def tokenize_corpus(
     length: int,
     *,
     objective: str = MLM,
-    processes: int | None = None,
     max_sequences: int | None = None,
     max_documents: int | None = None,
     progress: Progress | None = None,
 ) -> TokenStore:
     """Tokenize a corpus into the cache, or take it from there; memory does not grow with the corpus.
 
-    The cache key is the corpus's content, the tokenizer and these settings but ``processes``. Where several
-    processes ask for it at once, one makes it and the others wait.
+    The cache key is the corpus's content, the tokenizer and these settings. Where several processes ask for
+    it at once, one makes it and the others wait.
 
     Args:
         corpus: from ``open_corpus``.
         tokenizer: from ``train_tokenizer`` or ``load_tokenizer``.
         length: tokens of a sequence, special ones included.
         objective: ``"mlm"`` for sequences ``[CLS] … [SEP]``, ``"clm"`` for tokens alone.
-        processes: that tokenize; as many as there are cores where it is None.
         max_sequences: of the training split, after which no more is read.
         max_documents: of the training split, after which no more is read.
         progress: called now and then with the numbers of documents and tokens so far.
@@ -92,7 +90,6 @@ def tokenize_corpus(
     special = 2 if objective == MLM else 1  # a causal model predicts from the first token
     counts = {
         "length": length - special,
-        "processes": processes,
         "max_sequences": max_sequences,
         "max_documents": max_documents,
     }
@@ -109,17 +106,14 @@ def tokenize_corpus(
     ]
 
     def build(folder: Path) -> None:
-        batches = _batches(corpus, max_documents)
         end, dtype = end_token_id(tokenizer, objective), token_dtype(tokenizer)
-        encoded = encode_in_order(batches, fast, end, dtype, processes or usable_cores())
         writers = {split: _Writer(folder / split, Packer(tokenizer, length, objective)) for split in SPLITS}
         with ExitStack() as files:
-            files.callback(encoded.close)
             for writer in writers.values():
                 files.enter_context(writer)
-            for documents, tokens in encoded:
-                for writer, count, stream in zip(writers.values(), documents, tokens, strict=True):
-                    writer.add(count, stream)
+            for batch in _batches(corpus, max_documents):
+                for split, texts in batch.items():
+                    writers[split].add(len(texts), encode(fast, texts, end, dtype))
                 if progress is not None:
                     both = writers.values()
                     progress(sum(w.documents for w in both), sum(w.tokens for w in both))
@@ -214,10 +208,8 @@ class _Writer:
             os.truncate(self.path, count * self.packer.length * self.packer.rest.itemsize)
 
 
-def _batches(
-    corpus: Corpus, max_documents: int | None
-) -> Iterator[tuple[tuple[int, ...], tuple[list[str], ...]]]:
-    """Documents of each split, in the order of ``SPLITS``, after their counts."""
+def _batches(corpus: Corpus, max_documents: int | None) -> Iterator[dict[TrainOrValidation, list[str]]]:
+    """Documents of each split."""
     batch: dict[TrainOrValidation, list[str]] = {split: [] for split in SPLITS}
     characters = read = 0
     for split, text in corpus.split_documents():
@@ -225,11 +217,11 @@ def _batches(
         characters += len(text)
         read += split == "train"
         if characters >= BATCH_CHARACTERS or read == max_documents:
-            yield tuple(map(len, batch.values())), tuple(batch.values())
+            yield batch
             batch, characters = {split: [] for split in SPLITS}, 0
         if read == max_documents:
             return
-    yield tuple(map(len, batch.values())), tuple(batch.values())
+    yield batch
 
 
 def _check_filled(name: str, writers: dict[TrainOrValidation, _Writer], length: int) -> None:
