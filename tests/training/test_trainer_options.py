@@ -67,6 +67,11 @@ def test_an_optimizer_that_is_given_gets_the_groups_too(tmp_path: Path) -> None:
     assert [group["name"] for group in optimizer.param_groups] == ["decay", "no_decay", "raf"]
 
 
+def test_settings_of_schedules_that_have_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lr_scheduler_kwargs has no effect"):
+        arguments(tmp_path, lr_scheduler_kwargs={"num_cycles": 2})
+
+
 @pytest.mark.parametrize("optim", ["galore_adamw", "apollo_adamw", "lomo", "adalomo"])
 def test_optimizers_with_groups_of_their_own_are_refused(optim: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"optim is '{optim}', which makes its own groups"):

@@ -68,6 +68,8 @@ class RaftTrainingArguments(TrainingArguments):
                 raise InputError(
                     f"{name} is {getattr(kind, 'value', kind)!r}; it must be one of {', '.join(SHAPES)}"
                 )
+        if self.lr_scheduler_kwargs:
+            raise InputError(f"lr_scheduler_kwargs has no effect: {', '.join(SHAPES)} have no settings")
         optim = str(getattr(self.optim, "value", self.optim))
         if optim.startswith(GROUPING_OPTIMIZERS):
             raise InputError(f"optim is {optim!r}, which makes its own groups, without RAFs; take another")
