@@ -91,11 +91,11 @@ class LearnedActivation(nn.Module):
         """The numbers that make the function; differentiable."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The function of ``x``, of the shape and dtype of ``x``."""
-        if is_traced_within(self, x):
-            return as_one_node(self, x)
-        return self.evaluate(x, *self.coefficients())
+    def forward(self, input: Tensor) -> Tensor:
+        """The function of ``input``, of its shape and dtype."""
+        if is_traced_within(self, input):
+            return as_one_node(self, input)
+        return self.evaluate(input, *self.coefficients())
 
     def evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:
         """``forward`` with these coefficients, such as the module's own on another device."""
@@ -223,11 +223,11 @@ class SharedActivation(nn.Module):
         """The module that holds the coefficients."""
         return self._shared[0]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the other module gives for ``x``."""
-        if is_traced_within(self, x):
-            return as_one_node(self, x)
-        return call_for_input(self.shared, x)
+    def forward(self, input: Tensor) -> Tensor:
+        """What the other module gives for ``input``."""
+        if is_traced_within(self, input):
+            return as_one_node(self, input)
+        return call_for_input(self.shared, input)
 
     def extra_repr(self) -> str:
         """The shared function's, as printed in a model's summary."""

@@ -43,6 +43,12 @@ def test_distances_are_those_to_the_function_that_was_replaced() -> None:
     assert pooler.began_as == "tanh"
 
 
+def test_the_default_device_does_not_matter() -> None:
+    changed = model()
+    with torch.device("meta"):
+        assert learned_functions(changed)[0].rms == learned_functions(changed)[0].rms > 0
+
+
 def test_one_changed_group_of_two_gives_half_of_the_mean_square() -> None:
     changed = model(groups=2, sites=["ffn"], residual=True)
     act = next(iter(raft.hf.rationals(changed).values()))

@@ -59,7 +59,7 @@ def test_bad_input_is_one_line(
         ((classifier, "--data_dir", pairs), "is a BertForSequenceClassification, which is neither"),
         ((tmp_path / "none", "--data_dir", pairs), "the path does not exist"),
         ((model, "--data_dir", tmp_path / "none"), "the path does not exist"),
-        ((model, model, "--data_dir", pairs), "is given twice"),
+        ((model, f"{model}/", "--data_dir", pairs), "is given twice"),
         ((model, "--data_dir", pairs, "--dtype", "int8"), "--dtype must be one of"),
         ((model, "--data_dir", pairs, "--items", "0"), "--items must be at least 1"),
         ((), "the following arguments are required: MODEL"),

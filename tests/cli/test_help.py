@@ -11,6 +11,7 @@ import pytest
 
 from raft.cli.help import LAYOUTS, PAGE_NAMES, read_page
 from raft.cli.main import COMMANDS, main
+from raft.cli.recipes import COMMANDS as WITH_RECIPES
 from raft.cli.recipes import list_recipes
 from tests.stored_scripts import load_script
 
@@ -74,7 +75,8 @@ def test_defaults_are_those_of_the_recipe(capsys: pytest.CaptureFixture[str]) ->
 def test_recipes_are_listed_with_what_each_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for command in ("pretrain", "grid"):
+    for command in WITH_RECIPES:
+        assert list_recipes(command)
         for name in list_recipes(command):
             line = next(line for line in lines if line.split()[:1] == [name])
             assert len(line.split()) > 2, f"{name} does not say what it takes"
@@ -84,6 +86,8 @@ def test_recipes_are_listed_with_what_each_takes(capsys: pytest.CaptureFixture[s
 def test_a_recipe_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "cpu-15min"]) == 0
     assert "max_steps: 22000" in capsys.readouterr().out
+    assert main(["recipes", "discover-cpu"]) == 0
+    assert "max_steps: " in capsys.readouterr().out
     assert main(["recipes", "cpu-15mim"]) == 2
     assert "the nearest is 'cpu-15min'" in capsys.readouterr().err
 

@@ -77,6 +77,17 @@ def test_frozen_rafs_are_loaded_frozen(tmp_path: Path) -> None:
     assert raft.convert(model, {"trainable": False}) is model  # as it is, whether frozen since or not
 
 
+def test_freezing_one_of_two_models_with_one_configuration(tmp_path: Path) -> None:
+    config = BertConfig(**TINY, raf={})  # type: ignore[call-arg]
+    one, other = BertForMaskedLM(config), BertForMaskedLM(config)
+    raft.freeze(one)
+    assert one.config.raf["trainable"] is one.bert.config.raf["trainable"] is False
+    assert one.config is one.bert.config
+    other.save_pretrained(tmp_path)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert all(p.requires_grad for act in raft.hf.rationals(again).values() for p in act.parameters())
+
+
 @pytest.mark.parametrize("raf", [{"degrees": [3, 2]}, RafConfig(degrees=(3, 2))])
 def test_the_block_can_be_an_argument_of_loading(raf: Any, tmp_path: Path) -> None:
     BertForMaskedLM(BertConfig(**TINY)).save_pretrained(tmp_path / "faft")

@@ -155,7 +155,9 @@ def test_a_file_of_kilobytes_gives_the_same_logits_in_a_new_process(tmp_path: Pa
 def test_merged_it_is_a_model_with_residual_rafs(tmp_path: Path) -> None:
     model = adapted(raft.RafAdapterConfig(groups=4, layers=[1], task_type="SEQ_CLS"))
     expected = logits(model)
+    other = BertForSequenceClassification(model.config)
     merged = model.merge_and_unload()
+    other.save_pretrained(tmp_path)  # it has no RAFs, and its configuration says so
     assert not any(isinstance(module, RafAdapterLayer) for module in merged.modules())
     assert torch.equal(logits(merged), expected)
     merged.save_pretrained(tmp_path)

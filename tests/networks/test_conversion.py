@@ -231,6 +231,30 @@ def test_residual_functions_start_as_the_network_was() -> None:
         assert torch.allclose(outputs(network, x), before, atol=1e-6), name
 
 
+class ByKeyword(nn.Module):
+    """Calls an activation by the name that torch's own have for their argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(6, 8), nn.Linear(8, 8), nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(input=self.second(self.act(input=self.first(x))))
+        return y
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"shared": "all"}, {"residual": True}, {"function": "swish"}], ids=str
+)
+def test_activations_may_be_called_by_keyword(config: Any) -> None:
+    network: Any = ByKeyword()
+    x = torch.randn(64, 6)
+    before = network(x)
+    raft.convert(network, config, calibration=[x])
+    assert network.conversion_report[0].inputs == 2 * 64 * 8
+    assert torch.allclose(network(x), before, atol=0.5)
+
+
 def test_converting_twice_changes_nothing() -> None:
     network, x = make("resnet")
     raft.convert(network, calibration=[x])

@@ -54,7 +54,10 @@ def test_a_new_process_computes_the_same(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ZOO)
 @pytest.mark.parametrize(
     "config",
-    [{"shared": "all"}, {"residual": True, "trainable": False}, {"function": "prelu"}, {"version": "B"}],
+    [
+        {"shared": "all"}, {"residual": True, "trainable": False}, {"function": "prelu"}, {"version": "B"},
+        {"degrees": (3, 0)},
+    ],
     ids=str,
 )  # fmt: skip
 def test_every_form_comes_back(name: str, config: Any, tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_a_file_holds_all_snapshots_and_what_they_are_of(
     assert [path.name for path in tmp_path.iterdir()] == ["rafs.safetensors"]
 
 
+def test_polynomials_are_read(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), raft.Rational("gelu", degrees=(3, 0)))
+    train(model, tmp_path, range(0, 4))
+    rafs = read_snapshots(tmp_path)[-1].rafs["1"]
+    assert isinstance(rafs, Raf)
+    assert rafs.numerator.tolist() == [[4.0] * 4]
+    assert rafs.denominator.shape == (1, 0)
+
+
 @pytest.mark.parametrize("resumed", [3, 4, 6])
 def test_a_resumed_training_has_the_snapshots_of_one_that_was_not_stopped(
     resumed: int, model: BertForSequenceClassification, tmp_path: Path

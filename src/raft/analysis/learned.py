@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
+from raft.coefficients.fitting import as_numpy_function
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.functions.registry import make
 from raft.hf.config import RafConfig
@@ -168,7 +169,7 @@ def get_start(model: nn.Module, act: LearnedActivation, site: str) -> tuple[str,
         name = canonical_name(init)
         return name, FUNCTIONS[name]
     if init == AUTO and act.replaced:
-        return activation_name(act), to_numpy_function(act.replaced[0])
+        return activation_name(act), as_numpy_function(act.replaced[0])
     return "its fit" if isinstance(act, Rational) else "its start", _own_start(act)
 
 
@@ -180,11 +181,6 @@ def _own_start(act: LearnedActivation) -> Function:
     start = make(act.name, **act.settings())
     start.load_state_dict(act.initial_state())
     return lambda x: start.values(x)[0]
-
-
-def to_numpy_function(function: Callable[[Tensor], Tensor]) -> Function:
-    """Wrap a function of tensors as a function of arrays."""
-    return lambda x: function(torch.tensor(x)).detach().numpy()
 
 
 def _find_config(model: nn.Module, site: str) -> RafConfig | None:

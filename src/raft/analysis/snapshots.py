@@ -256,7 +256,7 @@ def _make_rational(file: Path, site: str, tensors: Mapping[str, Tensor], metadat
         raise InputError(f"{file} holds no whole RAF {site}")
     a, b = (torch.atleast_2d(tensors[f"{site}.{name}"]) for name in ("numerator", "denominator"))
     groups = max(len(a), len(b))
-    if not all(_are_coefficients(rows, groups) for rows in (a, b)):
+    if not a.numel() or not all(_are_coefficients(rows, groups) for rows in (a, b)):
         shapes = " over ".join(f"{rows.dtype} {tuple(rows.shape)}" for rows in (a, b))
         raise InputError(f"{file} holds no RAF {site}: {shapes}")
     numerator, denominator = (rows.float().expand(groups, -1).numpy() for rows in (a, b))
@@ -285,4 +285,4 @@ def _make_parametric(
 
 
 def _are_coefficients(rows: Tensor, groups: int) -> bool:
-    return rows.ndim == 2 and rows.numel() > 0 and len(rows) in (1, groups) and rows.is_floating_point()
+    return rows.ndim == 2 and len(rows) in (1, groups) and rows.is_floating_point()

@@ -7,7 +7,7 @@ from pathlib import Path
 from raft.errors import InputError, suggest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-COMMANDS = ("pretrain", "grid")
+COMMANDS = ("pretrain", "grid", "discover")
 
 
 def find_recipe(name: str, command: str) -> Path:
@@ -35,7 +35,7 @@ def find_recipe(name: str, command: str) -> Path:
 
 
 def list_recipes(command: str) -> list[str]:
-    """Names of the recipes of a command, ``"pretrain"`` or ``"grid"``."""
+    """Names of the recipes of a command."""
     return sorted(file.stem for file in (RECIPES / command).glob("*.yaml"))
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from raft.hf.config import LAYER_SITES, RafConfig
@@ -27,14 +28,13 @@ def is_chosen(site: Site, config: RafConfig) -> bool:
     return site.kind in config.sites and (site.kind not in LAYER_SITES or config.has_layer(site.layer))
 
 
-def copy_configs(model: PreTrainedModel) -> None:
+def copy_configs(model: nn.Module) -> None:
     """Replace the configurations of a model and its parts, which other models may share, by copies."""
     copies: dict[int, Any] = {}
-    copy.deepcopy(model.config, copies)
     for module in model.modules():
-        config = getattr(module, "config", None)
-        if isinstance(config, PreTrainedConfig) and id(config) in copies:
-            module.config = copies[id(config)]
+        config = vars(module).get("config")
+        if isinstance(config, PreTrainedConfig):
+            vars(module)["config"] = copy.deepcopy(config, copies)
 
 
 def configs_with_sites(model: PreTrainedModel, sites: Sequence[Site]) -> list[Any]:

@@ -145,6 +145,7 @@ def unfreeze(model: nn.Module) -> nn.Module:
 
 
 def _set_trainable(model: nn.Module, is_trainable: bool) -> nn.Module:
+    copy_configs(model)
     for act in learned_activations(model).values():
         act.trainable = is_trainable
         act.requires_grad_(is_trainable)

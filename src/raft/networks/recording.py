@@ -23,12 +23,14 @@ def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, Callable[[Tensor],
         arguments.clear()
         arguments.update(kwargs)
 
-    def record(mask: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        sinks[module](_without_padding(args[0], arguments.get(mask)))
+    def record(mask: str, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        (x,) = args or kwargs.values()
+        sinks[module](_without_padding(x, arguments.get(mask)))
 
     handles = [model.register_forward_pre_hook(keep_arguments, with_kwargs=True)]
     for module in sinks:
-        handles.append(module.register_forward_pre_hook(partial(record, _mask_argument(model, module))))
+        hook = partial(record, _mask_argument(model, module))
+        handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
     try:
         yield
     finally:

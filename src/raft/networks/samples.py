@@ -60,5 +60,5 @@ class Call(nn.Module):
         super().__init__()
         self.activation = (activation,)  # in a tuple, so that it is not registered
 
-    def forward(self, x: Tensor) -> Any:
-        return self.activation[0](x)
+    def forward(self, input: Tensor) -> Any:
+        return self.activation[0](input)

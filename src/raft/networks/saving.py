@@ -214,7 +214,7 @@ def _make_rational(entry: SavedSite, state: Mapping[str, Tensor], site: NetworkS
     rows = {}
     for name in ("numerator", "denominator"):
         values = state[name] * state.get(f"{name}_scale", torch.ones(()))
-        rows[name] = tuple(values.reshape(-1, values.shape[-1])[0].tolist())
+        rows[name] = tuple(torch.atleast_2d(values)[0].tolist())
     # it starts as what was saved, so that no fit is needed
     start = Fit(rows["numerator"], rows["denominator"], version, entry.interval, 0.0, 0.0)
     groups, dim = int(settings["groups"]), int(settings.get("dim", -1))

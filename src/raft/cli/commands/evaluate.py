@@ -42,7 +42,8 @@ class EvaluateSettings(EvaluationOptions):
 
     def check(self) -> None:
         """``InputError`` for what can be refused before data and models are read."""
-        twice = next((name for name in self.model if self.model.count(name) > 1), None)
+        names = [name.rstrip("/") for name in self.model]
+        twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{twice} is given twice")
         if self.dtype not in DTYPES:

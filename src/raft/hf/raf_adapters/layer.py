@@ -24,24 +24,24 @@ class RafAdapterLayer(AdapterLayer):
         "merge_and_unload() gives a model with residual RAFs"
     )
 
-    def forward(self, x: Tensor, adapter_names: Sequence[str] | None = None) -> Tensor:
+    def forward(self, input: Tensor, adapter_names: Sequence[str] | None = None) -> Tensor:
         """The activation with the active adapters, or with one for each sample.
 
         Args:
-            x: ``[B, …, C]``.
+            input: ``[B, …, C]``.
             adapter_names: B names, ``"__base__"`` for none.
         """
         if adapter_names is not None and not self.disable_adapters:
-            return self._by_sample(x, adapter_names)
+            return self._by_sample(input, adapter_names)
         acts = [] if self.disable_adapters else self._acts(self.active_adapters)
         if len(acts) == 1:
-            value: Tensor = acts[0](x)  # the activation's own value is a part of it, unless it is replaced
+            value: Tensor = acts[0](input)  # with the activation's own value, unless it is replaced
             return value
         if not all(act.is_residual for act in acts):
             raise ValueError(f"{self.name}: adapters with residual=False work one at a time")
-        y: Tensor = self.base_layer(x)
+        y: Tensor = self.base_layer(input)
         for act in acts:
-            y = y + rational(x, *act.coefficients(), act.version)
+            y = y + rational(input, *act.coefficients(), act.version)
         return y
 
     def _acts(self, names: Sequence[str]) -> list[Rational]:

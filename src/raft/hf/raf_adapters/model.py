@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from raft.functions.found import FoundFunction
-from raft.hf.blocks import is_chosen
+from raft.hf.blocks import copy_configs, is_chosen
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name, check_groups
 from raft.hf.peft_method import (
@@ -86,6 +86,7 @@ class RafAdapterModel(StructuralTuner):
             )
         for parent, name, layer in layers_of(self.model, RafAdapterLayer):
             setattr(parent, name, dict(layer.parts).get(names[0], layer.base_layer))
+        copy_configs(self.model)
         self.model.config.raf = config.to_dict()
 
 
