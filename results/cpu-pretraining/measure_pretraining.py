@@ -211,11 +211,10 @@ def main() -> None:
         )  # fmt: skip
     corpus = open_corpus(settings.corpus)
     tokenizer = corpus_tokenizer(corpus, vocabulary, length, settings.objective)
-    store = tokenize_corpus(
-        corpus, tokenizer, length, objective=settings.objective, max_sequences=200 * settings.batch_size
-    )
+    store = tokenize_corpus(corpus, tokenizer, length, objective=settings.objective)
     measurements = measure_pretraining(
-        config, settings.objective, store.train, tokenizer, settings.batch_size, settings.seconds,
+        config, settings.objective, store.train[: 200 * settings.batch_size], tokenizer,
+        settings.batch_size, settings.seconds,
         {"use_cpu": not torch.cuda.is_available(), "bf16": settings.bf16},
     )  # fmt: skip
     rows = [flatten_ratio(measurement) for measurement in measurements]

@@ -150,7 +150,12 @@ def test_masked_models_have_no_perplexity(masked: LanguageModel) -> None:
 
 def test_a_model_in_memory_is_evaluated_into_json(masked: LanguageModel, tmp_path: Path) -> None:
     (tmp_path / "case-x.txt").write_text("a dog run .\na dog runs .\n")
+    masked.model.train()
+    masked.model.base_model.eval()
+    modes = [module.training for module in masked.model.modules()]
     result = evaluate(masked.model, masked.tokenizer, "zorro", str(tmp_path), batch_tokens=64)
+    assert [module.training for module in masked.model.modules()] == modes
+    masked.model.eval()
     read = json.loads(json.dumps(asdict(result)))
     assert read["paradigms"]["case-x"]["items"] == 1
     assert read["score"] == "pseudo-log-likelihood"
@@ -163,6 +168,7 @@ def test_a_model_in_memory_is_evaluated_into_json(masked: LanguageModel, tmp_pat
         ({"task": "perplexity", "whole_words": True}, "--whole_words is of"),
         ({"task": "zorro", "max_length": 9}, "are of perplexity"),
         ({"task": "perplexity"}, "needs --data_dir"),
+        ({"task": "perplexity", "max_length": 1}, "--max_length must be"),
     ],
 )
 def test_options_of_other_tests_are_refused(options: dict[str, object], message: str) -> None:

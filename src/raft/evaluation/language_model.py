@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,17 +46,6 @@ class LanguageModel:
         """What precedes a text of a causal model: BOS, or EOS, as between packed documents."""
         ids = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         return [token for token in ids if token is not None][:1]
-
-    @contextmanager
-    def scoring(self) -> Iterator[None]:
-        """Without dropout and gradients; the model's mode is restored."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            self.model.train(training)
 
 
 def load_language_model(name: str, device: str, dtype: str = "float32") -> LanguageModel:

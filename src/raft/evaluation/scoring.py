@@ -21,6 +21,7 @@ from raft.data.text.sequences import IGNORED
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.evaluation.language_model import LanguageModel
+from raft.networks.calibration import evaluating
 from raft.training.losses import find_head, masked_lm_loss
 
 BATCH_TOKENS = 4096
@@ -96,7 +97,7 @@ def score_tokens(
     is_greedy = np.ones(len(inputs), dtype=bool)
     lengths = np.array([len(tokens) for tokens in inputs])
     model = language_model.model
-    with language_model.scoring():
+    with evaluating(model):
         for rows in _batches(lengths, batch_tokens):
             ids = torch.tensor([inputs[row] for row in rows], device=model.device)
             targets = ids[:, 1:]
@@ -148,7 +149,7 @@ def _score_masked(
     lengths = np.array([len(tokens) for tokens in inputs])
     losses = np.zeros(len(row_texts))
     head = find_head(model, torch.tensor([max(inputs, key=len)]))
-    with language_model.scoring():
+    with evaluating(model):
         for rows in _batches(lengths[row_texts], batch_tokens):
             ids = torch.tensor([inputs[number] for number in row_texts[rows]])
             columns, low, high = torch.arange(ids.shape[1]), first[rows][:, None], end[rows][:, None]

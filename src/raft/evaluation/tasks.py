@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from raft.bounds import check_numbers
 from raft.data.pairs.blimp import read_blimp
 from raft.data.pairs.paradigms import Paradigm
 from raft.data.pairs.zorro import read_zorro
@@ -140,6 +141,7 @@ def open_test(options: EvaluationOptions) -> Test[Any]:
     Raises:
         InputError: for an unknown task, an option of another one, or data that cannot be read.
     """
+    check_numbers(options)
     task, tokens = options.task, options.batch_tokens
     if task not in TASKS:
         raise InputError(f"--task must be one of {', '.join(TASKS)}, not {task!r}{suggest(task, TASKS)}")

@@ -35,6 +35,7 @@ from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
 from raft.learned_activation import learned_activations
 from raft.networks.build import AUTO, DEFAULT
+from raft.networks.calibration import evaluating
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import coefficients
 from raft.training.trainer import RaftTrainer
@@ -315,17 +316,13 @@ def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: s
         config.pad_token_id = tokenizer.pad_token_id
 
 
-@torch.no_grad()
 def _record_inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
     """What the RAFs get of the first training inputs."""
-    was_training = model.training
-    model.eval()
     rows = range(min(len(data.train), CALIBRATION_TEXTS))
     first: Any = Subset(data.train, rows)  # type: ignore[arg-type]  # lists will do
-    with record_histograms(model) as histograms:
+    with record_histograms(model) as histograms, evaluating(model):
         for batch in DataLoader(first, batch_size=batch_size, collate_fn=data.collate):
             model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-    model.train(was_training)
     return {plain: histograms[site] for site, plain in names_without_adapter(model, histograms).items()}
 
 
@@ -356,7 +353,6 @@ def split_batch(batch: Mapping[str, Tensor], tokens: int) -> Iterator[tuple[dict
         start += size
 
 
-@torch.no_grad()
 def predict_logits(
     model: Any,
     split: EvalSplit,
@@ -375,22 +371,20 @@ def predict_logits(
         batch_size=batch_size,
         collate_fn=collate,
     )
-    was_training = model.training
-    model.eval()
     outputs: list[NDArray[np.float32]] = []
     start = 0
-    for batch in loader:
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        names = ("labels", "start_positions", "end_positions")
-        answer = model(**{name: tensor for name, tensor in batch.items() if name not in names})
-        size = len(batch["input_ids"])
-        kinds = [value for name, value in answer.items() if name.endswith("logits")]
-        if not outputs:
-            outputs = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
-        for kind, whole in zip(kinds, outputs, strict=True):
-            whole[order[start : start + size], : kind.shape[1]] = kind.float().cpu().numpy()
-        start += size
-    model.train(was_training)
+    with evaluating(model):
+        for batch in loader:
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            names = ("labels", "start_positions", "end_positions")
+            answer = model(**{name: tensor for name, tensor in batch.items() if name not in names})
+            size = len(batch["input_ids"])
+            kinds = [value for name, value in answer.items() if name.endswith("logits")]
+            if not outputs:
+                outputs = [np.full((len(order), kind.shape[1]), -np.inf, np.float32) for kind in kinds]
+            for kind, whole in zip(kinds, outputs, strict=True):
+                whole[order[start : start + size], : kind.shape[1]] = kind.float().cpu().numpy()
+            start += size
     return tuple(outputs)
 
 

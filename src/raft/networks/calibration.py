@@ -40,8 +40,21 @@ class InputRecord:
         self.shapes.add(tuple(x.shape))
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients within the block; each module's mode is restored."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
+
+
 def run_batches(network: nn.Module, batches: Iterable[Arguments], name: str = "calibration") -> None:
-    """Run a network in evaluation mode and without gradients, and restore the modes of its modules.
+    """Run a network in evaluation mode and without gradients.
 
     Args:
         network: on the device where it runs.
@@ -51,16 +64,11 @@ def run_batches(network: nn.Module, batches: Iterable[Arguments], name: str = "c
     Raises:
         ValueError: where there are none.
     """
-    modes, has_run = {module: module.training for module in network.modules()}, False
-    network.eval()
-    try:
-        with torch.no_grad():
-            for args, kwargs in batches:
-                network(*args, **kwargs)
-                has_run = True
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
+    has_run = False
+    with evaluating(network):
+        for args, kwargs in batches:
+            network(*args, **kwargs)
+            has_run = True
     if not has_run:
         raise ValueError(f"{name} is empty: give at least one batch or text")
 

@@ -18,7 +18,7 @@ from raft.data.text.corpora import open_corpus
 from raft.data.text.masking import MaskedSequences
 from raft.data.text.sequences import TokenSequences
 from raft.data.text.token_store import corpus_tokenizer, tokenize_corpus
-from raft.data.text.tokens import CLM, check_vocabulary, load_tokenizer
+from raft.data.text.tokens import CLM, load_tokenizer
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.files import read_json, write_text
@@ -217,7 +217,6 @@ def run(
         arguments.per_device_train_batch_size, arguments.world_size
     )
     config = recipe.model_config(recipe.activation, text.tokenizer)
-    check_vocabulary(text.tokenizer, config)
     state = run_on_main_and_broadcast(partial(_claim, folder, recipe, arguments, text.fingerprint))
     tests = tests or {}
     if state == "finished":

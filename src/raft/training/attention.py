@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from raft.networks.calibration import evaluating
+
 PROBE = (0, 1, 2, 3, 4, 5, 6, 7)
 CHANGED, NEXT_DOCUMENT = 3, 5
 POSITIONS = (0, 1, 2, 3, 4, 0, 1, 2)
@@ -28,17 +30,12 @@ def sees_other_documents(model: PreTrainedModel) -> bool:
     return _differ(model, slice(NEXT_DOCUMENT, None), position_ids=positions)
 
 
-@torch.no_grad()
 def _differ(model: Any, places: slice, **inputs: Tensor) -> bool:
     tokens = torch.tensor([PROBE], device=model.device)
     changed = tokens.clone()
     changed[0, CHANGED] = 0
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         outputs = [model(input_ids=ids, use_cache=False, **inputs) for ids in (tokens, changed)]
-    finally:
-        model.train(was_training)
     first, second = (output.logits[:, places].float() for output in outputs)
     rounding = MAX_ROUNDING_16_BIT if model.dtype in (torch.bfloat16, torch.float16) else MAX_ROUNDING
     return bool((first - second).abs().max() > rounding * first.abs().max())

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from raft.data.text.masking import predicted_positions
 from raft.data.text.sequences import IGNORED, TokenSequences
+from raft.networks.calibration import evaluating
 
 MAX_ROUNDING = 1e-4
 """Largest difference of logits that is rounding."""
@@ -112,7 +113,6 @@ def causal_lm_loss(
     return losses if reduction == "sum" else losses.view(len(labels), -1)
 
 
-@torch.no_grad()
 def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Module | None:
     """The module that makes a language model's logits of its last hidden states, if it alone does.
 
@@ -122,24 +122,19 @@ def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Module | None:
     heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
     if len(heads) != 1:
         return None
-    was_training = model.training
-    model.eval()
     ids = input_ids.to(model.device)
-    try:
+    with evaluating(model):
         logits, hidden = model(input_ids=ids).logits, model.base_model(input_ids=ids)[0]
         parts = heads[0](hidden)
-    finally:
-        model.train(was_training)
     if not isinstance(parts, Tensor) or parts.shape != logits.shape:
         return None
     return heads[0] if (logits - parts).abs().max() <= MAX_ROUNDING else None
 
 
-@torch.no_grad()
 def validation_losses(
     model: PreTrainedModel, dataset: TokenSequences, batch_size: int, head: nn.Module | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Summed loss and number of predicted tokens of each sequence; the model's mode is restored.
+    """Summed loss and number of predicted tokens of each sequence.
 
     Several processes share the work, and each gets all of the result.
 
@@ -152,25 +147,23 @@ def validation_losses(
     Returns:
         Two arrays of shape ``[len(dataset)]``.
     """
-    training = model.training
-    model.eval()
     state = PartialState()
     starts = range(0, len(dataset), batch_size)
     totals = torch.zeros(2, len(dataset), dtype=torch.float64)
-    for number in range(
-        state.process_index, _round_up(len(starts), state.num_processes), state.num_processes
-    ):
-        # a sharded model's processes call it equally often: what is done twice is left out
-        start = starts[number % len(starts)]
-        places = range(start, min(start + batch_size, len(dataset)))
-        batch = dataset.prepare(*dataset.batch(places))
-        is_target = batch["labels"] != IGNORED
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        losses = _losses_by_sequence(model, batch, head)
-        if number < len(starts):
-            totals[0, places.start : places.stop] = losses.cpu()
-            totals[1, places.start : places.stop] = is_target.sum(dim=1)
-    model.train(training)
+    with evaluating(model):
+        for number in range(
+            state.process_index, _round_up(len(starts), state.num_processes), state.num_processes
+        ):
+            # a sharded model's processes call it equally often: what is done twice is left out
+            start = starts[number % len(starts)]
+            places = range(start, min(start + batch_size, len(dataset)))
+            batch = dataset.prepare(*dataset.batch(places))
+            is_target = batch["labels"] != IGNORED
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            losses = _losses_by_sequence(model, batch, head)
+            if number < len(starts):
+                totals[0, places.start : places.stop] = losses.cpu()
+                totals[1, places.start : places.stop] = is_target.sum(dim=1)
     if state.num_processes > 1:
         shared = totals.to(state.device)
         torch.distributed.all_reduce(shared)

@@ -330,8 +330,8 @@ def test_a_limited_corpus_reads_no_more_of_a_stream(own_cache: Path, monkeypatch
     tokenizer = train_tokenizer(TEXTS, 150)
     hold(monkeypatch, train=Origin().stream())
     corpus = open_corpus("a/b", validation_share=0.3, streaming=True)
-    store = tokenize_corpus(corpus, tokenizer, 16, max_sequences=50)
-    assert len(store.train) == 50
+    store = tokenize_corpus(corpus, tokenizer, 16, max_documents=50)
+    assert store.documents["train"] == 50
     (folder,) = (own_cache / "streams").iterdir()
     known = cached(folder)
     assert known == TEXTS[: len(known)]

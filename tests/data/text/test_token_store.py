@@ -175,14 +175,6 @@ def test_what_a_file_is_for_is_part_of_the_content(tmp_path: Path) -> None:
     assert np.array_equal(before.train, after.validation)
 
 
-@pytest.mark.parametrize("most", [1, 37, 10_000])
-def test_max_sequences_are_the_first(folder: Path, most: int) -> None:
-    whole = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH)
-    store = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, max_sequences=most)
-    assert np.array_equal(store.train, whole.train[:most])
-    assert (store.folder / "train").stat().st_size == store.train.nbytes
-
-
 def test_max_documents_are_the_first_of_the_training_split(folder: Path) -> None:
     store = tokenize_corpus(open_corpus(str(folder)), TOKENIZER, LENGTH, max_documents=301)
     train = [text for text in TEXTS if not is_validation(text)][:301]
@@ -246,7 +238,6 @@ OTHER_TOKENIZER = train_tokenizer(TEXTS, 140, max_length=16)
         pytest.param(None, {"validation_share": 0.2}, TOKENIZER, {}, id="validation_share"),
         pytest.param(None, {}, OTHER_TOKENIZER, {}, id="tokenizer"),
         pytest.param(None, {}, TOKENIZER, {"length": 17}, id="length"),
-        pytest.param(None, {}, TOKENIZER, {"max_sequences": 5}, id="max_sequences"),
         pytest.param(None, {}, TOKENIZER, {"max_documents": 200}, id="max_documents"),
     ],
 )
@@ -357,25 +348,20 @@ def test_a_broken_shard_is_named_and_nothing_is_left(folder: Path, own_cache: Pa
 
 
 @pytest.mark.parametrize(
-    ("length", "settings", "message"),
+    ("length", "message"),
     [
-        (2, {}, "length must be at least 3, not 0"),
-        (16, {"max_sequences": -1}, "max_sequences must be at least 1, not -1"),
-        (16, {"max_documents": 0}, "max_documents must be at least 1, not 0"),
+        (2, "length must be at least 3, not 2"),
         (
             100_000,
-            {},
             r"has \d+ tokens for train, which do not fill one sequence of 100000; use more documents",
         ),
-        (3000, {}, r"has \d+ tokens for validation, which do not fill one sequence of 3000"),
+        (3000, r"has \d+ tokens for validation, which do not fill one sequence of 3000"),
     ],
-    ids=["length", "max_sequences", "max_documents", "short train", "short validation"],
+    ids=["length", "short train", "short validation"],
 )
-def test_settings_that_cannot_work_are_refused(
-    length: int, settings: dict[str, Any], message: str, folder: Path
-) -> None:
+def test_lengths_that_cannot_work_are_refused(length: int, message: str, folder: Path) -> None:
     with pytest.raises(InputError, match=message):
-        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, length, **settings)
+        tokenize_corpus(open_corpus(str(folder)), TOKENIZER, length)
 
 
 def test_a_cache_below_a_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ FORMAT = 1
 
 SPLITS: tuple[TrainOrValidation, TrainOrValidation] = ("train", "validation")
 BATCH_CHARACTERS = 500_000
-"""Text that is encoded at once, in about a hundred times as much memory; reading ends only after a batch."""
+"""Text that is encoded at once, in about a hundred times as much memory."""
 
 Progress = Callable[[int, int], None]
 
@@ -65,7 +64,6 @@ def tokenize_corpus(
     length: int,
     *,
     objective: str = MLM,
-    max_sequences: int | None = None,
     max_documents: int | None = None,
     progress: Progress | None = None,
 ) -> TokenStore:
@@ -79,7 +77,6 @@ def tokenize_corpus(
         tokenizer: from ``train_tokenizer`` or ``load_tokenizer``.
         length: tokens of a sequence, special ones included.
         objective: ``"mlm"`` for sequences ``[CLS] … [SEP]``, ``"clm"`` for tokens alone.
-        max_sequences: of the training split, after which no more is read.
         max_documents: of the training split, after which no more is read.
         progress: called now and then with the numbers of documents and tokens so far.
 
@@ -88,21 +85,15 @@ def tokenize_corpus(
             one sequence of either split.
     """
     special = 2 if objective == MLM else 1  # a causal model predicts from the first token
-    counts = {
-        "length": length - special,
-        "max_sequences": max_sequences,
-        "max_documents": max_documents,
-    }
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least {1 + special if name == 'length' else 1}, not {value}")
+    if length <= special:
+        raise InputError(f"length must be at least {1 + special}, not {length}")
     fast = encoder(tokenizer)
     settings = [
         FORMAT,
         corpus.fingerprint,
         fast.to_str(),
         [tokenizer.cls_token_id if objective == MLM else CLM, end_token_id(tokenizer, objective)],
-        [length, max_sequences, max_documents],
+        [length, None, max_documents],
     ]
 
     def build(folder: Path) -> None:
@@ -117,10 +108,6 @@ def tokenize_corpus(
                 if progress is not None:
                     both = writers.values()
                     progress(sum(w.documents for w in both), sum(w.tokens for w in both))
-                if max_sequences is not None and writers["train"].sequences >= max_sequences:
-                    break
-        if max_sequences is not None:
-            writers["train"].truncate(max_sequences)
         _check_filled(corpus.name, writers, length)
         description = {
             "corpus": corpus.name,
@@ -200,12 +187,6 @@ class _Writer:
         self.documents += documents
         self.tokens += len(tokens)
         self.sequences += len(rows)
-
-    def truncate(self, count: int) -> None:
-        """Keep no more than the first sequences of the closed file."""
-        if self.sequences > count:
-            self.sequences = count
-            os.truncate(self.path, count * self.packer.length * self.packer.rest.itemsize)
 
 
 def _batches(corpus: Corpus, max_documents: int | None) -> Iterator[dict[TrainOrValidation, list[str]]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raft.data.files import is_path
 from raft.errors import InputError, first_line
@@ -258,23 +258,3 @@ def load_tokenizer(name: str, objective: str = MLM) -> PreTrainedTokenizerFast:
                 f"the tokenizer of {name} has no {kind} token; {modelling} language modelling needs one"
             )
     return tokenizer
-
-
-def check_vocabulary(tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
-    """Refuse a tokenizer that does not fit a model.
-
-    Raises:
-        InputError: where it has tokens that the model has no embedding for, or pads with another one.
-    """
-    needed = id_range(tokenizer)
-    if needed > config.vocab_size:
-        raise InputError(
-            f"the tokenizer has {needed} tokens, but the model's vocab_size is {config.vocab_size}; "
-            "take the tokenizer that belongs to the model, or a larger vocab_size"
-        )
-    ours, models = tokenizer.pad_token_id, getattr(config, "pad_token_id", None)
-    if ours is not None and models is not None and ours != models:
-        raise InputError(
-            f"the tokenizer pads with token {ours}, but the model's pad_token_id is {models}; "
-            "take the tokenizer that belongs to the model, or set pad_token_id"
-        )
