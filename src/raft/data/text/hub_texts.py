@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Iterator
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ from raft.files import write_text
 
 SHARD_CHARACTERS = 32_000_000
 """Text of a stream that is held in memory until it is written to a file."""
-
-POSITION_EVERY = 100
-"""Rows after which the position in a stream is noted: what follows the last one is lost when it breaks."""
 
 
 def open_hub(source: str, column: str, streaming: bool) -> dict[str, Shard]:
@@ -108,36 +104,33 @@ class CachedStream:
         stream = self._copy_stream()
         if progress["position"] is not None:
             stream.load_state_dict(progress["position"])
-        buffer = _Buffer(progress["texts"], progress["position"])
-        rows = iter(stream)
+        before, characters = progress["texts"], 0
+        texts: list[str] = []
+        known = 0, progress["position"]  # texts of these, and the position that follows them
         try:
-            for number in count():
-                row = next(rows, None)
-                text = "" if row is None else next(_text(self.source, row, self.column), "")
-                buffer.add(text)
-                if row is None or number % POSITION_EVERY == 0 or buffer.characters >= SHARD_CHARACTERS:
-                    buffer.mark(stream.state_dict())
-                if row is None or buffer.characters >= SHARD_CHARACTERS:
-                    buffer = self._flush(buffer, complete=row is None)
-                if row is None:
-                    return
+            for row in stream:
+                text = next(_text(self.source, row, self.column), "")
                 if text:
-                    yield text
-        except GeneratorExit:
-            buffer.mark(stream.state_dict())
-            self._flush(buffer)
-            raise
-        except (KeyboardInterrupt, SystemExit):  # while waiting for the next text
-            self._flush(buffer)
-            raise
-        except InputError:
-            raise
-        except Exception as error:  # of the network, of a reader
-            flushed = self._flush(buffer)
-            raise ConnectionError(
-                f"the stream {self.source} broke after {flushed.before:,} texts: {first_line(error)}; start "
+                    texts.append(text)
+                known = len(texts), stream.state_dict()
+                if not text:
+                    continue
+                characters += len(text)
+                if characters >= SHARD_CHARACTERS:
+                    # at once, as an interrupt may come at any line
+                    before, texts, characters, known = (
+                        self._write(before, texts, known[1]), [], 0, (0, known[1])
+                    )  # fmt: skip
+                yield text
+        except BaseException as error:
+            before = self._write(before, texts[: known[0]], known[1])
+            if isinstance(error, InputError) or not isinstance(error, Exception):
+                raise
+            raise ConnectionError(  # of the network, of a reader
+                f"the stream {self.source} broke after {before:,} texts: {first_line(error)}; start "
                 "again, and it goes on from there"
             ) from error
+        self._write(before, texts, known[1], complete=True)
 
     def _copy_stream(self) -> datasets.IterableDataset:
         """A copy for one reader: the position is kept in the inner iterable, which shallow copies share."""
@@ -145,20 +138,19 @@ class CachedStream:
         stream._ex_iterable = copy.deepcopy(stream._ex_iterable)
         return stream
 
-    def _flush(self, buffer: _Buffer, complete: bool = False) -> _Buffer:
-        """Write the buffer up to its last known position; returns the empty buffer that follows."""
-        texts = buffer.texts[: buffer.certain]
-        after = _Buffer(buffer.before + len(texts), buffer.position)
+    def _write(self, before: int, texts: list[str], position: Any, complete: bool = False) -> int:
+        """Write the texts that follow the first ``before``; returns how many there are with them."""
+        after = before + len(texts)
         with FileLock(make_folder(self.folder) / "writing.lock"):
             progress = self._progress()
-            written = progress["texts"] - buffer.before  # of these texts, by other readers
+            written = progress["texts"] - before  # of these texts, by other readers
             if progress["complete"] or not 0 <= written <= len(texts):
                 return after
             files = progress["files"]
             if texts := texts[written:]:
                 pq.write_table(pa.table({"text": texts}), self._file(files), compression="zstd")
                 files += 1
-            state = {"files": files, "texts": after.before, "position": after.position, "complete": complete}
+            state = {"files": files, "texts": after, "position": position, "complete": complete}
             write_text(self.folder / "progress.json", json.dumps(state))
         return after
 
@@ -171,29 +163,3 @@ class CachedStream:
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.parquet"
-
-
-class _Buffer:
-    """Texts that have arrived and are not written yet.
-
-    Attributes:
-        before: number of texts written before them.
-        texts: those that have arrived since.
-        certain: how many of them stand before ``position``.
-        position: a state of the stream, from which it gives what follows.
-    """
-
-    def __init__(self, before: int, position: dict[str, Any] | None) -> None:
-        self.before = before
-        self.position = position
-        self.texts: list[str] = []
-        self.characters = 0
-        self.certain = 0
-
-    def add(self, text: str) -> None:
-        if text:
-            self.texts.append(text)
-            self.characters += len(text)
-
-    def mark(self, position: dict[str, Any]) -> None:
-        self.certain, self.position = len(self.texts), position
