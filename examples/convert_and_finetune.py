@@ -18,7 +18,6 @@ from torch.optim import AdamW
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 import raft
-from raft.training import clip_before_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,19 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = raft.convert(model, calibration=data["train"][:64]["text"], tokenizer=tokenizer)
     print(model.conversion_report)
 
-    # the RAFs have a learning rate of their own, and are clipped by themselves (hence max_grad_norm=0)
+    # the RAFs have a learning rate of their own
     groups = raft.param_groups(model, lr=options.lr, raf_lr=options.raf_lr)
     trainer = Trainer(
         model,
         TrainingArguments(
-            options.out, num_train_epochs=options.epochs, per_device_train_batch_size=32, max_grad_norm=0.0,
+            options.out, num_train_epochs=options.epochs, per_device_train_batch_size=32,
             save_strategy="no", report_to="none",
         ),
         train_dataset=tokens["train"],
         eval_dataset=tokens["test" if "test" in tokens else "validation"],
         processing_class=tokenizer,
         compute_metrics=lambda scores: {"accuracy": np.mean(scores[0].argmax(-1) == scores[1])},
-        optimizers=(clip_before_step(AdamW(groups), max_norm=1.0), None),
+        optimizers=(AdamW(groups), None),
     )  # fmt: skip
     print("before", trainer.evaluate())
     trainer.train()

@@ -49,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch = torch.stack([data[start : start + LENGTH] for start in starts])
         loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
-        raft.clip_grad_norm_(model, 1.0)  # the RAFs' gradients by themselves
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()

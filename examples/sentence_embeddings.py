@@ -24,7 +24,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch.optim import AdamW
 
 import raft
-from raft.training import clip_before_step, schedule
+from raft.training import schedule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(transformer.conversion_report)
     print(f"cosine to the original: {model.similarity_pairwise(original, model.encode(texts)).mean():.4f}")
 
-    # the RAFs have a learning rate of their own, and are clipped by themselves (hence max_grad_norm=0)
-    optimizer = clip_before_step(AdamW(raft.param_groups(model, lr=2e-5, raf_lr=5e-4)), max_norm=1.0)
+    # the RAFs have a learning rate of their own
+    optimizer = AdamW(raft.param_groups(model, lr=2e-5, raf_lr=5e-4))
     trainer = SentenceTransformerTrainer(
         model,
         SentenceTransformerTrainingArguments(
-            options.out, max_steps=options.steps, per_device_train_batch_size=32, max_grad_norm=0.0,
+            options.out, max_steps=options.steps, per_device_train_batch_size=32,
             logging_steps=max(1, options.steps // 10), save_strategy="no", report_to="none",
         ),
         train_dataset=pairs,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel
 
 import raft
@@ -15,7 +15,6 @@ from raft.coefficients import sensitivities
 from raft.modules import ResidualRational
 from raft.training.monitoring import coefficients
 from tests.hf.architectures import TINY, scrambled, texts
-from tests.training.norms import norms
 
 RAFS = {
     "A": lambda: raft.Rational("gelu"),
@@ -139,6 +138,16 @@ def test_units_of_a_shared_raf_are_for_the_inputs_of_all_its_places() -> None:
     (act,) = raft.hf.rationals(raft.convert(model, {"sites": ["ffn"], "shared": "all"}, [texts()])).values()
     assert act.numerator_scale is not None
     assert act.numerator_scale[-1] < 0.01
+
+
+def norms(model: nn.Module) -> tuple[float, float]:
+    """Of the RAFs' gradients, and of all others."""
+    rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
+    parts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    for p in model.parameters():
+        if p.grad is not None:
+            parts[id(p) not in rafs].append(p.grad.flatten())
+    return float(torch.cat(parts[0]).norm()), float(torch.cat(parts[1]).norm())
 
 
 def test_gradients_in_units_do_not_rule_a_common_norm() -> None:

@@ -8,7 +8,7 @@ from .hf.peft import peft_modules
 from .hf.raf_adapters import RafAdapterConfig
 from .hf.raf_bottleneck import RafBottleneckConfig
 from .modules import Rational, ResidualRational
-from .training.optimizer import clip_grad_norm_, param_groups
+from .training.optimizer import param_groups
 
 __version__: str
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "RafConfig",
     "Rational",
     "ResidualRational",
-    "clip_grad_norm_",
     "convert",
     "fit",
     "freeze",

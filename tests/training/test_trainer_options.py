@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
-from transformers import BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 
 import raft
 from raft.data.text.masking import MaskedSequences
@@ -18,9 +17,7 @@ from raft.errors import InputError, TrainingError
 from raft.finetuning.train import FinetuningTrainer
 from raft.pretraining.train import build_model
 from raft.training.checkpoints import list_checkpoints, step_number
-from raft.training.optimizer import clip_before_step, param_groups
 from raft.training.trainer import RaftTrainer
-from tests.training.norms import norms
 from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
 
 
@@ -127,7 +124,6 @@ def test_a_best_model_that_has_changed_is_refused(tmp_path: Path) -> None:
 
 
 PRIVATE_OVERRIDES: dict[str, tuple[str, ...]] = {
-    "_clip_grad_norm": ("model",),
     "_get_output_dir": ("trial",),
     "_get_train_sampler": ("train_dataset",),
     "_issue_warnings_after_load": ("load_result",),
@@ -153,88 +149,3 @@ def test_private_methods_are_those_of_the_installed_trainer() -> None:
         for kind in (Trainer, RaftTrainer):
             signature = inspect.signature(getattr(kind, name))
             assert tuple(signature.parameters)[1:] == parameters, f"{kind.__name__}.{name}"
-
-
-# ---- other trainers ----
-
-
-def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def with_gradients(scale: float) -> tuple[nn.Module, nn.Module]:
-    """Two equal models with equal gradients, those of RAFs larger by far."""
-    torch.manual_seed(0)
-    model, copied = (BertForMaskedLM(config({})) for _ in range(2))
-    copied.load_state_dict(model.state_dict())
-    rafs = {id(p) for act in raft.hf.rationals(model).values() for p in act.parameters()}
-    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
-        p.grad = torch.randn_like(p) * (100.0 * scale if id(p) in rafs else scale)
-        other.grad = p.grad.clone()
-    return model, copied
-
-
-@pytest.mark.parametrize("scale", [1e-5, 1.0])
-def test_a_step_clips_as_the_trainer_does(scale: float) -> None:
-    model, copied = with_gradients(scale)
-    optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
-    plain = torch.optim.SGD(param_groups(copied, 0.1), lr=0.1)
-    raft.clip_grad_norm_(copied, 0.5)
-    optimizer.step()
-    plain.step()
-    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
-        torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
-    if scale == 1.0:
-        assert norms(model) == pytest.approx((0.5, 0.5), rel=1e-4)
-
-
-def test_gradients_of_a_closure_are_clipped() -> None:
-    model, copied = with_gradients(1.0)
-    later = gradients(model)
-    model.zero_grad()
-    calls: list[float] = []
-
-    def closure() -> float:
-        for name, p in model.named_parameters():
-            p.grad = later[name]
-        calls.append(3.0)
-        return 3.0
-
-    optimizer = clip_before_step(torch.optim.SGD(param_groups(model, 0.1), lr=0.1), 0.5)
-    assert optimizer.step(closure) == 3.0
-    assert calls == [3.0]
-    raft.clip_grad_norm_(copied, 0.5)
-    torch.optim.SGD(param_groups(copied, 0.1), lr=0.1).step()
-    for p, other in zip(model.parameters(), copied.parameters(), strict=True):
-        torch.testing.assert_close(p, other, rtol=0, atol=1e-7)
-
-
-def test_a_fused_step_of_scaled_gradients_clips_what_it_divides() -> None:
-    model, _ = with_gradients(1.0)
-    optimizer: Any = clip_before_step(torch.optim.AdamW(param_groups(model, 0.1)), 0.5)
-    optimizer.grad_scale = torch.tensor(8.0)
-    (hook,) = optimizer._optimizer_step_pre_hooks.values()
-    hook(optimizer, (optimizer,), {})
-    assert norms(model) == pytest.approx((4.0, 4.0), rel=1e-4)
-
-
-def test_a_plain_trainer_clips_rafs_by_themselves(tmp_path: Path) -> None:
-    rows = [{"input_ids": torch.tensor(row), "labels": torch.tensor(row)} for row in SEQUENCES[:64].tolist()]
-    model = BertForMaskedLM(config({}))
-    seen: list[tuple[float, float]] = []
-
-    class Norms(TrainerCallback):
-        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-            seen.append(norms(kwargs["model"]))
-
-    args = TrainingArguments(
-        str(tmp_path), max_steps=3, max_grad_norm=0.0, per_device_train_batch_size=8, report_to="none",
-        save_strategy="no", disable_tqdm=True, use_cpu=True, gradient_accumulation_steps=2,
-        dataloader_pin_memory=False,
-    )  # fmt: skip
-    optimizer = clip_before_step(torch.optim.AdamW(param_groups(model, 1e-3)), 1e-3)
-    data: Any = rows
-    Trainer(model, args, train_dataset=data, callbacks=[Norms()], optimizers=(optimizer, None)).train()
-    assert len(seen) == 3
-    for raf, rest in seen:
-        assert (raf, rest) == pytest.approx((1e-3, 1e-3), rel=2e-2)

@@ -1,4 +1,4 @@
-"""What all trainings share: optimizer groups and clipping for RAFs, a thin ``transformers.Trainer``."""
+"""What all trainings share: optimizer groups and schedules for RAFs, a thin ``transformers.Trainer``."""
 
 import lazy_loader
 

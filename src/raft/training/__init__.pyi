@@ -1,6 +1,6 @@
 from .arguments import RaftTrainingArguments
 from .losses import causal_lm_loss, masked_lm_loss
-from .optimizer import clip_before_step, clip_grad_norm_, param_groups, schedule
+from .optimizer import param_groups, schedule
 from .stopping import StopOnSignal
 from .trainer import RaftTrainer
 
@@ -9,8 +9,6 @@ __all__ = [
     "RaftTrainingArguments",
     "StopOnSignal",
     "causal_lm_loss",
-    "clip_before_step",
-    "clip_grad_norm_",
     "masked_lm_loss",
     "param_groups",
     "schedule",

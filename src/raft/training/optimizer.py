@@ -1,19 +1,17 @@
-"""Parameter groups, schedules and clipping: RAF coefficients have a learning rate and a norm of their own."""
+"""Parameter groups and schedules: RAF coefficients have a learning rate of their own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from raft.errors import InputError
 from raft.learned_activation import learned_activations
-
-AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
 
 RAF_GROUP = "raf"
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -97,78 +95,6 @@ def can_fuse(groups: list[dict[str, Any]]) -> bool:
     """
     parameters = [parameter for group in groups for parameter in group["params"]]
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
-
-
-def clip_grad_norm_(model: nn.Module, max_norm: float) -> Tensor:
-    """Clip the gradients of a model, those of its RAFs by themselves.
-
-    The gradient of a RAF coefficient sums over all tokens and channels: under a common norm the ten
-    coefficients of each layer would dominate it, and the other weights would hardly move.
-
-    Args:
-        model: after its backward pass.
-        max_norm: of the RAFs' gradients together, and of all others together.
-
-    Returns:
-        The norm of all others before they were clipped, a scalar.
-
-    Example::
-
-        >>> import torch, raft
-        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), raft.Rational())
-        >>> model(torch.full((1000, 4), 9.0)).sum().backward()
-        >>> norm = raft.clip_grad_norm_(model, 1.0)
-        >>> round(model[0].weight.grad.norm().item() ** 2 + model[0].bias.grad.norm().item() ** 2, 3)
-        1.0
-    """
-    rafs = [parameter for act in learned_activations(model).values() for parameter in act.parameters()]
-    known = {id(parameter): parameter for parameter in rafs}  # once, where two share it
-    nn.utils.clip_grad_norm_(known.values(), max_norm)
-    return nn.utils.clip_grad_norm_([p for p in model.parameters() if id(p) not in known], max_norm)
-
-
-def clip_before_step(optimizer: AnyOptimizer, max_norm: float = 1.0) -> AnyOptimizer:
-    """Let an optimizer clip gradients before each step, those of the group ``raf`` by themselves.
-
-    For other trainers, whose own clipping of all gradients together is to be turned off. It works with
-    gradient accumulation, DDP and ``GradScaler``, but not where gradients are sharded (FSDP, DeepSpeed).
-
-    Args:
-        optimizer: over groups from :func:`param_groups`.
-        max_norm: of the RAFs' gradients together, and of all others together.
-
-    Returns:
-        The same optimizer.
-
-    Example::
-
-        >>> import torch, raft
-        >>> from raft.training import clip_before_step
-        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), raft.Rational())
-        >>> optimizer = clip_before_step(torch.optim.AdamW(raft.param_groups(model, lr=2e-5)))
-    """
-
-    def clip() -> None:
-        # with float16, a fused optimizer divides by the scale in its step
-        limit = max_norm * float(getattr(optimizer, "grad_scale", None) or 1.0)
-        for is_raf in (True, False):
-            groups = [g for g in optimizer.param_groups if (g.get("name") == RAF_GROUP) == is_raf]
-            nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], limit)
-
-    def hook(_: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if closure is None:
-            return clip()
-
-        def closure_and_clip() -> Any:  # as Lightning steps: the backward pass is in the closure
-            loss = closure()
-            clip()
-            return loss
-
-        return args[:1], {**kwargs, "closure": closure_and_clip}
-
-    optimizer.register_step_pre_hook(hook)
-    return optimizer
 
 
 def schedule(

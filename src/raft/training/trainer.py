@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,7 +33,7 @@ from raft.training.arguments import RaftTrainingArguments
 from raft.training.distributed import all_reduce_max, run_on_main_and_broadcast
 from raft.training.losses import causal_lm_loss, find_head, masked_lm_loss, validation_losses
 from raft.training.monitoring import ProgressWithLoss, coefficient_scalars
-from raft.training.optimizer import can_fuse, clip_grad_norm_, param_groups, schedule
+from raft.training.optimizer import can_fuse, param_groups, schedule
 from raft.training.stopping import Clock, StopOnSignal, TimeBudget
 
 STEP_SECONDS = "step_seconds"
@@ -190,14 +189,6 @@ class RaftTrainer(Trainer):
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler
-
-    def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """Clip RAFs by themselves, unless gradients are sharded or not managed by torch."""
-        kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.XLA)
-        if self.accelerator.distributed_type in kinds or self._has_mixed_mesh_grads(model):
-            return super()._clip_grad_norm(model)
-        self.accelerator.unscale_gradients()
-        return clip_grad_norm_(model, self.args.max_grad_norm)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.is_language_modelling:
