@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import wraps
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
@@ -18,15 +19,13 @@ from raft.errors import InputError
 from raft.hf.config import RafConfig
 from raft.networks.calibration import Arguments, iter_arguments, run_batches
 from raft.networks.conversion import convert_network, revert_network
-from raft.networks.conversion_report import ConversionReport
+from raft.networks.conversion_report import REPORT, ConversionReport
 from raft.networks.saving import fill_network, read_network, save_network
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Network = TypeVar("Network", bound=nn.Module)
-
-REPORT = "conversion_report"
 
 
 def convert(
@@ -96,17 +95,17 @@ def convert(
         [('1', 'relu', 256)]
     """
     network = _unwrap(model, "convert")
+    raf = _read_config(config)
     if _is_pretrained(network):
         if sites is not None or gates:
             raise TypeError(
                 "sites=… and gates=… are of other networks: in a model of transformers, config={'sites': …} "
                 "chooses activations by kind"
             )
-        from raft.hf.conversion import convert as convert_pretrained
-
-        convert_pretrained(network, config, calibration, tokenizer=tokenizer)  # type: ignore[arg-type]
+        _hf().convert(network, raf, calibration, tokenizer=tokenizer)
         return model
-    raf = _network_config(config)
+    if raf is not None and isinstance(raf.shared, Mapping):
+        raise ValueError(f"shared={raf.shared!r} names layers, which are those of a model of transformers")
     parts = _pretrained_parts(network)
     tokenizer = tokenizer or getattr(network, "tokenizer", None)
     texts, batches = _split_calibration(network, calibration)
@@ -118,11 +117,10 @@ def convert(
     report = ConversionReport()
     inputs = _part_inputs(network, parts, batches) if batches is not None and parts else {}
     for path, part in parts.items():
-        from raft.hf.conversion import convert as convert_pretrained
-
-        convert_pretrained(part, config, texts or inputs.get(path), tokenizer=tokenizer)
+        _hf().convert(part, raf, texts or inputs.get(path), tokenizer=tokenizer)
         report += [replace(row, site=f"{path}.{row.site}") for row in getattr(part, REPORT)]
-    rest = convert_network(network, raf, batches, sites=sites, gates=gates, without=parts.values())
+    scaled = replace(raf or RafConfig(), scaled=True)
+    rest = convert_network(network, scaled, batches, sites=sites, gates=gates, without=parts.values())
     report += rest
     report.not_reached = rest.not_reached
     if report or not hasattr(network, REPORT):
@@ -145,15 +143,11 @@ def revert(model: Network) -> Network:
     """
     network = _unwrap(model, "revert")
     if _is_pretrained(network):
-        from raft.hf.conversion import revert as revert_pretrained
-
-        revert_pretrained(network)  # type: ignore[arg-type]
+        _hf().revert(network)
         return model
     parts = _pretrained_parts(network)
     for part in parts.values():
-        from raft.hf.conversion import revert as revert_pretrained
-
-        revert_pretrained(part)
+        _hf().revert(part)
     revert_network(network, parts.values())
     for holder in (network, model):
         if REPORT in vars(holder):
@@ -226,11 +220,16 @@ def load(network: Network, file: str | os.PathLike[str]) -> Network:
     for path, block in saved.models.items():
         if path not in parts:
             raise InputError(f"{file} is of another network: {type(whole).__name__} has no model at {path}")
-        from raft.hf.conversion import convert as convert_pretrained
-
-        convert_pretrained(parts[path], RafConfig.from_dict(block))
+        _hf().convert(parts[path], RafConfig.from_dict(block))
     fill_network(whole, Path(file), saved, states)
     return network
+
+
+def _hf() -> ModuleType:
+    """The conversion of models of ``transformers``, which networks without them do not import."""
+    import raft.hf.conversion
+
+    return raft.hf.conversion
 
 
 def _unwrap(model: Any, verb: str) -> nn.Module:
@@ -285,19 +284,15 @@ def _pretrained_parts(network: nn.Module) -> dict[str, Any]:
     return parts
 
 
-def _network_config(config: RafConfig | Mapping[str, Any] | None) -> RafConfig:
+def _read_config(config: RafConfig | Mapping[str, Any] | None) -> RafConfig | None:
     if isinstance(config, Mapping):
-        config = RafConfig.from_dict(config)
-    if config is None:
-        config = RafConfig()
-    if not isinstance(config, RafConfig):
+        return RafConfig.from_dict(config)
+    if config is not None and not isinstance(config, RafConfig):
         raise TypeError(
-            f"config is a RafConfig or its keys and values, not a {type(config).__name__}; batches are given "
-            "as calibration=…"
+            f"config is a RafConfig or its keys and values, not a {type(config).__name__}; texts or batches "
+            "are given as calibration=…"
         )
-    if isinstance(config.shared, Mapping):
-        raise ValueError(f"shared={config.shared!r} names layers, which are those of a model of transformers")
-    return replace(config, scaled=True)
+    return config
 
 
 def _split_calibration(

@@ -234,7 +234,7 @@ def test_decoders_generate_and_functions_called_by_name_are_reached() -> None:
     ("config", "message"),
     [
         ({"groups": 5}, "the 32 channels at .* cannot be cut into 5 groups"),
-        ({"layers": [7]}, "has no layer 7: it has 2, from 0 on"),
+        ({"layers": [7]}, "has no layer 7: bert.encoder.layer has 2, counted from 0"),
         ({"sites": ["conv"]}, "has no activation of the kinds conv"),
         ({"groups": 4, "residual": False}, "trains copies of a model's RAFs"),
         (

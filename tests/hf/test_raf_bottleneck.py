@@ -229,7 +229,7 @@ def test_decoders_generate_and_other_projections_are_found() -> None:
         ({"r": "3"}, "r must be a whole number of at least 1, not '3'"),
         ({"learned": "no"}, "learned must be true or false, not 'no'"),
         ({"init": "gelo"}, "init must be one of gelu, .*, not 'gelo'"),
-        ({"layers": [7]}, "has no layer 7: it has 2, from 0 on"),
+        ({"layers": [7]}, "has no layer 7: bert.encoder.layer has 2, counted from 0"),
         ({"target_modules": ["encoder.dense"]}, "no such projection: it is an adapter of another model"),
     ],
 )

@@ -28,6 +28,18 @@ def is_chosen(site: Site, config: RafConfig) -> bool:
     return site.kind in config.sites and (site.kind not in LAYER_SITES or config.has_layer(site.layer))
 
 
+def check_layers(model: nn.Module, config: RafConfig, sites: Sequence[Site]) -> None:
+    """Raise ``ValueError`` where no stack of a model has a layer that a configuration names."""
+    layers: dict[str | None, int] = {}
+    for site in sites:
+        if site.layer is not None:
+            layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
+    missing = config.missing_layers(layers.values())
+    if missing:
+        has = ", ".join(f"{stack} has {count}" for stack, count in layers.items()) or "it has 0"
+        raise ValueError(f"{type(model).__name__} has no layer {missing[0]}: {has}, counted from 0")
+
+
 def copy_configs(model: nn.Module) -> None:
     """Replace the configurations of a model and its parts, which other models may share, by copies."""
     copies: dict[int, Any] = {}

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from raft.hf.loading import NO_REMOTE_CODE
 from raft.hf.positions import max_positions
 from raft.hf.sites.find import Site
-from raft.networks.calibration import run_batches
+from raft.networks.calibration import Arguments, run_batches
 from raft.networks.recording import record_inputs
 from raft.networks.samples import Call, InputSample
 
@@ -73,24 +73,19 @@ def run_over(
     Raises:
         ValueError: where there is nothing to run, or there are texts and no tokenizer is to be had.
     """
-    calls = iter_batches(model, texts, tokenizer)
-    run_batches(
-        model,
-        (([batch.pop("")] if "" in batch else [], batch) for batch in calls),
-        name,
-    )
+    run_batches(model, _iter_arguments(model, texts, tokenizer), name)
 
 
-def iter_batches(
+def _iter_arguments(
     model: PreTrainedModel, calibration: Calibration, tokenizer: PreTrainedTokenizerBase | None
-) -> Iterator[dict[str, Any]]:
-    """Arguments of a model from texts or batches, on its device, without labels; ``""`` is the first one."""
+) -> Iterator[Arguments]:
+    """Arguments of a model from texts or batches, on its device, without labels."""
     if isinstance(calibration, (str, Mapping, Tensor)):  # one text or batch
         calibration = [calibration]
     parts = iter(calibration)
     first = next(parts, None)
     if isinstance(first, str):
-        yield from _tokenize(model, chain([first], parts), tokenizer)
+        yield from (([], batch) for batch in _tokenize(model, chain([first], parts), tokenizer))
         return
     for batch in parts if first is None else chain([first], parts):
         if isinstance(batch, Mapping):
@@ -100,11 +95,11 @@ def iter_batches(
                     "data set's column, or batches with return_tensors='pt'"
                 )
             moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            yield _drop_labels(model, moved)
+            yield [], _drop_labels(model, moved)
         elif isinstance(batch, Tensor):
-            yield {"": batch.to(model.device)}
+            yield [batch.to(model.device)], {}
         elif isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Tensor):
-            yield {"": batch[0].to(model.device)}
+            yield [batch[0].to(model.device)], {}
         else:
             raise TypeError(f"calibration must give texts, mappings or tensors, not {type(batch).__name__}")
 

@@ -14,55 +14,27 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.activations import ACT2FN
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
-from raft.hf.blocks import configs_with_sites, copy_configs, is_chosen, remember_sites
+from raft.hf.blocks import check_layers, configs_with_sites, copy_configs, is_chosen, remember_sites
 from raft.hf.calibration import Calibration, collect_inputs
-from raft.hf.config import LAYER_SITES, RafConfig
+from raft.hf.config import RafConfig
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
 from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
 from raft.networks import build
+from raft.networks.conversion_report import REPORT, ConvertedSite
 from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
-from raft.networks.conversion_report import ConvertedSite
 from raft.networks.samples import InputSample
-
-REPORT = "conversion_report"
 
 
 def convert(
     model: PreTrainedModel,
-    config: RafConfig | Mapping[str, Any] | None = None,
+    config: RafConfig | None,
     calibration: Calibration | None = None,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
-) -> PreTrainedModel:
-    """Convert a model of ``transformers`` in place, see :func:`raft.convert`.
-
-    Args:
-        model: pretrained or new.
-        config: which activations, and which RAFs; None for the defaults of ``RafConfig``.
-        calibration: some dozens of texts, or batches as the model takes them (a ``DataLoader``, say).
-        tokenizer: for texts; None for the one saved with the model.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: as :func:`raft.convert`.
-        TypeError: for what is no model of ``transformers``, or a configuration of another kind.
-    """
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(
-            f"convert takes a model of transformers, not a {type(model).__name__}: convert it before a "
-            "wrapper, such as PEFT's, is put around it"
-        )
-    if isinstance(config, Mapping):
-        config = RafConfig.from_dict(config)
-    elif config is not None and not isinstance(config, RafConfig):
-        raise TypeError(
-            f"config is a RafConfig or its keys and values, not a {type(config).__name__}; texts are given "
-            "as calibration=…"
-        )
+) -> None:
+    """Convert a model of ``transformers`` in place, see :func:`raft.convert`."""
     before = RafConfig.of(model.config)
     config = config or before or RafConfig()
     if before is None or not learned_activations(model):
@@ -79,13 +51,14 @@ def convert(
         )
     _check_parametrised(model, config)
     install_adapters(model, config.sites)
-    sites = [site for site in find_sites(model) if is_chosen(site, config)]
+    all_sites = find_sites(model)
+    sites = [site for site in all_sites if is_chosen(site, config)]
     fixed = [site for site in sites if not is_learned(site.activation)]
     samples = None
     try:
         check_groups(model, config, sites)
         _check_kinds(model, config, sites)
-        _check_layers(model, config)
+        check_layers(model, config, all_sites)
         if calibration is not None and fixed:
             samples = collect_inputs(model, fixed, calibration, tokenizer)
     except Exception:
@@ -106,17 +79,10 @@ def convert(
         for part_config in configs_with_sites(model, sites):
             part_config.raf = config.to_dict()
         remember_sites(model)
-    return model
 
 
-def revert(model: PreTrainedModel) -> PreTrainedModel:
-    """Restore the functions that RAFs replaced, and remove the ``raf`` block.
-
-    Raises:
-        TypeError: for a wrapper around a model, such as PEFT's.
-    """
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(f"revert takes a model of transformers, not a {type(model).__name__} around one")
+def revert(model: PreTrainedModel) -> None:
+    """Restore the functions that RAFs replaced, and remove the ``raf`` block."""
     for site in find_sites(model):
         act = site.activation
         if is_learned(act) and act.replaced:
@@ -131,7 +97,6 @@ def revert(model: PreTrainedModel) -> PreTrainedModel:
             vars(config).pop("raf", None)
     if hasattr(model, REPORT):
         delattr(model, REPORT)
-    return model
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -196,17 +161,6 @@ def check_groups(model: PreTrainedModel, config: RafConfig, sites: Sequence[Site
             widths = {channels}
         if len(widths) == 1 and (width := widths.pop()) % config.groups:
             raise ValueError(f"the {width} channels at {site.name} cannot be cut into {config.groups} groups")
-
-
-def _check_layers(model: PreTrainedModel, config: RafConfig) -> None:
-    layers: dict[str | None, int] = {}
-    for site in find_sites(model):
-        if site.kind in LAYER_SITES and site.layer is not None:
-            layers[site.stack] = max(site.layer + 1, layers.get(site.stack, 0))
-    missing = config.missing_layers(layers.values())
-    if missing:
-        has = ", ".join(f"{stack} has {count}" for stack, count in layers.items())
-        raise ValueError(f"{type(model).__name__} has no layer {missing[0]}: {has}, counted from 0")
 
 
 def _check_parametrised(model: PreTrainedModel, config: RafConfig) -> None:

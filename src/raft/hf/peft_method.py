@@ -15,7 +15,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from raft.hf.config import RafConfig
-from raft.hf.sites.find import Site
 
 
 @dataclass
@@ -153,15 +152,6 @@ def check_model(model: nn.Module, method: str) -> PreTrainedModel:
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"{method} is for models of transformers, and {type(model).__name__} is none")
     return model
-
-
-def check_layers(model: nn.Module, config: RafConfig, sites: list[Site]) -> None:
-    """Raise ``ValueError`` where a model has not all layers that a configuration names."""
-    stacks = [site.layer + 1 for site in sites if site.layer is not None]
-    if missing := config.missing_layers(stacks):
-        raise ValueError(
-            f"{type(model).__name__} has no layer {missing[0]}: it has {max(stacks, default=0)}, from 0 on"
-        )
 
 
 def choose_targets(peft_config: Any, names: set[str], kind: str, model: nn.Module) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+REPORT = "conversion_report"
+"""Attribute of a converted model."""
+
 UNCALIBRATED = (
     "not calibrated: these errors leave out the inputs beyond the intervals, which pretrained models often "
     "have; convert(model, calibration=…) fits to the model's own inputs"

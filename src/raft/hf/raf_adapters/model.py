@@ -7,12 +7,11 @@ from typing import Any
 from torch import nn
 
 from raft.functions.found import FoundFunction
-from raft.hf.blocks import copy_configs, is_chosen
+from raft.hf.blocks import check_layers, copy_configs, is_chosen
 from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name, check_groups
 from raft.hf.peft_method import (
     StructuralTuner,
-    check_layers,
     check_model,
     choose_targets,
     layers_of,

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from raft.hf.blocks import is_chosen
+from raft.hf.blocks import check_layers, is_chosen
 from raft.hf.config import RafConfig
 from raft.hf.peft import BOTTLENECKS
-from raft.hf.peft_method import StructuralTuner, check_layers, check_model, choose_targets, unwrapped
+from raft.hf.peft_method import StructuralTuner, check_model, choose_targets, unwrapped
 from raft.hf.raf_bottleneck.layer import PREFIX, Bottleneck, RafBottleneckLayer
 from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.feed_forward import CONVOLUTIONS, own_projection

@@ -33,6 +33,7 @@ from raft.hf.sites.layers import Place, find_stacks, layer_around, locate, numbe
 from raft.learned_activation import learned_activations as learned_activations  # raft.hf hands it on
 from raft.modules import Rational
 from raft.networks.activations import is_activation, is_parametrised
+from raft.networks.sites import set_attribute
 
 ATTENTION = re.compile(r"attention", re.IGNORECASE)
 """Classes whose activations are gates, between projections like those of a feed-forward block."""
@@ -78,11 +79,7 @@ class Site:
 
     def set_activation(self, activation: Callable[..., Any]) -> None:
         """Replace the activation by a module or a function."""
-        if isinstance(activation, nn.Module) or self.attribute not in self.parent._modules:
-            setattr(self.parent, self.attribute, activation)
-        else:  # a function in place of a module
-            delattr(self.parent, self.attribute)
-            setattr(self.parent, self.attribute, activation)
+        set_attribute(self.parent, self.attribute, activation)
 
 
 def find_sites(model: nn.Module) -> list[Site]:
