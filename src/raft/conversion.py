@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import nn
 
 from raft.errors import InputError
-from raft.hf.config import RafConfig
 from raft.networks.calibration import Arguments, iter_arguments, run_batches
+from raft.networks.config import RafConfig
 from raft.networks.conversion import convert_network, revert_network
 from raft.networks.conversion_report import REPORT, ConversionReport
 from raft.networks.saving import fill_network, read_network, save_network

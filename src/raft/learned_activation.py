@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeGuard, overload
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -11,23 +12,29 @@ from numpy.typing import ArrayLike
 from torch import Tensor, fx, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from raft.coefficients import Fit
 from raft.coefficients.functions import Array
 
 
-class Start(Protocol):
-    """What a function started from: where it was made to follow another one, and how closely it does."""
+@dataclass(frozen=True)
+class ParametricStart:
+    """What a function that is not rational starts from.
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Low and high end."""
+    Attributes:
+        parameters: of one group, by name.
+        interval: of the errors.
+        max_error: largest absolute error on 20,001 points, to the function that it was to start as; zero
+            where it was to start as its source has it.
+        rms_error: root mean square error on them.
+    """
 
-    @property
-    def max_error(self) -> float:
-        """Largest absolute error on it."""
+    parameters: Mapping[str, tuple[float, ...]]
+    interval: tuple[float, float]
+    max_error: float = 0.0
+    rms_error: float = 0.0
 
-    @property
-    def rms_error(self) -> float:
-        """Root mean square error on it."""
+
+Start = Fit | ParametricStart
 
 
 class LearnedActivation(nn.Module):

@@ -24,7 +24,7 @@ from raft.cli.slurm import SlurmOptions
 from raft.errors import InputError
 from raft.experiments.grid import GridRecipe
 from raft.finetuning.run import FinetuningRecipe
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.report.tables.grid import tabulate_differences
 from raft.training.arguments import RaftTrainingArguments, is_slow_bfloat16

@@ -16,7 +16,7 @@ from raft.cli.recipes import find_recipe
 from raft.errors import InputError
 from raft.experiments.discovery import DiscoveryOptions, functions_of
 from raft.functions import load_functions
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from raft.pretraining.recipe import PretrainingRecipe
 
 STEPS = 6

@@ -36,7 +36,7 @@ from raft.finetuning.train import (
     split_batch,
 )
 from raft.hf import rationals
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from raft.training.arguments import RaftTrainingArguments
 
 LENGTHS = [3, 17, 9, 20, 5, 5, 12]

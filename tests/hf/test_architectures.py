@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import raft
-from raft.hf.config import INPUT_SITES, LAYER_SITES, SITES
 from raft.hf.sites.adapters import install_adapters
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
+from raft.networks.config import INPUT_SITES, LAYER_SITES, SITES
 from tests.hf.architectures import ARCHITECTURES, TINY, Architecture, scrambled
 
 EVERY = sorted(ARCHITECTURES)

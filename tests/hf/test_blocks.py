@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 import raft
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled, texts
 
 

@@ -17,8 +17,8 @@ from torch.multiprocessing.spawn import spawn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 import raft
-from raft.hf.config import INPUT_SITES
 from raft.hf.fsdp import shard_rationals
+from raft.networks.config import INPUT_SITES
 from raft.training.monitoring import coefficients
 from tests.hf.architectures import TINY, scrambled
 from tests.hf.test_hf import logits

@@ -26,7 +26,7 @@ from transformers import (
 
 import raft
 from raft.hf import ConversionReport
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled
 
 IDS = torch.arange(24).reshape(2, 12)

@@ -21,9 +21,9 @@ from transformers import (
 
 import raft
 from raft.analysis.ablation import ablate
-from raft.hf.config import INPUT_SITES, RafConfig
 from raft.hf.sites.input_activation import InputActivation
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
+from raft.networks.config import INPUT_SITES, RafConfig
 from tests.hf.architectures import ARCHITECTURES, TINY, scrambled, texts
 
 IDS = torch.arange(24).reshape(2, 12)

@@ -13,8 +13,8 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 import raft
 from raft.functions import FUNCTIONS
-from raft.hf.config import RafConfig
 from raft.learned_activation import learned_activations
+from raft.networks.config import RafConfig
 
 IDS = torch.randint(0, 99, (4, 12), generator=torch.Generator().manual_seed(0))
 BLOCKS: dict[str, dict[str, Any]] = {

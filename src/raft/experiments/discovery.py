@@ -14,9 +14,9 @@ from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
 from raft.functions.found import FoundFunction, FunctionFile, write_functions
-from raft.hf.config import LAYER_SITES
 from raft.hf.sites.find import find_sites
 from raft.learned_activation import is_learned, owner_of
+from raft.networks.config import LAYER_SITES
 from raft.pretraining.architectures import load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run

@@ -33,10 +33,10 @@ from raft.finetuning.train import (
 )
 from raft.finetuning.transfer import check_transfer, score_transfer
 from raft.finetuning.tuning import RAF_BOTTLENECK, TUNINGS, check_tuning, parse_tuning
-from raft.hf.config import DEFAULT_SITES, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.hf.loading import load_config
 from raft.hf.saving.saved_config import activation_fields
+from raft.networks.config import DEFAULT_SITES, SITES, RafConfig
 from raft.pretraining.train import save
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import MetricsLog, append_snapshot, raf_metadata, write_inputs, write_snapshots

@@ -28,14 +28,13 @@ from raft.errors import InputError
 from raft.finetuning.tuning import ParameterCount, set_tuning
 from raft.functions.registry import FUNCTIONS
 from raft.hf import ConversionReport
-from raft.hf.config import RATIONAL, RafConfig
 from raft.hf.conversion import convert
 from raft.hf.histogram import InputHistogram, record_histograms
 from raft.hf.loading import load_config, load_pretrained
 from raft.hf.peft import names_without_adapter
 from raft.learned_activation import learned_activations
-from raft.networks.build import AUTO, DEFAULT
 from raft.networks.calibration import evaluating
+from raft.networks.config import AUTO, DEFAULT, RATIONAL, RafConfig
 from raft.training.arguments import RaftTrainingArguments
 from raft.training.monitoring import coefficients
 from raft.training.trainer import RaftTrainer

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from raft.coefficients import fit
 from raft.coefficients.functions import Array
 from raft.functional import rational
-from raft.functions.parametric import Init, ParametricActivation, ParametricStart
+from raft.functions.parametric import Init, ParametricActivation
+from raft.learned_activation import ParametricStart
 from raft.modules import Rational, fit_start
 
 DEGREES = (5, 4)

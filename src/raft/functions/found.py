@@ -11,9 +11,9 @@ from typing import Any
 from raft.coefficients import Fit
 from raft.errors import InputError
 from raft.files import read_json, validate, write_text
-from raft.functions.parametric import FIT_INTERVAL, ParametricStart
+from raft.functions.parametric import FIT_INTERVAL
 from raft.functions.registry import FUNCTIONS, make
-from raft.learned_activation import LearnedActivation
+from raft.learned_activation import LearnedActivation, ParametricStart, Start
 from raft.modules import Rational
 
 SUFFIX = ".json"
@@ -54,7 +54,7 @@ class FoundFunction:
         settings = {key: value for key, value in act.settings().items() if key not in ("groups", "dim")}
         return cls(act.name, settings, {n: v.tolist() for n, v in zip(names, numbers, strict=True)})
 
-    def start(self) -> Fit | ParametricStart:
+    def start(self) -> Start:
         """What a module of this kind takes as its start."""
         numbers = {name: tuple(values) for name, values in self.parameters.items()}
         if self.function == Rational.name:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,30 +13,12 @@ from torch import Tensor, nn
 
 from raft.coefficients.fitting import as_numpy_function
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name, name_of
-from raft.learned_activation import LearnedActivation, check_arguments
+from raft.learned_activation import LearnedActivation, ParametricStart, check_arguments
 
 FIT_INTERVAL = (-5.0, 5.0)
 FIT_POINTS = 1001
 CHECK_POINTS = 20_001
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True)
-class ParametricStart:
-    """What a function starts from.
-
-    Attributes:
-        parameters: of one group, by name.
-        interval: of the errors.
-        max_error: largest absolute error on 20,001 points, to the function that it was to start as; zero
-            where it was to start as its source has it.
-        rms_error: root mean square error on them.
-    """
-
-    parameters: Mapping[str, tuple[float, ...]]
-    interval: tuple[float, float]
-    max_error: float = 0.0
-    rms_error: float = 0.0
 
 
 Init = str | Callable[[Tensor], Tensor] | ParametricStart | None

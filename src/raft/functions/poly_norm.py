@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from raft.coefficients.functions import Array
-from raft.functions.parametric import Init, ParametricActivation, ParametricStart
+from raft.functions.parametric import Init, ParametricActivation
+from raft.learned_activation import ParametricStart
 
 EPSILON = 1e-6
 MAX_DEGREE = 6

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from raft.hf.config import LAYER_SITES, RafConfig
 from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.find import Site, find_sites, rationals
 from raft.learned_activation import SharedActivation, is_learned, owner_of
+from raft.networks.config import LAYER_SITES, RafConfig
 
 SITE_NAMES = "_raft_site_names"
 """Attribute of a model: the names of its sites when its configuration last described it."""

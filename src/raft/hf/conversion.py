@@ -16,12 +16,12 @@ from transformers.activations import ACT2FN
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.hf.blocks import check_layers, configs_with_sites, copy_configs, is_chosen, remember_sites
 from raft.hf.calibration import Calibration, collect_inputs
-from raft.hf.config import RafConfig
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
 from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
 from raft.networks import build
+from raft.networks.config import RafConfig
 from raft.networks.conversion_report import REPORT, ConvertedSite
 from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
 from raft.networks.samples import InputSample

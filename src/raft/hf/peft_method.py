@@ -14,7 +14,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
-from raft.hf.config import RafConfig
 from raft.hf.saving.saved_config import unmark
+from raft.networks.config import RafConfig
 
 RANDOM, NEIGHBOURS = "random", "neighbours"
 ATTENTION_INITS = (RANDOM, NEIGHBOURS)

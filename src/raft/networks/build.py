@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,11 @@ from torch import Tensor, nn
 from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
-from raft.functions.parametric import ParametricActivation, ParametricStart
-from raft.learned_activation import LearnedActivation, is_learned
+from raft.functions.parametric import ParametricActivation
+from raft.learned_activation import LearnedActivation, Start, is_learned
 from raft.modules import Rational, ResidualRational
+from raft.networks.config import AUTO, DEFAULT, RafConfig
 from raft.networks.conversion_report import ConversionReport
-
-Start = Fit | ParametricStart
-"""The numbers that a learned function starts with."""
-
-AUTO, DEFAULT = "auto", "default"
-"""Starts: the function that the site had before; what a learned function starts from by itself."""
 
 DEFAULT_START = "gelu"
 """What rational functions start from by themselves."""
@@ -38,35 +33,10 @@ SCALING_POINTS = 1001
 """Evenly spaced inputs that coefficients are scaled for without calibration."""
 
 
-class FunctionConfig(Protocol):
-    """What :class:`raft.RafConfig` says about a learned function, wherever it stands."""
-
-    @property
-    def function(self) -> str: ...
-    @property
-    def is_rational(self) -> bool: ...
-    @property
-    def degrees(self) -> tuple[int, int]: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def groups(self) -> int: ...
-    @property
-    def shared(self) -> Any: ...
-    @property
-    def residual(self) -> bool: ...
-    @property
-    def trainable(self) -> bool: ...
-    @property
-    def scaled(self) -> bool: ...
-    def start(self, kind: str | None = None, layer: int | None = None) -> str | Start: ...
-    def make_function(self, **start: Any) -> LearnedActivation: ...
-
-
 def build_activation(
     replaced: Callable[..., Any],
     name: str,
-    config: FunctionConfig,
+    config: RafConfig,
     start: str | Start,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
@@ -126,7 +96,7 @@ def fingerprint(activation: Callable[..., Any]) -> str:
 
 
 def fit_errors(
-    act: LearnedActivation, config: FunctionConfig, start: str | Start
+    act: LearnedActivation, config: RafConfig, start: str | Start
 ) -> tuple[float | None, float | None]:
     """The largest and the root mean square distance to the function that it started from.
 
@@ -139,7 +109,7 @@ def fit_errors(
     return act.start.max_error, act.start.rms_error
 
 
-def warn_of_misfit(report: ConversionReport, config: FunctionConfig) -> None:
+def warn_of_misfit(report: ConversionReport, config: RafConfig) -> None:
     """Warn where a learned function is so far from what it replaced that the model may be spoilt."""
     worst = max(report, key=lambda converted: converted.max_error or 0.0, default=None)
     if worst is None or worst.max_error is None or worst.max_error <= WARN_MAX_FIT_ERROR:
@@ -163,7 +133,7 @@ def move_beside(act: LearnedActivation, parent: nn.Module) -> None:
 def _build_rational(
     replaced: Callable[..., Any],
     target: str | Callable[..., Any] | Start | None,
-    config: FunctionConfig,
+    config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
     dim: int,
@@ -183,7 +153,7 @@ def _build_rational(
 def _build_parametric(
     replaced: Callable[..., Any],
     target: str | Callable[..., Any] | Start | None,
-    config: FunctionConfig,
+    config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
     dim: int,
@@ -211,7 +181,7 @@ def _widen(samples: Tensor) -> Tensor:
 
 def _fit_start(
     target: str | Callable[..., Any] | Start,
-    config: FunctionConfig,
+    config: RafConfig,
     samples: Tensor | None,
     interval: tuple[float, float] | None,
 ) -> Fit:
@@ -239,7 +209,7 @@ _fits: dict[tuple[Any, ...], Fit] = {}
 def _fit_cached(
     target: str | Callable[..., Any],
     key: str | bytes | None,
-    config: FunctionConfig,
+    config: RafConfig,
     interval: tuple[float, float],
 ) -> Fit:
     """``fit`` on an interval, made once for each key of a target; a target without a key is not cached."""

@@ -15,13 +15,14 @@ from raft.networks import build
 from raft.networks.activations import GATES
 from raft.networks.calibration import Arguments, InputRecord, record_sites
 from raft.networks.channels import channel_axis, check_groups
+from raft.networks.config import RafConfig
 from raft.networks.conversion_report import ConversionReport, ConvertedSite
 from raft.networks.sites import NetworkSite, find_sites, iter_modules, put, put_back, unreachable_calls
 
 
 def convert_network(
     network: nn.Module,
-    config: build.FunctionConfig,
+    config: RafConfig,
     batches: Iterable[Arguments] | None = None,
     *,
     sites: str | None = None,
@@ -141,7 +142,7 @@ def _nothing_chosen(
 
 def _channel_axes(
     network: nn.Module,
-    config: build.FunctionConfig,
+    config: RafConfig,
     chosen: Sequence[NetworkSite],
     records: dict[str, InputRecord],
 ) -> dict[str, int]:
@@ -155,7 +156,7 @@ def _channel_axes(
     return axes
 
 
-def _owner_key(site: NetworkSite, config: build.FunctionConfig, axes: dict[str, int]) -> str:
+def _owner_key(site: NetworkSite, config: RafConfig, axes: dict[str, int]) -> str:
     """A key of the learned function that a site gets; sites with the same key share it."""
     if config.shared != "all":
         return site.name

@@ -17,7 +17,6 @@ from raft.errors import InputError
 from raft.files import validate
 from raft.functions import FixedGainRational, make, set_gain
 from raft.functions.found import FoundFunction, is_found
-from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.fixed_activations import check_fixed_activation
 from raft.models import RaftBertConfig
 from raft.models.configuration_raft_bert import (
@@ -27,7 +26,8 @@ from raft.models.configuration_raft_bert import (
     gated_width,
 )
 from raft.modules import Rational
-from raft.networks.build import AUTO, DEFAULT, DEFAULT_START
+from raft.networks.build import DEFAULT_START
+from raft.networks.config import AUTO, DEFAULT, DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.pretraining.architectures import (
     DEFAULT_ARCHITECTURES,
     OWN,

@@ -11,7 +11,7 @@ from typing import Any
 from raft.bounds import BOUNDS, check_number
 from raft.errors import InputError, suggest
 from raft.functions.registry import FUNCTIONS, make
-from raft.hf.config import RATIONAL
+from raft.networks.config import RATIONAL
 from raft.training.arguments import RaftTrainingArguments
 
 RAF = "raf"

@@ -14,8 +14,8 @@ from raft.analysis.figures import draw_functions
 from raft.analysis.learned import learned_functions
 from raft.data.text.tokens import CLM
 from raft.files import atomic_write, read_text
-from raft.hf.config import RafConfig
 from raft.hf.histogram import count_inputs, joint_range
+from raft.networks.config import RafConfig
 from raft.pretraining.architectures import AUTO_CLASSES, describe_model, load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText

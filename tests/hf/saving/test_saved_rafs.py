@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertForSequenceClass
 
 import raft
 from raft.hf import read_checkpoint
-from raft.hf.config import RafConfig
+from raft.networks.config import RafConfig
 from tests.hf.architectures import TINY, scrambled, texts
 
 

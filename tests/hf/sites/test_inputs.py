@@ -10,9 +10,9 @@ import transformers
 from torch import nn
 
 import raft
-from raft.hf.config import INPUT_SITES
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.input_activation import InputActivation
+from raft.networks.config import INPUT_SITES
 
 BERT: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
                         "num_attention_heads": 2}  # fmt: skip

@@ -16,10 +16,10 @@ from raft.data.text.corpora import first_texts
 from raft.errors import InputError
 from raft.files import save_pretrained
 from raft.functions.registry import FUNCTIONS
-from raft.hf.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.hf.conversion import convert
 from raft.hf.histogram import count_inputs
 from raft.learned_activation import learned_activations
+from raft.networks.config import DEFAULT_SITES, RATIONAL, SITES, RafConfig
 from raft.networks.conversion_report import REPORT
 from raft.training.monitoring import write_inputs
 from raft.training.run_folder import Content, check_free, run_folder

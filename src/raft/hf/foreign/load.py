@@ -26,9 +26,9 @@ from raft.coefficients.fitting import MAX_DEGREE
 from raft.coefficients.functions import ALIASES, FUNCTIONS
 from raft.errors import InputError, first_line
 from raft.functional import check_version
-from raft.hf.config import RafConfig
 from raft.hf.foreign import official
 from raft.modules import Rational
+from raft.networks.config import RafConfig
 
 LAYOUTS = ("official", "rational_activations")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raft.hf.config import RafConfig
 from raft.hf.peft_method import StructuralConfig, add_peft_type
+from raft.networks.config import RafConfig
 
 NAME = "raf_adapter"
 RAF_ADAPTER = add_peft_type(NAME.upper())

@@ -8,7 +8,6 @@ from torch import nn
 
 from raft.functions.found import FoundFunction
 from raft.hf.blocks import check_layers, copy_configs, is_chosen
-from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name, check_groups
 from raft.hf.peft_method import (
     StructuralTuner,
@@ -20,9 +19,10 @@ from raft.hf.peft_method import (
 from raft.hf.raf_adapters.layer import PREFIX, RafAdapterLayer
 from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.find import find_sites
-from raft.learned_activation import owner_of
+from raft.learned_activation import Start, owner_of
 from raft.modules import Rational
 from raft.networks import build
+from raft.networks.config import AUTO, RafConfig
 
 
 class RafAdapterModel(StructuralTuner):
@@ -91,7 +91,7 @@ class RafAdapterModel(StructuralTuner):
 
 def _make_function(base: nn.Module, config: RafConfig) -> Rational:
     """An adapter's function at its start."""
-    start: str | build.Start = build.AUTO
+    start: str | Start = AUTO
     if not config.residual:
         own = owner_of(base)
         if not isinstance(own, Rational) or own.is_residual or own.groups > 1:

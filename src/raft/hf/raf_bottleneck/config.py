@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raft.hf.config import RafConfig
 from raft.hf.peft_method import StructuralConfig, add_peft_type
 from raft.modules import TORCH_FUNCTIONS
+from raft.networks.config import RafConfig
 
 NAME = "raf_bottleneck"
 RAF_BOTTLENECK = add_peft_type(NAME.upper())

@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from raft.hf.blocks import check_layers, is_chosen
-from raft.hf.config import RafConfig
 from raft.hf.peft import BOTTLENECKS
 from raft.hf.peft_method import StructuralTuner, check_model, choose_targets, unwrapped
 from raft.hf.raf_bottleneck.layer import PREFIX, Bottleneck, RafBottleneckLayer
@@ -16,6 +15,7 @@ from raft.hf.sites.adapters import install_adapters
 from raft.hf.sites.feed_forward import CONVOLUTIONS, own_projection
 from raft.hf.sites.find import find_blocks, find_sites
 from raft.modules import TORCH_FUNCTIONS, Rational
+from raft.networks.config import RafConfig
 
 
 class RafBottleneckModel(StructuralTuner):

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from raft.files import atomic_write
-from raft.hf.config import RafConfig
 from raft.hf.saving.saved_config import mark, unmark
 from raft.learned_activation import LearnedActivation, learned_activations
+from raft.networks.config import RafConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

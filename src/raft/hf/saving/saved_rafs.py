@@ -15,11 +15,11 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
-from raft.hf.config import RafConfig
 from raft.hf.conversion import activation_name
 from raft.hf.saving.saved_config import ORIGINALS
 from raft.hf.sites.find import find_sites, rationals
 from raft.learned_activation import LearnedActivation, learned_activations
+from raft.networks.config import RafConfig
 
 HUB_ARGUMENTS = (
     "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies",

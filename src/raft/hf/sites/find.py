@@ -18,7 +18,6 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from raft.hf.config import LAYER_SITES
 from raft.hf.sites.feed_forward import (
     CONVOLUTIONS,
     Block,
@@ -33,6 +32,7 @@ from raft.hf.sites.layers import Place, find_stacks, layer_around, locate, numbe
 from raft.learned_activation import learned_activations as learned_activations  # raft.hf hands it on
 from raft.modules import Rational
 from raft.networks.activations import is_activation, is_parametrised
+from raft.networks.config import LAYER_SITES
 from raft.networks.sites import set_attribute
 
 ATTENTION = re.compile(r"attention", re.IGNORECASE)
@@ -51,7 +51,7 @@ class Site:
 
     Attributes:
         name: dotted path of the activation in the model.
-        kind: one of ``raft.hf.config.SITES``.
+        kind: one of ``raft.networks.config.SITES``.
         stack: path of the outermost stack of layers that a feed-forward block or an attention lies in; None
             elsewhere.
         layer: number of its layer in it, counted on through the stages where it has some, as Swin's has; None

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from raft.hf.config import INPUT_SITES
 from raft.learned_activation import LearnedActivation, call_for_input
+from raft.networks.config import INPUT_SITES
 
 
 class InputActivation(nn.Module):

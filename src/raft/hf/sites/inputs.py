@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from raft.hf.config import INPUT_SITES
 from raft.hf.sites.feed_forward import CONVOLUTIONS, Projection, wrapped_projections
 from raft.hf.sites.find import ATTENTION, find_blocks
 from raft.hf.sites.input_activation import InputActivation
 from raft.hf.sites.layers import find_stacks
+from raft.networks.config import INPUT_SITES
 
 WORDS = {"query": "q", "queries": "q", "key": "k", "keys": "k", "value": "v", "values": "v"}
 LETTERS = re.compile(r"w?(q?k?v?)")

@@ -19,8 +19,7 @@ from raft.errors import suggest
 from raft.functional import check_version
 from raft.functions.found import FoundFunction, is_found, read_functions, validate_functions
 from raft.functions.registry import make
-from raft.learned_activation import LearnedActivation
-from raft.networks.build import AUTO, DEFAULT, Start
+from raft.learned_activation import LearnedActivation, Start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -32,6 +31,8 @@ LAYER_SITES = ("ffn", *INPUT_SITES)
 SITES = ("ffn", "pooler", "classifier", "mlm_head", "conv", *INPUT_SITES)
 DEFAULT_SITES = ("ffn", "pooler")
 RATIONAL = "rational"
+AUTO, DEFAULT = "auto", "default"
+"""Starts: the function that the site had before; what a learned function starts from by itself."""
 MAX_IDENTITY_ERROR = 1e-6
 
 Layers = str | Sequence[int]
