@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,32 +25,6 @@ from raft.hf.sites.input_activation import input_kind
 from raft.kernels.reference import VERSIONS
 from raft.learned_activation import LearnedActivation
 from raft.training.monitoring import INPUTS, RAFS, STEPS, check_snapshots, read_coefficients
-
-
-class FunctionSnapshot(Protocol):
-    """One learned function at one step."""
-
-    @property
-    def groups(self) -> int:
-        """Groups of channels with coefficients of their own."""
-
-    @property
-    def has_curve(self) -> bool:
-        """Whether each output depends on its own input alone."""
-
-    @property
-    def replaced(self) -> str | None:
-        """Name of the fixed function that stood there before; None where that is not known."""
-
-    @property
-    def beside(self) -> str | None:
-        """Name of the fixed function that it is added to; None for none."""
-
-    def values(self, x: Array) -> Array:
-        """At ``x``, ``[points]``, of each group: ``[groups, points]``."""
-
-    def first(self, x: Array) -> Array:
-        """At ``x``, of the first group."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +106,10 @@ class ParametricSnapshot:
         """At ``x``, of the first group."""
         values: Array = self.values(x)[0]
         return values
+
+
+FunctionSnapshot = Raf | ParametricSnapshot
+"""One learned function at one step."""
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,6 @@ def _write_functions(steps: Sequence[FunctionSnapshot], ends: Sequence[float]) -
             "numerator": [_to_numbers(step.numerator) for step in rationals],
             "denominator": [_to_numbers(step.denominator) for step in rationals],
         }
-    assert isinstance(last, ParametricSnapshot)
     x = _choose_points(last.act, ends)
     return {
         "kind": last.name,
