@@ -28,7 +28,7 @@ def measure_peak_bytes(call: Callable[[], object], device: torch.device) -> int 
     """The most memory that ``call`` holds at one time, on a GPU or, on Linux, in this process.
 
     For a CPU it is resident memory, a kernel's own workspace included, in whole pages; call
-    ``give_back_at_once`` at the process's start. None where the system does not tell.
+    ``return_freed_memory`` at the process's start. None where the system does not tell.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)

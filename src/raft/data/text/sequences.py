@@ -38,8 +38,8 @@ class TokenSequences(Dataset[dict[str, Tensor]]):
     batch, or on the process that makes it. A subclass defines ``_inputs_and_labels``.
 
     Args:
-        sequences: ``[N, L]`` token ids of any integer type, in memory or memory-mapped, from
-            ``raft.data.text.tokens.pack`` or ``raft.data.text.token_store``.
+        sequences: ``[N, L]`` token ids of any integer type, in memory or memory-mapped, such as those
+            of a ``raft.data.text.token_store.TokenStore``.
         tokenizer: gives the ids of the special tokens and the size of the vocabulary.
         seed: of the order and all else that is drawn, from 0 to 2⁶⁴-1.
         draws: length of the dataset; every N draws run through all sequences in a new order. N, in the given

@@ -25,7 +25,6 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_CHARACTERS = 20_000_000
 """Characters that a vocabulary is trained on; more change it little."""
 
-BATCH = 256
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
 
