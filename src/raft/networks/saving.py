@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ def read_network(file: Path) -> tuple[SavedNetwork, dict[str, dict[str, Tensor]]
     names = {site.name for site in saved.sites if site.shares is None}
     owners = {site.shares for site in saved.sites if site.shares is not None}
     different = sorted(names ^ states.keys()) or sorted(owners - names)
+    different = different or [name for name, state in states.items() if "raf_form" not in state]
     if different:
         raise InputError(f"{file} is damaged: it has not both the form and the tensors of {different[0]}")
     for name, state in states.items():
@@ -162,7 +164,10 @@ def fill_network(
         if entry.shares is None:
             act = present.get(entry.name) or _make(entry, states[entry.name], site, file)
             owners[entry.name] = act
-            _check_state(act, states[entry.name], entry.name, file)
+            try:  # on a copy, as another may not fit
+                copy.deepcopy(act).load_state_dict(dict(states[entry.name]))
+            except RuntimeError as error:
+                raise InputError(f"{file} does not fit {entry.name}: {first_line(error)}") from error
             loads.append((act, states[entry.name]))
             if site is not None:
                 changes.append((site, act))
@@ -221,32 +226,3 @@ def _make_rational(entry: SavedSite, state: Mapping[str, Tensor], site: NetworkS
     if entry.residual:
         return ResidualRational(site.activation, start, groups, dim=dim)
     return Rational(start, (m, n), version, groups, dim=dim)
-
-
-def _check_state(act: LearnedActivation, state: Mapping[str, Tensor], name: str, file: Path) -> None:
-    """Raise ``InputError`` where a state is of another form."""
-    expected = act.state_dict()
-    scales: Collection[str] = {"numerator_scale", "denominator_scale"}
-    for key in (*expected, *state):
-        value = state.get(key)
-        if key in scales and key not in expected:
-            expected_shape = expected[key.removesuffix("_scale")].shape
-        elif key not in expected or value is None:
-            if key in scales:
-                continue  # they are one
-            raise InputError(
-                f"{file} is damaged: {name} has no {key}"
-                if value is None
-                else f"{file} is damaged: {name} has {key}, which {act.name} has not"
-            )
-        else:
-            expected_shape = expected[key].shape
-        if value is not None and key != "raf_form" and value.shape != expected_shape:
-            raise InputError(
-                f"{file} has {name}.{key} of the shape {list(value.shape)}, and not {list(expected_shape)}"
-            )
-    try:
-        has_scales = all(f"{key}_scale" in state for key in ("numerator", "denominator"))
-        act.check_form(state["raf_form"], name, has_scales)
-    except ValueError as error:
-        raise InputError(f"{file}: {error}") from error
