@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
@@ -24,7 +23,7 @@ from raft.networks import build
 from raft.networks.config import RafConfig
 from raft.networks.conversion_report import REPORT, ConvertedSite
 from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
-from raft.networks.samples import InputSample
+from raft.networks.samples import InputSample, pool
 
 
 def convert(
@@ -199,21 +198,23 @@ def replace_activations(
     install_adapters(model, config.sites)
     chosen = [site for site in find_sites(model) if is_chosen(site, config)]
     owners: dict[str, tuple[str, LearnedActivation]] = {}
-    pooled = _pool_samples(chosen, config, samples or {})
+    keys = {site.name: _owner_key(site, config) for site in chosen}
+    samples = samples or {}
     report = ConversionReport()
     for site in chosen:
         if is_learned(site.activation):
             if isinstance(site.activation, LearnedActivation):
-                owners.setdefault(_owner_key(site, config), (site.name, site.activation))
+                owners.setdefault(keys[site.name], (site.name, site.activation))
             continue
-        replaced, owner = site.activation, _owner_key(site, config)
+        replaced, owner = site.activation, keys[site.name]
         name, start = activation_name(replaced), config.start(site.kind, site.layer)
         shares = None
         if owner in owners:
             shares, shared = owners[owner]
             site.set_activation(SharedActivation(shared, replaced).train(model.training))
         else:
-            act = build.build_activation(replaced, name, config, start, pooled.get(owner), interval)
+            pooled = pool(samples[other] for other in keys if keys[other] == owner and other in samples)
+            act = build.build_activation(replaced, name, config, start, pooled, interval)
             build.move_beside(act, site.holder)
             site.set_activation(act.train(model.training))
             owners[owner] = site.name, act
@@ -227,7 +228,7 @@ def replace_activations(
                 interval=act.start.interval,
                 max_error=max_error,
                 rms_error=rms_error,
-                inputs=samples[site.name].count if samples and site.name in samples else 0,
+                inputs=samples[site.name].count if site.name in samples else 0,
                 shares=shares,
             )
         )
@@ -242,17 +243,6 @@ def _owner_key(site: Site, config: RafConfig) -> str:
             f"{site.stack}: {name}, {activation_name(site.activation)}, {build.fingerprint(site.activation)}"
         )
     return f"{site.experts}: {site.kind}" if site.experts else site.name
-
-
-def _pool_samples(
-    sites: Sequence[Site], config: RafConfig, samples: Mapping[str, InputSample]
-) -> dict[str, Tensor]:
-    """The inputs of all sites of a RAF, by its key."""
-    pooled: dict[str, list[Tensor]] = {}
-    for site in sites:
-        if site.name in samples and samples[site.name].low < samples[site.name].high:
-            pooled.setdefault(_owner_key(site, config), []).append(samples[site.name].values())
-    return {owner: torch.cat(parts) for owner, parts in pooled.items()}
 
 
 def activation_name(activation: Callable[..., Any]) -> str:

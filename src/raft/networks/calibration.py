@@ -22,24 +22,6 @@ from raft.networks.sites import NetworkSite, put, put_back
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 
 
-class InputRecord:
-    """What an activation gets.
-
-    Attributes:
-        sample: of its inputs.
-        shapes: of the tensors.
-    """
-
-    def __init__(self) -> None:
-        self.sample = InputSample()
-        self.shapes: set[tuple[int, ...]] = set()
-
-    def add(self, x: Tensor) -> None:
-        """Take in an input."""
-        self.sample.add(x)
-        self.shapes.add(tuple(x.shape))
-
-
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients within the block; each module's mode is restored."""
@@ -107,8 +89,8 @@ def record_sites(
     batches: Iterable[Arguments],
     without: Collection[nn.Module] = (),
     gates: bool = False,
-) -> tuple[dict[str, InputRecord], list[str]]:
-    """Run a network, and record what its sites get and which other activations it calls.
+) -> tuple[dict[str, InputSample], list[str]]:
+    """Run a network, sample what its sites get, and note which other activations it calls.
 
     Args:
         network: in any mode.
@@ -118,23 +100,23 @@ def record_sites(
         gates: whether functions whose range matters are looked for, too.
 
     Returns:
-        Records by name of the site, and the calls that no site stands for, in words.
+        Samples by name of the site, and the calls that no site stands for, in words.
     """
-    records = {site.name: InputRecord() for site in sites}
+    samples = {site.name: InputSample() for site in sites}
     calls = {site: Call(site.activation) for site in sites}
     watch = _CallWatch({id(part) for module in without for part in module.modules()}, gates)
     for site, call in calls.items():
         put(site, call)
     try:
         sinks: dict[nn.Module, Callable[[Tensor], None]] = {
-            call: records[site.name].add for site, call in calls.items()
+            call: samples[site.name].add for site, call in calls.items()
         }
         with record_inputs(network, sinks), _unfused_layers(), watch:
             run_batches(network, batches)
     finally:
         for site in calls:
             put_back(site.parent, site.attribute, site.activation)
-    return records, list(watch.places)
+    return samples, list(watch.places)
 
 
 class _CallWatch(TorchFunctionMode):

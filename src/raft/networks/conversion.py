@@ -7,16 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
 from raft.networks import build
 from raft.networks.activations import GATES
-from raft.networks.calibration import Arguments, InputRecord, record_sites
+from raft.networks.calibration import Arguments, record_sites
 from raft.networks.channels import channel_axis, check_groups
 from raft.networks.config import RafConfig
 from raft.networks.conversion_report import ConversionReport, ConvertedSite
+from raft.networks.samples import InputSample, pool
 from raft.networks.sites import NetworkSite, find_sites, iter_modules, put, put_back, unreachable_calls
 
 
@@ -49,7 +49,7 @@ def convert_network(
     chosen = _choose(network, all_sites, sites, gates)
     if not chosen and not without and not learned_activations(network):
         raise ValueError(_nothing_chosen(network, all_sites, sites, unreachable_calls(network)))
-    records: dict[str, InputRecord] = {}
+    samples: dict[str, InputSample] = {}
     if batches is None:
         calls = [
             f"{name} in {place}"
@@ -57,8 +57,8 @@ def convert_network(
             if gates or name not in GATES
         ]
     else:
-        records, calls = record_sites(network, all_sites, batches, without, gates)
-    axes = _channel_axes(network, config, chosen, records)
+        samples, calls = record_sites(network, all_sites, batches, without, gates)
+    axes = _channel_axes(network, config, chosen, samples)
     built: dict[str, tuple[str, LearnedActivation]] = {}
     activations: list[tuple[NetworkSite, nn.Module]] = []
     report = ConversionReport()
@@ -68,7 +68,7 @@ def convert_network(
         name, key = build.activation_name(site.activation), keys[site.name]
         shares = built[key][0] if key in built else None
         if shares is None:
-            pooled = _pool([records[other] for other in keys if keys[other] == key and other in records])
+            pooled = pool(samples[other] for other in keys if keys[other] == key and other in samples)
             act = build.build_activation(
                 site.activation,
                 name,
@@ -85,7 +85,7 @@ def convert_network(
             activations.append((site, SharedActivation(built[key][1], site.activation)))
         act = built[key][1]
         max_error, rms_error = build.fit_errors(act, config, config.start())
-        count = records[site.name].sample.count if site.name in records else 0
+        count = samples[site.name].count if site.name in samples else 0
         report.append(
             ConvertedSite(site.name, site.kind, name, act.start.interval, max_error, rms_error, count, shares)
         )
@@ -144,14 +144,14 @@ def _channel_axes(
     network: nn.Module,
     config: RafConfig,
     chosen: Sequence[NetworkSite],
-    records: dict[str, InputRecord],
+    samples: dict[str, InputSample],
 ) -> dict[str, int]:
     """By name of the site, where functions differ between channels."""
     if config.groups == 1 and (config.is_rational or config.make_function().is_elementwise):
         return {}
     axes = {site.name: channel_axis(network, site) for site in chosen}
     for site in chosen:
-        shapes = sorted(records[site.name].shapes) if site.name in records else []
+        shapes = sorted(samples[site.name].shapes) if site.name in samples else []
         check_groups(site, config.groups, axes[site.name], shapes)
     return axes
 
@@ -162,11 +162,6 @@ def _owner_key(site: NetworkSite, config: RafConfig, axes: dict[str, int]) -> st
         return site.name
     name = build.activation_name(site.activation)
     return f"{name}, {build.fingerprint(site.activation)}, {axes.get(site.name, -1)}"
-
-
-def _pool(records: Sequence[InputRecord]) -> Tensor | None:
-    samples = [record.sample for record in records if record.sample.low < record.sample.high]
-    return torch.cat([sample.values() for sample in samples]) if samples else None
 
 
 def _with_parameters(network: nn.Module, site: NetworkSite) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,17 +21,20 @@ class InputSample:
         low: the smallest input.
         high: the largest.
         count: how many there were.
+        shapes: of the tensors that they came in.
     """
 
     low: float = float("inf")
     high: float = float("-inf")
     count: int = 0
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
     _kept: list[Tensor] = field(default_factory=list)
     _share: float = 1.0
     _generator: torch.Generator = field(default_factory=lambda: torch.Generator("cpu").manual_seed(0))
 
     def add(self, values: Tensor) -> None:
         """Take in values of any shape; those that are not finite are left out."""
+        self.shapes.add(tuple(values.shape))
         values = values.detach().flatten()
         values = values[torch.isfinite(values)]
         if not values.numel():
@@ -51,6 +54,12 @@ class InputSample:
     def values(self) -> Tensor:
         """The sample with both extremes, ``[samples]`` in float32."""
         return torch.cat([*self._kept, torch.tensor([self.low, self.high], device="cpu")])
+
+
+def pool(samples: Iterable[InputSample]) -> Tensor | None:
+    """All samples as one; None where there are none, or each holds a single value."""
+    spread = [sample.values() for sample in samples if sample.low < sample.high]
+    return torch.cat(spread) if spread else None
 
 
 class Call(nn.Module):
