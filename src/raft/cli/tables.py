@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from rich.console import Console
 from rich.text import Text
 
-from raft.networks.conversion_report import ConversionReport
+from raft.networks.conversion_report import HEADS, ConversionReport, format_cells
 from raft.report.tables.text_table import make_rich_table
 
 NARROW = 22
@@ -26,31 +27,13 @@ def fold_name(name: str, width: int) -> str:
 
     The lines joined are the name.
     """
-    lines = [""]
-    for number, part in enumerate(name.split(".")):
-        text = part if number == 0 else f".{part}"
-        if lines[-1] and len(lines[-1]) + len(text) > width:
-            lines.append("")
-        lines[-1] += text
-        while len(lines[-1]) > width:
-            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
-    return "\n".join(lines)
+    return "\n".join(re.findall(rf".{{1,{width}}}(?=\.|$)|.{{1,{width}}}", name))
 
 
 def print_conversion(console: Console, name: str, report: ConversionReport) -> None:
     """Print a conversion's report; it takes 80 columns, and more where there are more."""
-    is_calibrated = any(site.inputs for site in report)
-    heads = ["was", "fitted for", "max error", "rms error", *(["inputs"] if is_calibrated else [])]
-    rows = [
-        [
-            site.replaced,
-            "nothing" if site.max_error is None else f"[{site.interval[0]:.1f}, {site.interval[1]:.1f}]",
-            _format_error(site.max_error),
-            _format_error(site.rms_error),
-            *([f"{site.inputs:,}" if site.inputs else "none seen"] if is_calibrated else []),
-        ]
-        for site in report
-    ]
+    end = None if any(site.inputs for site in report) else -1  # without a calibration there are no inputs
+    heads, rows = HEADS[:end], [format_cells(site)[:end] for site in report]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     names = [site.site for site in report] + [f"= {site.shares}" for site in report if site.shares]
     width = fit_name_width(console, names, widths)
@@ -65,7 +48,3 @@ def print_conversion(console: Console, name: str, report: ConversionReport) -> N
             place += "\n" + fold_name(f"= {site.shares}", width)
         table.add_row(Text(place), *map(Text, row))
     console.print(table, crop=False)
-
-
-def _format_error(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}" if value else "0"

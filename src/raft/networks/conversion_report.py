@@ -8,6 +8,9 @@ from typing import Any
 REPORT = "conversion_report"
 """Attribute of a converted model."""
 
+HEADS = ("was", "fitted for", "max error", "rms error", "inputs")
+"""Of the columns that :func:`format_cells` fills."""
+
 UNCALIBRATED = (
     "not calibrated: these errors leave out the inputs beyond the intervals, which pretrained models often "
     "have; convert(model, calibration=…) fits to the model's own inputs"
@@ -53,22 +56,13 @@ class ConversionReport(list[ConvertedSite]):
         left = [f"not reached: {place}" for place in self.not_reached]
         if not self:
             return "\n".join(["nothing was converted", *left])
-        heads = ("site", "kind", "was", "fitted for", "max error", "rms error", "inputs")
-        rows = [
-            (
-                row.site + (f" = {row.shares}" if row.shares else ""),
-                row.kind,
-                row.replaced,
-                "nothing" if row.max_error is None else f"[{row.interval[0]:.1f}, {row.interval[1]:.1f}]",
-                *("" if error is None else f"{error:.1e}" for error in (row.max_error, row.rms_error)),
-                f"{row.inputs:,}" if row.inputs else "none seen",
-            )
-            for row in self
-        ]
-        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+        rows = [["site", "kind", *HEADS]]
+        for row in self:
+            name = row.site + (f" = {row.shares}" if row.shares else "")
+            rows.append([name, row.kind, *format_cells(row)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in (heads, *rows)
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
         ]
         if not any(row.inputs for row in self) and any(row.max_error for row in self):
             left.append(UNCALIBRATED)
@@ -77,3 +71,14 @@ class ConversionReport(list[ConvertedSite]):
     def rows(self) -> list[dict[str, Any]]:
         """The sites as dictionaries, for a data frame or a file."""
         return [asdict(row) for row in self]
+
+
+def format_cells(row: ConvertedSite) -> list[str]:
+    """What a table says about a site beside its name and kind, in the columns of ``HEADS``."""
+    (low, high), errors = row.interval, (row.max_error, row.rms_error)
+    return [
+        row.replaced,
+        "nothing" if row.max_error is None else f"[{low:.1f}, {high:.1f}]",
+        *("" if error is None else f"{error:.1e}" if error else "0" for error in errors),
+        f"{row.inputs:,}" if row.inputs else "none seen",
+    ]
