@@ -155,9 +155,21 @@ def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Pat
     assert "exact" in printed
     result = json.loads((tmp_path / "out" / "finetuning.json").read_text())
     assert result["tests"]["SQuAD"] == result["parts"]["SQuAD"]["f1"] > 90
-    questions = load_squad(glue / "squad", "validation").questions
+    questions = load_squad(glue / "squad", "validation", "1.1")
     answers = json.loads((tmp_path / "out" / "predictions" / "squad.json").read_text(encoding="utf-8"))
     assert score(answers, questions, "1.1").f1 == pytest.approx(result["tests"]["SQuAD"])
+
+
+def test_one_file_of_questions_is_not_trained_on_and_scored_on_too(
+    run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    file = glue / "squad" / "train-v1.1.json"
+    status, _, err = run(
+        "--task", "squad", "--data_dir", file, "--model", model, "--output_dir", tmp_path / "out"
+    )
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"--data_dir {file} is one file, and a fine-tuning needs two" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_predictions_are_written_for_the_server(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:

@@ -130,8 +130,13 @@ class FinetuningRecipe(TaskOptions):
             raise InputError(
                 f"--save_model: --tuning {RAF_BOTTLENECK} cannot be merged into a model that was converted"
             )
-        if self.stratified and self.dataset is None and self.task in SQUADS:
+        if self.is_squad and self.stratified:
             raise InputError("--stratified draws classes alike, and questions have none")
+        if self.is_squad and self.data_dir is not None and Path(self.data_dir).expanduser().is_file():
+            raise InputError(
+                f"--data_dir {self.data_dir} is one file, and a fine-tuning needs two: name the folder that "
+                f"holds train-v{SQUADS[self.task]}.json and dev-v{SQUADS[self.task]}.json"
+            )
         if not _is_count(self.train_examples):
             raise InputError(
                 f"--train_examples must be a number above 0 or 'all', not {self.train_examples!r}"
@@ -281,7 +286,7 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
         InputError: for a task that cannot be read, or has too few examples.
     """
     tokenizer = sources.tokenizer(recipe.model)
-    if recipe.dataset is not None or recipe.task not in SQUADS:
+    if not recipe.is_squad:
         task = sources.task(recipe)
         split: Any = recipe.split
         chosen = sample_split(task, seed, recipe.examples, split, recipe.stratified)

@@ -84,6 +84,11 @@ class TaskOptions:
         if self.dataset is not None and self.task == TaskOptions.task:
             self.task = name_of(self.dataset)
 
+    @property
+    def is_squad(self) -> bool:
+        """Whether the task is to answer questions."""
+        return self.dataset is None and self.task in SQUADS
+
     def check_task(self) -> None:
         """Raise ``InputError`` for a task that there is not, or a number out of its bounds, before anything
         is read."""
@@ -123,9 +128,7 @@ class Sources:
         folder = Path(options.data_dir).expanduser() if options.data_dir else None
         source = _squad_folder(folder) if folder else HUB_SQUADS[options.task]
         version = SQUADS[options.task]
-        return self._once(
-            f"{options.task} {source} {split}", lambda: load_squad(source, split, version).questions
-        )
+        return self._once(f"{options.task} {source} {split}", lambda: load_squad(source, split, version))
 
     def tokenizer(self, name: str) -> Any:
         """Of a model."""

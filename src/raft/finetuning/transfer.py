@@ -44,7 +44,7 @@ def evaluate_transfer(
     Raises:
         InputError: for a model without a tuned head for such a task, or labels that cannot be mapped.
     """
-    head = AutoModelForQuestionAnswering if _is_squad(options) else AutoModelForSequenceClassification
+    head = AutoModelForQuestionAnswering if options.is_squad else AutoModelForSequenceClassification
     tokenizer = sources.tokenizer(model)
     return score_transfer(_load_tuned(head, model).to(device), tokenizer, options, sources, labels)
 
@@ -74,7 +74,7 @@ def score_transfer(
     Raises:
         InputError: for labels that cannot be mapped.
     """
-    if _is_squad(options):
+    if options.is_squad:
         questions = sources.questions(options, "validation")
         data = question_data(
             questions[:1], None, {"SQuAD": questions}, tokenizer, SQUADS[options.task],
@@ -106,20 +106,16 @@ class TransferError(InputError):
 def check_transfer(tuned: TaskOptions, other: TaskOptions, sources: Sources) -> None:
     """Raise ``TransferError`` where a model that is tuned on one task could not be judged on another, and
     ``InputError`` where one of them cannot be read."""
-    kinds = ["questions" if _is_squad(options) else "sentences" for options in (tuned, other)]
+    kinds = ["questions" if options.is_squad else "sentences" for options in (tuned, other)]
     if kinds[0] != kinds[1]:
         raise TransferError(
             f"a model that is tuned on {kinds[0]} cannot be judged on {kinds[1]}: {other.task}"
         )
-    if not _is_squad(tuned):
+    if not tuned.is_squad:
         labels = sources.task(tuned).labels
         if labels is None:
             raise TransferError(f"{tuned.task} is a regression: its model cannot be judged on {other.task}")
         _map_labels(labels, sources.task(other))
-
-
-def _is_squad(options: TaskOptions) -> bool:
-    return options.dataset is None and options.task in SQUADS
 
 
 def _map_labels(tuned_labels: Sequence[str], task: Task, labels: Mapping[str, str] | None = None) -> LabelMap:

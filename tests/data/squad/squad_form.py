@@ -25,4 +25,4 @@ def write_squad(path: Path, qas: list[dict[str, Any]], version: str = "1.1", con
 def asked(id: str, *texts: str, context: str = "", question: str = "Who?") -> Question:
     """A question; answers that are not in the context stand at 0, as for scores it does not matter."""
     answers = tuple(Answer(text, max(0, context.find(text))) for text in texts)
-    return Question(id, "", context, question, answers, not answers)
+    return Question(id, context, question, answers)

@@ -133,7 +133,7 @@ def test_right_logits_give_the_right_answers(make: Maker) -> None:
 
 @pytest.mark.parametrize(("max_length", "stride"), [(384, 128), (128, 64), (64, 30)])
 def test_real_questions_through_windows_and_back(max_length: int, stride: int, shared_data: Path) -> None:
-    train, dev = (load_squad(shared_data / "squad", split).questions for split in ("train", "validation"))
+    train, dev = (load_squad(shared_data / "squad", split, "1.1") for split in ("train", "validation"))
     tokenizer = train_tokenizer([question.context for question in train], 2000)
     questions = [*train, *dev]
     windows = make_windows(questions, tokenizer, max_length, stride)
