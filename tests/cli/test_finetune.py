@@ -158,6 +158,9 @@ def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Pat
     questions = load_squad(glue / "squad", "validation", "1.1")
     answers = json.loads((tmp_path / "out" / "predictions" / "squad.json").read_text(encoding="utf-8"))
     assert score(answers, questions, "1.1").f1 == pytest.approx(result["tests"]["SQuAD"])
+    drawn = json.loads((tmp_path / "out" / "drawn.json").read_text())
+    assert (len(drawn["train_rows"]), drawn["validation_part"]) == (45, "train")
+    assert sorted(drawn["train_rows"] + drawn["validation_rows"]) == list(range(60))
 
 
 def test_one_file_of_questions_is_not_trained_on_and_scored_on_too(
@@ -170,6 +173,20 @@ def test_one_file_of_questions_is_not_trained_on_and_scored_on_too(
     assert (status, err.count("\n")) == (2, 1), err
     assert f"--data_dir {file} is one file, and a fine-tuning needs two" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_one_question_is_too_few_to_train_and_choose_on(
+    run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(glue / "squad", tmp_path / "squad")
+    file = tmp_path / "squad" / "train-v1.1.json"
+    content = json.loads(file.read_text())
+    del content["data"][0]["paragraphs"][1:]
+    file.write_text(json.dumps(content))
+    words = ["--task", "squad", "--data_dir", tmp_path, "--model", model, "--output_dir", tmp_path / "out"]
+    status, _, err = run(*words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "SQuAD has no training examples" in err
 
 
 def test_predictions_are_written_for_the_server(run: Run, glue: Path, model: Path, tmp_path: Path) -> None:

@@ -9,14 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 from transformers import TrainerCallback
 
 from raft.coefficients.functions import ALIASES, FUNCTIONS
-from raft.data.squad.questions import Question
-from raft.data.tasks.sampling import sample_rows, sample_split
-from raft.data.tasks.task import Score
+from raft.data.tasks.sampling import sample_split
+from raft.data.tasks.task import Score, Task
 from raft.errors import InputError, first_line, suggest
 from raft.files import read_json, save_pretrained, write_text
 from raft.finetuning.data import question_data, sentence_data
@@ -286,36 +284,22 @@ def read_data(recipe: FinetuningRecipe, seed: int, sources: Sources) -> tuple[Fi
         InputError: for a task that cannot be read, or has too few examples.
     """
     tokenizer = sources.tokenizer(recipe.model)
-    if not recipe.is_squad:
-        task = sources.task(recipe)
-        split: Any = recipe.split
-        chosen = sample_split(task, seed, recipe.examples, split, recipe.stratified)
-        data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
-        return data, chosen.record()
-    pool, test = (sources.questions(recipe, part) for part in ("train", "validation"))
-    count = None if recipe.examples == ALL else recipe.examples
-    if recipe.split == "official":
-        train_rows, rows = np.arange(len(pool)), np.arange(len(test))
-        if count is not None:
-            if count > len(pool):
-                raise InputError(f"{count} training questions are asked for, but there are {len(pool)}")
-            train_rows = np.random.default_rng(seed).choice(train_rows, count, replace=False)
-            if count < len(rows):  # as many to choose the epoch on
-                rows = np.random.default_rng([seed, 1]).choice(rows, count, replace=False)
-        validation: tuple[Question, ...] = tuple(test[i] for i in rows)
+    if recipe.is_squad:
+        train, test = (sources.questions(recipe, part) for part in ("train", "validation"))
+        # they are drawn as examples are, of which draws look at labels alone, and only where stratified
+        task = Task("SQuAD", "accuracy", train, test, validation=test)  # type: ignore[arg-type]
     else:
-        train_rows, rows = sample_rows(len(pool), count, seed)
-        validation = tuple(pool[i] for i in rows)
-    data = question_data(
-        [pool[i] for i in train_rows], validation, {"SQuAD": test}, tokenizer, SQUADS[recipe.task],
-        recipe.max_length or 384,
-    )  # fmt: skip
-    drawn = {
-        "train_rows": train_rows.tolist(),
-        "validation_part": "train" if recipe.split == "paper" else "validation",
-        "validation_rows": rows.tolist(),
-    }
-    return data, drawn
+        task = sources.task(recipe)
+    split: Any = recipe.split
+    chosen: Any = sample_split(task, seed, recipe.examples, split, recipe.stratified)
+    if recipe.is_squad:
+        data = question_data(
+            chosen.train, chosen.validation, {task.name: test}, tokenizer, SQUADS[recipe.task],
+            recipe.max_length or 384,
+        )  # fmt: skip
+    else:
+        data = sentence_data(task, chosen.train, chosen.validation, tokenizer, recipe.max_length or 128)
+    return data, chosen.record()
 
 
 def run_finetuning(

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 
 from raft.data.squad.questions import Answer, Question, load_squad
-from raft.data.tasks.sampling import sample_rows, sample_split
-from raft.data.tasks.task import Example, Task
 from raft.errors import InputError
 from tests.data.squad.squad_form import CONTEXT, qa, write_squad
 
@@ -208,24 +205,3 @@ def test_the_real_files(shared_data: Path) -> None:
         assert len(actual) == count
         ids = [q["id"] for a in content["data"] for p in a["paragraphs"] for q in p["qas"]]
         assert [question.id for question in actual] == ids
-
-
-def test_draws_for_training_are_those_of_other_tasks_and_leave_the_rest_for_choosing() -> None:
-    pool = [Example(str(i), None, 0) for i in range(829)]
-    train, chosen = sample_rows(829, 100, 2022)
-    assert [pool[i] for i in train] == sample_split(Task("some", "accuracy", pool, pool[:1]), 2022, 100).train
-    assert len(set(train.tolist())) == len(set(chosen.tolist())) == 100
-    whole = sample_rows(829, None, 0)
-    assert [len(part) for part in whole] == [621, 208]
-    assert sorted(np.concatenate(whole).tolist()) == list(range(829))
-    assert set(train.tolist()) <= set(whole[0].tolist())
-    assert set(chosen.tolist()) <= set(whole[1].tolist())
-    again, other = sample_rows(829, 100, 2022), sample_rows(829, 100, 2259)
-    assert np.array_equal(again, (train, chosen))
-    assert not np.array_equal(other[0], train)
-    assert not np.array_equal(other[1], chosen)
-    assert [len(part) for part in sample_rows(829, 300, 1)] == [300, 208]
-    with pytest.raises(InputError, match="622 training examples are asked for, but the task has 621"):
-        sample_rows(829, 622, 1)
-    with pytest.raises(InputError, match="--train_examples must be above zero"):
-        sample_rows(829, 0, 1)

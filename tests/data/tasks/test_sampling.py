@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
-from raft.data.tasks.sampling import sample_rows, sample_split
+from raft.data.tasks.sampling import sample_split
 from raft.data.tasks.task import Example, Task
 from raft.errors import InputError
 
@@ -135,18 +135,6 @@ def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
 def test_what_cannot_be_drawn_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sample_split(task(), 1, **values)
-
-
-def test_questions_are_drawn_as_examples_are() -> None:
-    train, validation = sample_rows(400, 50, 2022)
-    few = sample_split(task(), 2022, 50)
-    assert (train.tolist(), validation.tolist()) == (few.train_rows, few.validation_rows)
-    everything, whole = sample_rows(400, None, 1), sample_split(task(), 2)
-    assert [part.tolist() for part in everything] == [whole.train_rows, whole.validation_rows]
-    assert [len(part) for part in sample_rows(400, 300, 1)] == [300, 100]
-    for count, message in ((301, "301 training examples .* has 300 to draw from"), (0, "above zero")):
-        with pytest.raises(InputError, match=message):
-            sample_rows(400, count, 1)
 
 
 def test_what_has_nothing_to_choose_from_is_refused() -> None:

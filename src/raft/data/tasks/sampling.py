@@ -76,7 +76,8 @@ def sample_split(
     Source: Fang et al. 2023, section 4.2 and the official scripts.
     """
     if split == "paper":
-        train, validation = _paper_split(len(task.train))
+        shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(task.train))
+        train, validation = np.split(shuffled, [int(TRAIN_SHARE * len(task.train))])
         held_out: Sequence[Example] = task.train
     elif split == "official":
         if task.validation is None:
@@ -103,37 +104,6 @@ def sample_split(
         _rows(task, validation) if is_of_train else validation.tolist(),
         "train" if is_of_train else "validation",
     )
-
-
-def sample_rows(size: int, count: int | None, seed: int) -> tuple[Rows, Rows]:
-    """Sample the rows of ``sample_split`` by the paper's split, of data without classes.
-
-    Args:
-        size: of the training set.
-        count: how many to train on; None for all.
-        seed: of the draws.
-
-    Returns:
-        Rows to train on, and rows to choose checkpoints by.
-
-    Raises:
-        InputError: where three quarters of the set are fewer than ``count``, or ``count`` is not above 0.
-    """
-    train, validation = _paper_split(size)
-    if count is None:
-        return train, validation
-    _check_count(count, len(train))
-    held_out = min(count, len(validation))
-    return (
-        np.random.default_rng(seed).choice(train, size=count, replace=False),
-        np.random.default_rng([seed, 1]).choice(validation, size=held_out, replace=False),
-    )
-
-
-def _paper_split(size: int) -> tuple[Rows, Rows]:
-    shuffled = np.random.default_rng(SPLIT_SEED).permutation(size)
-    border = int(TRAIN_SHARE * size)
-    return shuffled[:border], shuffled[border:]
 
 
 def _check_count(count: int, available: int) -> None:
