@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
 )
+from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
 from raft.data.squad.answers import Answers, find_answers, write_null_odds, write_predictions
 from raft.data.squad.questions import Question, SquadVersion
@@ -143,7 +145,10 @@ def question_data(
         train=inputs,
         validation=None if validation is None else eval_split(validation),
         tests={name: eval_split(questions) for name, questions in tests.items()},
-        collate=inputs.collate,
+        # on the right, whatever the tokenizer's side: a token has one position in window, batch and logits
+        collate=partial(
+            pad_without_fast_tokenizer_warning, tokenizer, padding_side="right", return_tensors="pt"
+        ),
         texts=[f"{question.question} {question.context}" for question in train],
     )
 

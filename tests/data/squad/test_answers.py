@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from raft.data.squad.answers import (
-    Answers,
     Candidate,
     find_answers,
     write_null_odds,
@@ -197,12 +196,6 @@ def test_bad_logits_are_refused() -> None:
     actual = find_answers(ruled_out, ruled_out, windows, QUESTIONS)
     assert set(actual.texts().values()) == {""}
     assert json.loads(json.dumps(actual.null_odds, allow_nan=False)) == actual.null_odds
-
-
-def test_no_questions_have_no_answers() -> None:
-    windows = make_windows([], wordpiece())
-    nothing = np.zeros((0, 0), dtype=np.float32)
-    assert find_answers(nothing, nothing, windows, []) == Answers({}, {})
 
 
 def test_files_are_in_the_official_form(tmp_path: Path) -> None:

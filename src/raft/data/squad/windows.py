@@ -1,8 +1,7 @@
 """Questions and their contexts as tokens: a long context is cut into overlapping windows.
 
 The question comes first in each window, ``[CLS] question [SEP] part of the context [SEP]`` in BERT, and is
-never cut. Windows are padded on the right, whatever the tokenizer's padding side, so that a token has the
-same position in a window, in a batch and in the logits.
+never cut.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
-from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
@@ -34,8 +31,8 @@ MIN_CONTEXT = 8
 class Windows(Dataset[dict[str, Any]]):
     """Windows of all questions, W of them with T tokens in all, one after the other and without padding.
 
-    An item holds ``input_ids``, ``attention_mask``, ``token_type_ids`` where the model reads them,
-    ``start_positions`` and ``end_positions``; ``collate`` makes a batch of items.
+    An item holds ``input_ids``, ``token_type_ids`` where the model reads them, ``start_positions`` and
+    ``end_positions``.
 
     Attributes:
         tokens: int32 ``[T]``.
@@ -48,8 +45,6 @@ class Windows(Dataset[dict[str, Any]]):
             where the window does not hold all of it, or there is none.
         offsets: int32 ``[T, 2]``, span of characters of a token of the context; undefined for other tokens.
             None where they are not kept.
-        pad_token: that fills batches.
-        pad_token_type: that fills batches.
     """
 
     tokens: NDArray[np.int32]
@@ -60,8 +55,6 @@ class Windows(Dataset[dict[str, Any]]):
     null: NDArray[np.int32]
     labels: NDArray[np.int32]
     offsets: NDArray[np.int32] | None
-    pad_token: int
-    pad_token_type: int
 
     def __len__(self) -> int:
         return len(self.question)
@@ -76,31 +69,12 @@ class Windows(Dataset[dict[str, Any]]):
         return replace(self, offsets=None)
 
     def __getitem__(self, window: int) -> dict[str, Any]:
-        if not 0 <= window < len(self):
-            raise IndexError(f"window {window} of {len(self)}")
         span = slice(self.borders[window], self.borders[window + 1])
         item: dict[str, Any] = {"input_ids": self.tokens[span].tolist()}
-        item["attention_mask"] = [1] * len(item["input_ids"])
         if self.token_types is not None:
             item["token_type_ids"] = self.token_types[span].tolist()
         start, end = self.labels[window].tolist()
         return {**item, "start_positions": start, "end_positions": end}
-
-    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch of items, filled on the right to the longest one.
-
-        Returns:
-            int64 tensors, ``[B, L]`` of tokens and what goes with them, ``[B]`` of positions.
-        """
-        longest = max(len(item["input_ids"]) for item in items)
-        fill = {"input_ids": self.pad_token, "token_type_ids": self.pad_token_type}
-        batch = {}
-        for name in items[0]:
-            values = [item[name] for item in items]
-            if isinstance(values[0], list):
-                values = [row + [fill.get(name, 0)] * (longest - len(row)) for row in values]
-            batch[name] = torch.tensor(values)
-        return batch
 
 
 def make_windows(
@@ -112,21 +86,25 @@ def make_windows(
     """Tokenize questions with their contexts.
 
     Args:
-        questions: any number; each gets at least one window.
+        questions: at least one; each gets at least one window.
         tokenizer: of any model; questions are stripped.
-        max_length: tokens of a window, the special ones included.
+        max_length: tokens of a window, the special ones included, at most what the model takes.
         stride: tokens of the context that a window shares with the next one, or less for a long question, so
             that each window advances by at least a quarter of the room.
 
     Raises:
-        InputError: for a tokenizer without a fast form or a padding token, inconsistent lengths, a question
-            that leaves no room for its context, and a context that has no tokens.
+        InputError: for a tokenizer without a fast form, a question that leaves no room for its context, and a
+            context that has no tokens.
 
     Source: Devlin et al., "BERT", NAACL 2019, section 4.2, and its ``run_squad.py``.
     """
-    fast = _make_encoder(tokenizer, max_length, stride)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise InputError("question answering needs a tokenizer that has a fast form")
+    fast = encoder(tokenizer)
     reads_types = "token_type_ids" in tokenizer.model_input_names
-    tokens, types, offsets = [_empty(np.int32)], [_empty(np.uint8)], [_empty(np.int32).reshape(0, 2)]
+    tokens: list[NDArray[np.int32]] = []
+    types: list[NDArray[np.uint8]] = []
+    offsets: list[NDArray[np.int32]] = []
     rows: list[tuple[int, int, int, int, int, int]] = []
     for first in range(0, len(questions), QUESTIONS_AT_ONCE):
         batch = questions[first : first + QUESTIONS_AT_ONCE]
@@ -141,41 +119,17 @@ def make_windows(
                 label = _label(offsets[-1][begin:end], questions[number])
                 start, stop = (null, null) if label is None else (begin + label[0], begin + label[1])
                 rows.append((number, begin, end, null, start, stop))
-    table = np.array(rows, dtype=np.int32).reshape(-1, 6)
+    table = np.array(rows, dtype=np.int32)
     return Windows(
         tokens=np.concatenate(tokens),
         token_types=np.concatenate(types) if reads_types else None,
-        borders=np.cumsum([len(ids) for ids in tokens]),
+        borders=np.cumsum([0, *map(len, tokens)]),
         question=table[:, 0],
         context=table[:, 1:3],
         null=table[:, 3],
         labels=table[:, 4:6],
         offsets=np.concatenate(offsets),
-        pad_token=tokenizer.pad_token_id,
-        pad_token_type=tokenizer.pad_token_type_id,
     )
-
-
-def _empty(dtype: DTypeLike) -> NDArray[Any]:
-    return np.empty(0, dtype=dtype)
-
-
-def _make_encoder(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> Tokenizer:
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise InputError("question answering needs a tokenizer that has a fast form")
-    if tokenizer.pad_token_id is None:
-        raise InputError("the tokenizer has no padding token; set its pad_token")
-    if max_length > tokenizer.model_max_length:
-        raise InputError(
-            f"max_length is {max_length}, but the tokenizer's model reads {tokenizer.model_max_length} tokens"
-        )
-    fast = encoder(tokenizer)
-    room = max_length - fast.num_special_tokens_to_add(True)
-    if not 0 <= stride < room:
-        raise InputError(
-            f"stride must be at least 0 and well below max_length, but they are {stride} and {max_length}"
-        )
-    return fast
 
 
 def _encode(

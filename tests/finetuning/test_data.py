@@ -1,0 +1,51 @@
+"""Tasks as a model reads them: batches of questions are padded as the logits are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertForQuestionAnswering
+
+from raft.data.squad.windows import make_windows
+from raft.finetuning.data import question_data
+from tests.data.squad.test_windows import QUESTIONS, Maker, every_tokenizer, wordpiece
+
+
+def batch_of(tokenizer: Any, chosen: list[int]) -> Mapping[str, Tensor]:
+    """Windows of 96 tokens, which share 32, as a batch."""
+    data = question_data(QUESTIONS, None, {}, tokenizer, "2.0", 96)
+    return data.collate([data.train[number] for number in chosen])
+
+
+@every_tokenizer
+def test_windows_are_padded_on_the_right(make: Maker) -> None:
+    tokenizer = make()
+    windows = make_windows(QUESTIONS, tokenizer, 96, 32)
+    chosen = [0, len(windows) // 2, 1]
+    batch = batch_of(tokenizer, chosen)
+    longest = int(windows.lengths[chosen].max())
+    assert set(batch) == {*tokenizer.model_input_names, "start_positions", "end_positions"}
+    for row, number in enumerate(chosen):
+        span = slice(windows.borders[number], windows.borders[number + 1])
+        length = windows.lengths[number]
+        padded = longest - length
+        assert batch["input_ids"][row].tolist() == [*windows.tokens[span], *[tokenizer.pad_token_id] * padded]
+        assert batch["attention_mask"][row].tolist() == [1] * length + [0] * padded
+        if windows.token_types is not None:
+            fill = [tokenizer.pad_token_type_id] * padded
+            assert batch["token_type_ids"][row].tolist() == [*windows.token_types[span], *fill]
+        assert [batch["start_positions"][row], batch["end_positions"][row]] == windows.labels[number].tolist()
+    assert all(tensor.dtype == torch.int64 for tensor in batch.values())
+
+
+def test_a_model_trains_on_a_batch() -> None:
+    batch = batch_of(wordpiece(), [0, 1, 2, 3])
+    config = BertConfig(
+        vocab_size=200, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    output = BertForQuestionAnswering(config)(**batch)
+    assert torch.isfinite(output.loss)
+    assert output.start_logits.shape == batch["input_ids"].shape
