@@ -157,7 +157,7 @@ def test_questions_are_answered(run: Run, glue: Path, model: Path, tmp_path: Pat
     assert result["tests"]["SQuAD"] == result["parts"]["SQuAD"]["f1"] > 90
     questions = load_squad(glue / "squad", "validation", "1.1")
     answers = json.loads((tmp_path / "out" / "predictions" / "squad.json").read_text(encoding="utf-8"))
-    assert score(answers, questions, "1.1").f1 == pytest.approx(result["tests"]["SQuAD"])
+    assert score(answers, questions, "1.1")[1] == pytest.approx(result["tests"]["SQuAD"])
     drawn = json.loads((tmp_path / "out" / "drawn.json").read_text())
     assert (len(drawn["train_rows"]), drawn["validation_part"]) == (45, "train")
     assert sorted(drawn["train_rows"] + drawn["validation_rows"]) == list(range(60))

@@ -126,8 +126,8 @@ def question_data(
 
         def score(outputs: Outputs) -> Score:
             texts = answers(outputs).texts(threshold)
-            scores = squad_score(texts, questions, version)
-            return Score(scores.f1, {"exact": scores.exact, "f1": scores.f1}, len(set(texts.values())) == 1)
+            exact, f1 = squad_score(texts, questions, version)
+            return Score(f1, {"exact": exact, "f1": f1}, len(set(texts.values())) == 1)
 
         def write(outputs: Outputs, folder: Path) -> None:
             predicted = answers(outputs)

@@ -6,35 +6,17 @@ articles and punctuation alone.
 
 from __future__ import annotations
 
-import logging
 import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from raft.data.squad.questions import Question, SquadVersion
-from raft.errors import InputError
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as officially
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-
-
-@dataclass(frozen=True)
-class SquadScore:
-    """Scores in points from 0 to 100.
-
-    Attributes:
-        exact: share of questions whose answer is, normalised, one of the right ones.
-        f1: mean over the questions of the F1 between the words of the answer and those of a right one.
-        total: number of questions.
-    """
-
-    exact: float
-    f1: float
-    total: int
 
 
 def normalize(text: str) -> str:
@@ -42,7 +24,9 @@ def normalize(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(WITHOUT_PUNCTUATION)).split())
 
 
-def score(predictions: Mapping[str, str], questions: Sequence[Question], version: SquadVersion) -> SquadScore:
+def score(
+    predictions: Mapping[str, str], questions: Sequence[Question], version: SquadVersion
+) -> tuple[float, float]:
     """Score answers by the official definitions.
 
     Each answer gets the best score that it reaches against any right one. Where nothing is left of an answer
@@ -50,45 +34,26 @@ def score(predictions: Mapping[str, str], questions: Sequence[Question], version
     2.0, right answers of which nothing is left do not count, and without any the right one is the empty text.
 
     Args:
-        predictions: answer of each question's id; the empty text says that the context has none. A question
-            without one counts 0, with a warning; the official script of 2.0 has no score then.
-        questions: with the right answers.
+        predictions: answer of each question's id; the empty text says that the context has none.
+        questions: at least one, with the right answers.
         version: whose rules hold.
 
-    Raises:
-        InputError: where there are no questions, or one has no answer in 1.1.
+    Returns:
+        Points from 0 to 100: the share of questions whose answer is, normalised, one of the right ones, and
+        the mean over the questions of the F1 between the words of the answer and those of a right one.
 
     Source: ``evaluate-v1.1.py`` and ``evaluate-v2.0.py`` of the SQuAD explorer.
     """
-    if not questions:
-        raise InputError("there are no questions to score answers to")
-    _warn_if_missing(predictions, questions)
     scores = np.zeros((2, len(questions)))
     for column, question in enumerate(questions):
-        prediction = predictions.get(question.id)
-        if prediction is None:
-            continue
-        if version == "1.1" and not question.answers:
-            raise InputError(f"question {question.id} has no answer; score it as version 2.0")
-        answer = normalize(prediction)
+        answer = normalize(predictions[question.id])
         right = {normalize(a.text) for a in question.answers}
         if version == "2.0":
             right = right - {""} or {""}
         scores[0, column] = answer in right
         scores[1, column] = max(_f1(answer, other, version) for other in right)
     exact, f1 = 100.0 * scores.mean(axis=1)
-    return SquadScore(float(exact), float(f1), len(questions))
-
-
-def _warn_if_missing(predictions: Mapping[str, str], questions: Sequence[Question]) -> None:
-    missing = [question.id for question in questions if question.id not in predictions]
-    if missing:
-        logging.getLogger("raft").warning(
-            "%d of %d questions have no prediction and count 0, the first is %s",
-            len(missing),
-            len(questions),
-            missing[0],
-        )
+    return float(exact), float(f1)
 
 
 def _f1(answer: str, right: str, version: SquadVersion) -> float:
