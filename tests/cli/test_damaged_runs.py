@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from raft.cli.main import main
-from raft.data.tasks.submission import write_lines
+from raft.data.tasks.submission import write_submission
 from tests.report import run_folders
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -160,7 +160,7 @@ def test_a_report_on_a_full_disk_names_its_page(
 def test_a_submission_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OSError, match=r"RTE\.tsv could not be written: the disk is full"):
-        write_lines(tmp_path, "RTE", ["a"])
+        write_submission(tmp_path, "RTE", np.array([0]), ("a",))
     assert not any(tmp_path.iterdir())
 
 

@@ -21,7 +21,7 @@ from raft.data.squad.answers import Answers, find_answers, write_null_odds, writ
 from raft.data.squad.questions import Question, SquadVersion
 from raft.data.squad.scores import score as squad_score
 from raft.data.squad.windows import make_windows
-from raft.data.tasks.submission import FILES, write_lines, write_submission
+from raft.data.tasks.submission import write_submission
 from raft.data.tasks.task import Example, Score, Sentences, Task, evaluate
 from raft.finetuning.train import EvalSplit, FinetuningData, Outputs
 
@@ -46,8 +46,6 @@ def sentence_data(
         max_length: tokens that an input is cut to, the second sentence and the first alike.
     """
 
-    names = task.labels or ("score",)
-
     def labelled(examples: Sequence[Example]) -> EvalSplit:
         rows = _encode(examples, tokenizer, max_length)
         labels = np.array([example.label for example in examples])
@@ -60,15 +58,12 @@ def sentence_data(
     def unlabelled(file: str, sentences: Sequence[Sentences]) -> EvalSplit:
         rows = _encode(sentences, tokenizer, max_length)
 
-        def write(outputs: Outputs, folder: Path) -> object:
-            predicted = decode_predictions(task, outputs)
-            if file in FILES:
-                return write_submission(folder, file, predicted)
-            texts = [f"{value:.5f}" if task.labels is None else names[value] for value in predicted]
-            return write_lines(folder, file, texts)
+        def write(outputs: Outputs, folder: Path) -> None:
+            write_submission(folder, file, decode_predictions(task, outputs), task.labels)
 
         return EvalSplit(rows, _lengths(rows), None, write)
 
+    names = task.labels or ("score",)
     config: dict[str, Any] = {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
@@ -131,7 +126,6 @@ def question_data(
 
         def write(outputs: Outputs, folder: Path) -> None:
             predicted = answers(outputs)
-            folder.mkdir(parents=True, exist_ok=True)
             write_predictions(folder / "squad.json", predicted.texts(threshold))
             if version == "2.0":
                 write_null_odds(folder / "squad-null-odds.json", predicted.null_odds)

@@ -88,7 +88,7 @@ class EvalSplit:
     inputs: Inputs
     lengths: NDArray[np.int64]
     score: Callable[[Outputs], Score] | None
-    write: Callable[[Outputs, Path], object] | None = None
+    write: Callable[[Outputs, Path], None] | None = None
 
 
 @dataclass(frozen=True)

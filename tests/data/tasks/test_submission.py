@@ -30,8 +30,8 @@ from raft.errors import InputError
 def test_each_task_as_the_server_takes_it(
     file: str, predictions: list[Any], words: list[str], tmp_path: Path
 ) -> None:
-    path = write_submission(tmp_path / "sent", file, np.array(predictions))
-    assert path == tmp_path / "sent" / f"{file}.tsv"
+    path = tmp_path / "sent" / f"{file}.tsv"
+    write_submission(path.parent, file, np.array(predictions), FILES[file].labels)
     lines = path.read_bytes().decode().split("\n")
     assert lines == ["index\tprediction", *(f"{i}\t{word}" for i, word in enumerate(words)), ""]
     assert list(path.parent.iterdir()) == [path]
@@ -44,23 +44,27 @@ def test_the_files_are_the_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "predictions", "message"),
+    ("predictions", "labels", "words"),
     [
-        ("MNLI", [0], "the GLUE server knows no 'MNLI', only CoLA, SST-2, MRPC"),
-        ("RTE", [0, 2], "RTE: class 2 is none of its 2"),
-        ("RTE", [-1], "RTE: class -1 is none of its 2"),
-        ("STS-B", [1.0, float("nan")], "STS-B: predictions that are not finite cannot be sent"),
+        ([1, 0], ("bad", "good"), ["good", "bad"]),
+        ([-0.5, 7.25], None, ["-0.50000", "7.25000"]),
     ],
 )
-def test_what_cannot_be_sent_is_refused(
-    file: str, predictions: list[float], message: str, tmp_path: Path
+def test_data_of_ones_own_keep_their_classes_and_scores(
+    predictions: list[Any], labels: tuple[str, ...] | None, words: list[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=message):
-        write_submission(tmp_path, file, np.array(predictions))
+    write_submission(tmp_path, "test", np.array(predictions), labels)
+    lines = (tmp_path / "test.tsv").read_text().splitlines()
+    assert lines == ["index\tprediction", *(f"{i}\t{word}" for i, word in enumerate(words))]
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="STS-B: predictions that are not finite cannot be sent"):
+        write_submission(tmp_path, "STS-B", np.array([1.0, float("nan")]), None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: File exists"):
-        write_submission(tmp_path / "file", "CoLA", np.array([0]))
+        write_submission(tmp_path / "file", "CoLA", np.array([0]), FILES["CoLA"].labels)

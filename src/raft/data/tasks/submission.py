@@ -1,4 +1,4 @@
-"""Predictions as submissions to the GLUE server: a line for each sentence of a test set, in order.
+"""Predictions of a test set without labels, as the GLUE server takes them: a line a sentence, in order.
 
 Source: the sample submission of gluebenchmark.com.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raft.data.tasks.glue import GLUE, GlueTask
+from raft.data.tasks.glue import GLUE
 from raft.errors import InputError
 from raft.files import write_text
 
@@ -20,45 +20,30 @@ FILES = {file: task for task in GLUE.values() for file in task.test_sets.values(
 """The task of each submission file: ``CoLA``, ``SST-2``, ``MNLI-m``, ``MNLI-mm`` …"""
 
 
-def write_submission(folder: str | Path, file: str, predictions: NDArray[Any]) -> Path:
+def write_submission(
+    folder: Path, file: str, predictions: NDArray[Any], labels: Sequence[str] | None
+) -> None:
     """Write the predictions for one hidden test set to ``<folder>/<file>.tsv``, atomically.
 
     Args:
         folder: made where it does not exist.
-        file: one of ``FILES``, as in ``Task.hidden``.
-        predictions: ``[N]`` classes (int64), or scores (floating point), which are cut to 0 … 5.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: for an unknown file, a prediction that the task does not have, or a folder that cannot be
-            written to.
-    """
-    if file not in FILES:
-        raise InputError(f"the GLUE server knows no {file!r}, only {', '.join(FILES)}")
-    return write_lines(folder, file, _prediction_words(FILES[file], predictions))
-
-
-def write_lines(folder: str | Path, file: str, words: Sequence[str]) -> Path:
-    """Write a prediction a line to ``<folder>/<file>.tsv``, in GLUE's form, atomically.
+        file: as in ``Task.hidden``; GLUE's are ``FILES``.
+        predictions: ``[N]`` classes (int64), or scores (floating point), of which GLUE's are cut to 0 … 5.
+        labels: names of the classes in the order of their numbers, for which some of GLUE's tasks have others
+            in files; None for scores.
 
     Raises:
-        InputError: for a folder that cannot be written to.
+        InputError: for scores of GLUE that are not finite, or a folder that cannot be written to.
     """
-    path = Path(folder).expanduser() / f"{file}.tsv"
+    task = FILES.get(file)
+    if labels is not None:
+        names = labels if task is None else task.written or labels
+        words = [names[number] for number in predictions]
+    else:
+        if task is not None:
+            if not np.isfinite(predictions).all():
+                raise InputError(f"{file}: predictions that are not finite cannot be sent")
+            predictions = np.clip(predictions, task.low, task.high)
+        words = [f"{score:.5f}" for score in predictions]
     lines = ["index\tprediction", *(f"{number}\t{word}" for number, word in enumerate(words))]
-    write_text(path, "\n".join(lines) + "\n")
-    return path
-
-
-def _prediction_words(task: GlueTask, predictions: NDArray[Any]) -> list[str]:
-    classes = task.written or task.labels
-    if classes is None:
-        if not np.isfinite(predictions).all():
-            raise InputError(f"{task.folder}: predictions that are not finite cannot be sent")
-        return [f"{score:.5f}" for score in np.clip(predictions, task.low, task.high)]
-    unknown = next((int(number) for number in predictions if not 0 <= number < len(classes)), None)
-    if unknown is not None:
-        raise InputError(f"{task.folder}: class {unknown} is none of its {len(classes)}")
-    return [classes[number] for number in predictions]
+    write_text(folder / f"{file}.tsv", "\n".join(lines) + "\n")
