@@ -111,9 +111,7 @@ def test_numbers_are_classes_in_their_order(write: Write, tmp_path: Path) -> Non
     write(path, [{"text": "a", "label": i % 12 - 2} for i in range(24)])
     task = load_table(str(path))
     assert task.labels == tuple(str(i - 2) for i in range(12))
-    given = load_table(str(path), labels=[str(9 - i) for i in range(12)], metric="matthews")
-    assert given.metric == "matthews"
-    assert [e.label for e in given.train] == [11 - e.label for e in task.train]
+    assert load_table(str(path), metric="matthews").metric == "matthews"
 
 
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
@@ -182,6 +180,9 @@ def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch)
     Hub(monkeypatch, train=split([-1, -1]), test=split([0, 1]))
     with pytest.raises(InputError, match="some/news has no labelled training examples"):
         load_table("some/news")
+    Hub(monkeypatch, train=split([0, 0], datasets.ClassLabel(names=["world"])))
+    with pytest.raises(InputError, match="a task needs two or more different classes, not world"):
+        load_table("some/news")
 
 
 @pytest.mark.parametrize(
@@ -225,10 +226,6 @@ def test_what_makes_no_task_is_refused(tmp_path: Path) -> None:
     tsv(path, [{"text": "a", "label": f"{i}.5"} for i in range(60)])
     with pytest.raises(InputError, match=r"60 different labels in 60 examples; is it a regression, or"):
         load_table(str(path))
-    with pytest.raises(InputError, match=r"line 2: label '0.5' is none of x, y"):
-        load_table(str(path), labels=["x", "y"])
-    with pytest.raises(InputError, match="a task needs two or more different classes, not x, x"):
-        load_table(str(path), labels=["x", "x"])
     with pytest.raises(InputError, match="a is a regression, which accuracy does not score"):
         load_table(str(path), regression=True, metric="accuracy")
     tsv(path, [{"text": "a", "label": "x"}, {"text": "a", "label": "y"}] * 5)

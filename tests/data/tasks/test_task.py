@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from raft.data.tasks.glue import load_glue
 from raft.data.tasks.sampling import sample_split
-from raft.data.tasks.task import Example, Task, evaluate, score
+from raft.data.tasks.task import Example, Task, evaluate
 from raft.errors import InputError, TrainingError
 
 DOCUMENTS = [
@@ -81,10 +81,12 @@ def test_draws_depend_on_the_seed_and_leave_a_quarter_alone() -> None:
 def test_scores_by_hand() -> None:
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
     actual = np.array([1, 1, 0, 1, 0, 0, 0, 0])  # 2 true and 1 false positives, 4 true and 1 false negatives
-    assert score("accuracy", actual, labels) == pytest.approx(75.0)
-    assert score("accuracy_and_f1", actual, labels) == pytest.approx(100 * (0.75 + 2 / 3) / 2)
-    assert score("matthews", actual, labels) == pytest.approx(100 * (2 * 4 - 1) / np.sqrt(3 * 3 * 5 * 5))
-    assert score("matthews", np.ones(8, dtype=np.int64), labels) == 0.0
+    assert evaluate("accuracy", actual, labels).points == pytest.approx(75.0)
+    assert evaluate("accuracy_and_f1", actual, labels).points == pytest.approx(100 * (0.75 + 2 / 3) / 2)
+    assert evaluate("matthews", actual, labels).points == pytest.approx(
+        100 * (2 * 4 - 1) / np.sqrt(3 * 3 * 5 * 5)
+    )
+    assert evaluate("matthews", np.ones(8, dtype=np.int64), labels).points == 0.0
 
 
 def test_parts_of_a_score_are_kept() -> None:
@@ -108,9 +110,9 @@ def test_what_a_single_class_gets_at_most() -> None:
 
 def test_accuracy_of_three_classes() -> None:
     labels = np.array([0, 1, 2, 2, 1])
-    assert score("accuracy", np.array([0, 1, 2, 1, 0]), labels) == pytest.approx(60.0)
-    assert score("accuracy", np.array([0, 0, 0, 0, 0]), labels) == pytest.approx(20.0)
-    assert score("accuracy", np.array([2, 2, 2, 2, 2]), np.zeros(5, dtype=np.int64)) == 0.0
+    assert evaluate("accuracy", np.array([0, 1, 2, 1, 0]), labels).points == pytest.approx(60.0)
+    assert evaluate("accuracy", np.array([0, 0, 0, 0, 0]), labels).points == pytest.approx(20.0)
+    assert evaluate("accuracy", np.array([2, 2, 2, 2, 2]), np.zeros(5, dtype=np.int64)).points == 0.0
 
 
 pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=60)
@@ -122,7 +124,7 @@ def test_matthews_is_the_correlation_of_two_classes(rows: list[tuple[int, int]])
     actual, wanted = np.array(rows).T % 2
     constant = len(set(actual)) == 1 or len(set(wanted)) == 1
     expected = 0.0 if constant else 100 * scipy.stats.pearsonr(actual, wanted).statistic
-    assert score("matthews", actual, wanted) == pytest.approx(expected, abs=1e-4)
+    assert evaluate("matthews", actual, wanted).points == pytest.approx(expected, abs=1e-4)
 
 
 levels = st.integers(0, 20).map(lambda level: level / 4)

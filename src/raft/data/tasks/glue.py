@@ -144,18 +144,6 @@ GLUE = {
 }
 
 
-def glue_task(name: str) -> GlueTask:
-    """Look a task up by its name on the hub or of its folder, in any case: ``sst2``, ``SST-2``.
-
-    Raises:
-        InputError: for an unknown task.
-    """
-    task = GLUE.get(name.lower().replace("-", ""))
-    if task is None:
-        raise InputError(f"unknown GLUE task {name!r}; known are {', '.join(GLUE)}")
-    return task
-
-
 def load_glue(
     directory: str | Path | None, name: str, hidden: bool = False, option: str = "--data_dir"
 ) -> Task:
@@ -170,11 +158,11 @@ def load_glue(
         option: that names the folder, for messages.
 
     Raises:
-        InputError: for an unknown task, a missing file, or a row that does not fit, with its line number.
+        InputError: for a missing file, or a row that does not fit, with its line number.
     """
-    layout = glue_task(name)
+    layout = GLUE[name]
     source = (
-        _Hub(layout, option) if directory is None else _Folder(layout, Path(directory).expanduser(), option)
+        _Hub(name, option) if directory is None else _Folder(layout, Path(directory).expanduser(), option)
     )
     train, rows = source.examples("train")
     development = {suffix: source.examples(f"dev{suffix}")[0] for suffix in layout.test_sets}
@@ -224,9 +212,9 @@ class _Folder:
 class _Hub:
     """A task's splits on the hub."""
 
-    def __init__(self, layout: GlueTask, option: str) -> None:
-        self.layout = layout
-        self.source = f"{HUB_NAME}:{next(name for name, task in GLUE.items() if task is layout)}"
+    def __init__(self, name: str, option: str) -> None:
+        self.layout = layout = GLUE[name]
+        self.source = f"{HUB_NAME}:{name}"
         self.splits = load_splits(self.source, option)
         self.columns = replace(layout.hub or layout.columns, label="label")
 

@@ -47,7 +47,6 @@ def load_table(
     text: str = "text",
     second_text: str | None = None,
     label: str = "label",
-    labels: Sequence[str] | None = None,
     regression: bool = False,
     metric: Metric | None = None,
 ) -> Task:
@@ -64,10 +63,9 @@ def load_table(
             is the training set.
         text: column of the sentence, or the first of two.
         second_text: column of the second sentence.
-        label: column of the class or score.
-        labels: the classes in the order of their numbers; otherwise those that the data set names, or that
-            the training set has, sorted. Equal numbers are one class, and so are ``True`` and ``true``; rows
-            without a label are left out, and −1 beside classes from 0 on is none.
+        label: column of the class or score. The classes are those that the data set names, in the order of
+            their numbers, or that the training set has, sorted. Equal numbers are one class, and so are
+            ``True`` and ``true``; rows without a label are left out, and −1 beside classes from 0 on is none.
         regression: whether to predict scores.
         metric: otherwise accuracy, or Pearson's and Spearman's correlation for a regression.
 
@@ -88,7 +86,7 @@ def load_table(
         splits = load_splits(source)
         records, name = _read_hub(source, splits, columns), source
         named = (feature_classes(split.features, label) for split in splits.values())
-    labels = labels or next(filter(None, named), None)
+    labels = next(filter(None, named), None)
     if "train" not in records:
         raise InputError(f"{source} has no training set, only {', '.join(records)}")
     for split, rows in records.items():

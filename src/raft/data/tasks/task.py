@@ -124,11 +124,6 @@ def evaluate(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) ->
     return Score(_mean(parts), parts, constant, single_class)
 
 
-def score(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The points of ``evaluate``."""
-    return evaluate(metric, predictions, labels).points
-
-
 def _parts(metric: Metric, predictions: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     constant = bool(np.all(predictions == predictions[0]))
     is_defined = not constant and bool(np.any(labels != labels[0]))
