@@ -387,6 +387,21 @@ def test_inputs_of_an_adapter_are_cut_to_its_base_models_positions(
     assert main([*words, *names]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("activation", ["keep", "raf"])
+@pytest.mark.parametrize("task", ["rte", "squad"])
+def test_models_that_take_no_attention_mask_are_tuned(
+    task: str, activation: str, run: Run, glue: Path, model: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids"]
+    config = AutoConfig.for_model("fnet", vocab_size=len(tokenizer), max_position_embeddings=48, **SMALL)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "fnet")
+    tokenizer.save_pretrained(tmp_path / "fnet")
+    words = ["--task", task, "--data_dir", glue, "--model", tmp_path / "fnet", "--num_train_epochs", 1]
+    status, _, err = run(*words, "--activation", activation, "--output_dir", tmp_path / "out")
+    assert (status, err) == (0, "")
+
+
 @pytest.fixture
 def three_way(tmp_path: Path) -> Path:
     rows = [{"text": f"anna is in the {place}", "label": place} for place in PLACES[:3]] * 10

@@ -439,7 +439,8 @@ class FinetuningTrainer(RaftTrainer):
 
     Such parts need little padding, and their mean loss, weighted by their inputs, is the batch's: the
     gradient is the same, but for what dropout draws. Extractive question answering looks for answers in the
-    padding, too: here, in less of it.
+    padding, too: here, in less of it. Models without an attention mask, such as FNet, mix the padding into
+    every token: their batches stay whole, as on a GPU.
     """
 
     data: FinetuningData
@@ -451,7 +452,8 @@ class FinetuningTrainer(RaftTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        if return_outputs or model is not self.model or self.args.device.type != "cpu":
+        is_split = model is self.model and self.args.device.type == "cpu" and "attention_mask" in inputs
+        if return_outputs or not is_split:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         losses = [
             share * super(FinetuningTrainer, self).compute_loss(model, part, False, num_items_in_batch)
