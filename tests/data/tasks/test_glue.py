@@ -138,6 +138,14 @@ def test_hidden_test_sets_have_no_labels(name: str, tmp_path: Path) -> None:
     assert task.hidden == {file: [expected] for file in layout.test_sets.values()}
 
 
+def test_a_hidden_test_set_without_rows_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "rte")
+    file = tmp_path / "RTE" / "test.tsv"
+    file.write_text("index\tsentence1\tsentence2\n")
+    with pytest.raises(InputError, match=f"^{file} holds no sentences$"):
+        load_glue(tmp_path, "rte", hidden=True)
+
+
 @pytest.mark.parametrize("name", GLUE)
 def test_the_hub_is_read_by_its_own_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, (_, examples) = GLUE[name], ROWS[name]
@@ -171,6 +179,10 @@ def test_the_hub_is_read_by_its_own_columns(name: str, monkeypatch: pytest.Monke
     del splits["train"]
     with pytest.raises(InputError, match=f"nyu-mll/glue:{name} has no split 'train', only validation"):
         load_glue(None, name)
+    first = next(iter(layout.test_sets))
+    splits |= {"train": splits[f"validation{first}"], f"test{first}": splits[f"test{first}"].select([])}
+    with pytest.raises(InputError, match=f"^nyu-mll/glue:{name}, test{first} holds no sentences$"):
+        load_glue(None, name, hidden=True)
 
 
 def test_the_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ class _Folder:
 
     def sentences(self, name: str) -> list[Sentences]:
         columns = replace(self.layout.hidden or self.layout.columns, label=None)
-        return [record.sentences for record in file_records(self._file(name), columns) if record is not None]
+        return _unlabelled(str(self._file(name)), file_records(self._file(name), columns))
 
     def _file(self, name: str) -> Path:
         path = self.folder / f"{name}.tsv"
@@ -226,7 +226,8 @@ class _Hub:
 
     def sentences(self, name: str) -> list[Sentences]:
         columns = replace(self.columns, label=None)
-        return [row.sentences for row in hub_records(self.source, name, self._split(name), columns)]
+        records = hub_records(self.source, name, self._split(name), columns)
+        return _unlabelled(f"{self.source}, {name}", records)
 
     def _split(self, name: str) -> datasets.Dataset:
         if name not in self.splits:
@@ -239,3 +240,10 @@ def _labelled(where: str, records: Iterable[Record | None], labels: LabelFormat)
     if not examples:
         raise InputError(f"{where} holds no examples with a label")
     return examples, rows
+
+
+def _unlabelled(where: str, records: Iterable[Record | None]) -> list[Sentences]:
+    sentences = [record.sentences for record in records if record is not None]
+    if not sentences:
+        raise InputError(f"{where} holds no sentences")
+    return sentences
