@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import raft
@@ -77,6 +77,7 @@ def test_version_n_stays_away_from_poles() -> None:
     st.floats(1, 12),
     st.sampled_from(["gelu", "tanh", "relu"]),
 )
+@example("B", 2.5625, 8.75, "gelu")
 def test_reported_error_is_the_modules(version: str, low: float, width: float, name: str) -> None:
     actual = raft.fit(name, (5, 4), version, interval=(low, low + width))
     act = raft.Rational(actual, version=version).eval()
