@@ -27,8 +27,8 @@ NOT_SAFE_FLOOR = 0.05
 """Version N's denominator stays above this on the fitted interval."""
 MAX_DEGREE = 12
 MAX_SCALED = 3e3
-"""Largest coefficient of a denominator, in powers of x over the interval's far end: rounded to float32, terms of
-1e4 that cancel leave two digits of the function."""
+"""Largest coefficient of a denominator, in powers of x over the interval's far end: of terms of 1e4 that
+cancel, float32 leaves two digits of the function."""
 LEADING_FLOOR = 1e-2
 """What a held tail's denominator has of its highest power, at least, at the far end of the interval."""
 

@@ -36,7 +36,7 @@ class RaftTrainingArguments(TrainingArguments):
             which RAFs would be updated as other weights (GaLore, Apollo, LOMO).
     """
 
-    raf_learning_rate: float = field(default=5e-3, metadata={"help": "Learning rate of the RAFs."})
+    raf_learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of the RAFs."})
     raf_weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of the RAFs."})
     raf_lr_scheduler_type: str = field(
         default="constant",
