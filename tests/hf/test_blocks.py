@@ -78,7 +78,7 @@ def test_frozen_rafs_are_loaded_frozen(tmp_path: Path) -> None:
 
 
 def test_freezing_one_of_two_models_with_one_configuration(tmp_path: Path) -> None:
-    config = BertConfig(**TINY, raf={})  # type: ignore[call-arg]
+    config = BertConfig(**{**TINY, "raf": {}})
     one, other = BertForMaskedLM(config), BertForMaskedLM(config)
     raft.freeze(one)
     assert one.config.raf["trainable"] is one.bert.config.raf["trainable"] is False

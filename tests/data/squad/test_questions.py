@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pytest
 
+from raft.data.splits import TrainOrValidation
 from raft.data.squad.questions import Answer, Question, load_squad
 from raft.errors import InputError
 from tests.data.squad.squad_form import CONTEXT, qa, write_squad
@@ -199,8 +200,9 @@ def test_bad_hub_datasets_are_named(hold: Hold, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_real_files(shared_data: Path) -> None:
-    for split, name, count in (("train", "train", 829), ("validation", "dev", 186)):
-        actual = load_squad(shared_data / "squad", split, "1.1")  # type: ignore[arg-type]
+    files: list[tuple[TrainOrValidation, str, int]] = [("train", "train", 829), ("validation", "dev", 186)]
+    for split, name, count in files:
+        actual = load_squad(shared_data / "squad", split, "1.1")
         content = json.loads((shared_data / "squad" / f"{name}-v1.1.json").read_text(encoding="utf-8"))
         assert len(actual) == count
         ids = [q["id"] for a in content["data"] for p in a["paragraphs"] for q in p["qas"]]
