@@ -1,24 +1,31 @@
-"""A designed experiment: which RAFs, in which places, shared how and trained how fast, lower the loss.
+"""A designed experiment: which RAFs, at which sites, shared how and trained how fast, lower the loss.
 
 Eighteen variants of a pretraining, an orthogonal array (Taguchi's L18), in which each pair of levels of two
 factors occurs equally often. So the mean loss over the variants with a level, less the mean of all, is that
 level's effect, whatever the other factors do, as far as effects add up.
 
-    python results/placement/design.py variants          # for raft pretrain --compare
-    python results/placement/design.py effects RUN effects.md
+    python results/placement/design.py variants                        # for raft pretrain --compare
+    python results/placement/design.py keep masked runs/placement-masked
+    python results/placement/design.py effects
+
+The second adds the losses of the runs in a folder to ``losses.csv``, the third writes ``effects.md`` of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t
 
-from raft.experiments.pretraining import PretrainingComparison
+from raft.pretraining.run import PretrainingResult
 from raft.report.tables.numbers import format_signed
 
+LOSSES = Path(__file__).parent / "losses.csv"
+MODELS = ("masked", "causal")
 CONTROLS = (
     "gelu",
     "raf:raf_learning_rate=0",
@@ -56,22 +63,34 @@ def variants() -> list[str]:
     ]
 
 
-def effects(folder: Path) -> str:
-    """A table: of each level its effect on the loss, in nats, with a 95 % interval.
+def folder_of(variant: str) -> str:
+    """The name of its runs' folder, without the seed."""
+    return re.sub("[:=/]", "-", variant)
+
+
+def keep(model: str, folder: Path) -> None:
+    """Add the losses of the runs that have ended in ``folder`` to those kept."""
+    rows = []
+    for path in folder.glob("*/pretraining.json"):
+        run = PretrainingResult.read(path.parent)
+        variant = path.parent.name.removesuffix(f"-{run.seed}")
+        rows.append({"model": model, "variant": variant, "seed": run.seed, "loss": round(run.loss, 4)})
+    table = pd.concat([pd.read_csv(LOSSES), pd.DataFrame(rows)]) if LOSSES.exists() else pd.DataFrame(rows)
+    keys = ["model", "variant", "seed"]
+    table.drop_duplicates(keys, keep="last").sort_values(keys).to_csv(LOSSES, index=False)
+
+
+def effects(losses: pd.DataFrame) -> dict[str, str]:
+    """Of one model's losses ``[variant, seed]``: of each level its effect, in nats, with a 95 % interval.
 
     Seeds are blocks: of each loss the mean of its seed's eighteen is taken off. Intervals are of the noise
     between seeds, or of what the additive model leaves of the variants' means where that is larger.
     Interactions between factors are not part of them, so what is chosen is confirmed by runs of its own.
     Sharing by kind and sharing of all are one and the same where there is one kind of site.
     """
-    losses = {
-        (variant.activation, result.seed): result.loss
-        for variant in PretrainingComparison.read(folder).variants
-        for result in variant.results
-    }
-    names = variants()[len(CONTROLS) :]
-    seeds = sorted({seed for _, seed in losses})
-    table = np.array([[losses[name, seed] for seed in seeds] for name in names])
+    designed = [folder_of(variant) for variant in variants()[len(CONTROLS) :]]
+    table = losses.loc[designed].to_numpy()
+    seeds = table.shape[1]
     centred = table - table.mean(axis=0)
     parts = {
         (factor, level): centred[[row[column] == str(i) for row in L18]].mean()
@@ -84,34 +103,44 @@ def effects(folder: Path) -> str:
     ]
     means = centred.mean(axis=1)
     of_fit = len(L18) - 1 - sum(len(levels) - 1 for levels in FACTORS.values())
-    lack = len(seeds) * ((means - additive) ** 2).sum() / of_fit
-    of_seeds = (len(L18) - 1) * (len(seeds) - 1)
+    lack = seeds * ((means - additive) ** 2).sum() / of_fit
+    of_seeds = (len(L18) - 1) * (seeds - 1)
     noise = ((centred - means[:, None]) ** 2).sum() / of_seeds if of_seeds else 0.0
     freedom = of_seeds if noise >= lack else of_fit
     deviation = np.sqrt(max(noise, lack))
-    lines = ["| factor | level | effect [95 %] |", "| --- | --- | ---: |"]
+    cells = {}
     for (factor, level), effect in parts.items():
-        count = len(L18) // len(FACTORS[factor]) * len(seeds)
+        count = len(L18) // len(FACTORS[factor]) * seeds
         half = t.ppf(0.975, freedom) * deviation * np.sqrt(1 / count - 1 / centred.size)
-        lines.append(f"| {factor} | {level} | {format_signed(effect, 3)} ± {half:.3f} |")
-    controls = [np.mean([losses[name, seed] for seed in seeds]) for name in CONTROLS]
-    lines += [f"| mean of all | | {format_signed(float(table.mean() - controls[0]), 3)} less gelu |"]
-    for name, mean in zip(CONTROLS[1:], controls[1:], strict=True):
-        lines.append(f"| {name} | | {format_signed(float(mean - controls[0]), 3)} less gelu |")
-    return "\n".join(lines) + "\n"
+        cells[f"{factor} | {level}"] = f"{format_signed(effect, 3)} ± {half:.3f}"
+    above = losses.mean(axis=1) - losses.loc["gelu"].mean()
+    cells["all eighteen, less gelu | "] = format_signed(above[designed].mean(), 3)
+    for name in CONTROLS[1:]:
+        cells[f"{name}, less gelu | "] = format_signed(above[folder_of(name)], 3)
+    cells["the lowest of the eighteen, less gelu | "] = format_signed(above[designed].min(), 3)
+    return cells
 
 
 def main() -> None:
-    """Print what is asked for."""
+    """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["variants", "effects"])
-    parser.add_argument("run", nargs="?", type=Path)
-    parser.add_argument("out", nargs="?", type=Path)
+    parser.add_argument("what", choices=["variants", "keep", "effects"])
+    parser.add_argument("model", nargs="?", choices=MODELS)
+    parser.add_argument("runs", nargs="?", type=Path)
     options = parser.parse_args()
     if options.what == "variants":
         print(",".join(variants()))
+    elif options.what == "keep":
+        keep(options.model, options.runs)
     else:
-        options.out.write_text(effects(options.run), encoding="utf-8")
+        kept = pd.read_csv(LOSSES)
+        masked, causal = (
+            effects(rows.pivot(index="variant", columns="seed", values="loss").dropna(axis=1))
+            for rows in (kept[kept["model"] == model] for model in MODELS)
+        )
+        lines = ["| factor | level | masked | causal |", "| --- | --- | ---: | ---: |"]
+        lines += [f"| {name} | {masked[name]} | {causal[name]} |" for name in masked]
+        (LOSSES.parent / "effects.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections import Counter
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from raft.errors import InputError
 from raft.experiments.grid_rafs import read_grid_rafs
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.models import RaftBertConfig, RaftBertForMaskedLM
-from raft.pretraining.run import PretrainingResult
+from raft.pretraining.run import RESULT, PretrainingResult
 from tests.stored_scripts import load_script, needs_results
 
 WORDS = [
@@ -168,25 +170,33 @@ def test_grids_are_timed_beside_a_plain_script(
 
 
 @needs_results
-def test_a_designed_experiment_finds_the_effects_of_single_factors(tmp_path: Path) -> None:
+def test_a_designed_experiment_finds_the_effects_of_single_factors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     design = load_script("design")
     columns = list(zip(*design.L18, strict=True))
     for a, b in combinations(columns, 2):
         assert len(set(Counter(zip(a, b, strict=True)).values())) == 1
+    monkeypatch.setattr(design, "LOSSES", tmp_path / "losses.csv")
     of_decay, of_rate = {"1": 0.0, "2": 0.03}, {"1": -0.02, "2": 0.0, "3": 0.02}
     rows = [*(None for _ in design.CONTROLS), *design.L18]
-    variants = []
-    for name, row in zip(design.variants(), rows, strict=True):
-        planted = 0.0 if row is None else of_decay[row[0]] + of_rate[row[6]]
-        losses = {seed: 4.0 + 0.1 * seed + planted for seed in (1, 2)}
-        results = [PretrainingResult(name, s, 9, loss, 6.0, 1.0, 9, 9, []) for s, loss in losses.items()]
-        variants.append(Variant(name, results))
-    PretrainingComparison(variants, "raft pretrain", {}).write(tmp_path)
-    table = design.effects(tmp_path)
-    assert "| raf_weight_decay | 0.1 | +0.015 ± 0.000 |" in table
-    assert "| raf_learning_rate | 5e-4 | −0.020 ± 0.000 |" in table
-    assert "| raf_sites | ffn | 0.000 ± 0.000 |" in table
-    assert "| mean of all | | +0.015 less gelu |" in table
+    for model, seeds in {"masked": (1, 2), "causal": (1,)}.items():
+        for name, row in zip(design.variants(), rows, strict=True):
+            planted = 0.0 if row is None else of_decay[row[0]] + of_rate[row[6]]
+            for seed in seeds:
+                result = PretrainingResult(name, seed, 9, 4.0 + 0.1 * seed + planted, 6.0, 1.0, 9, 9, [])
+                folder = tmp_path / model / f"{design.folder_of(name)}-{seed}"
+                folder.mkdir(parents=True)
+                (folder / RESULT).write_text(json.dumps(asdict(result)))
+        design.keep(model, tmp_path / model)
+    monkeypatch.setattr(sys, "argv", ["design", "effects"])
+    design.main()
+    table = (tmp_path / "effects.md").read_text()
+    assert "| raf_weight_decay | 0.1 | +0.015 ± 0.000 | +0.015 ± 0.000 |" in table
+    assert "| raf_learning_rate | 5e-4 | −0.020 ± 0.000 | −0.020 ± 0.000 |" in table
+    assert "| raf_sites | ffn | 0.000 ± 0.000 | 0.000 ± 0.000 |" in table
+    assert "| all eighteen, less gelu |  | +0.015 | +0.015 |" in table
+    assert "| the lowest of the eighteen, less gelu |  | −0.020 | −0.020 |" in table
 
 
 @pytest.mark.slow
