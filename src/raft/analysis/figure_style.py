@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageChops, ImageStat
 
 from raft.coefficients.drawing import RAF_COLOUR, START_COLOUR
 from raft.coefficients.functions import Array
@@ -19,9 +18,6 @@ RAFT_COLOUR, FAFT_COLOUR, QUIET = RAF_COLOUR, START_COLOUR, "#8a8a8a"
 """Okabe and Ito's vermilion and blue: distinct for colour-blind readers, and in print."""
 OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
 """Of all others, in turn: each has a contrast of 3:1 or more on the page's light ground."""
-
-MAX_COLOUR_ERROR = 0.5
-"""Mean over the pixels of a PNG of 256 colours, of 255; those of 17 variants over one another are at 0.4."""
 
 COLUMNS = 4
 """Panels in a row of a figure."""
@@ -42,27 +38,7 @@ def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
     kind, drawn = file.suffix.lower()[1:], io.BytesIO()
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
     figure.savefig(drawn, format=kind, dpi=dpi, metadata=metadata)
-    content = drawn.getvalue()
-    write_bytes(file, compress_png(content) if kind == "png" else content)
-
-
-def compress_png(content: bytes) -> bytes:
-    """Reduce a picture to 256 colours, about a third of the size, where no difference is seen.
-
-    One with transparent parts, or of too many colours, is left as it is.
-    """
-    packed = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
-            return content
-        rgb = image.convert("RGB")
-        # by median cut: colours of areas and lines stay as they are, some of their edges change
-        reduced = rgb.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        error = ImageStat.Stat(ImageChops.difference(rgb, reduced.convert("RGB"))).mean
-        if max(error) > MAX_COLOUR_ERROR:
-            return content
-        reduced.save(packed, format="png", optimize=True, dpi=image.info.get("dpi"))
-    return packed.getvalue()
+    write_bytes(file, drawn.getvalue())
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
