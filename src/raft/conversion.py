@@ -36,6 +36,7 @@ def convert(
     tokenizer: PreTrainedTokenizerBase | None = None,
     sites: str | None = None,
     gates: bool = False,
+    dim: int | None = None,
 ) -> Network:
     """Replace the fixed activations of a network by learned ones, in place; every weight is kept bit for bit.
 
@@ -65,6 +66,8 @@ def convert(
         sites: in other networks, a regular expression that is found in the names of the sites to convert,
             such as ``"^(?!stem)"``; None for all.
         gates: in other networks, whether to convert sigmoid, tanh and softplus, too.
+        dim: in other networks, the axis of the channels, for ``groups`` and for functions with numbers of
+            their own for each channel; None for that of the layers beside a site, where these agree.
 
     Returns:
         The network.
@@ -97,10 +100,10 @@ def convert(
     network = _unwrap(model, "convert")
     raf = _read_config(config)
     if _is_pretrained(network):
-        if sites is not None or gates:
+        if sites is not None or gates or dim is not None:
             raise TypeError(
-                "sites=… and gates=… are of other networks: in a model of transformers, config={'sites': …} "
-                "chooses activations by kind"
+                "sites=…, gates=… and dim=… are of other networks: in a model of transformers, "
+                "config={'sites': …} chooses activations by kind"
             )
         _hf().convert(network, raf, calibration, tokenizer=tokenizer)
         return model
@@ -120,7 +123,9 @@ def convert(
         _hf().convert(part, raf, texts or inputs.get(path), tokenizer=tokenizer)
         report += [replace(row, site=f"{path}.{row.site}") for row in getattr(part, REPORT)]
     scaled = replace(raf or RafConfig(), scaled=True)
-    rest = convert_network(network, scaled, batches, sites=sites, gates=gates, without=parts.values())
+    rest = convert_network(
+        network, scaled, batches, sites=sites, gates=gates, dim=dim, without=parts.values()
+    )
     report += rest
     report.not_reached = rest.not_reached
     if report or not hasattr(network, REPORT):

@@ -121,3 +121,12 @@ def test_what_cannot_be_known_is_an_error_that_names_the_site() -> None:
     with pytest.raises(ValueError, match=r"1 gets tensors of the shape \[1, 6, 2, 2\], whose axis -3 cannot"):
         raft.convert(network, {"groups": 4}, calibration=[torch.randn(1, 3, 2, 2)])
     assert not learned_activations(network)
+
+
+def test_the_axis_can_be_named_where_it_cannot_be_told() -> None:
+    x, network = torch.randn(2, 3, 4, 4), Mixed()
+    raft.convert(network, {"groups": 2}, calibration=[x], sites="^act$", dim=1)
+    raft.convert(network, {"groups": 3}, calibration=[x], sites="call_2", dim=-1)
+    assert [(act.groups, act.dim) for act in learned_activations(network).values()] == [(2, 1), (3, -1)]
+    with pytest.raises(ValueError, match=r"whose axis 2 cannot be cut into 2 groups"):
+        raft.convert(Mixed(), {"groups": 2}, calibration=[x], sites="call_2", dim=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +203,41 @@ def test_sites_are_chosen_by_an_expression() -> None:
         raft.convert(raft.revert(network), sites="nowhere")
     with pytest.raises(ValueError, match=r"must be a regular expression"):
         raft.convert(network, sites="(")
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_of_a_module_that_is_called_twice_one_call_alone_is_converted(
+    calibrated: bool, tmp_path: Path
+) -> None:
+    x = torch.randn(2, 4, 5, 5)
+
+    def make_block() -> BasicBlock:
+        torch.manual_seed(0)
+        return BasicBlock(4).eval()
+
+    def convert_call(network: BasicBlock, sites: str) -> None:
+        raft.convert(network, calibration=[x] if calibrated else None, sites=sites)
+
+    network, expected = make_block(), make_block()
+    convert_call(network, "^relu$")
+    act = network.relu
+    inner = network.conv2(act(network.bn1(network.conv1(x))))
+    assert torch.equal(network(x), F.relu(network.bn2(inner) + x))
+    raft.save(network, tmp_path / "one.safetensors")
+    assert torch.equal(raft.load(make_block(), tmp_path / "one.safetensors")(x), network(x))
+
+    convert_call(network, "call_2")
+    assert list(learned_activations(network)) == ["relu", "relu_call_2"]
+    assert network.relu is act
+    second = network.get_submodule("relu_call_2")
+    assert torch.equal(network(x), second(network.bn2(inner) + x))
+    raft.save(network, tmp_path / "both.safetensors")
+    assert torch.equal(raft.load(make_block(), tmp_path / "both.safetensors")(x), network(x))
+
+    for one in (network, raft.load(make_block(), tmp_path / "one.safetensors")):
+        assert type(raft.revert(one)) is BasicBlock
+        assert not hasattr(one, "relu_call_2")
+        assert torch.equal(one(x), expected(x))
 
 
 def test_one_function_for_all_equal_activations() -> None:

@@ -68,7 +68,7 @@ def test_it_is_loaded_from_one_file_and_its_model_as_transformers_has_it(tmp_pat
 
 def test_models_of_transformers_keep_their_own_ways(tmp_path: Path) -> None:
     model = BertModel(BertConfig(**TINY))
-    with pytest.raises(TypeError, match=r"sites=… and gates=… are of other networks"):
+    with pytest.raises(TypeError, match=r"sites=…, gates=… and dim=… are of other networks"):
         raft.convert(model, sites="layer")
     with pytest.raises(TypeError, match="is saved with its RAFs by save_pretrained"):
         raft.save(model, tmp_path / "rafs.safetensors")

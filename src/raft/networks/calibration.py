@@ -17,7 +17,7 @@ from raft.networks.activations import GATES, is_activation
 from raft.networks.calls import SETTINGS
 from raft.networks.recording import record_inputs
 from raft.networks.samples import Call, InputSample
-from raft.networks.sites import NetworkSite, put, put_back
+from raft.networks.sites import NetworkSite, put, put_back, restore
 
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 
@@ -115,7 +115,8 @@ def record_sites(
             run_batches(network, batches)
     finally:
         for site in calls:
-            put_back(site.parent, site.attribute, site.activation)
+            undo = restore if site.kind == "module" else put_back
+            undo(site.parent, site.attribute, site.activation)
     return samples, list(watch.places)
 
 

@@ -42,8 +42,8 @@ def channel_axis(network: nn.Module, site: NetworkSite) -> int:
         if axes or not path:
             reason = "has layers of several kinds beside it" if axes else "has no layer beside it"
             raise ValueError(
-                f"which axis holds the channels at {site.name} cannot be told, as it {reason}: give "
-                "groups=1, or leave it out with sites=…"
+                f"which axis holds the channels at {site.name} cannot be told, as it {reason}: name "
+                "it with dim=…, give groups=1, or leave the site out with sites=…"
             )
         path, _, attribute = path.rpartition(".")
         parent = modules[path]
@@ -52,7 +52,7 @@ def channel_axis(network: nn.Module, site: NetworkSite) -> int:
 def check_groups(site: NetworkSite, groups: int, axis: int, shapes: Sequence[tuple[int, ...]]) -> None:
     """Raise ``ValueError`` where groups do not divide the channels that a site was seen to get."""
     for shape in shapes:
-        if len(shape) < -axis or shape[axis] % groups:
+        if not -len(shape) <= axis < len(shape) or shape[axis] % groups:
             raise ValueError(
                 f"{site.name} gets tensors of the shape {list(shape)}, whose axis {axis} cannot be cut into "
                 f"{groups} groups: give other groups, or leave it out with sites=…"

@@ -17,7 +17,15 @@ from raft.networks.channels import channel_axis, check_groups
 from raft.networks.config import RafConfig
 from raft.networks.conversion_report import ConversionReport, ConvertedSite
 from raft.networks.samples import InputSample, pool
-from raft.networks.sites import NetworkSite, find_sites, iter_modules, put, put_back, unreachable_calls
+from raft.networks.sites import (
+    NetworkSite,
+    find_sites,
+    iter_modules,
+    kept_calls,
+    put_all,
+    put_back,
+    unreachable_calls,
+)
 
 
 def convert_network(
@@ -27,6 +35,7 @@ def convert_network(
     *,
     sites: str | None = None,
     gates: bool = False,
+    dim: int | None = None,
     without: Collection[nn.Module] = (),
 ) -> ConversionReport:
     """Replace the fixed activations of a network, in place.
@@ -37,6 +46,7 @@ def convert_network(
         batches: arguments of calls to fit for; None to fit over [-10, 10].
         sites: a regular expression, found in the names of the sites that are converted; None for all.
         gates: whether functions whose range matters are converted, too.
+        dim: axis of the channels; None for that of the layers beside each site.
         without: modules that are left as they are.
 
     Returns:
@@ -58,7 +68,7 @@ def convert_network(
         ]
     else:
         samples, calls = record_sites(network, all_sites, batches, without, gates)
-    axes = _channel_axes(network, config, chosen, samples)
+    axes = _channel_axes(network, config, chosen, dim, samples)
     built: dict[str, tuple[str, LearnedActivation]] = {}
     activations: list[tuple[NetworkSite, nn.Module]] = []
     report = ConversionReport()
@@ -89,8 +99,7 @@ def convert_network(
         report.append(
             ConvertedSite(site.name, site.kind, name, act.start.interval, max_error, rms_error, count, shares)
         )
-    for site, module in activations:
-        put(site, module.train(site.parent.training))
+    put_all(activations, all_sites)
     build.warn_of_misfit(report, config)
     if calls:
         logging.getLogger("raft").warning(
@@ -107,6 +116,8 @@ def revert_network(network: nn.Module, without: Collection[nn.Module] = ()) -> N
         for attribute, module in list(parent._modules.items()):
             if is_learned(module) and module.replaced:
                 put_back(parent, attribute, module.replaced[0])
+        for attribute in kept_calls(parent):
+            put_back(parent, attribute, getattr(parent, attribute))
 
 
 def _choose(
@@ -144,12 +155,13 @@ def _channel_axes(
     network: nn.Module,
     config: RafConfig,
     chosen: Sequence[NetworkSite],
+    dim: int | None,
     samples: dict[str, InputSample],
 ) -> dict[str, int]:
     """By name of the site, where functions differ between channels."""
     if config.groups == 1 and (config.is_rational or config.make_function().is_elementwise):
         return {}
-    axes = {site.name: channel_axis(network, site) for site in chosen}
+    axes = {site.name: channel_axis(network, site) if dim is None else dim for site in chosen}
     for site in chosen:
         shapes = sorted(samples[site.name].shapes) if site.name in samples else []
         check_groups(site, config.groups, axes[site.name], shapes)

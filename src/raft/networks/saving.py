@@ -21,7 +21,7 @@ from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, owner_of
 from raft.modules import Rational, ResidualRational
 from raft.networks.build import activation_name, move_beside
-from raft.networks.sites import NetworkSite, find_sites, put
+from raft.networks.sites import NetworkSite, find_sites, put_all
 
 FORMAT = 1
 METADATA = "raft"
@@ -178,7 +178,7 @@ def fill_network(
     for site, module in changes:
         if isinstance(module, LearnedActivation):
             move_beside(module, site.parent)
-        put(site, module.train(site.parent.training))
+    put_all(changes, fixed.values())
 
 
 def _learned(network: nn.Module) -> list[tuple[str, LearnedActivation, Any]]:

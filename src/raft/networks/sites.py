@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -112,18 +112,39 @@ def put(site: NetworkSite, activation: Callable[..., Any]) -> None:
     if site.kind == "module":
         set_attribute(site.parent, site.attribute, activation)
         return
-    keys: frozenset[str] = getattr(type(site.parent), "_raft_keys", frozenset())
-    rewrite(site.parent, keys | {site.attribute})
+    rewrite(site.parent, _rewritten(site.parent) | {site.attribute})
     set_attribute(site.parent, site.attribute, activation)
+
+
+def put_all(changes: Sequence[tuple[NetworkSite, nn.Module]], all_sites: Iterable[NetworkSite]) -> None:
+    """Set the activations of some sites; other calls of the modules there keep the fixed ones."""
+    names = {site.name for site, _ in changes}
+    taken = {(id(site.parent), id(site.activation)) for site, _ in changes if site.kind == "module"}
+    for site in all_sites:
+        is_left = site.kind == "call" and site.name not in names
+        if is_left and (id(site.parent), id(site.activation)) in taken:
+            put(site, site.activation)
+    for site, module in changes:
+        put(site, module.train(site.parent.training))
+
+
+def kept_calls(parent: nn.Module) -> list[str]:
+    """Attributes where :func:`put_all` keeps a fixed activation."""
+    return [key for key in sorted(_rewritten(parent)) if not is_learned(getattr(parent, key))]
 
 
 def put_back(parent: nn.Module, attribute: str, activation: Callable[..., Any]) -> None:
     """Undo :func:`put`."""
-    keys: frozenset[str] = getattr(type(parent), "_raft_keys", frozenset())
-    if attribute in keys:
-        delattr(parent, attribute)
-        rewrite(parent, keys - {attribute})
+    keys = _rewritten(parent)
+    if attribute not in keys:
+        restore(parent, attribute, activation)
         return
+    delattr(parent, attribute)
+    rewrite(parent, keys - {attribute})
+
+
+def restore(parent: nn.Module, attribute: str, activation: Callable[..., Any]) -> None:
+    """Set an attribute to the fixed activation that it had."""
     set_attribute(parent, attribute, activation)
     if isinstance(parent, nn.TransformerEncoderLayer) and attribute == "activation":
         name = getattr(activation, "__name__", type(activation).__name__).lower()
@@ -135,6 +156,12 @@ def set_attribute(parent: nn.Module, attribute: str, activation: Callable[..., A
     if not isinstance(activation, nn.Module) and attribute in parent._modules:
         delattr(parent, attribute)
     setattr(parent, attribute, activation)
+
+
+def _rewritten(parent: nn.Module) -> frozenset[str]:
+    """Attributes that a module's rewritten code calls."""
+    keys: frozenset[str] = getattr(type(parent), "_raft_keys", frozenset())
+    return keys
 
 
 def _is_fixed(value: object) -> bool:
