@@ -91,7 +91,9 @@ class FinetuningRecipe(TaskOptions):
             "development set. official: choose on the development set, also the test of GLUE and SQuAD."
         },
     )
-    stratified: bool = field(default=False, metadata={"help": "Draw each class as often as it is there."})
+    stratified: bool = field(
+        default=False, metadata={"help": "Keep the share of each class in all that is drawn."}
+    )
     patience: int | None = field(
         default=None, metadata={"help": "Stop after so many epochs without a better validation score."}
     )

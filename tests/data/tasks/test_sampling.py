@@ -45,7 +45,7 @@ def test_the_papers_split_holds_a_quarter_of_the_training_set_out(stratified: bo
         assert actual.validation == [whole.train[i] for i in actual.validation_rows]
         train |= set(actual.train_rows)
         validation |= set(actual.validation_rows)
-    everything = sample_split(whole, 0)
+    everything = sample_split(whole, 0, stratified=stratified)
     assert (len(train), len(validation)) == (300, 100)
     assert not train & validation
     assert (set(everything.train_rows), set(everything.validation_rows)) == (train, validation)
@@ -106,7 +106,9 @@ def test_validation_is_all_there_is_where_that_is_less() -> None:
 def test_stratified_draws_have_each_class_by_its_share(count: int, seed: int, share: float) -> None:
     examples = pool(400, shares=(share, (1 - share) / 3, 2 * (1 - share) / 3))
     three = Task("three", "accuracy", examples, [], ("a", "b", "c"))
-    whole = Counter(e.label for e in sample_split(three, 0).train)
+    everything = sample_split(three, 0, stratified=True)
+    whole, classes = (Counter(e.label for e in part) for part in (everything.train, examples))
+    assert all(abs(whole[label] - 0.75 * classes[label]) < 1 for label in classes)
     actual = sample_split(three, seed, count, stratified=True)
     assert len(set(actual.train_rows)) == count
     drawn = Counter(e.label for e in actual.train)
@@ -116,7 +118,7 @@ def test_stratified_draws_have_each_class_by_its_share(count: int, seed: int, sh
 def test_stratified_draws_of_a_regression_cover_its_scores() -> None:
     examples = [Example(str(i), None, i / 100) for i in np.random.default_rng(0).permutation(400)]
     regression = Task("r", "pearson_and_spearman", examples, [], None)
-    whole = sorted(e.label for e in sample_split(regression, 0).train)
+    whole = sorted(e.label for e in sample_split(regression, 0, stratified=True).train)
     for seed in range(20):
         drawn = sorted(e.label for e in sample_split(regression, seed, 50, stratified=True).train)
         fifths = np.searchsorted(drawn, [whole[60 * i] for i in range(1, 5)])
@@ -150,10 +152,10 @@ def test_the_papers_sizes_on_the_official_files(shared_data: Path) -> None:
     sizes = {"cola": (6413, 2138), "mrpc": (2751, 917), "rte": (1867, 623), "stsb": (4311, 1438)}
     for name, (train, validation) in sizes.items():
         glue = load_glue(shared_data / "glue", name)
-        everything = sample_split(glue, 2022)
-        assert (len(everything.train), len(everything.validation)) == (train, validation)
-        assert len(set(everything.train_rows) | set(everything.validation_rows)) == train + validation
         for stratified in (False, True):
+            everything = sample_split(glue, 2022, stratified=stratified)
+            assert (len(everything.train), len(everything.validation)) == (train, validation)
+            assert len(set(everything.train_rows) | set(everything.validation_rows)) == train + validation
             few = sample_split(glue, 2022, 300, stratified=stratified)
             assert (len(few.train), len(few.validation)) == (300, 300)
             assert set(few.train_rows) <= set(everything.train_rows)

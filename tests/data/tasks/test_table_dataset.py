@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -415,3 +416,11 @@ def test_long_values_and_nul_bytes_are_text(name: str, tmp_path: Path) -> None:
 def test_columns_that_are_not_asked_for_may_have_one_name(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,,,label\n" + "a,1,2,x\nb,3,4,y\n" * 5)
     assert len(load_table(str(tmp_path / "a.csv")).train) == 8
+
+
+def test_the_held_out_fifth_has_each_class_by_its_share(tmp_path: Path) -> None:
+    rows = [f"t{i},{label}" for i, label in enumerate("a" * 30 + "b" * 10)]
+    (tmp_path / "own.csv").write_text("\n".join(["text,label", *rows]))
+    task = load_table(str(tmp_path / "own.csv"))
+    assert Counter(example.label for example in task.test) == {0: 6, 1: 2}
+    assert sorted(e.first for e in [*task.test, *task.train]) == sorted(f"t{i}" for i in range(40))

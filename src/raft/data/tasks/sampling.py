@@ -56,8 +56,8 @@ def sample_split(
 ) -> SampledSplit:
     """Sample the examples of a run; a function of the task and these arguments alone.
 
-    * ``paper``: the training set is shuffled once (seed 96); the first 75 % are for training, the rest for
-      choosing checkpoints. The task's own validation set is not used.
+    * ``paper``: the training set is shuffled once (seed 96); the first 75 % are for training (of each class its
+      share where ``stratified``), the rest for choosing checkpoints. The task's own validation set is not used.
     * ``official``: the training set is for training, the task's validation set for choosing checkpoints.
 
     With ``train_examples``, that many are drawn for training, and as many for validation, or all where there
@@ -76,8 +76,10 @@ def sample_split(
     Source: Fang et al. 2023, section 4.2 and the official scripts.
     """
     if split == "paper":
-        shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(task.train))
-        train, validation = np.split(shuffled, [int(TRAIN_SHARE * len(task.train))])
+        random, count = np.random.default_rng(SPLIT_SEED), int(TRAIN_SHARE * len(task.train))
+        shuffled = random.permutation(len(task.train))
+        train = draw_stratified(task.train, shuffled, count, random) if stratified else shuffled[:count]
+        validation = shuffled[~np.isin(shuffled, train)]
         held_out: Sequence[Example] = task.train
     elif split == "official":
         if task.validation is None:
@@ -90,7 +92,7 @@ def sample_split(
         raise InputError(f"{task.name} has no training examples")
     if train_examples != "all":
         _check_count(train_examples, len(train))
-        sample = _stratified if stratified else _uniform
+        sample = draw_stratified if stratified else _uniform
         train = sample(task.train, train, train_examples, np.random.default_rng(seed))
         count = min(train_examples, len(validation))
         validation = sample(held_out, validation, count, np.random.default_rng([seed, 1]))
@@ -119,7 +121,7 @@ def _uniform(pool: Sequence[Example], usable: Rows, count: int, random: np.rando
     return random.choice(usable, size=count, replace=False)
 
 
-def _stratified(pool: Sequence[Example], usable: Rows, count: int, random: np.random.Generator) -> Rows:
+def draw_stratified(pool: Sequence[Example], usable: Rows, count: int, random: np.random.Generator) -> Rows:
     """Each stratum by its share; what rounding leaves goes to the largest remainders."""
     labels = np.array([pool[i].label for i in usable])
     if labels.dtype.kind == "f":

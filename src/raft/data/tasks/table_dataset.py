@@ -30,7 +30,7 @@ from raft.data.tasks.records import (
     hub_records,
     make_examples,
 )
-from raft.data.tasks.sampling import SPLIT_SEED
+from raft.data.tasks.sampling import SPLIT_SEED, draw_stratified
 from raft.data.tasks.task import Example, Metric, Sentences, Task
 from raft.errors import InputError
 
@@ -53,7 +53,7 @@ def load_table(
     """Make a task of a data set's columns.
 
     Its test set is scored; the validation set where the test labels are hidden, as in the hub's GLUE; or a
-    fixed fifth of the training set where that is all there is.
+    fixed fifth of the training set, of each class its share, where that is all there is.
 
     Args:
         source: a csv, tsv (whose quotation marks are text), jsonl, parquet or arrow file, compressed or not;
@@ -220,9 +220,10 @@ def _hold_out_test(
     source: str, examples: list[Example], rows: list[int] | None
 ) -> tuple[list[Example], list[int], list[Example]]:
     """Training examples with their rows, and test examples."""
-    shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(examples))
-    border = int(TEST_SHARE * len(examples))
-    if border == 0:
+    count, everything = int(TEST_SHARE * len(examples)), np.arange(len(examples))
+    if count == 0:
         raise InputError(f"{source} has {len(examples)} examples, too few to hold out a test set")
-    test, train = (sorted(indices.tolist()) for indices in (shuffled[:border], shuffled[border:]))
+    test = draw_stratified(examples, everything, count, np.random.default_rng(SPLIT_SEED))
+    test.sort()
+    train = np.setdiff1d(everything, test)
     return [examples[i] for i in train], [rows[i] if rows else i for i in train], [examples[i] for i in test]
