@@ -20,6 +20,7 @@ from raft.networks.config import LAYER_SITES
 from raft.pretraining.architectures import load_model
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, PretrainingText, run
+from raft.pretraining.variants import NEVER_TRAINED
 from raft.pretraining.variants import is_learned as is_learned_activation
 from raft.pretraining.zero_shot import ZeroShotTest
 from raft.training.arguments import RaftTrainingArguments
@@ -114,7 +115,7 @@ def discover(
 
 def labels(recipe: PretrainingRecipe, options: DiscoveryOptions, folder: Path) -> dict[str, str]:
     """What each variant is, in words."""
-    learned, frozen = recipe.activation, ":raf_learning_rate=0"
+    learned, frozen = recipe.activation, f":{NEVER_TRAINED}"
     found, first = (f"{learned}:raf_init={file}" for file in (folder / FUNCTIONS, functions_after(folder, 1)))
     named = {
         options.fixed: options.fixed,

@@ -18,6 +18,9 @@ RAF = "raf"
 """The activation that makes a model a RAFT; other learned functions have the names that ``raft.functions``
 gives them, and every other name is a fixed function's."""
 
+NEVER_TRAINED = "raf_learning_rate=0"
+"""The setting of the control, whose learned functions stay as they begin."""
+
 OF_RATIONAL = ("degrees", "version")
 """Settings that other learned functions do not have."""
 

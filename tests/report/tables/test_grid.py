@@ -67,7 +67,7 @@ def test_pretrained_models_are_paired_by_what_they_were_pretrained_with() -> Non
         ["raf", "+3.0 [−9.7, +15.7] 2/0/0", "−1.5 [−7.9, +4.9] 0/0/2", "+0.8 [−2.4, +3.9] 2/0/0"]
     ]
     assert [row[:2] for row in paired.rows] == [["pretraining 1", "raf"], ["pretraining 2", "raf"]]
-    assert paired.rows[1][2].startswith("+4.0 [+4.0, +4.0]")
+    assert paired.rows[1][2].startswith("+4.0 p=0.500")
 
 
 def test_one_pretraining_alone_has_no_interval_over_pretrainings() -> None:

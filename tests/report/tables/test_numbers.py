@@ -17,3 +17,4 @@ def test_what_rounds_to_nothing_has_no_sign(value: float, text: str) -> None:
 
 def test_an_interval() -> None:
     assert format_interval(-0.12, -0.31, 0.04, 1) == "−0.1 [−0.3, 0.0]"
+    assert format_interval(0.5, 0.5, 0.5, 1) == "+0.5"

@@ -24,23 +24,26 @@ def compare(**losses: list[float]) -> str:
 def test_a_difference_is_told_from_chance() -> None:
     text = compare(raf=[3.95, 4.04, 4.16], gelu=GELU)
     assert text.startswith(
-        "raf ends 0.050 nats below gelu. With 3 seeds that is more than chance: 95 % interval [−0.0"
+        "After 9 steps raf is 0.050 nats below gelu. With 3 seeds that is more than chance: 95 % interval [−"
     )
+    assert text.endswith("raf:raf_learning_rate=0 beside it shows how much of it is learned.")
+    control = {"raf:raf_learning_rate=0": [3.96, 4.05, 4.2]}
+    assert "learned" not in compare(raf=[3.95, 4.04, 4.16], gelu=GELU, **control)
 
 
 def test_what_may_be_chance_is_said_to_be() -> None:
     text = compare(gelu=GELU, raf=[3.9, 4.15, 4.15], relu=[4.3, 4.3, 4.3])
-    assert text.startswith("Of 2 beside gelu raf is lowest. It ends 0.033 nats below gelu.")
+    assert text.startswith("After 9 steps raf is the lowest of 2 beside gelu: 0.033 nats below gelu.")
     assert "With 3 seeds that is not more than chance: the 95 % interval [−0.2" in text
 
 
 def test_one_seed_and_no_baseline() -> None:
     assert compare(raf=[4.5], gelu=[4.0]) == (
-        "raf ends 0.500 nats above gelu, with one seed: another one may say otherwise."
+        "After 9 steps raf is 0.500 nats above gelu, with one seed: another one may say otherwise."
     )
     assert compare(raf=GELU) == compare(gelu=GELU) == ""
 
 
 def test_many_comparisons_have_a_caution() -> None:
     others = {f"raf:version={letter}": [3.95, 4.04, 4.16] for letter in "ABCDN"}
-    assert compare(gelu=GELU, **others).endswith("The lowest of 5 is picked here, which favours it.")
+    assert "The lowest of 5 is picked here, which favours it." in compare(gelu=GELU, **others)

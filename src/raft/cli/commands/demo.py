@@ -39,9 +39,9 @@ from raft.training.run_folder import check_free, run_folder
 
 DESCRIPTION = f"""See what a learned activation is good for: networks learn to add modulo {PRIME}, with GELU,
 with a sine, with a rational function that starts as GELU and is learned (RAF), with one whose gain is held,
-and with what one of these became, frozen in new networks. Takes about a minute and needs no network. Writes a
-folder with report.html, results.json, table.md, a figure, and the function (functions.json), from which other
-models can start."""
+and with what one network made of that, frozen in new ones. Takes about a minute and needs no internet. Writes
+a folder with report.html, results.json, table.md, a figure, and the function (functions.json), from which
+other models can start."""
 NEXT = "pretrain --config gpt-cpu-15min --compare raf,gelu --max_steps 500 --output_dir runs/gpt"
 SKETCH = (-3.0, 3.0, 32, 7)
 """Ends of the inputs, and characters and lines of the drawing."""

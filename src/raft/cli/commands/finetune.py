@@ -80,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     if result.constant:
         console.print(CONSTANT, highlight=False, soft_wrap=True)
     folder = training.folder
+    kept = "Everything" if recipe.save_model else "Everything but the model (--save_model true keeps it)"
     console.print(
-        f"Everything is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
+        f"{kept} is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
     )

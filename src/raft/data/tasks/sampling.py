@@ -56,8 +56,9 @@ def sample_split(
 ) -> SampledSplit:
     """Sample the examples of a run; a function of the task and these arguments alone.
 
-    * ``paper``: the training set is shuffled once (seed 96); the first 75 % are for training (of each class its
-      share where ``stratified``), the rest for choosing checkpoints. The task's own validation set is not used.
+    * ``paper``: the training set is shuffled once (seed 96); the first 75 %, or of each class 75 % where
+      ``stratified``, are for training, the rest for choosing checkpoints. The task's own validation set is
+      not used.
     * ``official``: the training set is for training, the task's validation set for choosing checkpoints.
 
     With ``train_examples``, that many are drawn for training, and as many for validation, or all where there
@@ -113,7 +114,8 @@ def _check_count(count: int, available: int) -> None:
         raise InputError(f"--train_examples must be above zero or 'all', not {count}")
     if count > available:
         raise InputError(
-            f"{count} training examples are asked for, but the task has {available} to draw from"
+            f"{count} training examples are asked for, but the task has {available} to draw from: ask "
+            "for fewer, or for 'all'"
         )
 
 

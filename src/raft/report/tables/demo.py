@@ -23,7 +23,7 @@ def tabulate_sums(comparison: SumComparison) -> TextTable:
         f"Held-out sums, when 99 % were right or after {comparison.max_steps:,} steps. The median counts "
         "networks that did not learn as the slowest. A fixed gain holds the size of a RAF's output (root "
         "mean square over standard normal inputs), so that training changes its shape alone; 'the same, "
-        "frozen' is what one of these became, in new networks that do not train it."
+        "frozen' is what one more network made of it, in new networks that do not train it."
     )
     return TextTable(f"Addition modulo {PRIME}", pd.DataFrame(rows, columns=HEADERS), labels=1, note=note)
 
@@ -48,8 +48,8 @@ def summarize_sums(comparison: SumComparison) -> str:
         return f"{format_learned(runs[name])}" + (f", after {steps} steps" if steps else "")
 
     return (
-        f"With GELU {tell(GELU)} networks learn to add, with a sine {tell(SINE)}. With a rational function "
-        f"that starts as GELU and is learned (RAF) {tell(FREE)}; where its gain is held, so that training "
-        f"changes its shape, {tell(LEARNED)}; with what one network made of it, frozen in new ones, "
-        f"{tell(FOUND)}."
+        f"With GELU {tell(GELU)} networks learn to add (99 % of held-out sums right), with a sine "
+        f"{tell(SINE)}. With a rational function that starts as GELU and is learned (RAF) {tell(FREE)}; "
+        f"where its gain is held, so that training changes its shape, {tell(LEARNED)}; with what one network "
+        f"made of it, frozen in new ones, {tell(FOUND)}."
     )

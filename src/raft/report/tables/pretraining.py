@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raft.experiments.pretraining import PretrainingComparison
+from raft.pretraining.variants import NEVER_TRAINED, RAF
 from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
@@ -91,19 +92,22 @@ def summarize(comparison: PretrainingComparison) -> str:
     best = min(compared, key=lambda variant: float(np.mean(variant.losses)))
     baseline = next(v for v in comparison.variants if v.activation == comparison.baseline)
     mean = float(np.mean(np.subtract(best.losses, baseline.losses)))
-    first = f"{best.activation} ends"
+    first = f"After {best.results[0].steps:,} steps {best.activation} is"
     if len(compared) > 1:
-        first = f"Of {len(compared)} beside {comparison.baseline} {best.activation} is lowest. It ends"
+        first += f" the lowest of {len(compared)} beside {comparison.baseline}:"
     text = f"{first} {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
     seeds = len(best.losses)
     if best.difference is None or seeds < 2:
         return f"{text}, with one seed: another one may say otherwise."
-    ends = format_interval(best.difference.mean, best.difference.low, best.difference.high, 3)
-    interval = ends[ends.index("[") :]
+    interval = f"[{format_signed(best.difference.low, 3)}, {format_signed(best.difference.high, 3)}]"
     if best.difference.low <= 0 <= best.difference.high:
         chance = f"the 95 % interval {interval} includes zero"
         return f"{text}. With {seeds} seeds that is not more than chance: {chance}."
     caution = f" The lowest of {len(compared)} is picked here, which favours it." if len(compared) > 1 else ""
+    has_control = any(NEVER_TRAINED in variant.activation for variant in compared)
+    if mean < 0 and best.activation.partition(":")[0] == RAF and not has_control:
+        control = f"{RAF}:{NEVER_TRAINED}"
+        caution += f" More steps may change that; {control} beside it shows how much of it is learned."
     return f"{text}. With {seeds} seeds that is more than chance: 95 % interval {interval}.{caution}"
 
 
