@@ -4,10 +4,10 @@ Pages link to ``../results/…`` by paths in the repository. In the site, files 
 names next to the pages, and links to folders lead to sections of the pages of measurements. Numbers are
 included, not typed:
 
-``<!-- include: decoders/table.md -->``
-    the text of a file of ``results/``;
-``<!-- table: cpu-step/results.csv: model, milliseconds, ratio -->``
-    columns of a file there; ``ratio`` is a value with its interval;
+``[Table of decoders/table.md](../results/decoders/table.md)``
+    a link in the repository, the text of that file in the site;
+``[Table of cpu-step/results.csv](../results/cpu-step/results.csv "model, milliseconds, ratio")``
+    these columns of it; ``ratio`` is a value with its interval;
 ``<!-- options: raft.cli.commands.convert.ConvertSettings -->``
     the options of a command, from its dataclass.
 """
@@ -31,9 +31,8 @@ MEASUREMENTS = ("measurements.md", "measurements-fine-tuning.md", "speed.md")
 SHOWN = {".csv", ".json", ".png"}
 """Kinds of files that are copied; models and logs stay in the repository."""
 
-INCLUDE = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
+TABLE = re.compile(r"^\[Table of (\S+)\]\(\S+?(?: \"(.+?)\")?\)$", re.MULTILINE)
 OPTIONS = re.compile(r"^<!-- options: (\S+)\.(\w+) -->$", re.MULTILINE)
-TABLE = re.compile(r"^<!-- table: (\S+): (.+?) -->$", re.MULTILINE)
 LINK = re.compile(r"\]\((?:\.\./)+results/([^)#\s]+?)/?\)")
 
 
@@ -55,11 +54,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     """
     folder = _results(config)
 
-    def text(name: str) -> str:
+    def shown(match: re.Match[str]) -> str:
+        file = folder / match[1]
+        if match[2]:
+            return table(file, match[2].split(", "))
         try:
-            return (folder / name).read_text(encoding="utf-8").rstrip()
+            return file.read_text(encoding="utf-8").rstrip()
         except OSError as error:
-            raise PluginError(f"{page.file.src_uri} includes {name}: {error.strerror}") from error
+            raise PluginError(f"{page.file.src_uri} shows {match[1]}: {error.strerror}") from error
 
     def target(match: re.Match[str]) -> str:
         up = "../" * page.file.src_uri.count("/")
@@ -67,8 +69,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
             return f"]({up}{RESULTS}/{match[1]})"
         return f"]({up}{page_of(match[1], Path(config.docs_dir))}#{match[1]})"
 
-    markdown = INCLUDE.sub(lambda match: text(match[1]), markdown)
-    markdown = TABLE.sub(lambda match: table(folder / match[1], match[2].split(", ")), markdown)
+    markdown = TABLE.sub(shown, markdown)
     markdown = OPTIONS.sub(lambda match: options(match[1], match[2]), markdown)
     return LINK.sub(target, markdown)
 

@@ -37,7 +37,10 @@ class PretrainingConsole:
 
     def read_text(self) -> PretrainingText:
         """Read the corpus, with a status line, and say how much there is."""
-        with self.console.status(f"Reading the corpus {self.recipe.corpus}") as status:
+        reading = f"Reading the corpus {self.recipe.corpus}"
+        if not self.console.is_terminal:  # which would show the status
+            self.say(reading)
+        with self.console.status(reading) as status:
             text = read_text(
                 self.recipe,
                 lambda documents, tokens: status.update(
