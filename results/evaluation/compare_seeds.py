@@ -38,7 +38,7 @@ def main() -> None:
         text = format_interval(difference.mean, difference.low, difference.high, 1)
         means = [f"{np.mean(shares[name]):.1f}" for name in ("raf", "gelu")]
         rows.append([phenomenon or "all", *means, text])
-    headers = ["phenomenon", "raf (%)", "gelu (%)", f"raf less gelu [95 %, {len(seeds)} seeds]"]
+    headers = ["phenomenon", "raf (%)", "gelu (%)", f"raf minus gelu [95 %, {len(seeds)} seeds]"]
     table = TextTable("Seeds", pd.DataFrame(rows, columns=headers), labels=1)
     (folder / "seeds.md").write_text(table.markdown(), encoding="utf-8")
 

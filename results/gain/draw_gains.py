@@ -56,11 +56,11 @@ def main() -> None:
     of = {(shape, gain): losses[name_of(shape, gain)] for shape in SHAPES for gain in GAINS}
     rows = {
         "lower gain, GELU's shape (low less full)": (of["gelu", "low"], of["gelu", "full"]),
-        "learned shape, full gain (learned less GELU's)": (of["raf", "full"], of["gelu", "full"]),
+        "learned shape, full gain (learned minus GELU's)": (of["raf", "full"], of["gelu", "full"]),
         "learned shape, middle gain": (of["raf", "middle"], of["gelu", "middle"]),
         "learned shape, low gain": (of["raf", "low"], of["gelu", "low"]),
-        "RAFs that are trained, less GELU": (losses[TRAINED], losses[FIXED]),
-        "GELU's shape at low gain, less trained RAFs": (of["gelu", "low"], losses[TRAINED]),
+        "RAFs that are trained, minus GELU": (losses[TRAINED], losses[FIXED]),
+        "GELU's shape at low gain, minus trained RAFs": (of["gelu", "low"], losses[TRAINED]),
     }
     left = np.array(list(losses.values())).max(0) < PLATEAU
     heads = ["what", f"all {len(left)} seeds", f"the {left.sum()} whose models all left the plateau"]

@@ -122,12 +122,12 @@ def run(out: Path) -> None:
 
 
 def tabulate(runs: pd.DataFrame) -> str:
-    """A row a function: seeds that reach the goal, their steps, and the accuracy in points less GELU's.
+    """A row a function: seeds that reach the goal, their steps, and the accuracy in points minus GELU's.
 
     Accuracies are those at the goal or at the end. Intervals are Student's, of 95 %, paired by seed.
     """
     lines = [
-        "| activation | rate, decay, RAF's rate | seeds at 99 % | steps, median | right, % | less GELU |",
+        "| activation | rate, decay, RAF's rate | seeds at 99 % | steps, median | right, % | minus GELU |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     baseline = runs[runs.activation == BASELINE].set_index("seed").accuracy

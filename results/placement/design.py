@@ -1,7 +1,7 @@
 """A designed experiment: which RAFs, at which sites, shared how and trained how fast, lower the loss.
 
 Eighteen variants of a pretraining, an orthogonal array (Taguchi's L18), in which each pair of levels of two
-factors occurs equally often. So the mean loss over the variants with a level, less the mean of all, is that
+factors occurs equally often. So the mean loss over the variants with a level, minus the mean of all, is that
 level's effect, whatever the other factors do, as far as effects add up.
 
     python results/placement/design.py variants                        # for raft pretrain --compare
@@ -114,10 +114,10 @@ def effects(losses: pd.DataFrame) -> dict[str, str]:
         half = t.ppf(0.975, freedom) * deviation * np.sqrt(1 / count - 1 / centred.size)
         cells[f"{factor} | {level}"] = f"{format_signed(effect, 3)} ± {half:.3f}"
     above = losses.mean(axis=1) - losses.loc["gelu"].mean()
-    cells["all eighteen, less gelu | "] = format_signed(above[designed].mean(), 3)
+    cells["all eighteen, minus gelu | "] = format_signed(above[designed].mean(), 3)
     for name in CONTROLS[1:]:
-        cells[f"{name}, less gelu | "] = format_signed(above[folder_of(name)], 3)
-    cells["the lowest of the eighteen, less gelu | "] = format_signed(above[designed].min(), 3)
+        cells[f"{name}, minus gelu | "] = format_signed(above[folder_of(name)], 3)
+    cells["the lowest of the eighteen, minus gelu | "] = format_signed(above[designed].min(), 3)
     return cells
 
 

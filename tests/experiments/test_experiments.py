@@ -115,7 +115,7 @@ def test_accuracies_are_compared_by_seed() -> None:
     assert raf["accuracy_differences"]["blimp"] == compare_seeds([0.53, 0.61], [0.50, 0.60])
     table = tabulate_losses(comparison).cells
     assert list(table["blimp (%)"]) == ["55.0 ± 7.1", "57.0 ± 5.7", "52.0"]
-    assert table["blimp less gelu [95 %]"][1].startswith("+2.0 [−10.7, +14.7]")
+    assert table["blimp minus gelu [95 %]"][1].startswith("+2.0 [−10.7, +14.7]")
 
 
 def test_a_variant_is_told_when_it_had_its_baselines_loss() -> None:

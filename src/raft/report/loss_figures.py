@@ -163,7 +163,7 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
         margin = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlabel("step")
-        axes.set_ylabel(f"validation loss less {fixed}'s (nats)")
+        axes.set_ylabel(f"validation loss minus {fixed}'s (nats)")
         _add_legend(figure, axes)
     return figure
 

@@ -103,7 +103,7 @@ def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> l
     figure = draw_loss_differences(comparison)
     if figure is None:
         return []
-    caption = f"The same less {fixed}'s of the same seed: a thin line a run, the mean over seeds bold."
+    caption = f"The same minus {fixed}'s of the same seed: a thin line a run, the mean over seeds bold."
     return [Drawing(figure, f"Differences in validation loss to {fixed} against steps", caption)]
 
 

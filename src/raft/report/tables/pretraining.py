@@ -24,7 +24,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
     labels = labels or {}
     fixed = comparison.baseline or "baseline"
     headers = [
-        "activation", "seeds", "validation loss (nats)", "perplexity", f"less {fixed} [95 %]",
+        "activation", "seeds", "validation loss (nats)", "perplexity", f"minus {fixed} [95 %]",
         f"{fixed}'s loss after", "seconds", "tokens/s",
     ]  # fmt: skip
     cells = []
@@ -66,7 +66,7 @@ def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str]
                 "" if one is None else format_interval(100 * one.mean, 100 * one.low, 100 * one.high, 1)
                 for one in differences
             ]
-            table[f"{name} less {fixed} [95 %]"] = [*texts, ""]
+            table[f"{name} minus {fixed} [95 %]"] = [*texts, ""]
     return TextTable("Pretraining", table, labels=1)
 
 
