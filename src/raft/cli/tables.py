@@ -8,6 +8,7 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
+from raft.analysis.learned import shorten_names
 from raft.networks.conversion_report import HEADS, ConversionReport, format_cells
 from raft.report.tables.text_table import make_rich_table
 
@@ -31,20 +32,26 @@ def fold_name(name: str, width: int) -> str:
 
 
 def print_conversion(console: Console, name: str, report: ConversionReport) -> None:
-    """Print a conversion's report; it takes 80 columns, and more where there are more."""
+    """Print a conversion's report; it takes 80 columns, and more where there are more.
+
+    Names of sites are short where whole ones have no room.
+    """
     end = None if any(site.inputs for site in report) else -1  # without a calibration there are no inputs
     heads, rows = HEADS[:end], [format_cells(site)[:end] for site in report]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    names = [site.site for site in report] + [f"= {site.shares}" for site in report if site.shares]
-    width = fit_name_width(console, names, widths)
+    whole = [site.site for site in report]
+    width = fit_name_width(console, whole, widths)
+    short = shorten_names(whole) if width < max(map(len, whole)) else {}
+    places = [[short.get(site.site, site.site)] for site in report]
+    for place, site in zip(places, report, strict=True):
+        if site.shares:
+            place.append(f"= {short.get(site.shares, site.shares)}")
+    width = fit_name_width(console, [part for place in places for part in place], widths)
     kinds = Counter(site.kind for site in report)
     table = make_rich_table(f"{name}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     table.add_column("site", min_width=width, no_wrap=True)
     for head, least in zip(heads, widths, strict=True):
         table.add_column(head, justify="left" if head == "was" else "right", min_width=least, no_wrap=True)
-    for site, row in zip(report, rows, strict=True):
-        place = fold_name(site.site, width)
-        if site.shares:
-            place += "\n" + fold_name(f"= {site.shares}", width)
-        table.add_row(Text(place), *map(Text, row))
+    for place, row in zip(places, rows, strict=True):
+        table.add_row(Text("\n".join(fold_name(part, width) for part in place)), *map(Text, row))
     console.print(table, crop=False)
