@@ -100,7 +100,16 @@ def test_formulas_and_docstrings_are_rendered(site: Path) -> None:
     assert "<munderover>" in (site / "api" / "raft.html").read_text(encoding="utf-8")
     for page in site.rglob("*.html"):
         text = re.sub(r"<pre.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for left in (":math:", ":func:", ":class:", ".. math", "$$", "<merror", "Example::", "Table of cpu-step"):
+        for left in (
+            ":math:",
+            ":func:",
+            ":class:",
+            ".. math",
+            "$$",
+            "<merror",
+            "Example::",
+            "Table of cpu-step",
+        ):
             assert left not in text, f"{page.relative_to(site)} shows {left}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,24 @@ def test_convert_without_calibration_or_tokenizer(run: Run, llama: Path, tmp_pat
     assert "--calibration PATH" in printed
     assert "= model.layers.0.mlp.act_fn" in printed
     assert "without a tokenizer" in printed
+
+
+def test_a_sentence_encoder_keeps_its_other_parts(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "encoder", tmp_path / "raft"
+    shutil.copytree(bert, source)
+    files = {
+        "modules.json": "[]",
+        "sentence_bert_config.json": '{"max_seq_length": 9}',
+        "config_sentence_transformers.json": "{}",
+        "1_Pooling/config.json": '{"pooling_mode_cls_token": true}',
+    }
+    (source / "1_Pooling").mkdir()
+    for name, content in files.items():
+        (source / name).write_text(content)
+    status, printed, _ = run("convert", source, out, "--calibration", texts)
+    assert status == 0
+    assert "its parts for sentence-transformers" in printed
+    assert {name: (out / name).read_text() for name in files} == files
 
 
 def test_rafs_before_projections_keep_the_logits(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from raft import models
 from raft.data.text.tokens import check_folder, read_tokenizer
 from raft.errors import InputError, first_line
+from raft.files import writing
 from raft.hf.loading import load_config, load_pretrained
 
 TASKS = {
@@ -29,6 +33,10 @@ TASKS = {
 """Names of tasks, and the classes of ``transformers`` that load a model for them."""
 
 ADAPTER = "adapter_config.json"
+PARTS = "modules.json"
+SENTENCE_FILES, SENTENCE_PARTS = "*sentence*.json", "[0-9]*_*"
+"""Settings beside it, and folders of parts, such as ``1_Pooling``."""
+
 HEAD = r"\.(classifier|score|out_proj)\.weight$"
 """Names of the last projection of classifiers."""
 TASKS_OF_ADAPTERS = {
@@ -113,6 +121,32 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
         values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
         base = values.get("base_model_name_or_path")
         return load_tokenizer(base) if base else None
+
+
+def copy_sentence_parts(source: str, folder: Path) -> bool:
+    """Copy what a sentence encoder has beside its transformer, such as its pooling.
+
+    Args:
+        source: a folder or a name on the hub.
+        folder: to copy into.
+
+    Returns:
+        Whether there is any: a ``modules.json``, as sentence-transformers writes it.
+    """
+    local = Path(source).expanduser()
+    if not local.is_dir():
+        if cached_file(source, PARTS, _raise_exceptions_for_missing_entries=False) is None:
+            return False
+        patterns = [SENTENCE_FILES, f"{SENTENCE_PARTS}/*"]
+        local = Path(snapshot_download(source, allow_patterns=[PARTS, *patterns]))
+    if not (local / PARTS).is_file():
+        return False
+    with writing(folder):
+        for file in (local / PARTS, *local.glob(SENTENCE_FILES)):
+            shutil.copyfile(file, folder / file.name)
+        for part in filter(Path.is_dir, local.glob(SENTENCE_PARTS)):
+            shutil.copytree(part, folder / part.name)
+    return True
 
 
 def _check_path(source: str) -> None:

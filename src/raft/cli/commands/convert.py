@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raft.cli.checkpoints import TASKS, load_model, load_tokenizer
+from raft.cli.checkpoints import TASKS, copy_sentence_parts, load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
 from raft.cli.tables import print_conversion
@@ -149,6 +149,7 @@ def main(arguments: Sequence[str]) -> None:
             write_inputs(folder, count_inputs(model, texts, tokenizer))
         if tokenizer is not None:
             save_pretrained(tokenizer, folder)
+        is_sentence_encoder = copy_sentence_parts(settings.src, folder)
 
     print_conversion(console, type(model).__name__, report)
     if missing:
@@ -161,6 +162,8 @@ def main(arguments: Sequence[str]) -> None:
             "a file of texts like those it will read."
         )
     beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: none was found"
+    if is_sentence_encoder:
+        beside += " and its parts for sentence-transformers"
     say(f"Saved in {out}, {beside}. To see its RAFs: raft inspect {out}")
 
 
