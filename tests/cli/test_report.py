@@ -36,6 +36,7 @@ def test_several_runs_become_one_page(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "networks that learned" in printed
     assert "perplexity" in printed
     assert "Differences to keep" in printed
+    assert "After 100 steps raf is 0.562 nats below gelu." in printed
     page = tmp_path / "new" / "page.html"
     html = page.read_text(encoding="utf-8")
     assert html.count("<section") == html.count('class="viewer"') == 3
@@ -244,3 +245,17 @@ def test_a_damaged_file_is_named(
     assert message in err
     assert Path(file).name in err
     assert not list(tmp_path.rglob("report.html"))
+
+
+@pytest.mark.parametrize("objective", ["mlm", "clm"])
+def test_the_page_lists_the_options_that_count(tmp_path: Path, objective: str) -> None:
+    folder = run_folders.pretraining(tmp_path / "runs")
+    for file in folder.glob("*/recipe.yaml"):
+        file.write_text(
+            f"objective: {objective}\nactivation: raf\ndeepnorm: true\nmlm_probability: 0.15\nmax_steps: 9\n"
+        )
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    shown = text(tmp_path / "page.html")
+    assert "max_steps: 9" in shown
+    for name in ("deepnorm", "mlm_probability"):
+        assert (name in shown) == (objective == "mlm")

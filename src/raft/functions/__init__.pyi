@@ -1,5 +1,6 @@
 from .fixed_gain import FixedGainRational, set_gain
 from .found import library, load_functions, save_functions
+from .parametric import ParametricActivation
 from .poly_norm import PolyNorm
 from .prelu import PReLU
 from .registry import FUNCTIONS, LearnedActivation, make
@@ -13,6 +14,7 @@ __all__ = [
     "FixedGainRational",
     "LearnedActivation",
     "PReLU",
+    "ParametricActivation",
     "PolyNorm",
     "Spline",
     "Swish",

@@ -33,6 +33,10 @@ CONSTANT = (
     "A model that predicts the same for every input has learned nothing: try more epochs "
     "(--num_train_epochs 20) or a higher rate (--learning_rate 1e-4)."
 )
+NO_BETTER = (
+    "That is no better than one class for every input: try more epochs (--num_train_epochs 20) or a higher "
+    "rate (--learning_rate 1e-4; for adapters and other small parts 1e-3 to 1e-2)."
+)
 FOLDER = Content("fine-tuning", RESULT, "--output_dir")
 
 
@@ -79,6 +83,8 @@ def main(arguments: Sequence[str]) -> None:
     console.print(tabulate_result(result).console(), crop=False)
     if result.constant:
         console.print(CONSTANT, highlight=False, soft_wrap=True)
+    elif any(result.tests[name] <= points for name, points in result.single_class.items()):
+        console.print(NO_BETTER, highlight=False, soft_wrap=True)
     folder = training.folder
     kept = "Everything" if recipe.save_model else "Everything but the model (--save_model true keeps it)"
     console.print(

@@ -86,6 +86,8 @@ def print_tables(folder: Path, console: Console) -> None:
         compared = PretrainingComparison.read(folder) if kind == "comparison" else read_single(folder)
         console.print(pretraining.tabulate_losses(compared).console(), crop=False)
         console.print(pretraining.describe_numbers(compared), highlight=False)
+        if answer := pretraining.summarize(compared):
+            console.print(answer, highlight=False, soft_wrap=True)
     elif kind == "demo":
         console.print(tabulate_sums(SumComparison.read(folder)).console(), crop=False)
     elif kind == "finetuning":

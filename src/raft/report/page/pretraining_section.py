@@ -12,9 +12,11 @@ import pandas as pd
 from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
+from raft.data.text.tokens import MLM
 from raft.experiments.pretraining import PretrainingComparison
 from raft.networks.build import DEFAULT_START
-from raft.pretraining.architectures import describe_model
+from raft.pretraining.architectures import DEFAULT_ARCHITECTURES, OWN, describe_model
+from raft.pretraining.recipe import OF_OWN
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.pretraining.samples import Sample, read_samples
 from raft.pretraining.variants import folder_name, is_learned
@@ -86,10 +88,21 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         *build_learned_blocks(runs, "variant" if has_variants else None),
         *_draw_evolution(select_curves(runs)[0]),
         *build_repeat_blocks(
-            comparison.command, comparison.setup, recipe, "of the first run" if len(recipes) > 1 else ""
+            comparison.command,
+            comparison.setup,
+            _with_effect(recipe),
+            "of the first run" if len(recipes) > 1 else "",
         ),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
+
+
+def _with_effect(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that count for a recipe's objective and architecture."""
+    objective = recipe.get("objective", MLM)
+    is_own = (recipe.get("architecture") or DEFAULT_ARCHITECTURES.get(objective)) == OWN
+    left_out = [*(() if is_own else OF_OWN), *(() if objective == MLM else ["mlm_probability"])]
+    return {name: value for name, value in recipe.items() if name not in left_out}
 
 
 def _start(recipe: dict[str, Any] | None, fixed: str | None) -> str:

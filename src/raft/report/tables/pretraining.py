@@ -120,7 +120,8 @@ def format_steps_and_tokens(comparison: PretrainingComparison) -> str:
         return " to ".join(ends)
 
     steps = span([result.steps for result in results], ",")
-    return f"{steps} steps, {span([result.tokens / 1e6 for result in results], ',.1f')} M tokens"
+    tokens = [result.tokens / 1e6 for result in results]
+    return f"{steps} steps, {span(tokens, ',.1f' if min(tokens) >= 0.05 else ',.2g')} M tokens"
 
 
 def _format_share_to_baseline(row: dict[str, Any]) -> str:
