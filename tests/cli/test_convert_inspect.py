@@ -128,6 +128,7 @@ def test_convert_gives_what_the_library_gives(run: Run, bert: Path, texts: Path,
     status, printed, _ = run("inspect", out)
     low, high = joint_range(ends) or (0.0, 0.0)
     assert f"inputs from {low:g} to {high:g}" in printed
+    assert "--texts PATH measures each RAF over its own" in " ".join(printed.split())
 
 
 def test_only_as_many_texts_as_asked_for_are_read(run: Run, bert: Path, texts: Path, tmp_path: Path) -> None:

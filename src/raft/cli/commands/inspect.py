@@ -45,6 +45,10 @@ classical function it resembles, where it rises and falls; --ablation adds what 
 PLOTS = (".png", ".pdf", ".svg")
 INTERVAL = (-5.0, 5.0)
 SKETCH_LINES, NARROWEST, WIDEST = 3, 12, 24
+SAME_INPUTS = (
+    "Distances are over these inputs in every row, also where a RAF gets none of them; --texts PATH measures "
+    "each RAF over its own."
+)
 
 
 @dataclass
@@ -152,6 +156,8 @@ def main(arguments: Sequence[str]) -> None:
     if settings.ablation and "ForMaskedLM" not in type(model).__name__:
         raise InputError(f"--ablation is for masked language models, not {type(model).__name__}")
     print_table(console, type(model).__name__, functions)
+    if texts is None and len(drawn) > 1:
+        console.print(SAME_INPUTS, highlight=False)
     inputs, measured, ablated = None, [], None
     if texts is not None:
         with console.status("reading and measuring"):
