@@ -117,8 +117,8 @@ def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> l
     if figure is None:
         return []
     caption = (
-        f"The same minus {fixed}'s of the same seed: a thin line a run, the mean over seeds bold. The axis is "
-        "for the later part; early differences may go beyond it."
+        f"The same minus {fixed}'s of the same seed: a thin line a run, the mean over seeds bold. The axis "
+        "is for the later part; early differences may go beyond it."
     )
     return [Drawing(figure, f"Differences in validation loss to {fixed} against steps", caption)]
 
