@@ -181,7 +181,7 @@ def test_variants_read_the_same_batches_and_end_in_a_table(run: Run, recipe: Pat
     assert relu["difference"] is None
     table = (folder / "table.md").read_text()
     assert "± " in table
-    assert "less relu [95 %] | relu's loss after" in table
+    assert "minus relu [95 %] | relu's loss after" in table
     assert "unigram model" in out
     of_one = yaml.safe_load((folder / "relu-8" / "recipe.yaml").read_text())
     assert (of_one["activation"], of_one["seed"], of_one["seeds"]) == ("relu", 8, 1)

@@ -98,7 +98,7 @@ def test_differences_of_two_variants_are_of_the_same_steps_and_seeds(
     words = [str(tmp_path), "raf", theirs.activation, "--every", "10"]
     run("tabulate_differences", *words, monkeypatch=monkeypatch)
     rows = (tmp_path / "differences.md").read_text().splitlines()[2:]
-    assert rows[0] == "| 10 | −0.500 | −0.500 | −0.500 [−0.500, −0.500] |"
+    assert rows[0] == "| 10 | −0.500 | −0.500 | −0.500 |"
     assert rows[1] == "| 20 | +1.000 | +0.500 | +0.750 [−2.427, +3.927] |"  # 0.25 × 12.706
     with pytest.raises(SystemExit):
         run("tabulate_differences", str(tmp_path), "gelu", *words[2:], monkeypatch=monkeypatch)
