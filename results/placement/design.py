@@ -26,12 +26,12 @@ from raft.report.tables.numbers import format_signed
 
 LOSSES = Path(__file__).parent / "losses.csv"
 MODELS = ("masked", "causal")
-CONTROLS = (
-    "gelu",
-    "raf:raf_learning_rate=0",
-    "raf:raf_gain=0.15:raf_learning_rate=0",
-    "fixed_gain:raf_gain=0.15:raf_learning_rate=5e-4",
-)
+CONTROLS = {
+    "gelu": "GELU",
+    "raf:raf_learning_rate=0": "never trained",
+    "raf:raf_gain=0.15:raf_learning_rate=0": "at a gain of 0.15, never trained",
+    "fixed_gain:raf_gain=0.15:raf_learning_rate=5e-4": "of a fixed gain of 0.15",
+}
 OWN = "a RAF a layer"
 """The default, which has no name."""
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -114,10 +114,10 @@ def effects(losses: pd.DataFrame) -> dict[str, str]:
         half = t.ppf(0.975, freedom) * deviation * np.sqrt(1 / count - 1 / centred.size)
         cells[f"{factor} | {level}"] = f"{format_signed(effect, 3)} ± {half:.3f}"
     above = losses.mean(axis=1) - losses.loc["gelu"].mean()
-    cells["all eighteen, minus gelu | "] = format_signed(above[designed].mean(), 3)
-    for name in CONTROLS[1:]:
-        cells[f"{name}, minus gelu | "] = format_signed(above[folder_of(name)], 3)
-    cells["the lowest of the eighteen, minus gelu | "] = format_signed(above[designed].min(), 3)
+    for name, words in [*CONTROLS.items()][1:]:
+        cells[f"minus gelu | {words}"] = format_signed(above[folder_of(name)], 3)
+    cells["minus gelu | all eighteen"] = format_signed(above[designed].mean(), 3)
+    cells["minus gelu | the lowest of the eighteen"] = format_signed(above[designed].min(), 3)
     return cells
 
 
