@@ -14,7 +14,6 @@ The second adds the losses of the runs in a folder to ``losses.csv``, the third 
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import pandas as pd
 from scipy.stats import t
 
 from raft.pretraining.run import PretrainingResult
+from raft.pretraining.variants import folder_name
 from raft.report.tables.numbers import format_signed
 
 LOSSES = Path(__file__).parent / "losses.csv"
@@ -65,7 +65,7 @@ def variants() -> list[str]:
 
 def folder_of(variant: str) -> str:
     """The name of its runs' folder, without the seed."""
-    return re.sub("[:=/]", "-", variant)
+    return folder_name(variant, 0).removesuffix("-0")
 
 
 def keep(model: str, folder: Path) -> None:

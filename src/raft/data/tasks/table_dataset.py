@@ -225,5 +225,5 @@ def _hold_out_test(
         raise InputError(f"{source} has {len(examples)} examples, too few to hold out a test set")
     test = draw_stratified(examples, everything, count, np.random.default_rng(SPLIT_SEED))
     test.sort()
-    train = np.setdiff1d(everything, test)
+    train = np.setdiff1d(everything, test).tolist()
     return [examples[i] for i in train], [rows[i] if rows else i for i in train], [examples[i] for i in test]
