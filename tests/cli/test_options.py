@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import HfArgumentParser
+from transformers.utils import logging
 
 from raft.bounds import BOUNDS
 from raft.cli.commands.bench import KernelSettings, StepSettings
@@ -133,6 +134,23 @@ def test_output_that_nobody_reads_does_no_harm(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("sys.stdout", stream)
         assert main(["--help"]) == 0
         assert main(["bench", "--help"]) == 0
+
+
+@pytest.mark.parametrize("command", [PRETRAIN, FINETUNE, GRID, ["discover", *PRETRAIN[1:]]])
+def test_remarks_of_transformers_on_arguments_are_not_shown(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Remarking(RaftTrainingArguments):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            logging.get_logger("transformers.training_args").warning("made once more")
+            raise InputError("made")
+
+    monkeypatch.setattr(f"raft.cli.commands.{command[0]}.CommandArguments", dataclass(Remarking))
+    monkeypatch.setattr(logging.get_logger(), "propagate", True)
+    logging.set_verbosity_warning()
+    assert main(command) == 2
+    assert "made once more" not in caplog.text
 
 
 @pytest.mark.parametrize(("known", "slow"), [({}, False), ({"bf16": False}, True), ({"bf16": True}, False)])

@@ -29,6 +29,7 @@ The same command given again resumes."""
 
 
 def main(arguments: Sequence[str]) -> None:
+    quieten()
     kinds = (PretrainingRecipe, DiscoveryOptions, CommandArguments, ProcessOptions)
     recipe, options, training, processes = parse_recipe(
         kinds, "raft discover", DESCRIPTION, arguments, INSTEAD
@@ -38,7 +39,6 @@ def main(arguments: Sequence[str]) -> None:
     command = shlex.join(["raft", "discover", *without_worker(arguments)])
     check_folders(recipe, training, [])
     check_processes(processes, training)
-    quieten()
     console = PretrainingConsole(recipe, training, is_quiet=processes.worker)
     tests = open_tests(recipe.evaluate, recipe.evaluate_items, recipe.evaluate_along)
     text = console.read_text()

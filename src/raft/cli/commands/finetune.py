@@ -62,6 +62,7 @@ class EpochLines(TrainerCallback):
 
 
 def main(arguments: Sequence[str]) -> None:
+    quieten(tokenizer_threads=False)
     kinds = (FinetuningRecipe, CommandArguments, FolderOptions)
     recipe, training, options = parse_recipe(kinds, "raft finetune", DESCRIPTION, arguments)
     recipe.activation = resolve_activation(recipe.activation, recipe.model)
@@ -70,7 +71,6 @@ def main(arguments: Sequence[str]) -> None:
     check_machine(training)
     say_if_busy()
     check_free(training.folder, options.overwrite, FOLDER)
-    quieten(tokenizer_threads=False)
     console = Console()
     with run_folder(training.folder, options.overwrite, FOLDER) as folder:
         result, tuned = run_finetuning(recipe, training, folder, Sources(), [EpochLines()])

@@ -46,6 +46,7 @@ INSTEAD = {
 
 
 def main(arguments: Sequence[str]) -> None:
+    quieten(tokenizer_threads=False)
     grid, options, slurm = parse_grid(arguments)
     training = grid.arguments
     if not options.worker:
@@ -71,7 +72,6 @@ def main(arguments: Sequence[str]) -> None:
         print_plain(f"Submitted jobs {', '.join(job.job_id for job in jobs)}; their output is in {logs}")
         print_plain(f"'raft report {training.folder}' shows what is done")
         return
-    quieten(tokenizer_threads=False)
     console = Console()
     with (
         start_workers("grid", arguments, options),
@@ -123,8 +123,8 @@ def parse_grid(arguments: Sequence[str]) -> tuple[Grid, ProcessOptions, SlurmOpt
 
 def work(arguments: Sequence[str]) -> None:
     """Run cells silently until none is left."""
-    grid, _, _ = parse_grid(arguments)
     quieten(tokenizer_threads=False)
+    grid, _, _ = parse_grid(arguments)
     grid.run(CellFolder(grid.arguments.folder))
 
 

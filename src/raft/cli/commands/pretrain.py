@@ -64,6 +64,7 @@ def main(arguments: Sequence[str]) -> None:
 def _parse(
     words: Sequence[str],
 ) -> tuple[PretrainingRecipe, RaftTrainingArguments, SlurmOptions, ProcessOptions]:
+    quieten()  # before the arguments, of which transformers remarks things
     kinds = (PretrainingRecipe, CommandArguments, SlurmOptions, ProcessOptions)
     recipe, training, slurm, options = parse_recipe(kinds, "raft pretrain", DESCRIPTION, words, INSTEAD)
     return recipe, training, slurm, options
@@ -74,7 +75,6 @@ def run_here(words: Sequence[str]) -> None:
     recipe, training, _, options = _parse(words)
     command = shlex.join(["raft", "pretrain", *without_worker(words)])
     check_processes(options, training, is_comparison(recipe))
-    quieten()
     if training.process_index == 0:
         say_if_busy(options)
     console = PretrainingConsole(recipe, training, is_quiet=options.worker)
