@@ -449,6 +449,11 @@ def test_nothing_stays_of_what_was_refused(run: Run, recipe: Path, tmp_path: Pat
     assert status == 2
     assert "one batch needs 1000000000" in err
     assert not (tmp_path / "run").exists()
+    users = tmp_path / "run" / ".git" / "HEAD"
+    users.parent.mkdir(parents=True)
+    users.touch()
+    assert run("--config", recipe, "--global_batch_size", 1_000_000_000)[0] == 2
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == [".git", "HEAD"]
 
 
 def test_a_log_that_is_none_does_not_go_on(run: Run, recipe: Path, tmp_path: Path) -> None:

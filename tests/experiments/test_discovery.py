@@ -144,12 +144,17 @@ def test_found_functions_start_other_commands(found: tuple[Path, Path], tmp_path
     [
         ({"compare": "raf,gelu"}, "leave --compare out"),
         ({"activation": "gelu"}, "--activation gelu is no learned function"),
+        ({"raf_groups": 2}, "leave --raf_groups and --raf_gain out"),
+        ({"raf_gain": 0.2}, "leave --raf_groups and --raf_gain out"),
+        ({"raf_sites": ["mlm_head"]}, "--raf_sites needs one of ffn, attention_input, ffn_input"),
     ],
 )
 def test_what_finds_nothing_is_refused(changed: dict[str, Any], message: str) -> None:
     recipe = PretrainingRecipe(**{"raf_shared": "kind", **changed})
     with pytest.raises(InputError, match=message):
-        DiscoveryOptions().check(recipe)
+        DiscoveryOptions().check(recipe, Path("found"))
+    with pytest.raises(InputError, match="has a comma or a colon"):
+        DiscoveryOptions().check(PretrainingRecipe(), Path("found/12:30"))
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,18 @@ def test_a_model_keeps_function_and_gain(tmp_path: Path) -> None:
         np.testing.assert_allclose(snapshot.rafs[name].values(x), learned.values(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("version", ["A", "B", "C", "D", "N"])
+def test_a_gain_is_that_of_the_version(version: str) -> None:
+    act = raft.Rational("gelu", version=version).eval()
+    with torch.no_grad():
+        act.denominator[0].add_(0.3)  # P/Q of no version is then that of another
+    set_gain(act, 0.15)
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    density = torch.exp(-z.square() / 2)
+    measured = ((density * act(z).square()).sum() / density.sum()).sqrt()
+    assert measured.item() == pytest.approx(0.15, rel=1e-4)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("kind", [raft.Rational, FixedGainRational])
 def test_a_function_is_scaled_to_a_gain(kind: Any, groups: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForMaskedLM
 
+import raft
 from raft.errors import InputError
 from raft.functions.fixed_gain import measure_gain
 from raft.learned_activation import learned_activations
@@ -78,6 +80,16 @@ def test_what_a_recipe_takes(values: dict[str, Any], message: str | None) -> Non
     else:
         with pytest.raises(InputError, match=message):
             recipe.check()
+
+
+def test_a_gain_is_of_feed_forward_layers_alone() -> None:
+    sites = {**WIDE, "vocab_size": 99, "activation": "raf", "raf_gain": 0.15, "raf_init": "relu"}
+    recipe = PretrainingRecipe(**sites, raf_sites=["ffn", "mlm_head"])
+    acts = learned_activations(AutoModelForMaskedLM.from_config(recipe.model_config("raf", None)))
+    (head,) = (act for name, act in acts.items() if ".encoder." not in name)
+    torch.testing.assert_close(head.coefficients(), raft.Rational("relu").coefficients())
+    with pytest.raises(InputError, match="--raf_gain is of feed-forward layers"):
+        PretrainingRecipe(**sites, raf_sites=["mlm_head"]).check()
 
 
 @pytest.mark.parametrize("activation", ["raf", "fixed_gain"])

@@ -98,6 +98,11 @@ def test_variants_are_different_and_have_names(names: str) -> None:
     assert parse_variants("raf, raf : version = B") == ["raf", "raf:version=B"]
 
 
+def test_variants_have_folders_of_their_own() -> None:
+    with pytest.raises(InputError, match=r"a/f.json and \S+b/f.json would be trained in one folder"):
+        parse_variants("gelu,raf:raf_init=a/f.json,raf:raf_init=b/f.json")
+
+
 def test_a_variant_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     name = "raf:version=B:degrees=3/2:raf_learning_rate=0:learning_rate=2e-3"
     recipe = PretrainingRecipe(compare=f"gelu,{name}", seeds=3, raf_init="silu")

@@ -41,7 +41,7 @@ class DiscoveryOptions:
     )
     fixed: str = field(default="gelu", metadata={"help": "Fixed function that new models are compared with."})
 
-    def check(self, recipe: PretrainingRecipe) -> None:
+    def check(self, recipe: PretrainingRecipe, folder: Path) -> None:
         """Raise ``InputError`` for what cannot work, before anything is read or trained."""
         check_numbers(self)
         if recipe.compare is not None:
@@ -50,6 +50,15 @@ class DiscoveryOptions:
             raise InputError(
                 f"--activation {recipe.activation} is no learned function: there is nothing to find"
             )
+        if recipe.raf_groups > 1 or recipe.raf_gain is not None:
+            raise InputError(
+                "a found function is one for all channels, and as large as it was found: leave "
+                "--raf_groups and --raf_gain out"
+            )
+        if not set(recipe.raf_sites) & set(LAYER_SITES):
+            raise InputError(f"--raf_sites needs one of {', '.join(LAYER_SITES)}, whose functions are found")
+        if set(",:") & set(str(folder)):
+            raise InputError(f"--output_dir {folder} has a comma or a colon, and is part of variants' names")
         replace(recipe, compare=f"{recipe.activation},{self.fixed}").check()
 
 

@@ -119,20 +119,21 @@ def set_gain(act: Rational | FixedGainRational, gain: float) -> None:
         0.19
     """
     numerator, denominator = act.coefficients()
-    factor = gain / measure_gain(numerator, denominator)
+    factor = gain / measure_gain(numerator, denominator, version=act.version)
     if not gain > 0 or not factor.isfinite().all():
         raise ValueError(f"{act!r} cannot have the gain {gain!r}")
     (act.gain if isinstance(act, FixedGainRational) else act.numerator).mul_(factor)
 
 
-def measure_gain(numerator: Tensor, denominator: Tensor) -> Tensor:
+def measure_gain(numerator: Tensor, denominator: Tensor, *, version: str = "A") -> Tensor:
     """The root mean square of P/Q over standard normal inputs, by Simpson's rule; differentiable.
 
-    Zero, where version A has a kink, is the point between two of its intervals.
+    Zero, where most versions have a kink, is the point between two of its intervals.
 
     Args:
         numerator: ``[m + 1]`` or ``[groups, m + 1]``.
         denominator: ``[n]`` or ``[groups, n]``.
+        version: of P/Q; D without its noise.
 
     Returns:
         ``[]`` or ``[groups, 1]``.
@@ -142,6 +143,7 @@ def measure_gain(numerator: Tensor, denominator: Tensor) -> Tensor:
     density = (1 + number % 2) * (-z.square() / 2).exp()
     density = density / density.sum()
     if numerator.dim() == 1:  # products of matrices would be in the precision of autocast
-        return (density * rational(z, numerator, denominator).square()).sum().sqrt()
-    values = rational(z[:, None].expand(-1, len(numerator)).contiguous(), numerator, denominator)
+        return (density * rational(z, numerator, denominator, version).square()).sum().sqrt()
+    points = z[:, None].expand(-1, len(numerator)).contiguous()
+    values = rational(points, numerator, denominator, version)
     return (density[:, None] * values.square()).sum(0).sqrt()[:, None]

@@ -27,7 +27,7 @@ from raft.models.configuration_raft_bert import (
 )
 from raft.modules import Rational
 from raft.networks.build import DEFAULT_START
-from raft.networks.config import AUTO, DEFAULT, DEFAULT_SITES, RATIONAL, SITES, RafConfig
+from raft.networks.config import AUTO, DEFAULT, DEFAULT_SITES, INPUT_SITES, RATIONAL, SITES, RafConfig
 from raft.pretraining.architectures import (
     DEFAULT_ARCHITECTURES,
     OWN,
@@ -319,11 +319,15 @@ class PretrainingRecipe:
             raise InputError(f"--raf_gain scales a function with a name, and --raf_init is {init}")
         if function not in (RATIONAL, FixedGainRational.name):
             raise InputError(f"--raf_gain is of raf and fixed_gain, not of {function}")
+        if "ffn" not in self.raf_sites:
+            raise InputError("--raf_gain is of feed-forward layers: give --raf_sites ffn, or leave it out")
         form = {"degrees": tuple(self.degrees), "version": self.version} if function == RATIONAL else {}
         act = make(function, init=None if init == DEFAULT else init, **form)
         assert isinstance(act, (Rational, FixedGainRational))
+        others = set(self.raf_sites) - {"ffn", *INPUT_SITES}
+        starts = {site: asdict(FoundFunction.of(act)) for site in sorted(others)}
         set_gain(act, gain)
-        return {"ffn": asdict(FoundFunction.of(act))}
+        return {"ffn": asdict(FoundFunction.of(act)), **starts}
 
     @property
     def model_type(self) -> str:

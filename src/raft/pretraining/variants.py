@@ -63,7 +63,7 @@ def parse_variants(compared: str) -> list[str]:
     """Names with commas between them.
 
     Raises:
-        InputError: where one is empty or there twice.
+        InputError: where one is empty or there twice, or two would be trained in one folder.
     """
     names = [re.sub(r"\s*([:=/])\s*", r"\1", name.strip()) for name in compared.split(",")]
     if not all(names):
@@ -74,6 +74,13 @@ def parse_variants(compared: str) -> list[str]:
         if meant in seen:
             raise InputError(f"--compare needs different variants, not {seen[meant]} and {name}")
         seen[meant] = name
+    folders: dict[str, str] = {}
+    for name in names:
+        other = folders.setdefault(folder_name(name, 0), name)
+        if other != name:
+            raise InputError(
+                f"--compare: {other} and {name} would be trained in one folder: give their files other names"
+            )
     return names
 
 

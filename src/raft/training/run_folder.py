@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,12 +90,16 @@ def _replace_content(out: Path, new: Path, marker: str) -> None:
     """The folder itself stays, in which a shell may stand; what tells that it is whole comes last."""
     old = sorted(out.iterdir(), key=lambda path: path.name != marker)
     for path in old:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
     for path in sorted(new.iterdir(), key=lambda path: path.name == marker):
         path.rename(out / path.name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 # ---- claimed and resumed ----
@@ -115,7 +119,7 @@ def write_recipe(folder: Path, options: dict[str, Any]) -> None:
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a folder is missing, or holds no more than hidden files: recipes whose writing was cut off."""
+    """Whether a folder is missing, or holds no more than hidden files: the user's, or what a kill cut off."""
     return not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir())
 
 
@@ -202,10 +206,17 @@ def hold(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def removed_if_refused(folder: Path | None) -> Iterator[None]:
-    """Leave nothing of a new run whose options are refused, so that corrected ones are no other recipe's."""
+    """Leave nothing of a new run whose options are refused, so that corrected ones are no other recipe's.
+
+    Hidden files stay, and so does a folder with any: the user's ``.git`` may be among them.
+    """
     try:
         yield
     except InputError:
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # it was empty, but for what a kill cut off
+            for path in folder.iterdir():
+                if not path.name.startswith("."):
+                    _remove(path)
+            with suppress(OSError):
+                folder.rmdir()
         raise

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
         kinds, "raft discover", DESCRIPTION, arguments, INSTEAD
     )
     recipe.check()
-    options.check(recipe)
+    options.check(recipe, training.folder)
     command = shlex.join(["raft", "discover", *without_worker(arguments)])
     check_folders(recipe, training, [])
     check_processes(processes, training)
