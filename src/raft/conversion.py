@@ -107,9 +107,9 @@ def convert(
             )
         _hf().convert(network, raf, calibration, tokenizer=tokenizer)
         return model
-    if raf is not None and isinstance(raf.shared, Mapping):
-        raise ValueError(f"shared={raf.shared!r} names layers, which are those of a model of transformers")
     parts = _pretrained_parts(network)
+    if raf is not None and not parts:
+        _check_plain(network, raf)
     tokenizer = tokenizer or getattr(network, "tokenizer", None)
     texts, batches = _split_calibration(network, calibration)
     if texts is not None and not parts:
@@ -228,6 +228,19 @@ def load(network: Network, file: str | os.PathLike[str]) -> Network:
         _hf().convert(parts[path], RafConfig.from_dict(block))
     fill_network(whole, Path(file), saved, states)
     return network
+
+
+def _check_plain(network: nn.Module, raf: RafConfig) -> None:
+    """Refuse what chooses layers and kinds of sites, which a model of ``transformers`` alone has."""
+    plain: dict[str, Any] = {"sites": RafConfig.sites, "layers": RafConfig.layers}
+    if raf.shared not in (False, "all"):
+        plain["shared"] = RafConfig.shared
+    for name, default in plain.items():
+        if getattr(raf, name) != default:
+            raise ValueError(
+                f"{name}={getattr(raf, name)!r} is of models of transformers: the sites of a "
+                f"{type(network).__name__} are chosen by name, as in raft.convert(network, sites='^layers')"
+            )
 
 
 def _hf() -> ModuleType:

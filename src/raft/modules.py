@@ -408,10 +408,12 @@ class ResidualRational(Rational):
 
     def _value(self, x: Tensor, *coefficients: Tensor) -> Tensor:
         """``f(x) + P(x)/Q(x)``, of the shape and dtype of ``x``."""
-        base = self.replaced[0]
-        # what works in place would change the input that P/Q is of
-        fixed: Tensor = base(x.clone() if getattr(base, "inplace", False) else x)
-        return fixed + super()._value(x, *coefficients)
+        return call_apart(self.replaced[0], x) + super()._value(x, *coefficients)
+
+
+def call_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What a fixed function gives for ``x``, which stays as it is where the function works in place."""
+    return function(x.clone() if getattr(function, "inplace", False) else x)
 
 
 def fit_start(init: str | Fit | Callable[[Tensor], Tensor], degrees: tuple[int, int], version: str) -> Fit:

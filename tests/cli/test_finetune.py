@@ -262,6 +262,10 @@ def test_patience_ends_a_training(run: Run, glue: Path, model: Path, tmp_path: P
         (["--activation", "raf", "--degrees", "5", "99"], "degrees"),
         (["--version", "B"], "--version is of a model that is converted"),
         (["--raf_sites", "ffn"], "--raf_sites is of a model that is converted"),
+        (
+            ["--activation", "raf", "--raf_sites", "conv"],
+            "cannot be converted: BertForSequence",
+        ),
         (["--activation", "raf", "--raf_sites", "attn"], "raf.sites must be taken from ffn"),
         (["--version", "B", "--activation", "swish"], "--version is of a model that is converted"),
         (["--max_length", "2"], "--max_length must be at least 8, not 2"),

@@ -122,6 +122,11 @@ def test_fields_of_a_method_can_be_set() -> None:
     assert next(part for part in parts if part.name == "adapter").trained == 2 * 3 * 16 + 3 + 16 + 10
     trained, _ = set_tuning(model(), 'lora:r=2:lora_alpha=2:target_modules=["query"]')
     assert sum(p.numel() for n, p in trained.named_parameters() if ".lora_" in n) == 2 * 2 * (2 * 16)
+    words = 'lora:target_modules=["query","key"]:exclude_modules=["key"]:modules_to_save=["LayerNorm"]'
+    trained, _ = set_tuning(model(), words)
+    names = [name for name, p in trained.named_parameters() if p.requires_grad]
+    assert not any("key" in name for name in names)
+    assert all(any(part in name for name in names) for part in ("query.lora_", "LayerNorm", "classifier"))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,8 @@ def test_fields_of_a_method_can_be_set() -> None:
         ("lora:r=8x", "'r=8x' must be key=value"),
         ("lora:r=", "'r=' must be key=value"),
         ("lora:r=large", "r must be like 8, not 'large'"),
+        ("lora:r=null", "r must be like 8, not None"),
+        ("lora:exclude_modules=key", r'exclude_modules must be like \["dense"\], not \'key\''),
         ("raf-bottleneck:learned=False", "'learned=False' must be key=value"),
         ("raf-bottleneck:learned=no", "learned must be like true, not 'no'"),
         ("raf-adaptor", "the nearest is 'raf-adapter'"),

@@ -15,6 +15,8 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    PatchTSTConfig,
+    PatchTSTModel,
     SqueezeBertConfig,
     SqueezeBertModel,
 )
@@ -276,3 +278,21 @@ def test_half_precision_keeps_the_dtype_of_tensors() -> None:
     model: Any = raft.convert(bert(), {"sites": INPUT_SITES})
     model, plain = model.to(torch.bfloat16), bert().to(torch.bfloat16)
     assert torch.equal(logits(model), logits(plain))
+
+
+def test_a_block_in_a_container_has_one_that_is_computed_once() -> None:
+    """Put into ``PatchTST``'s ``nn.Sequential``, it would be called with what comes out of the block, too."""
+    sizes: dict[str, Any] = {"d_model": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = PatchTSTConfig(num_input_channels=1, context_length=16, patch_length=4, patch_stride=4, **sizes)
+    model = PatchTSTModel(config).eval()
+    values = {"past_values": torch.randn(2, 16, 1)}
+    before = model(**values).last_hidden_state
+    raft.convert(model, {"sites": ["ffn_input"]})
+    calls: list[str] = []
+    for name, act in raft.hf.rationals(model).items():
+        act.register_forward_hook(lambda *_, name=name: calls.append(name))
+        with torch.no_grad():
+            act.numerator[0] += 0.5  # a constant added twice would be seen
+    after = model(**values).last_hidden_state
+    assert len(calls) == len(set(calls)) == 2
+    assert not torch.allclose(after, before)

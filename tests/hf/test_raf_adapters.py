@@ -92,6 +92,22 @@ def test_an_adapter_is_what_the_formula_says() -> None:
     )
 
 
+def test_functions_are_of_the_input_where_the_activation_works_in_place() -> None:
+    model = base()
+    for module in model.modules():
+        if hasattr(module, "intermediate_act_fn"):
+            module.intermediate_act_fn = nn.ReLU(inplace=True)
+    model = peft.get_peft_model(model, raft.RafAdapterConfig(groups=4))
+    model.add_adapter("second", raft.RafAdapterConfig(groups=4))
+    move(model)
+    layer: Any = next(module for module in model.modules() if isinstance(module, RafAdapterLayer))
+    x = torch.randn(2, 3, 32)
+    alone = layer(x.clone())
+    torch.testing.assert_close(layer(x.clone(), adapter_names=["default", "default"]), alone)
+    model.base_model.set_adapter(["default", "second"])  # the second is zero
+    torch.testing.assert_close(layer(x.clone()), alone)
+
+
 def test_copies_of_a_models_own_rafs_are_trained() -> None:
     raf = {"init": "silu", "degrees": [3, 2]}
     before = logits(base(raf))

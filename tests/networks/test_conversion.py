@@ -369,3 +369,82 @@ def test_torch_layers_take_a_rational_as_activation() -> None:
     with torch.no_grad():
         act.numerator.mul_(2)
     assert not torch.allclose(outputs(layer, x), before)
+
+
+class CalledInTurn(nn.Sequential):
+    """A module put into it would be called by ``super().forward``, too."""
+
+    def forward(self, x: Tensor) -> Any:
+        return F.relu(x + super().forward(x))
+
+
+class InPlace(nn.Module):
+    """What a call in place changes is read again, as a whole or in part, or is not."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.register_buffer("seen", torch.ones(4))
+
+    def positional(self, x: Tensor) -> Tensor:
+        y = F.relu(x, True)
+        return x + y
+
+    def after_settings(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(x, 0.1, True)
+        return x + y
+
+    def of_a_part(self, x: Tensor) -> Tensor:
+        y = x[:, :2].relu_()
+        return x.sum(-1, keepdim=True) + y
+
+    def of_a_view(self, x: Tensor) -> Tensor:
+        y = F.elu_(x.view(-1).unsqueeze(0))
+        return x.sum() + y
+
+    def of_a_buffer(self, x: Tensor) -> Tensor:
+        return x + F.silu(self.seen, inplace=True)
+
+    def whole_again(self, x: Tensor) -> Tensor:
+        x = F.selu(x, True)
+        return x + 1
+
+    def part_again(self, x: Tensor) -> Tensor:
+        x[:, :2] = F.celu(x[:, :2], inplace=True)
+        return x
+
+    def of_a_result(self, x: Tensor) -> Tensor:
+        y = F.mish(self.fc(x), True)
+        return x + y
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_what_a_container_calls_is_left_as_it_is() -> None:
+    network: Any = nn.Sequential(CalledInTurn(nn.Linear(4, 4), nn.Tanh()), nn.ReLU())
+    x = torch.randn(8, 4)
+    before = network(x)
+    raft.convert(network, calibration=[x])
+    assert [row.site for row in network.conversion_report] == ["1"]
+    assert "relu in CalledInTurn.forward" in network.conversion_report.not_reached[0]
+    torch.testing.assert_close(network(x), before, atol=5e-2, rtol=0)
+
+
+def test_calls_in_place_whose_input_is_read_again_are_left_as_they_are() -> None:
+    network: Any = InPlace()
+    raft.convert(network)
+    refused = {call.partition(" in ")[2].partition(",")[0] for call in network.conversion_report.not_reached}
+    assert refused == {
+        f"InPlace.{name}"
+        for name in ("positional", "after_settings", "of_a_part", "of_a_view", "of_a_buffer")
+    }
+    assert {row.replaced for row in network.conversion_report} == {"selu", "celu", "mish"}
+
+
+@pytest.mark.parametrize("config", [{"shared": "kind"}, {"layers": "0"}, {"sites": ["ffn"]}])
+def test_what_chooses_layers_and_kinds_of_sites_is_refused(config: Any) -> None:
+    with pytest.raises(ValueError, match="is of models of transformers: the sites of a ResNet"):
+        raft.convert(make("resnet")[0], config)

@@ -218,3 +218,16 @@ def test_files_that_are_no_such_files(tmp_path: Path) -> None:
     whole, _ = trained("resnet")
     with pytest.raises(InputError, match=r"the ResNet has a learned function at layer1.0.relu, where it has"):
         raft.load(whole, tmp_path / "stem.safetensors")
+
+
+@pytest.mark.parametrize("shared", [False, "all"])
+def test_sites_that_share_functions_in_another_way_are_refused(shared: Any, tmp_path: Path) -> None:
+    file = tmp_path / "rafs.safetensors"
+    raft.save(trained("resnet", {"shared": shared})[0], file)
+    other, x = trained("resnet", {"shared": False if shared else "all"})
+    before = outputs(other, x)
+    with pytest.raises(InputError, match="its sites share their functions in another way"):
+        raft.load(other, file)
+    assert torch.equal(outputs(other, x), before)
+    alike, _ = trained("resnet", {"shared": shared})
+    raft.load(alike, file)

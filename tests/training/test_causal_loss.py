@@ -84,6 +84,12 @@ def test_documents_are_read_as_if_they_were_alone(architecture: str) -> None:
     assert not torch.allclose(together, causal_lm_loss(net, packed, packed, reduction="none"), atol=1e-2)
 
 
+def test_a_bound_that_new_weights_do_not_reach_is_seen() -> None:
+    sizes = {**SIZES, **ARCHITECTURES["gemma2"], "final_logit_softcapping": 30.0}
+    net = AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **sizes))
+    assert find_head(net, TOKENS[:1]) is None
+
+
 def test_the_probe_leaves_the_model_and_the_random_numbers_as_they_were() -> None:
     net = model("gpt2").train()
     state = torch.get_rng_state()

@@ -204,6 +204,24 @@ def test_a_validation_at_the_end_is_done_once(tmp_path: Path) -> None:
     assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry] == [2, 4]
 
 
+def test_validation_is_of_the_weights_whatever_the_training_computes_in(tmp_path: Path) -> None:
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=4 * 8)
+    validation = MaskedSequences(SEQUENCES[:8], TOKENIZER, 0)
+    args = arguments(tmp_path, max_steps=4, eval_strategy="steps", eval_steps=4, bf16=True)
+    logged: list[float] = []
+
+    class Losses(TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            logged.append(kwargs["metrics"]["eval_loss"])
+
+    pretrained = pretrain(config({}), data, validation, args, [Losses()])
+    again = build_model(config({}), 1)
+    again.load_state_dict(pretrained.model.state_dict())
+    sums, counts = validation_losses(again, validation, 8)
+    assert pretrained.loss == pytest.approx(sums.sum() / counts.sum(), rel=1e-6)
+    assert logged == pytest.approx([pretrained.loss], rel=1e-6)
+
+
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert", "XLM"])
 def test_masked_loss_is_the_models_own(family: str) -> None:
     extra = {"embedding_size": 32} if family in ("Electra", "Albert") else {}

@@ -240,7 +240,10 @@ def finetune(
         if learned_activations(model):
             raise InputError(f"{checkpoint} has RAFs already, which --activation keep trains as they are")
         config = conversion_config(activation, raf or RafConfig())
-        convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
+        try:
+            convert(model, config, calibration=list(data.texts[:CALIBRATION_TEXTS]), tokenizer=tokenizer)
+        except ValueError as error:  # it has no such sites, say
+            raise InputError(f"{checkpoint} cannot be converted: {error}") from error
         report = model.conversion_report
     if tuning == RAF and not learned_activations(model):
         raise InputError(

@@ -40,6 +40,9 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 RAF_ADAPTER = "raf-adapter"
 RAF_BOTTLENECK = "raf-bottleneck"
+NAMES = ("modules_to_save", "exclude_modules")
+"""Fields of their configurations to which the head's modules are added."""
+
 OURS = ("RafAdapterConfig", "RafBottleneckConfig")
 TUNINGS = (*PLAIN, *ADAPTERS)
 
@@ -174,10 +177,11 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
     values = {**defaults, **settings}
     of_class = {of.name: of.default for of in fields(config_class)}
     for key, value in settings.items():
-        if isinstance(value, str) and isinstance(of_class.get(key), (bool, int, float)):
-            raise InputError(
-                f"--tuning {name}: {key} must be like {json.dumps(of_class[key])}, not {value!r}"
-            )
+        default = of_class.get(key)
+        if isinstance(default, (bool, int, float)) and not isinstance(value, (bool, int, float)):
+            raise InputError(f"--tuning {name}: {key} must be like {json.dumps(default)}, not {value!r}")
+        if key in NAMES and not isinstance(value, list):
+            raise InputError(f'--tuning {name}: {key} must be like ["dense"], not {value!r}')
     if kind == "LoraConfig" and "lora_alpha" not in values:
         values["lora_alpha"] = 2 * values["r"]
     try:
@@ -200,8 +204,8 @@ def _with_adapter(
     saved = [name for name in sorted(whole) if not isinstance(modules[name], LearnedActivation)]
     if tuning == "lora-raf" and learned_activations(model):
         saved += peft_modules(model)
-    config.modules_to_save = saved
-    config.exclude_modules = sorted(whole)
+    for field_name, of_head in zip(NAMES, (saved, sorted(whole)), strict=True):
+        setattr(config, field_name, [*(getattr(config, field_name, None) or ()), *of_head])
     try:
         wrapped = get_peft_model(model, config)
     except ValueError as error:  # no layers of a method are known for this architecture, say

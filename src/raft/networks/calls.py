@@ -36,6 +36,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 METHODS = ("relu", "sigmoid", "tanh")
 """Those that are methods of tensors, too."""
 
+VIEWS = (
+    "detach", "diagonal", "expand", "flatten", "movedim", "narrow", "permute", "reshape", "select",
+    "squeeze", "swapaxes", "t", "transpose", "unflatten", "unsqueeze", "view", "view_as",
+)  # fmt: skip
+"""Methods of tensors that may give another view of the same numbers."""
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+"""Modules that call, or let others call, all that is put into them."""
+
 Counts = dict[str, int]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -101,7 +110,7 @@ def find_calls(cls: type) -> ClassCalls:
     for name, method in _methods(cls):
         tree = _parse(method)
         if tree is not None:
-            scan = _MethodScan(f"{cls.__name__}.{name}", name, method, tree, calls, unreachable, variants)
+            scan = _MethodScan(cls, name, method, tree, calls, unreachable, variants)
             scan.visit_method()
     return ClassCalls(tuple(calls), tuple(dict.fromkeys(unreachable)))
 
@@ -168,10 +177,10 @@ class _MethodScan:
     """Numbers the calls of one method."""
 
     def __init__(
-        self, place: str, name: str, method: FunctionType, tree: Function,
+        self, cls: type, name: str, method: FunctionType, tree: Function,
         calls: list[ActivationCall], unreachable: list[tuple[str, str]], variants: dict[str, list[Any]],
     ) -> None:  # fmt: skip
-        self.place = place
+        self.place = f"{cls.__name__}.{name}"
         self.name, self.tree = name, tree
         # a decorator may have put a function of its own around it
         self.method = method = inspect.unwrap(method)
@@ -181,8 +190,11 @@ class _MethodScan:
         self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         closure = zip(method.__code__.co_freevars, method.__closure__ or (), strict=True)
         self.names = {**method.__globals__, **{name: _cell_value(cell) for name, cell in closure}}
-        is_plain = not tree.decorator_list and not _has_private_names(tree)
-        self.refusal = None if is_plain else "in a method that is decorated or has private names"
+        self.refusal = None
+        if tree.decorator_list or _has_private_names(tree):
+            self.refusal = "in a method that is decorated or has private names"
+        elif issubclass(cls, CONTAINERS):
+            self.refusal = "in a container, which would call a module put into it once more"
 
     def visit_method(self) -> None:
         """Add the calls of the method to the lists."""
@@ -231,8 +243,8 @@ class _MethodScan:
             name = function.attr.rstrip("_")
         if name is None:
             return
-        settings = self._settings(node, name)
-        reason = self.refusal or self._aliasing(node, is_method)
+        settings, is_inplace = self._settings(node, name)
+        reason = self.refusal or self._aliasing(node, is_method, is_inplace)
         if settings is None or reason:
             reason = reason or "with arguments that are known at work only"
             self.unreachable.append((name, f"{self.place}, line {self._line(node)}, {reason}"))
@@ -254,19 +266,26 @@ class _MethodScan:
         first: int = self.method.__code__.co_firstlineno
         return first + node.lineno - 1
 
-    def _settings(self, node: ast.Call, name: str) -> tuple[tuple[str, Any], ...] | None:
-        """The arguments beside the input; None where they are neither literals nor attributes of ``self``."""
+    def _settings(self, node: ast.Call, name: str) -> tuple[tuple[tuple[str, Any], ...] | None, bool]:
+        """The arguments beside the input, and whether the call may work in place.
+
+        None in their place where they are neither literals nor attributes of ``self``.
+        """
         known = SETTINGS[name]
         given: dict[str, ast.expr] = {}
         for i, value in enumerate(node.args[1:]):
             given[known[i] if i < len(known) else "inplace"] = value
         given |= {keyword.arg or "**": keyword.value for keyword in node.keywords}
-        for dropped in ("inplace", "input"):
-            given.pop(dropped, None)
+        given.pop("input", None)
+        inplace = given.pop("inplace", None)
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        is_inplace = called.endswith("_") or not (
+            inplace is None or (isinstance(inplace, ast.Constant) and inplace.value is False)
+        )
         if any(isinstance(argument, ast.Starred) for argument in node.args) or not given.keys() <= set(known):
-            return None
+            return None, is_inplace
         values = tuple((key, self._fixed_value(value)) for key, value in given.items())
-        return None if any(value is None for _, value in values) else values
+        return None if any(value is None for _, value in values) else values, is_inplace
 
     def _fixed_value(self, expression: ast.expr) -> Any:
         """A number or a text, or the path of an attribute of ``self``; None for other expressions."""
@@ -280,26 +299,25 @@ class _MethodScan:
         except ValueError:
             return None
 
-    def _aliasing(self, node: ast.Call, is_method: bool) -> str | None:
+    def _aliasing(self, node: ast.Call, is_method: bool, is_inplace: bool) -> str | None:
         """Why a call in place cannot become one that is not: what it changes is read again."""
         statement = self.parents[id(node)]
         if isinstance(statement, ast.Expr):
             return "called for its effect on its input"
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        inplace = [keyword.value for keyword in node.keywords if keyword.arg == "inplace"]
-        is_inplace = called.endswith("_") or any(
-            not (isinstance(value, ast.Constant) and value.value is False) for value in inplace
-        )
-        changed = node.func.value if is_method and isinstance(node.func, ast.Attribute) else None
-        changed = changed if changed is not None else next(iter(node.args), None)
-        if not is_inplace or not isinstance(changed, ast.Name):
+        inputs = [keyword.value for keyword in node.keywords if keyword.arg == "input"]
+        if is_method and isinstance(node.func, ast.Attribute):
+            inputs = [node.func.value]
+        changed = next(iter([*inputs, *node.args]), None)
+        whole = _viewed(changed)
+        if not is_inplace or changed is None or not isinstance(whole, ast.Name):
             return None
         while not isinstance(statement, ast.stmt):
             statement = self.parents[id(statement)]
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        if isinstance(statement, ast.Return) or any(_is_name(target, changed.id) for target in targets):
+        targets = {ast.unparse(target) for target in getattr(statement, "targets", ())}
+        is_kept = whole.id == self.owner  # a buffer, say
+        if (isinstance(statement, ast.Return) and not is_kept) or targets & {whole.id, ast.unparse(changed)}:
             return None
-        return f"in place, and {changed.id} may be read again"
+        return f"in place, and {ast.unparse(changed) if is_kept else whole.id} may be read again"
 
 
 def _calls_of_function(
@@ -372,6 +390,17 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 def _leaves(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break))
+
+
+def _viewed(node: ast.expr | None) -> ast.expr | None:
+    """The tensor that an expression is a part of, or another view of: ``x`` of ``x[:, :4].view(-1)``."""
+    while True:
+        if isinstance(node, (ast.Subscript, ast.Attribute)):
+            node = node.value
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) in VIEWS:
+            node = node.func.value  # type: ignore[attr-defined]
+        else:
+            return node
 
 
 def _is_name(node: ast.AST | None, name: str) -> bool:

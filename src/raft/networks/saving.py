@@ -156,6 +156,10 @@ def fill_network(
             f"{file} is of another network, a {saved.network}: {has} has a learned function at "
             f"{missing[0]}, where {lacks} has nothing that it could replace"
         )
+    shares = {entry.name: entry.shares or entry.name for entry in saved.sites}
+    pairs = {(shares[name], id(act)) for name, act in present.items()}
+    if not len(pairs) == len({saved for saved, _ in pairs}) == len({act for _, act in pairs}):
+        raise InputError(f"{file} does not fit: its sites share their functions in another way")
     owners: dict[str, LearnedActivation] = {}
     changes: list[tuple[NetworkSite, nn.Module]] = []
     loads: list[tuple[LearnedActivation, Mapping[str, Tensor]]] = []

@@ -21,7 +21,6 @@ from raft.files import save_pretrained
 from raft.pretraining.architectures import check_attention, new_model
 from raft.pretraining.zero_shot import read_history
 from raft.training.arguments import RaftTrainingArguments
-from raft.training.losses import validation_losses
 from raft.training.trainer import STEP_SECONDS, RaftTrainer
 
 
@@ -125,7 +124,7 @@ def pretrain(
         callbacks=list(callbacks),
     )
     trainer.train(resume_from_checkpoint=resume)
-    sums, counts = validation_losses(model, validation, arguments.per_device_eval_batch_size)
+    sums, counts = trainer.validation_losses(validation)
     history = [
         (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history

@@ -15,7 +15,10 @@ from raft.data.text.sequences import IGNORED, TokenSequences
 from raft.networks.calibration import evaluating
 
 MAX_ROUNDING = 1e-4
-"""Largest difference of logits that is rounding."""
+"""Largest difference of logits that is rounding, relative to the largest logit."""
+
+MAGNIFIED = 4096.0
+"""Factor of logits at which a bound shows that new weights are too small to reach."""
 
 CPU_CHUNK = 256
 """Tokens whose logits a CPU makes at a time; torch's own choice takes 1.2 to 3.2 times as long as all at
@@ -117,18 +120,27 @@ def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Module | None:
     """The module that makes a language model's logits of its last hidden states, if it alone does.
 
     Some models scale or bound their logits: whether this one does is seen from those of ``input_ids``,
-    ``[B, L]``.
+    ``[B, L]``, as they are and magnified.
     """
     heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
     if len(heads) != 1:
         return None
     ids = input_ids.to(model.device)
-    with evaluating(model):
-        logits, hidden = model(input_ids=ids).logits, model.base_model(input_ids=ids)[0]
-        parts = heads[0](hidden)
-    if not isinstance(parts, Tensor) or parts.shape != logits.shape:
-        return None
-    return heads[0] if (logits - parts).abs().max() <= MAX_ROUNDING else None
+    for factor in (1.0, MAGNIFIED):
+        hook = heads[0].register_forward_hook(
+            lambda head, args, out, factor=factor: out * factor if isinstance(out, Tensor) else out
+        )
+        try:
+            with evaluating(model):
+                logits, hidden = model(input_ids=ids).logits, model.base_model(input_ids=ids)[0]
+                parts = heads[0](hidden)
+        finally:
+            hook.remove()
+        if not isinstance(parts, Tensor) or parts.shape != logits.shape:
+            return None
+        if (logits - parts).abs().max() > MAX_ROUNDING * parts.abs().max():
+            return None
+    return heads[0]
 
 
 def validation_losses(

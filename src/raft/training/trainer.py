@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -412,6 +414,13 @@ class RaftTrainer(Trainer):
 
     # ---- validation ----
 
+    def validation_losses(self, dataset: TokenSequences) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Those of ``raft.training.losses``, in the weights' dtype, as the saved model will have them."""
+        # Accelerate's autocast around ``forward``; the training's loss has its own
+        for name in ("forward", "_original_forward"):
+            vars(self.model).pop(name, None)
+        return validation_losses(self.model, dataset, self.args.per_device_eval_batch_size, self._head)
+
     def evaluate(
         self,
         eval_dataset: Any = None,
@@ -425,9 +434,7 @@ class RaftTrainer(Trainer):
             dataset = own[dataset]
         if not isinstance(dataset, TokenSequences):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        sums, counts = validation_losses(
-            self.model, dataset, self.args.per_device_eval_batch_size, self._head
-        )
+        sums, counts = self.validation_losses(dataset)
         loss = float(sums.sum() / counts.sum())
         metrics = {
             f"{metric_key_prefix}_loss": loss,

@@ -36,7 +36,7 @@ from raft.training.run_folder import RECIPE, check_holds, hold
 from raft.training.stopping import StopOnSignal
 
 WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
-"""Training arguments: the loss is that of the predicted tokens, and evaluated as it is trained."""
+"""Training arguments: the loss is that of the predicted tokens, and evaluated in the weights' dtype."""
 
 INSTEAD = {"num_train_epochs": "max_steps"}
 """Options of ``transformers`` that a pretraining does not take, and those that stand for them."""

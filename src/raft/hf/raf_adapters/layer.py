@@ -10,7 +10,7 @@ from torch import Tensor
 from raft.functional import rational, rational_by_sample
 from raft.hf.peft import FUNCTIONS
 from raft.hf.peft_method import BASE, AdapterLayer, check_names
-from raft.modules import Rational
+from raft.modules import Rational, call_apart
 
 PREFIX = "raf_adapter_"
 
@@ -39,7 +39,7 @@ class RafAdapterLayer(AdapterLayer):
             return value
         if not all(act.is_residual for act in acts):
             raise ValueError(f"{self.name}: adapters with residual=False work one at a time")
-        y: Tensor = self.base_layer(input)
+        y = call_apart(self.base_layer, input)
         for act in acts:
             y = y + rational(input, *act.coefficients(), act.version)
         return y
@@ -50,7 +50,7 @@ class RafAdapterLayer(AdapterLayer):
     def _by_sample(self, x: Tensor, names: Sequence[str]) -> Tensor:
         check_names(names, len(x), self.name)
         acts = {name: act for name in set(names) - {BASE} for act in self._acts([name])}
-        y: Tensor = self.base_layer(x)
+        y = call_apart(self.base_layer, x)
         if not acts:
             return y
         if len({(act.degrees, act.version, act.groups, act.is_residual) for act in acts.values()}) > 1:

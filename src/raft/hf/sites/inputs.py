@@ -16,6 +16,7 @@ from raft.hf.sites.feed_forward import CONVOLUTIONS, Projection, wrapped_project
 from raft.hf.sites.find import ATTENTION, find_blocks
 from raft.hf.sites.input_activation import InputActivation
 from raft.hf.sites.layers import find_stacks
+from raft.networks.calls import CONTAINERS
 from raft.networks.config import INPUT_SITES
 
 WORDS = {"query": "q", "queries": "q", "key": "k", "keys": "k", "value": "v", "values": "v"}
@@ -114,12 +115,12 @@ def _is_self_attention(modules: dict[str, nn.Module], path: str) -> bool:
 
 
 def _find_holder(modules: dict[str, nn.Module], paths: list[str]) -> str:
-    """The path of the innermost module around all of these that has a ``forward``."""
+    """The path of the innermost module around all of these whose ``forward`` does not call all its parts."""
     parents = [path.split(".")[:-1] for path in paths]
     common = parents[0]
     for other in parents[1:]:
         equal = [a == b for a, b in zip(common, other, strict=False)]
         common = common[: equal.index(False)] if False in equal else common[: len(equal)]
-    while isinstance(modules[".".join(common)], (nn.ModuleList, nn.ModuleDict)):
+    while isinstance(modules[".".join(common)], CONTAINERS):
         common = common[:-1]
     return ".".join(common)
