@@ -10,6 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedModel, RobertaConfig, RobertaForMaskedLM
 
 import raft
+from raft.networks import build
 from tests.hf.architectures import TINY
 
 CONVERTED, BUILT = (-10.0, 10.0), (-5.0, 5.0)
@@ -145,3 +146,22 @@ def test_a_model_that_is_refused_is_as_it_was() -> None:
         with pytest.raises(ValueError, match=r"layer|groups"):
             raft.convert(model, {"sites": ["ffn", "mlm_head"], **block})
         assert [type(module) for module in model.modules()] == kinds
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    real = build.build_activation
+
+    def fails_later(*args: Any) -> Any:
+        made.append(args)
+        if len(made) > 1:
+            raise ValueError("no fit")
+        return real(*args)
+
+    monkeypatch.setattr(build, "build_activation", fails_later)
+    model = BertModel(BertConfig(**TINY))
+    before = {name: type(module) for name, module in model.named_modules()}
+    with pytest.raises(ValueError, match="no fit"):
+        raft.convert(model, {"sites": ["ffn", "attention_input"]})
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert model.config.raf is None

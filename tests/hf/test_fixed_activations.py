@@ -15,9 +15,9 @@ from transformers.activations import ACT2FN
 import raft
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf import install, uninstall
-from raft.hf.conversion import activation_name
 from raft.hf.fixed_activations import LEARNED, check_fixed_activation
 from raft.models import RaftBertConfig
+from raft.networks.build import activation_name
 
 TINY: dict[str, Any] = {
     "vocab_size": 99,

@@ -16,11 +16,10 @@ from transformers import PreTrainedModel
 from raft.coefficients.fitting import as_numpy_function
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.functions.registry import make
-from raft.hf.conversion import activation_name
 from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import LearnedActivation, SharedActivation
 from raft.modules import Rational
-from raft.networks.build import DEFAULT_START
+from raft.networks.build import DEFAULT_START, activation_name
 from raft.networks.config import AUTO, DEFAULT, RafConfig
 
 POINTS = 1001

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.activations import ACT2FN
 
-from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name
 from raft.hf.blocks import check_layers, configs_with_sites, copy_configs, is_chosen, remember_sites
 from raft.hf.calibration import Calibration, collect_inputs
 from raft.hf.sites.adapters import install_adapters, remove_adapters
 from raft.hf.sites.find import Site, find_parametrised_sites, find_sites
 from raft.hf.sites.input_activation import InputActivation
-from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
+from raft.learned_activation import is_learned, learned_activations
 from raft.networks import build
 from raft.networks.config import RafConfig
-from raft.networks.conversion_report import REPORT, ConvertedSite
+from raft.networks.conversion_report import REPORT
 from raft.networks.conversion_report import ConversionReport as ConversionReport  # raft.hf hands it on
-from raft.networks.samples import InputSample, pool
+from raft.networks.samples import InputSample
 
 
 def convert(
@@ -60,6 +58,7 @@ def convert(
         check_layers(model, config, all_sites)
         if calibration is not None and fixed:
             samples = collect_inputs(model, fixed, calibration, tokenizer)
+        report = replace_activations(model, config, samples=samples, interval=build.CONVERSION_INTERVAL)
     except Exception:
         remove_adapters(model)
         raise
@@ -68,7 +67,6 @@ def convert(
             "%s has its RAFs already, and the calibration was not used: raft.revert it first to fit anew",
             type(model).__name__,
         )
-    report = replace_activations(model, config, samples=samples, interval=build.CONVERSION_INTERVAL)
     build.warn_of_misfit(report, config)
     if before is not None and learned_activations(model) and before.trainable != config.trainable:
         _set_trainable(model, config.trainable)
@@ -192,64 +190,27 @@ def replace_activations(
             being built, they get the ready fits, and scales of one until a checkpoint brings others.
 
     Raises:
-        ValueError: where the activation of a chosen feed-forward block has parameters.
+        ValueError: where the activation of a chosen feed-forward block has parameters, or a learned function
+            cannot follow the one that it is to start from; the model then has the activations that it had.
     """
     _check_parametrised(model, config)
     install_adapters(model, config.sites)
-    chosen = [site for site in find_sites(model) if is_chosen(site, config)]
-    owners: dict[str, tuple[str, LearnedActivation]] = {}
-    keys = {site.name: _owner_key(site, config) for site in chosen}
-    samples = samples or {}
-    report = ConversionReport()
-    for site in chosen:
-        if is_learned(site.activation):
-            if isinstance(site.activation, LearnedActivation):
-                owners.setdefault(keys[site.name], (site.name, site.activation))
-            continue
-        replaced, owner = site.activation, keys[site.name]
-        name, start = activation_name(replaced), config.start(site.kind, site.layer)
-        shares = None
-        if owner in owners:
-            shares, shared = owners[owner]
-            site.set_activation(SharedActivation(shared, replaced).train(model.training))
-        else:
-            pooled = pool(samples[other] for other in keys if keys[other] == owner and other in samples)
-            act = build.build_activation(replaced, name, config, start, pooled, interval)
-            build.move_beside(act, site.holder)
-            site.set_activation(act.train(model.training))
-            owners[owner] = site.name, act
-        act = owners[owner][1]
-        max_error, rms_error = build.fit_errors(act, config, start)
-        report.append(
-            ConvertedSite(
-                site=site.name,
-                kind=site.kind,
-                replaced=name,
-                interval=act.start.interval,
-                max_error=max_error,
-                rms_error=rms_error,
-                inputs=samples[site.name].count if site.name in samples else 0,
-                shares=shares,
-            )
+    places = [
+        build.Place(
+            site, _owner_key(site, config), site.activation, config.start(site.kind, site.layer), site.holder
         )
+        for site in find_sites(model)
+        if is_chosen(site, config)
+    ]
+    built, report = build.build_all(places, config, samples or {}, interval)
+    for site, act in built:
+        site.set_activation(act.train(model.training))
     return report
 
 
 def _owner_key(site: Site, config: RafConfig) -> str:
     """A key of the RAF that a site gets; sites with the same key share it."""
-    name = config.owner(site.kind, site.layer)
+    name, fixed = config.owner(site.kind, site.layer), site.activation
     if name is not None:
-        return (
-            f"{site.stack}: {name}, {activation_name(site.activation)}, {build.fingerprint(site.activation)}"
-        )
+        return f"{site.stack}: {name}, {build.activation_name(fixed)}, {build.fingerprint(fixed)}"
     return f"{site.experts}: {site.kind}" if site.experts else site.name
-
-
-def activation_name(activation: Callable[..., Any]) -> str:
-    """The name of an activation in ``FUNCTIONS``; that of its class or its own where it is not there."""
-    fixed = build.fixed_function(activation)
-    if isinstance(fixed, nn.Module) and not isinstance(fixed, nn.GELU):
-        for name in (*FUNCTIONS, *ALIASES):
-            if name in ACT2FN and repr(ACT2FN[name]) == repr(fixed):
-                return canonical_name(name)
-    return build.activation_name(fixed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from raft.coefficients import Fit, fit, named_fit
 from raft.coefficients.functions import ALIASES, FUNCTIONS, canonical_name, name_of, signature_of
 from raft.coefficients.named import IDENTITY, TABLE_INTERVAL, identity_fit
 from raft.functions.parametric import ParametricActivation
-from raft.learned_activation import LearnedActivation, Start, is_learned
+from raft.learned_activation import LearnedActivation, SharedActivation, Start, is_learned
 from raft.modules import Rational, ResidualRational
 from raft.networks.config import AUTO, DEFAULT, RafConfig
-from raft.networks.conversion_report import ConversionReport
+from raft.networks.conversion_report import ConversionReport, ConvertedSite
+from raft.networks.samples import InputSample, pool
 
 DEFAULT_START = "gelu"
 """What rational functions start from by themselves."""
@@ -31,6 +32,73 @@ WARN_MAX_FIT_ERROR = 0.2
 
 SCALING_POINTS = 1001
 """Evenly spaced inputs that coefficients are scaled for without calibration."""
+
+
+class Place(NamedTuple):
+    """A site that gets a learned function.
+
+    Attributes:
+        site: with ``name`` and ``kind``.
+        owner: a key; sites with the same one share a function.
+        activation: that is there; a learned one stays.
+        start: of ``config.start``.
+        parent: whose device the function gets.
+        dim: axis of the channels.
+    """
+
+    site: Any
+    owner: str
+    activation: Callable[..., Any]
+    start: str | Start
+    parent: nn.Module
+    dim: int = -1
+
+
+def build_all(
+    places: Sequence[Place],
+    config: RafConfig,
+    samples: Mapping[str, InputSample],
+    interval: tuple[float, float] | None,
+) -> tuple[list[tuple[Any, nn.Module]], ConversionReport]:
+    """Build what takes the place of fixed activations; the network stays as it is.
+
+    Args:
+        places: in the network's order.
+        config: which learned functions.
+        samples: by name of the site, the inputs to fit for.
+        interval: as in :func:`build_activation`.
+
+    Returns:
+        Sites and what they get, and the report.
+
+    Raises:
+        ValueError: where a function cannot follow the one that it is to start from.
+    """
+    owners: dict[str, tuple[str, LearnedActivation]] = {}
+    inputs: dict[str, list[InputSample]] = {place.owner: [] for place in places}
+    for place in places:
+        if place.site.name in samples:
+            inputs[place.owner].append(samples[place.site.name])
+    built: list[tuple[Any, nn.Module]] = []
+    report = ConversionReport()
+    for site, owner, fixed, start, parent, dim in places:
+        if is_learned(fixed):
+            if isinstance(fixed, LearnedActivation):
+                owners.setdefault(owner, (site.name, fixed))
+            continue
+        name, shares = activation_name(fixed), None
+        if owner in owners:
+            shares, act = owners[owner]
+            built.append((site, SharedActivation(act, fixed)))
+        else:
+            act = build_activation(fixed, name, config, start, pool(inputs[owner]), interval, dim)
+            move_beside(act, parent)
+            owners[owner] = site.name, act
+            built.append((site, act))
+        count = samples[site.name].count if site.name in samples else 0
+        errors = fit_errors(act, config, start)
+        report.append(ConvertedSite(site.name, site.kind, name, act.start.interval, *errors, count, shares))
+    return built, report
 
 
 def build_activation(

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
 
-from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, learned_activations
+from raft.learned_activation import is_learned, learned_activations
 from raft.networks import build
 from raft.networks.activations import GATES
 from raft.networks.calibration import Arguments, record_sites
 from raft.networks.channels import channel_axis, check_groups
 from raft.networks.config import RafConfig
-from raft.networks.conversion_report import ConversionReport, ConvertedSite
-from raft.networks.samples import InputSample, pool
+from raft.networks.conversion_report import ConversionReport
+from raft.networks.samples import InputSample
 from raft.networks.sites import (
     NetworkSite,
     find_sites,
@@ -69,37 +69,16 @@ def convert_network(
     else:
         samples, calls = record_sites(network, all_sites, batches, without, gates)
     axes = _channel_axes(network, config, chosen, dim, samples)
-    built: dict[str, tuple[str, LearnedActivation]] = {}
-    activations: list[tuple[NetworkSite, nn.Module]] = []
-    report = ConversionReport()
-    report.not_reached = tuple(calls)
-    keys = {site.name: _owner_key(site, config, axes) for site in chosen}
-    for site in chosen:
-        name, key = build.activation_name(site.activation), keys[site.name]
-        shares = built[key][0] if key in built else None
-        if shares is None:
-            pooled = pool(samples[other] for other in keys if keys[other] == key and other in samples)
-            act = build.build_activation(
-                site.activation,
-                name,
-                config,
-                config.start(),
-                pooled,
-                build.CONVERSION_INTERVAL,
-                axes.get(site.name, -1),
-            )
-            build.move_beside(act, _with_parameters(network, site))
-            built[key] = site.name, act
-            activations.append((site, act))
-        else:
-            activations.append((site, SharedActivation(built[key][1], site.activation)))
-        act = built[key][1]
-        max_error, rms_error = build.fit_errors(act, config, config.start())
-        count = samples[site.name].count if site.name in samples else 0
-        report.append(
-            ConvertedSite(site.name, site.kind, name, act.start.interval, max_error, rms_error, count, shares)
+    places = [
+        build.Place(
+            site, _owner_key(site, config, axes), site.activation, config.start(),
+            _with_parameters(network, site), axes.get(site.name, -1),
         )
-    put_all(activations, all_sites)
+        for site in chosen
+    ]  # fmt: skip
+    built, report = build.build_all(places, config, samples, build.CONVERSION_INTERVAL)
+    report.not_reached = tuple(calls)
+    put_all(built, all_sites)
     build.warn_of_misfit(report, config)
     if calls:
         logging.getLogger("raft").warning(

@@ -21,11 +21,11 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback, Tra
 from raft.errors import InputError, first_line
 from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.functions.fixed_gain import FixedGainRational
-from raft.hf.conversion import activation_name
 from raft.hf.histogram import InputHistogram
 from raft.hf.peft import names_without_adapter
 from raft.learned_activation import LearnedActivation, learned_activations
 from raft.modules import Rational, ResidualRational
+from raft.networks.build import activation_name
 
 METRICS = "metrics.jsonl"
 RAFS = "rafs.safetensors"

@@ -8,7 +8,7 @@ from torch import nn
 
 from raft.functions.found import FoundFunction
 from raft.hf.blocks import check_layers, copy_configs, is_chosen
-from raft.hf.conversion import activation_name, check_groups
+from raft.hf.conversion import check_groups
 from raft.hf.peft_method import (
     StructuralTuner,
     check_model,
@@ -104,6 +104,6 @@ def _make_function(base: nn.Module, config: RafConfig) -> Rational:
         start = FoundFunction.of(own).start()
     # with low_cpu_mem_usage parameters have no memory until a checkpoint brings them
     interval = None if nn.Linear(1, 1).weight.is_meta else build.CONVERSION_INTERVAL
-    act = build.build_activation(base, activation_name(base), config, start, None, interval)
+    act = build.build_activation(base, build.activation_name(base), config, start, None, interval)
     assert isinstance(act, Rational)
     return act

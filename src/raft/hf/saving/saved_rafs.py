@@ -15,10 +15,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
-from raft.hf.conversion import activation_name
 from raft.hf.saving.saved_config import ORIGINALS
 from raft.hf.sites.find import find_sites, rationals
 from raft.learned_activation import LearnedActivation, learned_activations
+from raft.networks.build import activation_name
 from raft.networks.config import RafConfig
 
 HUB_ARGUMENTS = (
