@@ -156,9 +156,7 @@ class FinetuningRecipe(TaskOptions):
             default = getattr(FinetuningRecipe(), name)
             is_of = self.activation != KEEP if name == "raf_sites" else self.activation in (RAF, RESIDUAL)
             if not is_of and getattr(self, name) != default:
-                raise InputError(
-                    f"--{name} is of a model that is converted, by --activation raf or raf-residual"
-                )
+                raise InputError(f"--{name} is of a model that is converted: give --activation raf, say")
 
     def transfer_tasks(self) -> list[TransferOptions]:
         """The tasks that the tuned model is judged on untrained."""

@@ -1,4 +1,4 @@
-"""Pretraining of masked language models: what is pretrained on which text, and one run as a folder."""
+"""Pretraining of language models: what is pretrained on which text, and one run as a folder."""
 
 import lazy_loader
 
