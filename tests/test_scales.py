@@ -168,3 +168,11 @@ def test_gradients_in_units_do_not_rule_a_common_norm() -> None:
         act.scale_to()
     of_rafs, others = measure()
     assert of_rafs > 10 * others
+
+
+def test_units_of_inputs_that_overflow_change_no_function() -> None:
+    act = raft.Rational("identity")
+    before = [values.clone() for values in act.coefficients()]
+    act.scale_to(torch.tensor([1e8, -1e8]))
+    for values, kept in zip(act.coefficients(), before, strict=True):
+        assert torch.equal(values, kept)

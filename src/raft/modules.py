@@ -18,6 +18,9 @@ from raft.coefficients.functions import FUNCTIONS, name_of
 from raft.functional import check_version, rational
 from raft.learned_activation import LearnedActivation, check_arguments
 
+MAX_SCALE = 2.0**100
+"""Largest factor between a coefficient and its unit: both are float32."""
+
 NOISE = 0.1
 """Version D multiplies each coefficient by a number drawn from [1 − NOISE, 1 + NOISE] at every training
 step."""
@@ -211,7 +214,7 @@ class Rational(LearnedActivation):
             x = inputs.detach().flatten().to("cpu", torch.float32)
             fixed = self.replaced[0](x.clone()) if self.is_residual else 0.0
             scales = [
-                torch.exp2(-sensitivity.clamp(min=1.0).log2().round())
+                torch.exp2(-sensitivity.nan_to_num(MAX_SCALE).clamp(1.0, MAX_SCALE).log2().round())
                 for sensitivity in sensitivities(x, *coefficients, self.version, fixed)
             ]
         for name, values, scale in zip(("numerator", "denominator"), coefficients, scales, strict=True):
@@ -305,7 +308,8 @@ class Rational(LearnedActivation):
     def to_json(self, site: str = "") -> str:
         """Its coefficients and form as JSON, which :meth:`from_json` reads: one object, or a list of one a
         group."""
-        records = [function.record() for function in self.functions(site)]
+        axis = {} if self.dim == -1 else {"dim": self.dim}
+        records = [{**function.record(), **axis} for function in self.functions(site)]
         return json.dumps(records[0] if self.groups == 1 else records)
 
     @staticmethod
@@ -327,8 +331,11 @@ class Rational(LearnedActivation):
             records = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"no rational activation as JSON: {error}") from error
-        read = [RationalFunction.from_json(r) for r in (records if isinstance(records, list) else [records])]
-        if len({(row.degrees, row.version, row.base_function) for row in read}) != 1:
+        records = records if isinstance(records, list) else [records]
+        read = [RationalFunction.from_json(record) for record in records]
+        dim = records[0].get("dim", -1) if read else -1
+        forms = {(row.degrees, row.version, row.base_function) for row in read}
+        if len(forms) != 1 or any(record.get("dim", -1) != dim for record in records):
             raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
         sites = {row.site for row in read}
         if len(sites) != 1:
@@ -340,9 +347,9 @@ class Rational(LearnedActivation):
         )
         act: Rational
         if first.base_function is None:
-            act = Rational(start, start.degrees, start.version, len(read))
+            act = Rational(start, start.degrees, start.version, len(read), dim=dim)
         else:
-            act = ResidualRational(TORCH_FUNCTIONS[first.base_function], start, len(read))
+            act = ResidualRational(TORCH_FUNCTIONS[first.base_function], start, len(read), dim=dim)
         with torch.no_grad():
             for name, parameter in act.named_parameters():
                 rows = torch.tensor([getattr(row, name) for row in read], dtype=torch.float32)

@@ -144,6 +144,32 @@ def test_modules_come_back_bit_for_bit(groups: int, residual: bool) -> None:
         np.testing.assert_allclose(each(x[:, columns].numpy()), act(x)[:, columns].detach(), atol=1e-5)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_axis_of_the_channels_comes_back(residual: bool) -> None:
+    start = raft.named_fit("silu")
+    act = (
+        raft.ResidualRational(torch.nn.SiLU(), start, 4, dim=1)
+        if residual
+        else raft.Rational(start, groups=4, dim=1)
+    )
+    with torch.no_grad():
+        act.numerator.add_(torch.arange(4.0)[:, None] / 9)
+    x = torch.randn(2, 8, 3, 4)
+    again = raft.Rational.from_json(act.to_json())
+    assert again.dim == 1
+    assert torch.equal(again(x), act(x))
+    records = json.loads(act.to_json())
+    records[0]["dim"] = 2
+    with pytest.raises(ValueError, match="its groups differ in their forms"):
+        raft.Rational.from_json(json.dumps(records))
+
+
+def test_values_far_out_are_the_operators() -> None:
+    function = RationalFunction((0.0,) * 7 + (1.0,), (0.0,) * 5 + (1.0,))
+    assert function(1e60) == pytest.approx(1e60)
+    assert function.derivative(1e60) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

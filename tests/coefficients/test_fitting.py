@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import raft
 from raft.coefficients.functions import FUNCTIONS
@@ -274,3 +275,20 @@ def test_a_constant_is_no_identity() -> None:
         identity_fit((0, 4), "A")
     with pytest.raises(ValueError, match="version must be one of A, B, C, D, N, not 'E'"):
         identity_fit((5, 4), "E")
+
+
+def test_wide_intervals_need_no_more_memory() -> None:
+    sizes: list[int] = []
+
+    def line(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        return x
+
+    assert raft.fit(line, (1, 0), interval=(-1e7, 1e7)).max_error < 1
+    assert max(sizes) < 50_000
+
+
+@pytest.mark.parametrize("function", [nn.Softmax(dim=1), lambda x: x.view(*x.shape[:1], x.shape[1])])
+def test_a_function_of_other_axes_is_refused(function: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be called with a float64 tensor"):
+        raft.fit(function)

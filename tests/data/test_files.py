@@ -192,6 +192,13 @@ def test_links_are_followed_once(folder: Path, tmp_path: Path) -> None:
     assert data_files(folder, {".txt"}) == [folder / "a.txt", folder / "c.txt", folder / "linked" / "b.txt"]
 
 
+def test_a_folder_is_read_once_whatever_its_links_are_called(folder: Path) -> None:
+    fill(folder / "train", {"a.txt": "one"})
+    for name in ("dev", "z"):
+        (folder / name).symlink_to(folder / "train")
+    assert data_files(folder, {".txt"}) == [folder / "train" / "a.txt"]
+
+
 def broken_link(folder: Path) -> Path:
     fill(folder, {"train.jsonl": LINES})
     (folder / "train-2.jsonl").symlink_to(folder / "gone.jsonl")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 from raft.errors import InputError
 from raft.evaluation.language_model import LanguageModel, check_language_model
 from raft.evaluation.scoring import score_sentences, score_tokens
+from raft.evaluation.tasks import open_pairs
 from tests.evaluation.conftest import SENTENCES
 
 SIZE: dict[str, Any] = {
@@ -131,3 +134,15 @@ def test_models_that_cannot_be_scored_are_refused(causal: LanguageModel, masked:
         broken.transformer.h[0].ln_1.weight[3] = float("nan")
     with pytest.raises(InputError, match=r"transformer\.h\.0\.ln_1\.weight are not finite"):
         check_language_model(broken, causal.tokenizer, "broken")
+
+
+def test_a_text_without_tokens_is_named(causal: LanguageModel) -> None:
+    tokenizer = copy.deepcopy(causal.tokenizer)
+    tokenizer.bos_token = tokenizer.eos_token = None
+    with pytest.raises(InputError, match="has no token to score in"):
+        score_sentences(dataclasses.replace(causal, tokenizer=tokenizer), ["a b", ""])
+
+
+def test_no_pairs_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--items must be at least 1"):
+        open_pairs("zorro", str(tmp_path), items=0)

@@ -48,6 +48,30 @@ def test_gradcheck_twice(function: Callable[..., Tensor], groups: int, version: 
     assert torch.autograd.gradgradcheck(evaluate, tensors(groups))
 
 
+@pytest.mark.parametrize("create_graph", [True, False])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_several_gradients_at_once(groups: int, create_graph: bool) -> None:
+    x, a, b = tensors(groups, torch.float32)
+    y = raft.rational(x, a, b).sum(1)
+    options = {"retain_graph": True, "create_graph": create_graph}
+    together = torch.autograd.grad(y, (x, a, b), torch.eye(3), is_grads_batched=True, **options)
+    one_by_one = [torch.autograd.grad(y, (x, a, b), row, **options) for row in torch.eye(3)]
+    for actual, rows in zip(together, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(actual, torch.stack(rows))
+        assert actual.requires_grad == create_graph
+
+
+def test_forward_mode_over_a_backward_pass() -> None:
+    x, a, b = tensors()
+    y = raft.rational(x, a, b)
+    ones, tangent = torch.ones_like(y), torch.randn_like(y)
+    with forward_ad.dual_level():
+        (grad,) = torch.autograd.grad(y, x, forward_ad.make_dual(ones, tangent), retain_graph=True)
+        actual = forward_ad.unpack_dual(grad).tangent
+    assert actual is not None
+    torch.testing.assert_close(actual, torch.autograd.grad(y, x, tangent)[0])
+
+
 @pytest.mark.parametrize("is_grad_enabled", [True, False])
 def test_forward_mode_outside_of_torch_func(is_grad_enabled: bool) -> None:
     x, a, b = (tensor.detach() for tensor in tensors())

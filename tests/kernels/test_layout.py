@@ -129,12 +129,15 @@ def test_the_halves_of_a_projection_are_not_copied() -> None:
     assert allocated == 3 * y.numel() * 4  # the output and two gradients
 
 
-@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize(("groups", "rows"), [(1, 301), (8, 301), (256, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_any_number_of_threads_gives_the_same_bits(kernel: str, dtype: torch.dtype, groups: int) -> None:
+def test_any_number_of_threads_gives_the_same_bits(
+    kernel: str, dtype: torch.dtype, groups: int, rows: int
+) -> None:
     backend = dispatch.BACKENDS[kernel]
     a, b = coefficients(groups, (5, 4), "A", 0)
-    x, g = torch.randn(301, 512).to(dtype), torch.randn(301, 512).to(dtype)
+    shape = rows, 512 * max(1, groups // 8)
+    x, g = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
     before = torch.get_num_threads()
     actual = []
     for threads in (1, 2, 3, 5):

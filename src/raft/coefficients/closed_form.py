@@ -9,11 +9,13 @@ from keyword import iskeyword
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from raft.coefficients.functions import FUNCTIONS, Array, canonical_name
-from raft.kernels.reference import CONSTANT_TERM, VERSIONS
+from raft.kernels.reference import CONSTANT_TERM, VERSIONS, backward, forward
 
 FORMAT = "rational activation, 1"
 STEP = 1e-5
@@ -90,22 +92,24 @@ class RationalFunction:
 
     def __call__(self, x: ArrayLike) -> Array:
         """Values in float64, of the shape of ``x``."""
-        points = np.asarray(x, np.float64)
-        value: Array = self._p(points) / self._q(points)[0]
+        points, a, b = self._tensors(x)
+        value: Array = forward(points, a, b, self.version).numpy()
         if self.base_function is not None:
-            value = value + FUNCTIONS[self.base_function](points)
+            value = value + FUNCTIONS[self.base_function](points.numpy())
         return value
 
     def derivative(self, x: ArrayLike) -> Array:
         """f′ in float64; at a kink of an absolute value the mean of both sides, as the operator's."""
-        points = np.asarray(x, np.float64)
-        p, (q, slope) = self._p(points), self._q(points)
-        p_slope = polynomial.polyval(points, polynomial.polyder(np.array(self.numerator)))
-        value: Array = (p_slope - p / q * slope) / q
+        points, a, b = self._tensors(x)
+        value: Array = backward(torch.ones_like(points), points, a, b, self.version)[0].numpy()
         if self.base_function is None:
             return value
-        base = FUNCTIONS[self.base_function]
-        return value + (base(points + STEP) - base(points - STEP)) / (2 * STEP)
+        base, at = FUNCTIONS[self.base_function], points.numpy()
+        return value + (base(at + STEP) - base(at - STEP)) / (2 * STEP)
+
+    def _tensors(self, x: ArrayLike) -> list[Tensor]:
+        arrays = (np.asarray(values, np.float64) for values in (x, self.numerator, self.denominator))
+        return [torch.tensor(array, device="cpu") for array in arrays]
 
     def asymptote(self, side: int) -> Array:
         """The polynomial that P/Q approaches at −∞ (``side`` −1) or ∞ (1), lowest power of x first.
@@ -218,21 +222,6 @@ class RationalFunction:
     def _description(self) -> str:
         site = self.site.replace("\\", "").replace('"', "")
         return f"Rational activation{f' of {site}' if site else ''}, version {self.version}."
-
-    def _p(self, x: Array) -> Array:
-        return np.asarray(polynomial.polyval(x, np.array(self.numerator)))
-
-    def _q(self, x: Array) -> tuple[Any, Any]:
-        """Q and its derivative."""
-        b = np.array([0.0, *self.denominator])
-        if self.version == "A":
-            base, b = np.abs(x), np.abs(b)
-            slope = np.sign(x) * polynomial.polyval(base, polynomial.polyder(b))
-            return CONSTANT_TERM["A"] + polynomial.polyval(base, b), slope
-        total, slope = polynomial.polyval(x, b), polynomial.polyval(x, polynomial.polyder(b))
-        if self.version != "N":
-            total, slope = np.abs(total), np.sign(total) * slope
-        return CONSTANT_TERM[self.version] + total, slope
 
 
 def _horner(coefficients: Any, x: str = "x") -> str:

@@ -23,6 +23,8 @@ from raft.kernels.reference import CONSTANT_TERM, VERSIONS, forward
 
 GRID_POINTS = 801
 CHECK_POINTS = 20_001
+FARTHEST_KINK = 10_000
+"""Whole numbers up to this are looked at for kinks."""
 NOT_SAFE_FLOOR = 0.05
 """Version N's denominator stays above this on the fitted interval."""
 MAX_DEGREE = 12
@@ -133,7 +135,8 @@ def fit(
     x, weights, inputs = _grid(interval, samples)
     y = np.asarray(target(x), dtype=np.float64)
     check = np.linspace(x[0], x[-1], CHECK_POINTS)
-    kinks = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)  # of piecewise functions: where errors peak
+    # of piecewise functions: where errors peak
+    kinks = np.arange(np.ceil(max(x[0], -FARTHEST_KINK)), np.floor(min(x[-1], FARTHEST_KINK)) + 1)
     at_check, at_kinks = target(check), target(kinks)
     if not all(np.isfinite(values).all() for values in (y, at_check, at_kinks)):
         raise ValueError(
@@ -229,7 +232,7 @@ def as_numpy_function(function: Callable[[torch.Tensor], torch.Tensor]) -> Funct
             points = torch.tensor(x, device="cpu")  # a copy, as the function may work in place
             try:
                 values = function(points)
-            except (RuntimeError, TypeError) as error:
+            except Exception as error:  # whatever the function's own code raises
                 raise ValueError(
                     f"the function cannot be called with a float64 tensor: {first_line(error)}"
                 ) from error

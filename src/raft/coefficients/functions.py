@@ -79,7 +79,7 @@ def name_of(function: Callable[[torch.Tensor], torch.Tensor]) -> str | None:
 def _evaluate(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Array | None:
     try:
         values = function(x.clone())  # it may work in place
-    except (RuntimeError, TypeError):  # it has parameters of another type or on another device
+    except Exception:  # it may have parameters on another device, or ask for another axis
         return None
     is_elementwise = isinstance(values, torch.Tensor) and values.shape == x.shape
     return values.double().numpy() if is_elementwise else None

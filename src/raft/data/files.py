@@ -91,9 +91,12 @@ def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     """
     files, entered = [], {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        within = {name: os.path.realpath(Path(place, name)) for name in sorted(folders)}
-        folders[:] = [name for name, real in within.items() if name[0] != "." and real not in entered]
-        entered.update(within[name] for name in folders)
+        found, folders[:] = sorted(folders, key=lambda name: (Path(place, name).is_symlink(), name)), []
+        for name in found:  # folders before links to them, and each once
+            real = os.path.realpath(Path(place, name))
+            if name[0] != "." and real not in entered:
+                entered.add(real)
+                folders.append(name)
         for name in names:
             file = Path(place, name)
             is_about = name.upper().startswith(ABOUT) or name in METADATA

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from raft.data.files import open_bytes, reading
 from raft.errors import InputError
@@ -33,9 +33,9 @@ def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """
     decoder = json.JSONDecoder(object_pairs_hook=_object_hook(columns))
     with reading(file), open_bytes(file) as stream:
-        first, number = stream.readline(), 1
+        first, number = _read_line(stream, file), 1
         while first and not first.decode("utf-8-sig", "replace").strip():
-            first, number = stream.readline(), number + 1
+            first, number = _read_line(stream, file), number + 1
         if not first:
             return
         if not _is_row(decoder, first, columns):
@@ -49,7 +49,21 @@ def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
                 except (ValueError, RecursionError) as error:
                     raise _json_error(where, error) from error
                 yield where, _check_row(row, where, columns)
-            first, number = stream.readline(), number + 1
+            first, number = _read_line(stream, file), number + 1
+
+
+def _read_line(stream: IO[bytes], file: Path) -> bytes:
+    line = stream.readline(LONGEST_WHOLE + 1)
+    if len(line) > LONGEST_WHOLE:
+        raise _too_long(file)
+    return line
+
+
+def _too_long(file: Path) -> InputError:
+    return InputError(
+        f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
+        "object a line"
+    )
 
 
 def _is_row(decoder: json.JSONDecoder, line: bytes, columns: Sequence[str]) -> bool:
@@ -76,10 +90,7 @@ def _read_whole(
     file: Path, decoder: json.JSONDecoder, content: bytes, number: int, columns: Sequence[str]
 ) -> Iterator[tuple[str, Row]]:
     if len(content) > LONGEST_WHOLE:
-        raise InputError(
-            f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
-            "object a line"
-        )
+        raise _too_long(file)
     text = _decode(content, f"{file}, line {number}")
     values: list[Any] = []
     position = _skip_space(text, 0)

@@ -99,6 +99,8 @@ def score_tokens(
     model = language_model.model
     with evaluating(model):
         for rows in _batches(lengths, batch_tokens):
+            if lengths[rows[0]] < 2:
+                continue  # no token stands after another
             ids = torch.tensor([inputs[row] for row in rows], device=model.device)
             targets = ids[:, 1:]
             logits = model(input_ids=ids).logits[:, :-1].float()

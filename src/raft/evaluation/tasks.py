@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from raft.bounds import check_numbers
+from raft.bounds import check_number, check_numbers
 from raft.data.pairs.blimp import read_blimp
 from raft.data.pairs.paradigms import Paradigm
 from raft.data.pairs.zorro import read_zorro
@@ -113,8 +113,10 @@ def open_pairs(name: str, folder: str | None = None, items: int | None = None) -
         items: only the first pairs of each paradigm.
 
     Raises:
-        InputError: for data that cannot be read.
+        InputError: for data that cannot be read, or items below 1.
     """
+    if items is not None:
+        check_number("items", items)
     return make_pairs_test(name, PAIRS[name](folder, items))
 
 

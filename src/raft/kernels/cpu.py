@@ -139,6 +139,8 @@ def _laid_out(
     if not y.is_contiguous():
         return [_lying_as(y, tensor) for tensor in inputs], None
     laid = [tensor if tensor is None or tensor.stride(-1) == 1 else tensor.contiguous() for tensor in inputs]
+    if groups_of(numerator) == 1 and all(tensor is None or tensor.stride() == stride for tensor in laid):
+        return laid, None  # as after ``sum()``, whose gradient is one number everywhere
     rows = y.dim() - 1
     strides = [step for tensor in laid for step in (stride if tensor is None else tensor.stride())[:rows]]
     numbers = (groups_of(numerator), y.shape[-1], rows, *y.shape[:rows], *strides)

@@ -188,6 +188,21 @@ def _gradient(version: str, coefficients: bool) -> Callable[..., tuple[Tensor, .
     return gradient
 
 
+def _plain_backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """The reference as an operation of ``_gradients``."""
+    x, numerator, denominator, version, coefficients, up = arguments
+    return _gradient(version, coefficients)(grad_output, x, numerator, denominator, up)
+
+
+def _is_in_memory(tensor: Tensor) -> bool:
+    """Whether a kernel can read a tensor: one of ``is_grads_batched=True`` stands for several."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _present(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(value for value in values if value is not None)
 
@@ -253,6 +268,8 @@ class _EagerRational(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if is_forward_mode(grad_outputs[0]) or not _is_in_memory(grad_outputs[0]):
+            return _gradients(ctx, _plain_backward, grad_outputs[0])
         if torch.is_grad_enabled():  # with create_graph=True
             return _gradients(ctx, RationalBackward.apply, grad_outputs[0])
         x, numerator, denominator, up = ctx.saved_tensors

@@ -10,7 +10,8 @@
 // In the gated form, where there is an `up`, the output is up P(x)/Q(x).
 //
 // Elements are cut into blocks whose borders depend on the shape alone. Each block sums its coefficient gradients
-// in one order, and the blocks' sums are added in order, so that any number of threads gives the same bits.
+// in one order, and the sums of blocks that share a group are added in order, so that any number of threads gives
+// the same bits.
 //
 // Beyond a limit, where a power or a polynomial could overflow, or 1/Q lose digits, an element is evaluated in 1/x
 // and in a wider type. So is a half-precision element beside a zero of P: float has few digits to spare there, and
@@ -238,9 +239,10 @@ class Far {
 struct Call {
     const void *grad, *x, *up, *a, *b;
     void *out, *grad_up;   // out: y, or the gradient of x
-    double* sums;          // [blocks, groups, m + 1 + n], null where none are wanted
+    double* sums;          // [blocks with a part of each group, groups, m + 1 + n], null where none are wanted
     int m, n, kind;
     int64_t groups, channels, rows, blocks;
+    bool shares_groups;    // blocks have groups of their own, and all rows; else rows of their own, and all groups
     // of the axes before the last, null where all is contiguous
     const int64_t *sizes, *x_strides, *up_strides, *grad_strides;
     int64_t axes;
@@ -373,10 +375,15 @@ struct Work {
     }
 
     void compute(int64_t block) const {
-        const int64_t first = call.rows * block / call.blocks, last = call.rows * (block + 1) / call.blocks;
+        const auto share = [&](int64_t count, int64_t number) { return count * number / call.blocks; };
+        const bool whole = call.shares_groups;
+        const int64_t first = whole ? 0 : share(call.rows, block);
+        const int64_t last = whole ? call.rows : share(call.rows, block + 1);
+        const int64_t first_group = whole ? share(call.groups, block) : 0;
+        const int64_t last_group = whole ? share(call.groups, block + 1) : call.groups;
         const int64_t length = call.channels / call.groups;
         double totals[(2 * kMaxDegree + 1) * kMaxLanes];
-        for (int64_t group = 0; group < call.groups; ++group) {
+        for (int64_t group = first_group; group < last_group; ++group) {
             if (call.sums) std::memset(totals, 0, sizeof totals);
             const Segment<T, S> segment{coefficients[group], tiles, call.kind, call.sums ? totals : nullptr};
             if (!call.x_strides && call.groups == 1) {
@@ -390,7 +397,7 @@ struct Work {
                 }
             }
             if (!call.sums) continue;
-            double* found = call.sums + (block * call.groups + group) * (call.m + 1 + call.n);
+            double* found = call.sums + ((whole ? 0 : block) * call.groups + group) * (call.m + 1 + call.n);
             for (int k = 0; k <= call.m + call.n; ++k) {
                 found[k] = 0;
                 for (int lane = 0; lane < kMaxLanes; ++lane) found[k] += totals[k * kMaxLanes + lane];
@@ -455,7 +462,8 @@ template <class T, class S>
 int run(Call& call, double constant, int64_t threads, void* grad_a, void* grad_b) {
     const int64_t total = call.m + 1 + call.n;
     auto* coefficients = static_cast<Coefficients<T>*>(std::malloc(call.groups * sizeof(Coefficients<T>)));
-    if (grad_a) call.sums = static_cast<double*>(std::malloc((call.blocks + 1) * call.groups * total * sizeof(double)));
+    const int64_t sums = call.shares_groups ? 1 : call.blocks;
+    if (grad_a) call.sums = static_cast<double*>(std::malloc((sums + 1) * call.groups * total * sizeof(double)));
     const bool has_memory = coefficients && (!grad_a || call.sums);
     if (has_memory) {
         for (int64_t group = 0; group < call.groups; ++group)
@@ -469,7 +477,7 @@ int run(Call& call, double constant, int64_t threads, void* grad_a, void* grad_b
     for (int64_t group = 0; has_memory && grad_a && group < call.groups; ++group) {
         for (int64_t k = 0; k < total; ++k) {
             double sum = 0;
-            for (int64_t block = 0; block < call.blocks; ++block)
+            for (int64_t block = 0; block < sums; ++block)
                 sum += call.sums[(block * call.groups + group) * total + k];
             if (k <= call.m) {
                 static_cast<T*>(grad_a)[group * (call.m + 1) + k] = T(sum);
@@ -503,7 +511,10 @@ int dispatch(Call call, const int64_t* layout, int64_t count, int64_t spec, int6
     const int64_t most = kBlocks / call.groups > 64 ? kBlocks / call.groups : 64;
     call.blocks = (count + kBlock - 1) / kBlock;
     if (call.blocks > most) call.blocks = most;
-    if (call.blocks > call.rows) call.blocks = call.rows;
+    // few rows of many groups, such as a batch whose samples have coefficients of their own
+    call.shares_groups = call.rows > 0 && call.rows < call.groups;
+    const int64_t parts = call.shares_groups ? call.groups : call.rows;
+    if (call.blocks > parts) call.blocks = parts;
     switch (type) {
         case kFloat64: return run<double, double>(call, constant, threads, grad_a, grad_b);
         case kBfloat16: return run<float, BFloat16>(call, constant, threads, grad_a, grad_b);

@@ -47,6 +47,7 @@ def test_the_even_lines_of_zorro_are_right(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is empty"),
+        ("\ufeff".encode(), "holds no pairs"),
         (b"a b\nc d\ne f\n", "has 3 lines"),
         (b"a b\n\n", "line 2: an empty sentence"),
         ("caf\u00e9 is\ncaf\u00e9 are\n".encode("latin-1"), "cannot read"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,3 +59,20 @@ def test_a_long_text_is_cut_at_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "PIECE", 100)
     text = " ".join(TEXTS)
     assert encode(FAST, [text, TEXTS[0]], END, "<u2").tolist() == expected([text, TEXTS[0]])
+
+
+def test_no_more_than_a_batch_is_tokenized_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched:
+        def encode_batch_fast(self, pieces: list[str], add_special_tokens: bool) -> Any:
+            sizes.append(sum(map(len, pieces)))
+            return FAST.encode_batch_fast(pieces, add_special_tokens=add_special_tokens)
+
+    monkeypatch.setattr(encoding, "PIECE", 50)
+    monkeypatch.setattr(encoding, "BATCH", 120)
+    watched: Any = Watched()
+    texts = [" ".join(TEXTS), *TEXTS, ""]
+    assert encode(watched, texts, END, "<u2").tolist() == expected(texts)
+    assert len(sizes) > 2
+    assert max(sizes) <= 120

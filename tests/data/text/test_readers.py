@@ -130,6 +130,12 @@ def test_a_json_array_of_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         InputError, match=r"a\.json does not hold one object a line, and is larger than 1,000 bytes"
     ):
         read(tmp_path / "a.json")
+    parsed: list[str] = []
+    monkeypatch.setattr(json_rows, "_is_row", lambda decoder, line, columns: parsed.append(line))
+    (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in TEXTS] * 9))  # on one line
+    with pytest.raises(InputError, match=r"is larger than 1,000 bytes"):
+        read(tmp_path / "a.json")
+    assert not parsed
 
 
 def test_half_of_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def read_zorro(folder: str | None, items: int | None = None) -> list[Paradigm]:
         items: so many pairs of each paradigm, the first ones; None for all.
 
     Raises:
-        InputError: without a folder, and for an empty line, an odd number of lines, a file that is no UTF-8
-            text, or two files of one name.
+        InputError: without a folder, and for an empty file or line, an odd number of lines, a file that is no
+            UTF-8 text, or two files of one name.
     """
     if folder is None:
         raise InputError(f"zorro is not on the hub: give --data_dir, the folder of its files ({SOURCE})")
@@ -39,6 +39,8 @@ def read_zorro(folder: str | None, items: int | None = None) -> list[Paradigm]:
 def _read_pairs(file: Path) -> list[tuple[str, str]]:
     with reading(file), open_text(file) as stream:
         lines = [line.rstrip("\n") for line in stream]
+    if not lines:
+        raise InputError(f"{file} holds no pairs")
     if len(lines) % 2:
         raise InputError(f"{file} has {len(lines)} lines: a wrong sentence and a right one by turns are even")
     sentences = [check_sentence(line, f"{file}, line {n}") for n, line in enumerate(lines, start=1)]

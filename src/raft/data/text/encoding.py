@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from tokenizers import Tokenizer
 
 PIECE = 1_000_000
+"""Characters of a text that one core tokenizes."""
+
+BATCH = 4 * PIECE
 """Characters that are tokenized at once: the tokenizer needs some hundred bytes for each."""
 
 
@@ -29,14 +31,26 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], end: int, dtype: DTypeLik
         end: id of the token that ends a text.
         dtype: wide enough for the vocabulary.
     """
-    pieces = [list(_pieces(text)) for text in texts]
-    encodings = iter(tokenizer.encode_batch_fast(list(chain(*pieces)), add_special_tokens=False))
-    ids: list[int] = []
-    for parts in pieces:
-        for encoding in islice(encodings, len(parts)):
-            ids += encoding.ids
-        ids.append(end)
-    return np.array(ids, dtype=dtype)
+    found: list[NDArray[Any]] = []
+    batch: list[tuple[str, bool]] = []
+
+    def encode_batch() -> None:
+        encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
+        for encoding, (_, is_last) in zip(encodings, batch, strict=True):
+            found.append(np.array([*encoding.ids, end] if is_last else encoding.ids, dtype=dtype))
+        batch.clear()
+
+    size = 0
+    for text in texts:
+        pieces = list(_pieces(text))
+        for number, piece in enumerate(pieces, start=1):
+            if batch and size + len(piece) > BATCH:
+                encode_batch()
+                size = 0
+            batch.append((piece, number == len(pieces)))
+            size += len(piece)
+    encode_batch()
+    return np.concatenate([np.empty(0, dtype), *found])
 
 
 def _pieces(text: str) -> Iterator[str]:
