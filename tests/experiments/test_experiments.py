@@ -72,6 +72,19 @@ def test_paired_p_value_is_that_of_all_changes_of_signs() -> None:
     assert (actual.low, actual.high) == pytest.approx((actual.mean - half, actual.mean + half))
 
 
+def test_scores_that_were_counted_in_float32_tie_as_the_counts_do() -> None:
+    counts = np.array([[512, 450, 505, 440, 455], [445, 445, 445, 451, 449]])
+    variant, baseline = 100 * (counts.astype(np.float32) / np.float32(872)).astype(np.float64)
+    signs = np.array(list(product((-1, 1), repeat=5)))
+    sums = np.abs(signs @ (counts[0] - counts[1]))
+    assert compare_paired(variant.tolist(), baseline.tolist()).p_value == (sums >= sums[-1]).mean() == 0.3125
+    more = (100 * ((counts[1] + 3).astype(np.float32) / np.float32(872))).astype(np.float64)
+    difference = compare_seeds(more.tolist(), baseline.tolist())
+    assert difference.low == difference.mean == difference.high
+    seventeen = compare_paired([1.0] * 17, [0.0] * 17)
+    assert 0 < seventeen.p_value < 1e-3
+
+
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_paired_interval_covers_about_as_often_as_it_says(seeds: int) -> None:
     random = np.random.default_rng(2)

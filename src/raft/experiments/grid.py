@@ -17,6 +17,7 @@ import numpy as np
 from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
+from raft.experiments.statistics import tolerance_of
 from raft.files import parse, read_text, write_text
 from raft.finetuning.run import (
     UNTRAINED,
@@ -197,7 +198,9 @@ class Grid:
                 if all(folder.state(cell) == "done" for cell in cells):
                     scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
             if scores:
-                chosen[group] = max(scores, key=scores.__getitem__)
+                best = max(scores.values())
+                equal = (rates for rates, score in scores.items() if score >= best - tolerance_of([best]))
+                chosen[group] = next(equal)
         return chosen
 
     def run(
