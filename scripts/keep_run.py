@@ -113,6 +113,8 @@ def remove_kept(kept: Path, run: Path) -> None:
         raise SystemExit(f"{kept} and {run} hold each other")
     if next(kept.rglob("checkpoint-*"), None) or (kept / ".locks").is_dir():
         raise SystemExit(f"{kept} is a run itself: the run comes first, then where it is kept")
+    if script := next(kept.rglob("*.py"), None):
+        raise SystemExit(f"{kept} holds {script.name}, which would be lost: keep the run in a folder within")
     shutil.rmtree(kept, ignore_errors=True)
 
 

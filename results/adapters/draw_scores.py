@@ -1,6 +1,6 @@
 """Score against trained numbers, for each way of tuning a model: a figure and a table, from a grid's results.
 
-    python results/adapters/draw_scores.py results/adapters
+    python results/adapters/draw_scores.py results/adapters/grid
 
 A score is the mean over the tasks, of one seed. Numbers are those beside the head's, which all train.
 """

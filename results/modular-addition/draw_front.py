@@ -57,7 +57,7 @@ def main() -> None:
                     alpha=1 if is_first else (number + 1) / len(chosen),
                 )
             left.annotate("GELU, where it began", (1.45, 1.45), color=fixed, ha="right")
-            left.annotate(f"after {snapshots[-1].step} steps", (2.3, -1.0), color=learned, ha="right")
+            left.annotate(f"after {snapshots[-1].step} steps", (-2.3, -1.15), color=learned)
             left.set_title("an activation that is learned")
             left.set_xlabel("x")
             kinds = (

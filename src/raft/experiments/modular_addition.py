@@ -149,7 +149,7 @@ def learn_sums(
 GELU, SINE, FREE, LEARNED, FOUND = "GELU", "sine", "RAF", "RAF, fixed gain", "the same, frozen"
 RATES = {
     GELU: Rates(1e-2, 0.3), SINE: Rates(3e-2, 0.1), FREE: Rates(1e-2, 1.0, 5e-2),
-    LEARNED: Rates(3e-2, 0.3, 5e-3), FOUND: Rates(1e-2, 0.3),
+    LEARNED: Rates(3e-2, 0.3, 5e-2), FOUND: Rates(3e-2, 1.0),
 }  # fmt: skip
 """The best of those that ``results/modular-addition`` tried, of each activation alike."""
 FUNCTIONS = "functions.json"
