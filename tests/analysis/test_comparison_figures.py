@@ -72,6 +72,10 @@ def test_an_evolution_is_a_strip_and_an_animation(tmp_path: Path) -> None:
         assert (np.asarray(image.convert("L")) != first).any()
     with pytest.raises(ValueError, match="no snapshots"):
         Evolution({}, DOMAINS)
+    rows = Evolution(steps, DOMAINS, {SITES[0]: "identity", SITES[1]: "relu"}).strip(frames=2).axes
+    for axes, fixed in zip(rows[::2], (lambda x: x, lambda x: np.maximum(x, 0.0)), strict=True):
+        x, y = map(np.asarray, axes.lines[0].get_data())
+        np.testing.assert_allclose(y, fixed(x))
 
 
 def test_scores_are_drawn_with_their_intervals() -> None:

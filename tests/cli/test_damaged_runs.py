@@ -53,6 +53,15 @@ def changed(**values: Any) -> Callable[[bytes], bytes]:
     return lambda content: json.dumps({**json.loads(content), **values}).encode()
 
 
+def without_a_result(content: bytes) -> bytes:
+    comparison = json.loads(content)
+    comparison["variants"].append(comparison["variants"][0] | {"activation": "relu"})
+    comparison["variants"][-1]["results"] = comparison["variants"][-1]["results"][1:] or [
+        {**comparison["variants"][0]["results"][0], "seed": 99}
+    ]
+    return json.dumps(comparison).encode()
+
+
 DAMAGE: list[tuple[str, str, bytes | Callable[[bytes], bytes], str]] = [
     ("pretraining", "recipe.yaml", b"", "holds no recipe: it must be an object"),
     ("pretraining", "recipe.yaml", b"- a", "holds no recipe: it must be an object"),
@@ -68,6 +77,7 @@ DAMAGE: list[tuple[str, str, bytes | Callable[[bytes], bytes], str]] = [
     ("pretraining", "rafs.safetensors", b"", "cannot read"),
     ("pretraining", "rafs.safetensors", b"\0" * 99, "cannot read"),
     ("comparison", "comparison.json", changed(variants=[]), "a variant has no results"),
+    ("comparison", "comparison.json", without_a_result, "its variants have other seeds"),
     ("comparison", "comparison.json", changed(variants="x"), "variants must be a list, not 'x'"),
     ("comparison", "comparison.json", changed(setup=[]), "setup must be an object"),
     ("finetuning", "finetuning.json", b"{}", "it has no 'task'"),

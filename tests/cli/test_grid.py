@@ -490,6 +490,10 @@ def test_pretrained_models_are_compared_and_judged_untrained(
     printed = capsys.readouterr().out
     assert "one a pretraining" in " ".join(printed.split())
     assert f"As last written: cannot load {places[0]}" in printed
+    with (out / "recipe.yaml").open("a") as recipe:  # of an older version
+        recipe.write("raf_scaled_steps: true\n")
+    assert main(["report", str(out)]) == 0
+    assert "As last written: " in capsys.readouterr().out
     assert (out / "results.csv").read_bytes() == written
     assert main([*words[:-1], str(tmp_path / "new")]) == 2
     assert f"cannot load {places[0]}" in capsys.readouterr().err.replace("\n", " ")

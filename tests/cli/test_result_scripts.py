@@ -75,7 +75,7 @@ def test_keeping_removes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "kept").mkdir()
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "draw.py").touch()
-    with pytest.raises(SystemExit, match="holds draw.py, which would be lost"):
+    with pytest.raises(SystemExit, match=r"holds draw\.py, which would be lost"):
         run("keep_run", str(run_folder), str(tmp_path / "scripts"), monkeypatch=monkeypatch)
     with pytest.raises(SystemExit, match="the run comes first"):
         run("keep_run", str(tmp_path / "kept"), str(run_folder), monkeypatch=monkeypatch)

@@ -123,6 +123,19 @@ def test_the_same_command_trains_nothing_again(
     assert (folder / "reuse" / "gelu-2025" / "model.safetensors").stat().st_mtime_ns == weights
 
 
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_another_number_of_models_does_not_go_on(
+    found: tuple[Path, Path], number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, folder = found
+    before = (folder / "functions.json").read_bytes()
+    assert main(command(texts, folder, "--num_models", number)) == 2
+    assert "holds what 2 models found: give --num_models 2" in capsys.readouterr().err
+    assert (folder / "functions.json").read_bytes() == before
+    assert main(["report", str(folder)]) == 2
+    assert f"holds several: raft report {folder / 'reuse'}" in capsys.readouterr().err
+
+
 def test_found_functions_start_other_commands(found: tuple[Path, Path], tmp_path: Path) -> None:
     texts, folder = found
     file = str(folder / "functions.json")

@@ -159,7 +159,7 @@ class Evolution:
     Args:
         steps: in rising order, functions by site; the same sites at each.
         domains: by site.
-        fixed: name of the function that is drawn beside them.
+        fixed: name of the function that is drawn beside them, or names by site.
         names: what each site is called; by default what tells them apart.
     """
 
@@ -167,13 +167,15 @@ class Evolution:
         self,
         steps: Mapping[int, Functions],
         domains: Mapping[str, Domain],
-        fixed: str = "gelu",
+        fixed: str | Mapping[str, str] = "gelu",
         names: Mapping[str, str] | None = None,
     ) -> None:
         if not steps or not domains:
             raise ValueError("no snapshots to show")
-        self.steps, self.domains, self.fixed = steps, domains, canonical_name(fixed)
+        self.steps, self.domains = steps, domains
         self.sites = [site for site in next(iter(steps.values())) if site in domains]
+        by_site = dict.fromkeys(self.sites, fixed) if isinstance(fixed, str) else fixed
+        self.fixed = {site: FUNCTIONS[canonical_name(by_site[site])] for site in self.sites}
         self.names = shorten_names(self.sites) if names is None else names
         self._limits = {site: self._heights(site) for site in self.sites}
 
@@ -181,7 +183,7 @@ class Evolution:
         """Choose limits that hold nearly all steps, so that a panel stays still."""
         x = self.domains[site].x
         values = np.stack([functions[site](x) for functions in self.steps.values()])
-        fixed = FUNCTIONS[self.fixed](x)
+        fixed = self.fixed[site](x)
         low = min(float(np.quantile(values.min(axis=1), 0.1)), float(fixed.min()))
         high = max(float(np.quantile(values.max(axis=1), 0.9)), float(fixed.max()))
         margin = 0.05 * max(high - low, 1e-9)
@@ -229,7 +231,7 @@ class Evolution:
 
     def _draw(self, axes: Axes, site: str, step: int) -> None:
         x = self.domains[site].x
-        axes.plot(x, FUNCTIONS[self.fixed](x), color=FAFT_COLOUR, linestyle="--", linewidth=1.1)
+        axes.plot(x, self.fixed[site](x), color=FAFT_COLOUR, linestyle="--", linewidth=1.1)
         axes.plot(x, self.steps[step][site](x), color=RAFT_COLOUR, linewidth=1.6)
         axes.axhline(0, color=QUIET, linewidth=0.5)
         axes.set_ylim(*self._limits[site])

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from raft.bounds import check_numbers
 from raft.errors import InputError
 from raft.experiments.pretraining import PretrainingComparison, compare_pretraining
-from raft.functions.found import FoundFunction, FunctionFile, write_functions
+from raft.functions.found import FoundFunction, FunctionFile, read_functions, write_functions
 from raft.hf.sites.find import find_sites
 from raft.learned_activation import is_learned, owner_of
 from raft.networks.config import LAYER_SITES
@@ -91,8 +91,12 @@ def discover(
         finished: called with result and folder after each run.
         callbacks: of ``transformers``, for every run.
         tests: of ``raft.pretraining.zero_shot.open_tests``, for every new model.
+
+    Raises:
+        InputError: where the folder holds functions of another number of models, and as ``run``.
     """
     folder = arguments.folder
+    run_on_main_and_broadcast(partial(_check_models, folder, options.num_models))
     losses: list[float] = []
     for number, seed in enumerate(range(arguments.seed, arguments.seed + options.num_models), start=1):
         one = replace(arguments, output_dir=str(folder / MODELS / str(seed)), seed=seed, data_seed=None)
@@ -120,6 +124,20 @@ def discover(
     )
     variants = replace(recipe, compare=",".join(labels(recipe, options, folder)))
     return compare_pretraining(variants, again, text, command, started, finished, callbacks, tests)
+
+
+def _check_models(folder: Path, num_models: int) -> None:
+    """Refuse a folder whose functions were found by another number of models.
+
+    Seeds of new models would be those of others, and new models of before would have had other functions.
+    """
+    if not (folder / FUNCTIONS).is_file():
+        return
+    found = len(read_functions(folder / FUNCTIONS).origin.get("seeds", ()))
+    if found != num_models:
+        raise InputError(
+            f"{folder} holds what {found} models found: give --num_models {found}, or another --output_dir"
+        )
 
 
 def labels(recipe: PretrainingRecipe, options: DiscoveryOptions, folder: Path) -> dict[str, str]:

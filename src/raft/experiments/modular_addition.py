@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class SumRun:
     seed: int
     steps: int | None
     accuracy: float
-    history: list[tuple[int, float]] = field(default_factory=list)
+    history: list[tuple[int, float]]
 
 
 def learn_sums(

@@ -144,6 +144,8 @@ class PretrainingComparison:
         comparison = read_json(file, cls, what)
         if not comparison.variants or not all(variant.results for variant in comparison.variants):
             raise InputError(f"{file} holds no {what}: a variant has no results")
+        if len({tuple(result.seed for result in variant.results) for variant in comparison.variants}) > 1:
+            raise InputError(f"{file} holds no {what}: its variants have other seeds than each other")
         return comparison
 
     def write(self, folder: Path) -> None:

@@ -113,6 +113,15 @@ def test_a_mixture_of_models_is_not_pooled() -> None:
     assert not any("one a pretraining" in title for title in titles)
 
 
+def test_titles_tell_how_many_pretrainings_the_cells_rest_on() -> None:
+    results = pretrained_results()
+    third = results[results.pretraining_seed == 2].assign(pretraining_seed=3)
+    third = third.assign(model=third.model.str.replace("-2", "-3")).query("task == 'cola'")
+    scores, over, *_ = make_grid_tables(pd.concat([results, third]))
+    assert scores.title.endswith("of each of 2 to 3 pretrainings")
+    assert "95 % over 2 to 3 pretrainings" in over.title
+
+
 def test_pretrainings_are_compared_over_the_seeds_that_both_have() -> None:
     results = pretrained_results().query("task == 'cola'")
     unfinished = results[(results.model != "raf-2") | (results.seed == 1)]

@@ -109,11 +109,11 @@ def read_grid_tables(folder: Path, console: Console) -> list[TextTable]:
     # what is kept of a grid has no locks: its few cells are not those that its results rest on
     is_kept = (folder / RESULTS).is_file() and not (folder / LOCKS).is_dir()
     if (folder / RECIPE).is_file() and not is_kept:
-        grid = parse_grid(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
         cells = CellFolder(folder)
         try:
+            grid = parse_grid(["--config", str(folder / RECIPE), "--output_dir", str(folder)])[0]
             grid.check_models()
-        except InputError as error:  # what was written when they were there is left as it is
+        except InputError as error:  # of models that are gone, or of an older version's recipe
             if not (folder / RESULTS).is_file():
                 raise
             console.print(f"As last written: {error}", highlight=False, soft_wrap=True)

@@ -134,7 +134,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
     evolution = Evolution(
         {snapshot.step: {site: snapshot.rafs[site].first for site in sites} for snapshot in run.snapshots},
         {site: make_domain(run.inputs.get(site)) for site in sites},
-        run.baselines[sites[0]],
+        run.baselines,
         label_sites(sites),
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())

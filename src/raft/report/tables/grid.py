@@ -12,7 +12,7 @@ import pandas as pd
 
 from raft.errors import InputError, first_line
 from raft.experiments.grid import SINGLE_CLASS, GridRecipe
-from raft.experiments.statistics import Difference, Paired, compare_paired, compare_seeds
+from raft.experiments.statistics import Difference, Paired, compare_paired
 from raft.finetuning.run import UNTRAINED
 from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.pretrained_models import has_pretrainings, pair_pretrainings
@@ -48,7 +48,7 @@ def tabulate_scores(results: pd.DataFrame) -> TextTable:
     count = f"{_format_range(seeds.min(), seeds.max())} seed{'' if seeds.max() == 1 else 's'}"
     title = f"Scores in points, mean ± standard deviation over {count}"
     if has_pretrainings(results):
-        title += f" of each of {results.model.nunique()} pretrainings"
+        title += f" of each of {_count_models(averages)} pretrainings"
         averages = averages.assign(model="")
     table = _tabulate(title, averages, get_compared_column(results), cell)
     floor = _find_single_classes(results)
@@ -111,24 +111,21 @@ def tabulate_pretrainings(results: pd.DataFrame) -> TextTable | None:
     if not has_pretrainings(results):
         return None
     joined = _join_baseline(results, "activation")
-    count = joined.model.nunique()
-    if count < 2:
+    if joined.model.nunique() < 2:
         return None
     means = joined.groupby(["task", *SETTING], sort=False).agg(
         {"points": "mean", "points_baseline": "mean", "constant": "any"}
     )
 
     def cell(rows: pd.DataFrame) -> str:
-        difference = (rows.points - rows.points_baseline).to_numpy()
         if len(rows) < 2:
-            return format_signed(difference.mean(), 1)
-        paired_means = compare_seeds(rows.points.tolist(), rows.points_baseline.tolist())
-        wins, ties = int((difference > 0).sum()), int((difference == 0).sum())
-        return f"{_format_interval(paired_means)} {wins}/{ties}/{len(rows) - wins - ties}"
+            return format_signed((rows.points - rows.points_baseline).mean(), 1)
+        paired = compare_paired(rows.points.tolist(), rows.points_baseline.tolist())
+        return f"{_format_interval(paired)} {paired.wins}/{paired.ties}/{paired.losses}"
 
     title = (
-        f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over {count} "
-        "pretrainings], wins/ties/losses"
+        f"Differences to {results.activation.iloc[0]}, one a pretraining: mean [95 % over "
+        f"{_count_models(joined)} pretrainings], wins/ties/losses"
     )
     return _tabulate(title, means.reset_index().assign(model=""), "activation", cell)
 
@@ -262,6 +259,12 @@ def _tabulate(
 
 def _to_tuple(key: Any) -> Sequence[Any]:
     return key if isinstance(key, tuple) else (key,)
+
+
+def _count_models(rows: pd.DataFrame) -> str:
+    """How many models there are of each task and setting, ``"2 to 3"`` where some lack one."""
+    counts = rows.groupby(["task", *SETTING[1:]]).model.nunique()
+    return _format_range(counts.min(), counts.max())
 
 
 def _format_range(low: int, high: int) -> str:
