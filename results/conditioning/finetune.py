@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="2021")
     parser.add_argument("--tasks", default=",".join(EPOCHS))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     is_new = not options.out.exists() or not options.out.stat().st_size
     done = [] if is_new else list(csv.DictReader(options.out.open()))
     known = {tuple(row[name] for name in FIELDS[:5]) for row in done}

@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2021)
     parser.add_argument("--steps", type=int, default=3500)
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     is_new = not options.out.exists()
     rows = [] if is_new else list(csv.DictReader(options.out.open()))
     done = {tuple(row[name] for name in FIELDS[:5]) for row in rows}

@@ -132,6 +132,8 @@ def tabulate(runs: pd.DataFrame) -> str:
     baseline = runs[runs.activation == BASELINE].set_index("seed").accuracy
     for name in ACTIVATIONS:
         rows = runs[runs.activation == name]
+        if not len(rows):
+            continue
         first, accuracies = rows.iloc[0], rows.set_index("seed").accuracy
         rates = ", ".join(f"{first[key]:g}" for key in RATES if key != "raf_lr" or name in TRAINED)
         median = rows.steps.fillna(float("inf")).median()

@@ -333,9 +333,10 @@ class Rational(LearnedActivation):
             raise ValueError(f"no rational activation as JSON: {error}") from error
         records = records if isinstance(records, list) else [records]
         read = [RationalFunction.from_json(record) for record in records]
-        dim = records[0].get("dim", -1) if read else -1
+        plain = [dict(json.loads(record) if isinstance(record, str) else record) for record in records]
+        dim = plain[0].get("dim", -1) if plain else -1
         forms = {(row.degrees, row.version, row.base_function) for row in read}
-        if len(forms) != 1 or any(record.get("dim", -1) != dim for record in records):
+        if len(forms) != 1 or any(record.get("dim", -1) != dim for record in plain):
             raise ValueError("no rational activation as JSON: its groups differ in their forms, or are none")
         sites = {row.site for row in read}
         if len(sites) != 1:

@@ -157,6 +157,8 @@ def test_the_axis_of_the_channels_comes_back(residual: bool) -> None:
     x = torch.randn(2, 8, 3, 4)
     again = raft.Rational.from_json(act.to_json())
     assert again.dim == 1
+    one_by_one = raft.Rational.from_json(json.dumps([json.dumps(row) for row in json.loads(act.to_json())]))
+    assert torch.equal(one_by_one(x), act(x))
     assert torch.equal(again(x), act(x))
     records = json.loads(act.to_json())
     records[0]["dim"] = 2
@@ -168,6 +170,8 @@ def test_values_far_out_are_the_operators() -> None:
     function = RationalFunction((0.0,) * 7 + (1.0,), (0.0,) * 5 + (1.0,))
     assert function(1e60) == pytest.approx(1e60)
     assert function.derivative(1e60) == pytest.approx(1.0)
+    assert isinstance(function(0.5), float)
+    assert isinstance(function.derivative(0.5), float)
 
 
 @pytest.mark.parametrize(

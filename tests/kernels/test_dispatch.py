@@ -59,6 +59,13 @@ def test_several_gradients_at_once(groups: int, create_graph: bool) -> None:
     for actual, rows in zip(together, zip(*one_by_one, strict=True), strict=True):
         torch.testing.assert_close(actual, torch.stack(rows))
         assert actual.requires_grad == create_graph
+    if create_graph:
+        apart = [torch.stack(rows) for rows in zip(*one_by_one, strict=True)]
+        twice = [
+            torch.autograd.grad(torch.stack([g.square().sum() for g in grads]).sum(), x, retain_graph=True)[0]
+            for grads in (together, apart)
+        ]
+        torch.testing.assert_close(*twice)
 
 
 def test_forward_mode_over_a_backward_pass() -> None:

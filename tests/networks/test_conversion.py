@@ -407,6 +407,28 @@ class InPlace(nn.Module):
     def of_a_buffer(self, x: Tensor) -> Tensor:
         return x + F.silu(self.seen, inplace=True)
 
+    def beside(self, x: Tensor) -> Tensor:
+        return x + F.hardswish(x, inplace=True)
+
+    def beside_and_again(self, x: Tensor) -> Tensor:
+        x = x + F.relu6(x, True)
+        return x * 2
+
+    def of_a_piece(self, x: Tensor) -> Tensor:
+        y = F.silu(x.chunk(2, -1)[0], inplace=True)
+        return x.sum() + y
+
+    def squeeze(self, x: Tensor) -> Tensor:
+        return x
+
+    def of_a_method_of_such_a_name(self, x: Tensor) -> Tensor:
+        y = F.gelu(self.squeeze(x), approximate="tanh") + F.elu(self.squeeze(x), inplace=True)
+        return x + y
+
+    def of_a_function_of_such_a_name(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(torch.flatten(x, 1), 0.3, inplace=True)
+        return x * 2
+
     def whole_again(self, x: Tensor) -> Tensor:
         x = F.selu(x, True)
         return x + 1
@@ -423,6 +445,17 @@ class InPlace(nn.Module):
         return x
 
 
+class NamesItsParts(nn.Sequential):
+    """A container that calls its parts by name: what is put into it is called where its code says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc: Any = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return F.relu(self.fc(x))
+
+
 def test_what_a_container_calls_is_left_as_it_is() -> None:
     network: Any = nn.Sequential(CalledInTurn(nn.Linear(4, 4), nn.Tanh()), nn.ReLU())
     x = torch.randn(8, 4)
@@ -437,11 +470,29 @@ def test_calls_in_place_whose_input_is_read_again_are_left_as_they_are() -> None
     network: Any = InPlace()
     raft.convert(network)
     refused = {call.partition(" in ")[2].partition(",")[0] for call in network.conversion_report.not_reached}
-    assert refused == {
-        f"InPlace.{name}"
-        for name in ("positional", "after_settings", "of_a_part", "of_a_view", "of_a_buffer")
-    }
-    assert {row.replaced for row in network.conversion_report} == {"selu", "celu", "mish"}
+    methods = (
+        "positional", "after_settings", "of_a_part", "of_a_view", "of_a_buffer", "beside", "beside_and_again",
+        "of_a_piece",
+    )  # fmt: skip
+    assert refused == {f"InPlace.{name}" for name in methods}
+    replaced = sorted(row.replaced for row in network.conversion_report)
+    assert replaced == ["celu", "elu", "gelu_tanh", "leaky_relu(negative_slope=0.3)", "mish", "selu"]
+
+
+def test_a_container_that_names_its_parts_is_converted() -> None:
+    network: Any = NamesItsParts()
+    x = torch.randn(64, 4)
+    before = network(x)
+    raft.convert(network, calibration=[x])
+    assert [row.site for row in network.conversion_report] == ["raf_relu_1"]
+    torch.testing.assert_close(network(x), before, atol=5e-2, rtol=0)
+
+
+def test_a_call_that_the_code_has_no_more_is_named() -> None:
+    network: Any = raft.convert(FunctionalMLP())
+    make_again, (base, _), _ = network.__reduce_ex__(2)
+    with pytest.raises(ValueError, match="FunctionalMLP has no call of an activation at raf_gelu_7"):
+        make_again(base, frozenset({"raf_relu_1", "raf_gelu_7"}))
 
 
 @pytest.mark.parametrize("config", [{"shared": "kind"}, {"layers": "0"}, {"sites": ["ffn"]}])

@@ -16,7 +16,7 @@ from torch import nn
 
 import raft
 from raft.errors import InputError
-from raft.learned_activation import learned_activations
+from raft.learned_activation import SharedActivation, learned_activations
 from raft.modules import ResidualRational
 from tests.networks.zoo import ZOO, make, outputs
 
@@ -231,3 +231,14 @@ def test_sites_that_share_functions_in_another_way_are_refused(shared: Any, tmp_
     assert torch.equal(outputs(other, x), before)
     alike, _ = trained("resnet", {"shared": shared})
     raft.load(alike, file)
+
+
+def test_a_network_that_shares_a_part_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rafs.safetensors"
+    saved = trained("resnet", {"shared": "all"})[0]
+    raft.save(saved, file)
+    last = [name for name, module in saved.named_modules() if isinstance(module, SharedActivation)][-1]
+    other, _ = make("resnet")
+    raft.convert(other, sites=f"^{last}$")
+    with pytest.raises(InputError, match="its sites share their functions in another way"):
+        raft.load(other, file)

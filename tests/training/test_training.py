@@ -30,7 +30,7 @@ from raft.training.arguments import RaftTrainingArguments
 from raft.training.losses import find_head, masked_lm_loss, validation_losses
 from raft.training.optimizer import param_groups, schedule
 from raft.training.stopping import Clock
-from raft.training.trainer import RaftTrainer
+from raft.training.trainer import RaftTrainer, without_autocast
 from tests.data.text.packing import pack
 
 TEXTS = [f"the {i % 5} quick foxes jump over {i % 3} lazy dogs in street number {i % 7}." for i in range(400)]
@@ -220,6 +220,18 @@ def test_validation_is_of_the_weights_whatever_the_training_computes_in(tmp_path
     sums, counts = validation_losses(again, validation, 8)
     assert pretrained.loss == pytest.approx(sums.sum() / counts.sum(), rel=1e-6)
     assert logged == pytest.approx([pretrained.loss], rel=1e-6)
+    with torch.no_grad():
+        ids = torch.from_numpy(SEQUENCES[:2].astype("int64"))
+        torch.testing.assert_close(pretrained.model(ids).logits, again.eval()(ids).logits)
+
+
+def test_a_validation_leaves_the_autocast_of_other_trainings() -> None:
+    model: Any = build_model(config({}), 5)
+    model._original_forward = original = model.forward
+    model.forward = patched = lambda *args, **kwargs: original(*args, **kwargs)
+    with without_autocast(model):
+        assert model.forward == original
+    assert model.forward is patched
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "Electra", "Albert", "XLM"])

@@ -93,7 +93,7 @@ class RationalFunction:
     def __call__(self, x: ArrayLike) -> Array:
         """Values in float64, of the shape of ``x``."""
         points, a, b = self._tensors(x)
-        value: Array = forward(points, a, b, self.version).numpy()
+        value: Array = forward(points, a, b, self.version).numpy()[()]  # a number of a number
         if self.base_function is not None:
             value = value + FUNCTIONS[self.base_function](points.numpy())
         return value
@@ -101,7 +101,7 @@ class RationalFunction:
     def derivative(self, x: ArrayLike) -> Array:
         """f′ in float64; at a kink of an absolute value the mean of both sides, as the operator's."""
         points, a, b = self._tensors(x)
-        value: Array = backward(torch.ones_like(points), points, a, b, self.version)[0].numpy()
+        value: Array = backward(torch.ones_like(points), points, a, b, self.version)[0].numpy()[()]
         if self.base_function is None:
             return value
         base, at = FUNCTIONS[self.base_function], points.numpy()

@@ -55,15 +55,8 @@ def json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
 def _read_line(stream: IO[bytes], file: Path) -> bytes:
     line = stream.readline(LONGEST_WHOLE + 1)
     if len(line) > LONGEST_WHOLE:
-        raise _too_long(file)
+        raise InputError(f"{file} has a line of more than {LONGEST_WHOLE:,} bytes; write one object a line")
     return line
-
-
-def _too_long(file: Path) -> InputError:
-    return InputError(
-        f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
-        "object a line"
-    )
 
 
 def _is_row(decoder: json.JSONDecoder, line: bytes, columns: Sequence[str]) -> bool:
@@ -90,7 +83,10 @@ def _read_whole(
     file: Path, decoder: json.JSONDecoder, content: bytes, number: int, columns: Sequence[str]
 ) -> Iterator[tuple[str, Row]]:
     if len(content) > LONGEST_WHOLE:
-        raise _too_long(file)
+        raise InputError(
+            f"{file} does not hold one object a line, and is larger than {LONGEST_WHOLE:,} bytes; write one "
+            "object a line"
+        )
     text = _decode(content, f"{file}, line {number}")
     values: list[Any] = []
     position = _skip_space(text, 0)

@@ -37,13 +37,18 @@ METHODS = ("relu", "sigmoid", "tanh")
 """Those that are methods of tensors, too."""
 
 VIEWS = (
-    "detach", "diagonal", "expand", "flatten", "movedim", "narrow", "permute", "reshape", "select",
-    "squeeze", "swapaxes", "t", "transpose", "unflatten", "unsqueeze", "view", "view_as",
+    "as_strided", "chunk", "contiguous", "detach", "diagonal", "expand", "expand_as", "flatten", "float",
+    "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "split", "squeeze", "swapaxes",
+    "swapdims", "t", "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten", "unfold",
+    "unsqueeze", "view", "view_as",
 )  # fmt: skip
-"""Methods of tensors that may give another view of the same numbers."""
+"""Methods of tensors, and functions of torch, that may give another view of the same numbers."""
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Modules that call, or let others call, all that is put into them."""
+
+PARTS = ("_modules", "children", "named_children", "modules", "named_modules", "items", "keys", "values")
+"""Attributes of a container by which its own code gets at all that is in it."""
 
 Counts = dict[str, int]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -134,6 +139,9 @@ def _rewritten_class(base: type, keys: frozenset[str]) -> type:
     for call in find_calls(base).calls:
         if call.key in keys:
             chosen.setdefault(call.method, []).append(call)
+    known = {call.key for calls in chosen.values() for call in calls}
+    if unknown := sorted(keys - known):
+        raise ValueError(f"the code of {base.__name__} has no call of an activation at {unknown[0]}")
 
     def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
         return _make_instance, (base, keys), dict(vars(self))
@@ -193,7 +201,7 @@ class _MethodScan:
         self.refusal = None
         if tree.decorator_list or _has_private_names(tree):
             self.refusal = "in a method that is decorated or has private names"
-        elif issubclass(cls, CONTAINERS):
+        elif _calls_its_parts(cls):
             self.refusal = "in a container, which would call a module put into it once more"
 
     def visit_method(self) -> None:
@@ -308,16 +316,34 @@ class _MethodScan:
         if is_method and isinstance(node.func, ast.Attribute):
             inputs = [node.func.value]
         changed = next(iter([*inputs, *node.args]), None)
-        whole = _viewed(changed)
+        whole = self._viewed(changed)
         if not is_inplace or changed is None or not isinstance(whole, ast.Name):
             return None
         while not isinstance(statement, ast.stmt):
             statement = self.parents[id(statement)]
-        targets = {ast.unparse(target) for target in getattr(statement, "targets", ())}
         is_kept = whole.id == self.owner  # a buffer, say
-        if (isinstance(statement, ast.Return) and not is_kept) or targets & {whole.id, ast.unparse(changed)}:
+        value = getattr(statement, "value", None)
+        names = [node for node in ast.walk(value) if _is_name(node, whole.id)] if value is not None else []
+        is_read_beside = not is_kept and len(names) != 1
+        targets = {ast.unparse(target) for target in getattr(statement, "targets", ())}
+        is_gone = isinstance(statement, ast.Return) and not is_kept
+        if not is_read_beside and (is_gone or targets & {whole.id, ast.unparse(changed)}):
             return None
         return f"in place, and {ast.unparse(changed) if is_kept else whole.id} may be read again"
+
+    def _viewed(self, node: ast.expr | None) -> ast.expr | None:
+        """The tensor that an expression is a part of, or another view of: ``x`` of ``x[:, :4].view(-1)``."""
+        while True:
+            if isinstance(node, (ast.Subscript, ast.Attribute)):
+                node = node.value
+                continue
+            function = node.func if isinstance(node, ast.Call) else None
+            if not isinstance(function, ast.Attribute) or function.attr not in VIEWS:
+                return node
+            if _is_name(function.value, self.owner):
+                return node  # a module of that name
+            is_function = _resolve(function.value, self.names) is not None  # torch.flatten(x, 1)
+            node = next(iter(node.args), None) if is_function else function.value  # type: ignore[union-attr]
 
 
 def _calls_of_function(
@@ -392,15 +418,24 @@ def _leaves(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
 
-def _viewed(node: ast.expr | None) -> ast.expr | None:
-    """The tensor that an expression is a part of, or another view of: ``x`` of ``x[:, :4].view(-1)``."""
-    while True:
-        if isinstance(node, (ast.Subscript, ast.Attribute)):
-            node = node.value
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) in VIEWS:
-            node = node.func.value  # type: ignore[attr-defined]
-        else:
-            return node
+def _calls_its_parts(cls: type) -> bool:
+    """Whether a container's code, or that of torch, calls whatever is put into it."""
+    if not issubclass(cls, CONTAINERS):
+        return False
+    methods = dict(_methods(cls))
+    return "forward" not in methods or any(
+        tree is None or _gets_at_its_parts(tree) for tree in map(_parse, methods.values())
+    )
+
+
+def _gets_at_its_parts(tree: Function) -> bool:
+    owner = tree.args.args[0].arg
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    plain = {id(node.value) for node in attributes}
+    return any(node.attr in PARTS and _is_name(node.value, owner) for node in attributes) or any(
+        isinstance(node, ast.Name) and (node.id == "super" or (node.id == owner and id(node) not in plain))
+        for node in ast.walk(tree)
+    )
 
 
 def _is_name(node: ast.AST | None, name: str) -> bool:

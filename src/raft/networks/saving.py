@@ -158,7 +158,8 @@ def fill_network(
         )
     shares = {entry.name: entry.shares or entry.name for entry in saved.sites}
     pairs = {(shares[name], id(act)) for name, act in present.items()}
-    if not len(pairs) == len({saved for saved, _ in pairs}) == len({act for _, act in pairs}):
+    is_alike = len(pairs) == len({saved for saved, _ in pairs}) == len({act for _, act in pairs})
+    if not is_alike or any(shares[name] not in present for name in present):
         raise InputError(f"{file} does not fit: its sites share their functions in another way")
     owners: dict[str, LearnedActivation] = {}
     changes: list[tuple[NetworkSite, nn.Module]] = []

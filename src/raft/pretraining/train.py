@@ -125,6 +125,8 @@ def pretrain(
     )
     trainer.train(resume_from_checkpoint=resume)
     sums, counts = trainer.validation_losses(validation)
+    if "_original_forward" in vars(model):  # what is asked of the model from now on is asked of its weights
+        model.forward = vars(model).pop("_original_forward")
     history = [
         (int(entry["step"]), float(entry[STEP_SECONDS]), float(entry["eval_loss"]))
         for entry in trainer.state.log_history

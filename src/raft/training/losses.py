@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -138,8 +140,8 @@ def find_head(model: PreTrainedModel, input_ids: Tensor) -> nn.Module | None:
             hook.remove()
         if not isinstance(parts, Tensor) or parts.shape != logits.shape:
             return None
-        if (logits - parts).abs().max() > MAX_ROUNDING * parts.abs().max():
-            return None
+        if not (logits - parts).abs().max() <= MAX_ROUNDING * parts.abs().max() < math.inf:
+            return None  # NaN, too
     return heads[0]
 
 

@@ -416,10 +416,8 @@ class RaftTrainer(Trainer):
 
     def validation_losses(self, dataset: TokenSequences) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Those of ``raft.training.losses``, in the weights' dtype, as the saved model will have them."""
-        # Accelerate's autocast around ``forward``; the training's loss has its own
-        for name in ("forward", "_original_forward"):
-            vars(self.model).pop(name, None)
-        return validation_losses(self.model, dataset, self.args.per_device_eval_batch_size, self._head)
+        with without_autocast(self.model):
+            return validation_losses(self.model, dataset, self.args.per_device_eval_batch_size, self._head)
 
     def evaluate(
         self,
@@ -442,8 +440,23 @@ class RaftTrainer(Trainer):
             STEP_SECONDS: self.clock.step_seconds,
         }
         self.log({**metrics, **(coefficient_scalars(self.model) if self.args.report_to else {})})
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        with without_autocast(self.model):
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+@contextmanager
+def without_autocast(model: nn.Module) -> Iterator[None]:
+    """Leave out what Accelerate put around ``forward`` for a training in half precision."""
+    own = vars(model)
+    wrapped = own.get("forward") if "_original_forward" in own else None
+    if wrapped is not None:
+        own["forward"] = own["_original_forward"]
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            own["forward"] = wrapped
 
 
 @contextmanager

@@ -70,7 +70,8 @@ def test_no_more_than_a_batch_is_tokenized_at_once(monkeypatch: pytest.MonkeyPat
             return FAST.encode_batch_fast(pieces, add_special_tokens=add_special_tokens)
 
     monkeypatch.setattr(encoding, "PIECE", 50)
-    monkeypatch.setattr(encoding, "BATCH", 120)
+    monkeypatch.setattr(encoding, "BATCH", 40)
+    monkeypatch.setattr(encoding, "usable_cores", lambda: 3)
     watched: Any = Watched()
     texts = [" ".join(TEXTS), *TEXTS, ""]
     assert encode(watched, texts, END, "<u2").tolist() == expected(texts)

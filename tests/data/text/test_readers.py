@@ -133,7 +133,7 @@ def test_a_json_array_of_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     parsed: list[str] = []
     monkeypatch.setattr(json_rows, "_is_row", lambda decoder, line, columns: parsed.append(line))
     (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in TEXTS] * 9))  # on one line
-    with pytest.raises(InputError, match=r"is larger than 1,000 bytes"):
+    with pytest.raises(InputError, match=r"has a line of more than 1,000 bytes"):
         read(tmp_path / "a.json")
     assert not parsed
 

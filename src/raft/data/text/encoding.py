@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 PIECE = 1_000_000
 """Characters of a text that one core tokenizes."""
 
-BATCH = 4 * PIECE
-"""Characters that are tokenized at once: the tokenizer needs some hundred bytes for each."""
+BATCH = PIECE
+"""Characters that are tokenized at once on each core: the tokenizer needs some hundred bytes for each."""
 
 
 def usable_cores() -> int:
@@ -40,11 +40,11 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], end: int, dtype: DTypeLik
             found.append(np.array([*encoding.ids, end] if is_last else encoding.ids, dtype=dtype))
         batch.clear()
 
-    size = 0
+    size, most = 0, BATCH * usable_cores()
     for text in texts:
         pieces = list(_pieces(text))
         for number, piece in enumerate(pieces, start=1):
-            if batch and size + len(piece) > BATCH:
+            if batch and size + len(piece) > most:
                 encode_batch()
                 size = 0
             batch.append((piece, number == len(pieces)))

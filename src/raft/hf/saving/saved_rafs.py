@@ -17,6 +17,7 @@ from transformers import logging as transformers_logging
 
 from raft.hf.saving.saved_config import ORIGINALS
 from raft.hf.sites.find import find_sites, rationals
+from raft.hf.sites.input_activation import input_kind
 from raft.learned_activation import LearnedActivation, learned_activations
 from raft.networks.build import activation_name
 from raft.networks.config import RafConfig
@@ -179,6 +180,8 @@ def _check_unexpected(model: PreTrainedModel, source: Any, info: Mapping[str, An
         site, _, part = name.removeprefix(f"{model.base_model_prefix}.").rpartition(".")
         paths = {site, f"{model.base_model_prefix}.{site}"}
         parents = {path.rpartition(".")[0] for path in paths}
+        if input_kind(site):  # older versions put some elsewhere
+            parents |= {parent.rpartition(".")[0] for parent in parents} - {""}
         if part in RAF_TENSORS and (paths | parents) & modules:  # not of a layer or head that the model lacks
             if getattr(model, "_hf_peft_config_loaded", False):
                 raise ValueError(
