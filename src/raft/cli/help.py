@@ -81,7 +81,7 @@ LAYOUTS = {
         {
             "run": ("config", "output_dir", "overwrite", "save_model", "seed"),
             "model": ("model", "activation", "tuning"),
-            "data": (*TASK, "train_examples", "split"),
+            "data": (*TASK, "train_examples", "split", "max_length"),
             "RAFs": ("raf_sites", "degrees", "version", *RAFS),
             "optimisation": ("num_train_epochs", "patience", "per_device_train_batch_size", "learning_rate",
                              "bf16"),
@@ -93,7 +93,7 @@ LAYOUTS = {
             "run": ("config", "output_dir", "processes"),
             "what is varied": ("models", "activations", "tasks", "sizes", "tunings", "seeds",
                                "search_learning_rates", "search_raf_learning_rates"),
-            "data": ("data_dir", "dataset", "split"),
+            "data": ("data_dir", "dataset", "split", "max_length"),
             "RAFs": RAFS,
             "optimisation": ("num_train_epochs", "patience", "per_device_train_batch_size", "learning_rate",
                              "bf16"),
