@@ -337,13 +337,13 @@ class _MethodScan:
             if isinstance(node, (ast.Subscript, ast.Attribute)):
                 node = node.value
                 continue
-            function = node.func if isinstance(node, ast.Call) else None
-            if not isinstance(function, ast.Attribute) or function.attr not in VIEWS:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 return node
-            if _is_name(function.value, self.owner):
-                return node  # a module of that name
-            is_function = _resolve(function.value, self.names) is not None  # torch.flatten(x, 1)
-            node = next(iter(node.args), None) if is_function else function.value  # type: ignore[union-attr]
+            receiver = node.func.value
+            if node.func.attr not in VIEWS or _is_name(receiver, self.owner):
+                return node  # of the module itself it is another method, or a part
+            is_function = _resolve(receiver, self.names) is not None  # torch.flatten(x, 1)
+            node = next(iter(node.args), None) if is_function else receiver
 
 
 def _calls_of_function(
