@@ -49,10 +49,11 @@ def read_tunings(folder: Path) -> list[Tuning]:
     for name, points in scores.items():
         own, tried = (frame[frame.tuning == name] for frame in (results, searched))
         at_ends = sum(
-            value in (tried[rate].min(), tried[rate].max())
+            chosen[rate] in (of_task[rate].min(), of_task[rate].max())
+            for task, of_task in tried.groupby("task")
+            for chosen in (own[own.task == task].iloc[0],)
             for rate in RATES
-            for value in own.drop_duplicates("task")[rate]
-            if tried[rate].nunique() > 1
+            if of_task[rate].nunique() > 1
         )
         difference = compare_seeds(points, scores[HEAD])
         interval = format_interval(difference.mean, difference.low, difference.high, 1)

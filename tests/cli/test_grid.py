@@ -23,6 +23,7 @@ from raft.cli import slurm
 from raft.cli.commands.grid import parse_grid
 from raft.cli.main import main
 from raft.cli.processes import ProcessOptions, say_if_busy, share_devices
+from raft.experiments.cells import CellFolder
 from raft.experiments.grid import Grid, GridRecipe
 from raft.experiments.statistics import compare_paired
 from raft.finetuning.run import FinetuningRecipe, is_raft
@@ -381,9 +382,10 @@ def test_rates_of_rafs_are_searched_where_there_are_rafs(
         search_seeds=1, search_learning_rates=[1e-4, 1e-3], search_raf_learning_rates=[1e-3, 1e-2],
     )  # fmt: skip
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
-    actual = Counter(f"{cell.options['activation']} {cell.options['tuning']}" for cell in grid.search_cells())
+    searched = grid.search_cells(CellFolder(tmp_path / "grid"))
+    actual = Counter(f"{cell.options['activation']} {cell.options['tuning']}" for cell in searched)
     assert actual == cells
-    rates = {(cell.options["tuning"], cell.options["raf_learning_rate"]) for cell in grid.search_cells()}
+    rates = {(cell.options["tuning"], cell.options["raf_learning_rate"]) for cell in searched}
     assert {rate for tuning, rate in rates if tuning == "bitfit"} == {0}
     assert {rate for tuning, rate in rates if tuning == "full"} == (
         {1e-3, 1e-2} if is_raft else {0, 1e-3, 1e-2}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from raft.experiments.cells import CellFolder
+from raft.experiments.cells import Cell, CellFolder
 from raft.experiments.grid import SEARCH_SEEDS, SEEDS, Grid, GridRecipe
 from raft.finetuning.run import FinetuningRecipe, FinetuningResult
 from raft.finetuning.task_source import RESULT
@@ -38,21 +39,65 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
     )
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
     folder = CellFolder(tmp_path / "grid")
-    searched = [(cell.options["learning_rate"], cell.options["seed"]) for cell in grid.search_cells()]
+    searched = [(cell.options["learning_rate"], cell.options["seed"]) for cell in grid.search_cells(folder)]
     assert searched == [(rate, seed) for rate in scores for seed in SEARCH_SEEDS[:2]]
-    for cell in grid.search_cells():
+    for cell in grid.search_cells(folder):
         of_rate = scores[cell.options["learning_rate"]]
         number = SEARCH_SEEDS.index(cell.options["seed"])
         if number < len(of_rate):
-            # what the test would say must not matter
-            points = of_rate[number]
-            result = FinetuningResult(
-                "rte", cell.options["seed"], points, {"RTE": 100 - points}, {"RTE": {}}, [], 1, [], {},
-                {"train": 8, "validation": 8}, {"all": 1.0},
-            )  # fmt: skip
-            folder.path(cell).mkdir()
-            (folder.path(cell) / RESULT).write_text(json.dumps(asdict(result)))
+            write_score(folder, cell, of_rate[number])
     actual = grid.final_cells(folder)
-    assert not {cell.name for cell in actual} & {cell.name for cell in grid.search_cells()}
+    assert not {cell.name for cell in actual} & {cell.name for cell in grid.search_cells(folder)}
     assert [cell.options["seed"] for cell in actual] == ([] if chosen is None else list(SEEDS[:3]))
     assert {cell.options["learning_rate"] for cell in actual} == (set() if chosen is None else {chosen})
+
+
+@pytest.mark.parametrize(
+    ("best", "extensions", "tried"),
+    [
+        # inside: nothing is added
+        ((1e-3, 5e-3), 3, ({1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2})),
+        ((1e-3, 5e-3), 0, ({1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2})),
+        # one more at either end, and one beyond it, so that the best is no end
+        ((1e-5, 1.25e-1), 3, ({1e-6, 1e-5, 1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2, 1.25e-1, 6.25e-1})),
+        # no more often than was asked for
+        ((1e-9, 5e-3), 1, ({1e-5, 1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2})),
+    ],
+)
+def test_rates_go_on_beyond_an_end_at_which_the_best_lies(
+    best: tuple[float, float], extensions: int, tried: tuple[set[float], set[float]], tmp_path: Path
+) -> None:
+    recipe = GridRecipe(
+        ["rte"], ["bert"], ["raf"], search_learning_rates=[1e-4, 1e-3, 1e-2], search_seeds=1, seeds=1,
+        search_raf_learning_rates=[1e-3, 5e-3, 2.5e-2], search_extensions=extensions,
+    )  # fmt: skip
+    grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
+    folder = CellFolder(tmp_path / "grid")
+    rounds = 0
+    while left := [cell for cell in grid.search_cells(folder) if not folder.path(cell).is_dir()]:
+        rounds += 1
+        for cell in left:
+            # nothing is asked for before a round is whole
+            assert {one.name for one in left} <= {one.name for one in grid.search_cells(folder)}
+            rates = (cell.options["learning_rate"], cell.options["raf_learning_rate"])
+            write_score(
+                folder, cell, 50 - sum(abs(math.log10(a / b)) for a, b in zip(rates, best, strict=True))
+            )
+    assert rounds <= 1 + extensions
+    cells = grid.search_cells(folder)
+    assert {cell.options["learning_rate"] for cell in cells} == tried[0]
+    assert {cell.options["raf_learning_rate"] for cell in cells} == tried[1]
+    assert len(cells) == len(tried[0]) * len(tried[1])
+    if extensions == 3:
+        [chosen] = grid.choose_rates(folder).values()
+        assert chosen == best
+
+
+def write_score(folder: CellFolder, cell: Cell, points: float) -> None:
+    """Leave a cell done with a validation score; what the test would say must not matter."""
+    result = FinetuningResult(
+        "rte", cell.options["seed"], points, {"RTE": 100 - points}, {"RTE": {}}, [], 1, [], {},
+        {"train": 8, "validation": 8}, {"all": 1.0},
+    )  # fmt: skip
+    folder.path(cell).mkdir()
+    (folder.path(cell) / RESULT).write_text(json.dumps(asdict(result)))

@@ -120,12 +120,12 @@ class CellFolder:
         Returns:
             The cells that are not done: all attempts at them failed.
         """
-        while left := [cell for cell in cells if not self._is_over(cell)]:
+        while left := [cell for cell in cells if not self.is_over(cell)]:
             held = 0
             for cell in left:
                 try:
                     with FileLock(self._lock_file(cell)).acquire(timeout=0):
-                        if not self._is_over(cell):
+                        if not self.is_over(cell):
                             on_state_change(cell, "running")
                             on_state_change(cell, self._attempt(cell, run))
                 except Timeout:
@@ -134,7 +134,8 @@ class CellFolder:
                 time.sleep(WAIT)
         return [cell for cell in cells if not self.path(cell).is_dir()]
 
-    def _is_over(self, cell: Cell) -> bool:
+    def is_over(self, cell: Cell) -> bool:
+        """Whether the cell is done, or failed and was not forgotten."""
         return self.path(cell).is_dir() or self._failure_file(cell).is_file()
 
     def _attempt(self, cell: Cell, run: Callable[[Cell, Path], None]) -> State:

@@ -48,6 +48,8 @@ ARGUMENT_KEYS = ("learning_rate", "raf_learning_rate", "seed")
 
 Group = tuple[str, str, str, str, str]
 """Task, model, activation, tuning mode, training examples."""
+Rates = tuple[float, float]
+"""Learning rate, and that of the RAFs."""
 
 
 @dataclass
@@ -77,6 +79,10 @@ class GridRecipe:
     search_seeds: int = field(
         default=2,
         metadata={"help": "Seeds that choose, by their mean validation score; they do not count."},
+    )
+    search_extensions: int = field(
+        default=0,
+        metadata={"help": "How often the rates of a setting go on beyond an end at which its best lies."},
     )
 
     def check(self) -> None:
@@ -162,14 +168,14 @@ class Grid:
             return problem
         return None
 
-    def search_cells(self) -> list[Cell]:
-        """Those whose validation scores choose the rates, each once, where there are several."""
+    def search_cells(self, folder: CellFolder) -> list[Cell]:
+        """Those whose validation scores choose the rates, each once, where there are several. With
+        ``search_extensions`` those that are done may ask for more."""
         return drop_duplicates(
-            self._cell(group, rates, seed)
+            cell
             for group in self.recipe.groups()
-            if len(self._rates(group)) > 1
-            for rates in self._rates(group)
-            for seed in SEARCH_SEEDS[: self.recipe.search_seeds]
+            if len(rates := self._searched_rates(group, folder)) > 1
+            for cell in self._cells_of(group, rates)
         )
 
     def final_cells(self, folder: CellFolder) -> list[Cell]:
@@ -183,24 +189,15 @@ class Grid:
             for seed in SEEDS[: self.recipe.seeds]
         ]
 
-    def choose_rates(self, folder: CellFolder) -> dict[Group, tuple[float, float]]:
+    def choose_rates(self, folder: CellFolder) -> dict[Group, Rates]:
         """Learning rate, and that of the RAFs, of each setting: the best mean validation score of those whose
         seeds are all done; of equal ones the first."""
         chosen = {}
         for group in self.recipe.groups():
-            options = self._rates(group)
-            if len(options) == 1:
-                chosen[group] = options[0]
-                continue
-            scores = {}
-            for rates in options:
-                cells = [self._cell(group, rates, seed) for seed in SEARCH_SEEDS[: self.recipe.search_seeds]]
-                if all(folder.state(cell) == "done" for cell in cells):
-                    scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
-            if scores:
-                best = max(scores.values())
-                equal = (rates for rates, score in scores.items() if score >= best - tolerance_of([best]))
-                chosen[group] = next(equal)
+            rates = self._searched_rates(group, folder)
+            best = rates[0] if len(rates) == 1 else self._best_rates(group, rates, folder)
+            if best is not None:
+                chosen[group] = best
         return chosen
 
     def run(
@@ -222,19 +219,44 @@ class Grid:
             write_text(place / CELL, json.dumps(options) + "\n")
             run_finetuning(recipe, arguments, place, sources)
 
-        failed = folder.run_all(self.search_cells(), run_cell, on_state_change)
+        searched: list[Cell] = []
+        failed: list[Cell] = []
+        while (cells := self.search_cells(folder)) != searched:
+            searched = cells
+            failed = folder.run_all(searched, run_cell, on_state_change)
         return [
             *failed,
             *folder.run_all(drop_duplicates(self.final_cells(folder)), run_cell, on_state_change),
         ]
 
-    def _rates(self, group: Group) -> list[tuple[float, float]]:
-        """What is chosen from; where no RAF is trained, its rate is 0, whatever others have."""
+    def _searched_rates(self, group: Group, folder: CellFolder) -> list[Rates]:
+        """What is chosen from, as far as is known. Where no RAF is trained, its rate is 0."""
         rates = self.recipe.search_learning_rates or [self.arguments.learning_rate]
         raf_rates = self.recipe.search_raf_learning_rates or [self.arguments.raf_learning_rate]
         if not trains_rafs(group[3], _has_rafs(group)):
             raf_rates = [0.0]
+        for _ in range(self.recipe.search_extensions):
+            tried = list(product(rates, raf_rates))
+            best = self._best_rates(group, tried, folder)
+            if best is None or not all(map(folder.is_over, self._cells_of(group, tried))):
+                break
+            rates, raf_rates = extend(rates, best[0]), extend(raf_rates, best[1])
         return list(product(rates, raf_rates))
+
+    def _best_rates(self, group: Group, tried: Iterable[Rates], folder: CellFolder) -> Rates | None:
+        scores = {}
+        for rates in tried:
+            cells = self._cells_of(group, [rates])
+            if all(folder.state(cell) == "done" for cell in cells):
+                scores[rates] = float(np.mean([_validation(folder.path(cell)) for cell in cells]))
+        if not scores:
+            return None
+        best = max(scores.values())
+        return next(rates for rates, score in scores.items() if score >= best - tolerance_of([best]))
+
+    def _cells_of(self, group: Group, tried: Iterable[Rates]) -> list[Cell]:
+        seeds = SEARCH_SEEDS[: self.recipe.search_seeds]
+        return [self._cell(group, rates, seed) for rates in tried for seed in seeds]
 
     def _recipe_of(self, group: Group) -> FinetuningRecipe:
         task, model, activation, tuning, size = group
@@ -242,7 +264,7 @@ class Grid:
             self.cell, task=task, model=model, activation=activation, tuning=tuning, train_examples=size
         )
 
-    def _cell(self, group: Group, rates: tuple[float, float], seed: int) -> Cell:
+    def _cell(self, group: Group, rates: Rates, seed: int) -> Cell:
         """Settings that are the same training share its folder, and each has its own options."""
         task, model, activation, tuning, size = group
         done = tuning if _has_rafs(group) else WITHOUT_RAFS.get(tuning, tuning)
@@ -254,6 +276,21 @@ class Grid:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))
         text = json.dumps({**options, "tuning": done}, sort_keys=True)
         return Cell(f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", options)
+
+
+def extend(rates: list[float], best: float) -> list[float]:
+    """Add one rate, by the factor between the last two, where the best is the lowest or highest of several:
+    ``[2e-05, 1e-4, 5e-4]`` of ``[1e-4, 5e-4]`` and a best of 1e-4."""
+    if len(rates) == 1:
+        return rates
+    lowest, *_, highest = ordered = sorted(rates)
+    if best == lowest:
+        return [_round(lowest * lowest / ordered[1]), *rates]
+    return [*rates, _round(highest * highest / ordered[-2])] if best == highest else rates
+
+
+def _round(rate: float) -> float:
+    return float(f"{rate:.3g}")
 
 
 def _has_rafs(group: Group) -> bool:

@@ -88,13 +88,13 @@ def main(arguments: Sequence[str]) -> None:
     rows = result_rows(folder, cells)
     if not rows:
         raise TrainingError(f"no cell of the grid could be run: {folder.failure(failed[0])}")
-    if searched := result_rows(folder, grid.search_cells()):
+    if searched := result_rows(folder, grid.search_cells(folder)):
         write_text(training.folder / SEARCH, build_frame(searched, grid.recipe).to_csv(index=False))
     for table in write_results(build_frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
     look = f"To look into it: raft report {training.folder}"
     console.print(look, highlight=False, soft_wrap=True)
-    tried = drop_duplicates([*grid.search_cells(), *cells])
+    tried = drop_duplicates([*grid.search_cells(folder), *cells])
     failed = [cell for cell in tried if folder.state(cell) == "failed"]
     if failed:
         raise TrainingError(f"{len(failed)} cells failed, the first of them {failed[0].name}: "
@@ -131,7 +131,7 @@ def work(arguments: Sequence[str]) -> None:
 def format_progress(grid: Grid, folder: CellFolder, processes: int) -> str:
     """Format the numbers of cells in each state and the estimated time left."""
     final = grid.final_cells(folder)
-    cells = drop_duplicates([*grid.search_cells(), *final])
+    cells = drop_duplicates([*grid.search_cells(folder), *final])
     states = folder.states(cells)
     # settings whose rates are not chosen yet have their cells still to come
     groups = len(list(grid.recipe.groups()))
