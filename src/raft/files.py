@@ -170,7 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync(file: Path) -> None:
-    with file.open("rb") as opened:
+    with file.open("r+b") as opened:  # Windows syncs only what may be written
         os.fsync(opened.fileno())
 
 

@@ -33,6 +33,7 @@ from raft.hf import rationals
 from raft.learned_activation import learned_activations
 from raft.report.page.page import render_page
 from raft.report.runs import build_section
+from raft.training.arguments import CommandArguments
 from tests.cli.conftest import PLACES
 
 Run = Callable[..., tuple[int, str, str]]
@@ -614,3 +615,14 @@ def test_a_tuned_model_is_judged_on_another_task(
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert message in err
+
+
+@pytest.mark.parametrize(("command", "advice"), [("finetune", "start it"), ("grid", "give --processes")])
+def test_a_launcher_of_processes_is_refused(
+    command: str, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CommandArguments, "world_size", 2)
+    assert main([command, "--output_dir", "never"]) == 2
+    said = capsys.readouterr().err
+    assert f"raft {command} trains in one process, and a launcher started 2" in said
+    assert advice in said

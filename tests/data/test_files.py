@@ -63,6 +63,12 @@ def saved(folder: Path) -> Path:
     return folder / "saved"
 
 
+def saved_with_caches(folder: Path) -> Path:
+    datasets.load_from_disk(str(saved(folder))).map(lambda row: {"text": row["text"].upper()})
+    assert list((folder / "saved").glob("cache-*.arrow"))
+    return folder / "saved"
+
+
 def saved_parts(folder: Path) -> Path:
     rows = rows_of_datasets(named=True)
     parts = datasets.DatasetDict(train=rows, validation=rows.select(range(6)), test=rows.select(range(9)))
@@ -89,6 +95,7 @@ def hub_layout(folder: Path) -> Path:
 
 SOURCES: dict[str, Make] = {
     "save_to_disk": saved,
+    "save_to_disk, mapped": saved_with_caches,
     "arrow file format": arrow_file_format,
     "csv.gz": one("rows.csv.gz", gzip.compress(CSV.encode())),
     "TSV.BZ2": one("Rows.TSV.BZ2", bz2.compress(CSV.replace(",", "\t").encode())),
@@ -122,8 +129,8 @@ def test_data_sets_of_other_people_are_read(source: str, folder: Path) -> None:
         assert example == Example(ROWS[row]["text"], None, ROWS[row]["label"])  # type: ignore[arg-type]
 
 
-TEXT_SOURCES = ("save_to_disk", "arrow file format", "JSONL.GZ", "array", "indented array", "data",
-                "indented data", "indented objects", "jsonl with a BOM")  # fmt: skip
+TEXT_SOURCES = ("save_to_disk", "save_to_disk, mapped", "arrow file format", "JSONL.GZ", "array", "data",
+                "indented array", "indented data", "indented objects", "jsonl with a BOM")  # fmt: skip
 
 
 @pytest.mark.parametrize("source", TEXT_SOURCES)

@@ -15,7 +15,7 @@ import torch
 from raft.data.pairs.paradigms import Paradigm
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
-from raft.evaluation.intervals import estimate_mean_over, estimate_share
+from raft.evaluation.intervals import Estimate, estimate_mean_over, estimate_ratio, estimate_share
 from raft.evaluation.language_model import LanguageModel
 from raft.evaluation.last_words import score_last_words
 from raft.evaluation.minimal_pairs import Outcomes, compare_pairs, judge_pairs, summarize_pairs
@@ -36,6 +36,16 @@ def test_the_bootstrap_of_shares_is_as_wide_as_the_normal_interval() -> None:
     error = np.sqrt(sum(group.var() / len(group) for group in groups)) / 2
     assert mean.value == pytest.approx(0.6)
     assert (mean.low, mean.high) == pytest.approx((0.6 - 1.96 * error, 0.6 + 1.96 * error), abs=0.003)
+
+
+def test_of_one_item_nothing_is_known_but_its_value() -> None:
+    for estimate in (
+        estimate_ratio(np.array([6.0]), np.array([4.0])),
+        estimate_mean_over([np.array([1.0]), np.array([2.0])]),
+    ):
+        assert estimate == Estimate(1.5, None, None)
+        assert estimate.map(np.exp).value == pytest.approx(np.exp(1.5))
+        assert estimate.map(np.exp).low is None
 
 
 def test_a_tie_counts_half_and_paradigms_count_the_same() -> None:
@@ -93,6 +103,17 @@ def test_unigrams_know_no_order(causal: LanguageModel) -> None:
     outcomes = judge_pairs([paradigm], partial(score_unigrams, unigram, tokenizer))
     right = float(scores.sums[0] > scores.sums[2])
     assert list(outcomes.by_sum["p"]) == [0.5, right, 1 - right]
+
+
+def test_unknown_tokens_have_no_frequency(masked: LanguageModel) -> None:
+    tokenizer = masked.tokenizer
+    numbers = np.log(np.random.default_rng(0).dirichlet(np.ones(len(tokenizer))))
+    numbers[tokenizer.all_special_ids] = -np.inf
+    sentence, unknown = SENTENCES[0], f"{SENTENCES[0]} 龘"
+    assert tokenizer.unk_token_id in tokenizer(unknown)["input_ids"]
+    scores = score_unigrams(UnigramModel(numbers), tokenizer, [sentence, unknown])
+    assert np.isfinite(scores.sums).all()
+    assert scores.sums[0] == scores.sums[1]
 
 
 def test_all_tokens_of_a_last_word_count(causal: LanguageModel) -> None:

@@ -52,6 +52,17 @@ def test_a_run_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (out / "results.json").read_text() == "[]"
 
 
+def test_a_folder_that_exists_is_filled_on_its_own_file_system(tmp_path: Path) -> None:
+    # it may be where another one is mounted, to which nothing can be renamed
+    for content in ("{}", "[]"):
+        with run_folder(tmp_path, overwrite=True) as folder:
+            assert folder.parent == tmp_path
+            (tmp_path / ".unfinished-1").mkdir(exist_ok=True)  # of a process that was killed
+            (folder / "results.json").write_text(content)
+        assert {path.name for path in tmp_path.iterdir()} == {"results.json", ".unfinished-1"}
+        assert (tmp_path / "results.json").read_text() == content
+
+
 def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="holds no run; choose another --out"):

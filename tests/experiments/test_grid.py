@@ -60,6 +60,8 @@ def test_the_best_rate_is_chosen_of_those_whose_seeds_are_all_there(
         ((1e-3, 5e-3), 0, ({1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2})),
         # one more at either end, and one beyond it, so that the best is no end
         ((1e-5, 1.25e-1), 3, ({1e-6, 1e-5, 1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2, 1.25e-1, 6.25e-1})),
+        # what never trains is no end, and no rate that could be multiplied
+        ((1e-3, 0.0), 3, ({1e-4, 1e-3, 1e-2}, {0.0, 5e-3, 2.5e-2})),
         # no more often than was asked for
         ((1e-9, 5e-3), 1, ({1e-5, 1e-4, 1e-3, 1e-2}, {1e-3, 5e-3, 2.5e-2})),
     ],
@@ -69,7 +71,8 @@ def test_rates_go_on_beyond_an_end_at_which_the_best_lies(
 ) -> None:
     recipe = GridRecipe(
         ["rte"], ["bert"], ["raf"], search_learning_rates=[1e-4, 1e-3, 1e-2], search_seeds=1, seeds=1,
-        search_raf_learning_rates=[1e-3, 5e-3, 2.5e-2], search_extensions=extensions,
+        search_raf_learning_rates=[0.0 if best[1] == 0 else 1e-3, 5e-3, 2.5e-2],
+        search_extensions=extensions,
     )  # fmt: skip
     grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
     folder = CellFolder(tmp_path / "grid")
@@ -80,9 +83,8 @@ def test_rates_go_on_beyond_an_end_at_which_the_best_lies(
             # nothing is asked for before a round is whole
             assert {one.name for one in left} <= {one.name for one in grid.search_cells(folder)}
             rates = (cell.options["learning_rate"], cell.options["raf_learning_rate"])
-            write_score(
-                folder, cell, 50 - sum(abs(math.log10(a / b)) for a, b in zip(rates, best, strict=True))
-            )
+            decades = (math.log10(max(a, 1e-9) / max(b, 1e-9)) for a, b in zip(rates, best, strict=True))
+            write_score(folder, cell, 50 - sum(map(abs, decades)))
     assert rounds <= 1 + extensions
     cells = grid.search_cells(folder)
     assert {cell.options["learning_rate"] for cell in cells} == tried[0]

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models
 from torch import Tensor
-from transformers import BertConfig, BertForQuestionAnswering
+from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from raft.data.squad.windows import make_windows
-from raft.finetuning.data import question_data
+from raft.data.tasks.task import Example, Task
+from raft.finetuning.data import question_data, sentence_data
 from tests.data.squad.test_windows import QUESTIONS, Maker, every_tokenizer, wordpiece
 
 
@@ -49,3 +51,17 @@ def test_a_model_trains_on_a_batch() -> None:
     output = BertForQuestionAnswering(config)(**batch)
     assert torch.isfinite(output.loss)
     assert output.start_logits.shape == batch["input_ids"].shape
+
+
+def test_an_empty_text_has_a_token_to_read_out() -> None:
+    vocabulary = {"<unk>": 0, "</s>": 1, "a": 2}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, "<unk>")), eos_token="</s>", pad_token="</s>"
+    )
+    examples = [Example("", None, 1), Example("a", None, 0)]
+    data = sentence_data(Task("t", "accuracy", examples, examples), examples, None, tokenizer)
+    rows = [data.train[number] for number in range(2)]
+    assert [row["input_ids"] for row in rows] == [[1], [2]]
+    assert [row["attention_mask"] for row in rows] == [[1], [1]]
+    batch = data.collate([data.train[0]])
+    assert batch["input_ids"].dtype == torch.int64

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import (
     BertConfig,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
+    LlamaConfig,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     TrainerControl,
     TrainerState,
 )
@@ -29,6 +32,7 @@ from raft.finetuning.train import (
     EvalSplit,
     FinetuningTrainer,
     KeepBest,
+    _check_tokens,
     conversion_config,
     finetune,
     load,
@@ -204,6 +208,17 @@ def test_an_adapter_begins_alike_whatever_was_drawn_before(prepare: Callable[...
     assert len(drawn[1]) == 2 * 6
     for name, parameter in drawn[1].items():
         assert torch.equal(parameter, drawn[0][name]), name
+
+
+@pytest.mark.parametrize(("pads_with", "of_config"), [("</s>", 0), ("<pad>", 5)])
+def test_decoders_are_read_out_before_the_padding(pads_with: str, of_config: int) -> None:
+    vocabulary = {"<unk>": 0, "</s>": 1, "<pad>": 2, "a": 3, "b": 4, "c": 5}
+    words = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token=pads_with)
+    config = LlamaConfig(vocab_size=6, pad_token_id=of_config)
+    _check_tokens(config, tokenizer, "a decoder")
+    # a token of its own stays as the model's configuration has it: positions of RoBERTa depend on it
+    assert config.pad_token_id == (1 if pads_with == "</s>" else of_config)
 
 
 def test_what_a_model_is_converted_to() -> None:

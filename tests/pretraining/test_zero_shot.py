@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raft.errors import InputError
+from raft.evaluation.callback import PairsCallback
 from raft.evaluation.tasks import evaluate
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import PretrainingResult, read_text, run
@@ -154,6 +155,39 @@ def test_a_run_that_was_tested_on_other_pairs_is_tested_again(data: Path, tmp_pa
     assert again.pairs == {"zorro": 4}
     assert json.loads((tmp_path / "zorro.json").read_text())["overall"]["items"] == 4
     assert train(data, tmp_path, evaluate=True, items=2) == again
+
+
+def test_a_run_that_was_tested_on_as_many_other_pairs_is_tested_again(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    before = train(tmp_path / "data", tmp_path / "run", evaluate=True)
+    for file in (tmp_path / "data" / "zorro").iterdir():
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(lines[i ^ 1] for i in range(len(lines))) + "\n")  # the other one is right
+    after = train(tmp_path / "data", tmp_path / "run", evaluate=True)
+    assert after.accuracies["zorro"] == pytest.approx(1 - before.accuracies["zorro"])
+    assert after.unigram_accuracies["zorro"] == pytest.approx(1 - before.unigram_accuracies["zorro"])
+
+
+def test_a_sentence_that_is_too_long_is_refused_before_the_training(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    file = tmp_path / "data" / "zorro" / "order-of_ends.txt"
+    file.write_text(file.read_text() + "the jump " * 40 + "\nthe foxes jump\n")
+    with pytest.raises(InputError, match="the model takes 32 tokens, but a sentence has"):
+        train(tmp_path / "data", tmp_path / "run", evaluate=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_checkpoints_is_not_removed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: PairsCallback, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 30:
+            raise InputError("a score is not finite")
+
+    monkeypatch.setattr(PairsCallback, "on_evaluate", refuse)
+    with pytest.raises(InputError, match="a score is not finite"):
+        train(data, tmp_path / "run", evaluate=True, sample=2)
+    assert (tmp_path / "run" / "checkpoint-20").is_dir()
 
 
 def test_so_many_pairs_are_tested_as_asked_for(data: Path) -> None:

@@ -149,3 +149,22 @@ def test_private_methods_are_those_of_the_installed_trainer() -> None:
         for kind in (Trainer, RaftTrainer):
             signature = inspect.signature(getattr(kind, name))
             assert tuple(signature.parameters)[1:] == parameters, f"{kind.__name__}.{name}"
+
+
+def test_other_data_are_normalised_as_in_trainer(tmp_path: Path) -> None:
+    rows = [{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}]
+    model, args = build_model(config({}), 5), arguments(tmp_path, use_cpu=True)
+    own, plain = (kind(model=model, args=args, train_dataset=rows) for kind in (RaftTrainer, Trainer))
+    assert own.model_accepts_loss_kwargs == plain.model_accepts_loss_kwargs
+    assert trainer(tmp_path).model_accepts_loss_kwargs
+    # parts of a batch have mean losses
+    assert not FinetuningTrainer(model=model, args=args, train_dataset=rows).model_accepts_loss_kwargs
+
+
+def test_a_loss_without_a_perplexity_is_a_divergence(tmp_path: Path) -> None:
+    training = trainer(tmp_path)
+    weight: Any = training.model.get_output_embeddings().weight
+    with torch.no_grad():
+        weight.mul_(1e6)
+    with pytest.raises(TrainingError, match=r"the validation loss is .* nats: the training has diverged"):
+        training.evaluate()

@@ -154,6 +154,14 @@ def parse_recipe(
     return _parse_words(parser, words)[: len(kinds)]
 
 
+def check_alone(arguments: TrainingArguments, command: str, instead: str) -> None:
+    """Raise ``InputError`` where a launcher of several processes started a command that trains in one."""
+    if arguments.world_size > 1:
+        raise InputError(
+            f"raft {command} trains in one process, and a launcher started {arguments.world_size}: {instead}"
+        )
+
+
 def check_machine(arguments: TrainingArguments) -> None:
     """Say where this machine is slow at what is asked for, and raise ``InputError`` for what it cannot do:
     a service of ``--report_to`` or a library whose package is missing, a compiler's unknown mode."""

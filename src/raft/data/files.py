@@ -44,6 +44,8 @@ ABOUT = ("README", "LICENSE", "LICENCE")
 """Beginnings of names of files that describe a data set and are no part of it."""
 METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """What ``datasets`` writes next to the data."""
+SAVED_STATE, SAVED_CACHE = "state.json", "cache-"
+"""A file of each set that ``save_to_disk`` wrote, and how the copies begin that ``map`` keeps beside it."""
 
 
 def suffix_of(file: Path) -> str:
@@ -80,7 +82,8 @@ def is_data_path(name: str) -> bool:
 def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     """The files of a folder and of the folders in it, in the order of their paths.
 
-    Hidden files, files in hidden folders, and files about the data (``ABOUT``, ``METADATA``) are left out.
+    Hidden files, files in hidden folders, files about the data (``ABOUT``, ``METADATA``), and what
+    ``datasets`` keeps of computations on a saved data set are left out.
 
     Args:
         folder: links in it are followed.
@@ -100,6 +103,7 @@ def data_files(folder: Path, suffixes: Container[str]) -> list[Path]:
         for name in names:
             file = Path(place, name)
             is_about = name.upper().startswith(ABOUT) or name in METADATA
+            is_about |= name.startswith(SAVED_CACHE) and SAVED_STATE in names
             if name[0] == "." or is_about or suffix_of(file) not in suffixes:
                 continue
             if file.is_symlink() and not file.exists():

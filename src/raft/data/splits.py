@@ -11,8 +11,8 @@ Split = Literal["train", "validation", "test"]
 TrainOrValidation = Literal["train", "validation"]
 
 SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test",),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
+    "test": ("test", "testing"),
     "train": ("train", "training"),
 }
 """Words that name each split; the first of them that a hub dataset has is taken."""

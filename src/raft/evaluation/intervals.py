@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,16 @@ Z = float(stats.norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval."""
+    """A number and its 95 % interval, without bounds where it is of a single item."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def map(self, function: Callable[[float], float]) -> Estimate:
+        """Apply an increasing function to the number and to the bounds."""
+        bounds = (None if bound is None else float(function(bound)) for bound in (self.low, self.high))
+        return Estimate(float(function(self.value)), *bounds)
 
 
 def estimate_share(outcomes: NDArray[np.float64]) -> Estimate:
@@ -42,6 +47,9 @@ def estimate_mean_over(groups: Sequence[NDArray[np.float64]]) -> Estimate:
     Args:
         groups: values of few kinds, as outcomes of items or their differences.
     """
+    mean = float(np.mean([group.mean() for group in groups]))
+    if all(len(group) == 1 for group in groups):
+        return Estimate(mean, None, None)
     random = np.random.default_rng(0)
     means = np.zeros(RESAMPLES)
     for group in groups:
@@ -50,7 +58,7 @@ def estimate_mean_over(groups: Sequence[NDArray[np.float64]]) -> Estimate:
         drawn = random.multinomial(len(group), counts / len(group), size=RESAMPLES)
         means += drawn @ values / len(group)
     low, high = np.quantile(means / len(groups), [0.025, 0.975])
-    return Estimate(float(np.mean([group.mean() for group in groups])), float(low), float(high))
+    return Estimate(mean, float(low), float(high))
 
 
 def estimate_ratio(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> Estimate:
@@ -60,6 +68,8 @@ def estimate_ratio(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> Est
         sums: ``[N]``, of an item's parts.
         sizes: ``[N]``, how many parts.
     """
+    if len(sums) == 1:
+        return Estimate(float(sums[0] / sizes[0]), None, None)
     random = np.random.default_rng(0)
     ratios = []
     for _ in range(RESAMPLES):

@@ -120,8 +120,7 @@ def score_last_words(
 def summarize_last_words(words: LastWords) -> LastWordsResult:
     """Accuracy with Wilson's interval, perplexity with a bootstrap over passages."""
     loss = estimate_ratio(words.losses, np.ones(len(words.losses)))
-    perplexity = Estimate(*(float(np.exp(value)) for value in (loss.value, loss.low, loss.high)))
-    return LastWordsResult(len(words.losses), words.cut, estimate_share(words.is_right), perplexity)
+    return LastWordsResult(len(words.losses), words.cut, estimate_share(words.is_right), loss.map(np.exp))
 
 
 def compare_last_words(model: LastWords, other: LastWords) -> LastWordsComparison:

@@ -170,7 +170,7 @@ def summarize_perplexity(losses: DocumentLosses) -> PerplexityResult:
         int(losses.utf8_bytes.sum()),
         losses.window,
         loss,
-        Estimate(*(float(np.exp(value)) for value in (loss.value, loss.low, loss.high))),
+        loss.map(np.exp),
         estimate_ratio(losses.nats / np.log(2), losses.utf8_bytes),
     )
 

@@ -65,13 +65,13 @@ def score_sentences(
             finite; for whole words of a causal model, or of a tokenizer that does not know them.
     """
     texts = list(dict.fromkeys(sentences))
+    check_lengths(language_model, texts)
     if language_model.is_masked:
         scores = _score_masked(language_model, texts, batch_tokens, whole_words)
     else:
         if whole_words:
             raise InputError(f"--whole_words is of masked models, and {language_model.name} is causal")
-        tokens = [language_model.start + ids for ids in encode(language_model, texts)]
-        _check_lengths(language_model, tokens, texts)
+        tokens = _encode_from_start(language_model, texts)
         scores = score_tokens(language_model, tokens, [1] * len(tokens), batch_tokens)
     _check_scores(language_model, scores, texts)
     places = {text: number for number, text in enumerate(texts)}
@@ -118,9 +118,15 @@ def score_unigrams(
 ) -> Scores:
     """Score sentences by the frequencies of their tokens, special ones left out."""
     encoded = tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids)  # the unknown token is one, which no model predicts
+    counted = [[token for token in ids if token not in special] for ids in encoded]
     # exactly rounded, so that the same tokens in another order are a tie
-    sums = [math.fsum(unigram.log_probabilities[ids]) for ids in encoded]
-    return Scores(np.array(sums), np.array([len(ids) for ids in encoded]))
+    sums = [math.fsum(unigram.log_probabilities[ids]) for ids in counted]
+    return Scores(np.array(sums), np.array([max(1, len(ids)) for ids in counted]))
+
+
+def _encode_from_start(language_model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    return [language_model.start + ids for ids in encode(language_model, texts)]
 
 
 def encode(language_model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
@@ -135,7 +141,6 @@ def _score_masked(
     model, tokenizer = language_model.model, language_model.tokenizer
     encoded = tokenizer(texts, return_special_tokens_mask=True, return_attention_mask=False)
     inputs: list[list[int]] = encoded["input_ids"]
-    _check_lengths(language_model, inputs, texts)
     if whole_words and not encoded.is_fast:
         raise InputError(
             f"--whole_words needs a tokenizer in its fast form, which {language_model.name} lacks"
@@ -191,8 +196,13 @@ def _batches(lengths: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
-def _check_lengths(language_model: LanguageModel, inputs: list[list[int]], texts: list[str]) -> None:
+def check_lengths(language_model: LanguageModel, texts: Sequence[str]) -> None:
+    """Raise ``InputError`` for a sentence longer than the model's positions."""
     limit = language_model.positions
+    if language_model.is_masked:
+        inputs: list[list[int]] = language_model.tokenizer(list(texts))["input_ids"]
+    else:
+        inputs = _encode_from_start(language_model, texts)
     longest = max(range(len(inputs)), key=lambda number: len(inputs[number]))
     if limit is not None and len(inputs[longest]) > limit:
         raise InputError(

@@ -280,13 +280,13 @@ class Grid:
 
 def extend(rates: list[float], best: float) -> list[float]:
     """Add one rate, by the factor between the last two, where the best is the lowest or highest of several:
-    ``[2e-05, 1e-4, 5e-4]`` of ``[1e-4, 5e-4]`` and a best of 1e-4."""
-    if len(rates) == 1:
+    ``[2e-05, 1e-4, 5e-4]`` of ``[1e-4, 5e-4]`` and a best of 1e-4. A rate of 0 is no end."""
+    ordered = sorted(rate for rate in rates if rate > 0)
+    if len(ordered) == 1 or best not in (ordered[0], ordered[-1]):
         return rates
-    lowest, *_, highest = ordered = sorted(rates)
-    if best == lowest:
-        return [_round(lowest * lowest / ordered[1]), *rates]
-    return [*rates, _round(highest * highest / ordered[-2])] if best == highest else rates
+    if best == ordered[0]:
+        return [_round(best * best / ordered[1]), *rates]
+    return [*rates, _round(best * best / ordered[-2])]
 
 
 def _round(rate: float) -> float:

@@ -157,8 +157,10 @@ def _encode(
     keys = list(encoded)
     rows: list[dict[str, Any]] = []
     for number, example in enumerate(examples):
-        labels = {"labels": example.label} if isinstance(example, Example) else {}
-        rows.append({**{key: encoded[key][number] for key in keys}, **labels})
+        row = {key: encoded[key][number] for key in keys}
+        if not row["input_ids"]:  # an empty text, and a tokenizer that adds nothing
+            row = {**{key: [0] for key in keys}, "input_ids": [tokenizer.pad_token_id], "attention_mask": [1]}
+        rows.append({**row, "labels": example.label} if isinstance(example, Example) else row)
     return rows
 
 

@@ -307,15 +307,17 @@ def finetune(
 
 
 def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: str | Path) -> None:
-    """Refuse a tokenizer with more tokens than the model; a model that pads with none takes its token."""
+    """Refuse a tokenizer with more tokens than the model. The model takes its token to pad with where it has
+    none, or where that is the end of the text: decoders are read out at the last token before it."""
     vocabulary = getattr(config, "vocab_size", None)
     if vocabulary is not None and id_range(tokenizer) > vocabulary:
         raise InputError(
             f"the tokenizer of {checkpoint} has {id_range(tokenizer)} tokens, but the model's vocab_size is "
             f"{vocabulary}; take the tokenizer that belongs to the model"
         )
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = tokenizer.pad_token_id
+    for part in (config, config.get_text_config()):
+        if getattr(part, "pad_token_id", None) is None or tokenizer.pad_token == tokenizer.eos_token:
+            part.pad_token_id = tokenizer.pad_token_id
 
 
 def _record_inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:
@@ -447,6 +449,10 @@ class FinetuningTrainer(RaftTrainer):
     """
 
     data: FinetuningData
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # each part's loss is a mean
 
     def compute_loss(
         self,

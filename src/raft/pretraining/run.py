@@ -144,6 +144,7 @@ class PretrainingResult:
         accuracies: on minimal pairs, from 0 to 1, by name of the test.
         unigram_accuracies: those of predicting from token frequencies alone.
         pairs: how many pairs they are of, by name of the test; older results have none.
+        digests: of the sentences of these pairs, by name of the test; older results have none.
         accuracy_history: ``[step, accuracy]`` on samples of them along the way.
     """
 
@@ -160,6 +161,7 @@ class PretrainingResult:
     accuracies: dict[str, float] = field(default_factory=dict)
     unigram_accuracies: dict[str, float] = field(default_factory=dict)
     pairs: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     accuracy_history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @classmethod
@@ -222,7 +224,7 @@ def run(
     if state == "finished":
         return run_on_main_and_broadcast(partial(_test_finished, folder, recipe, text, tests))
     watching = [MetricsLog(folder), RafSnapshots(folder, recipe.snapshot_steps)]
-    watching += make_callbacks(tests, text.tokenizer)
+    watching += make_callbacks(tests, text.tokenizer, recipe.objective != CLM)
     with removed_if_refused(folder if state == "new" and arguments.process_index == 0 else None):
         train = text.draws(recipe, arguments.seed, arguments.max_steps)
         pretrained = pretrain(
@@ -301,7 +303,13 @@ def _with_tests(
 ) -> PretrainingResult:
     """The result with those tests that it lacks, or has of other pairs, of the model and of unigrams."""
     pairs = {name: sum(len(paradigm.pairs) for paradigm in test.paradigms) for name, test in tests.items()}
-    other = {name for name, count in pairs.items() if result.pairs.get(name, count) != count}
+    digests = {name: test.digest for name, test in tests.items()}
+    other = {
+        name
+        for name in tests
+        if result.pairs.get(name, pairs[name]) != pairs[name]
+        or result.digests.get(name, digests[name]) != digests[name]
+    }
     new = {name: test for name, test in tests.items() if name not in result.accuracies or name in other}
     added = apply_tests(new, load(), text.tokenizer, folder) if new else {}
     new = {
@@ -313,4 +321,5 @@ def _with_tests(
         accuracies={**result.accuracies, **added},
         unigram_accuracies={**result.unigram_accuracies, **of_unigrams},
         pairs={**result.pairs, **pairs},
+        digests={**result.digests, **digests},
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
 from raft.data.pairs.paradigms import Paradigm
 from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError, suggest
 from raft.evaluation.callback import PairsCallback
-from raft.evaluation.language_model import check_language_model
+from raft.evaluation.language_model import LanguageModel, check_language_model
 from raft.evaluation.minimal_pairs import PairsResult, judge_pairs
-from raft.evaluation.scoring import score_unigrams
+from raft.evaluation.scoring import check_lengths, score_unigrams
 from raft.evaluation.tasks import PAIRS, Test, make_pairs_test
 from raft.files import write_text
+from raft.hf.positions import max_positions
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class ZeroShotTest:
     paradigms: Sequence[Paradigm]
     whole: Test[PairsResult]
     sample: Test[PairsResult] | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """Of all pairs, in their order."""
+        return [sentence for paradigm in self.paradigms for pair in paradigm.pairs for sentence in pair]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all sentences: another digest, other pairs."""
+        return hashlib.sha256("\n".join(self.sentences).encode()).hexdigest()
 
 
 def parse_tests(text: str | None) -> dict[str, str | None]:
@@ -77,12 +90,28 @@ def open_tests(text: str | None, items: int | None = None, along: int = 0) -> di
     return tests
 
 
+class CheckLengths(TrainerCallback):
+    """Raises ``InputError`` before the first step where a sentence is too long for the model at the end."""
+
+    def __init__(self, test: ZeroShotTest, tokenizer: PreTrainedTokenizerBase, is_masked: bool) -> None:
+        self.test, self.tokenizer, self.is_masked = test, tokenizer, is_masked
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Compare the lengths of all sentences with the model's positions."""
+        model = kwargs["model"]
+        checked = LanguageModel("the model", model, self.tokenizer, self.is_masked, max_positions(model))
+        check_lengths(checked, self.test.sentences)
+
+
 def make_callbacks(
-    tests: Mapping[str, ZeroShotTest], tokenizer: PreTrainedTokenizerBase
-) -> list[PairsCallback]:
-    """Those that take the samples."""
+    tests: Mapping[str, ZeroShotTest], tokenizer: PreTrainedTokenizerBase, is_masked: bool
+) -> list[TrainerCallback]:
+    """Those that check all pairs before a training, and take the samples along it."""
     samples = (test.sample for test in tests.values())
-    return [PairsCallback(sample, tokenizer) for sample in samples if sample is not None]
+    return [
+        *(CheckLengths(test, tokenizer, is_masked) for test in tests.values()),
+        *(PairsCallback(sample, tokenizer) for sample in samples if sample is not None),
+    ]
 
 
 def read_history(state: TrainerState) -> dict[str, list[tuple[int, float]]]:

@@ -81,7 +81,7 @@ def seal(checkpoint: Path) -> None:
     """
     files = {}
     for path in _files(checkpoint):
-        with path.open("rb") as file:
+        with path.open("r+b") as file:  # Windows syncs only what may be written
             size, digest = _digest(file)
             os.fsync(file.fileno())
         files[path.relative_to(checkpoint).as_posix()] = {"size": size, "sha256": digest}

@@ -16,11 +16,14 @@ from filelock import FileLock, Timeout
 from raft.errors import InputError
 from raft.files import find_write_error, publish, read_yaml, staging_folder, write_text
 from raft.training.arguments import RaftTrainingArguments, changed_arguments, first_difference
+from raft.training.checkpoints import list_checkpoints
 from raft.training.distributed import run_on_main_and_broadcast
 
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
 LOCK = ".lock"
+UNFINISHED = ".unfinished-"
+"""What the names of folders begin with that are filled inside of their final folder."""
 RunState = Literal["new", "begun", "finished"]
 
 
@@ -56,7 +59,7 @@ def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
     other = f"choose another {content.option}"
     if not out.is_dir():
         raise InputError(f"{out} is a file; {other}")
-    if not any(out.iterdir()):
+    if not _content(out):
         return
     if not (out / content.marker).exists():
         raise InputError(f"{out} is not empty and holds no {content.name}; {other}")
@@ -68,6 +71,8 @@ def check_free(out: Path, overwrite: bool, content: Content = RUN) -> None:
 def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[Path]:
     """A folder to fill, which takes its place only when the block ends well; else it is removed.
 
+    Where the place exists, the folder is filled inside of it: it may be the root of a file system.
+
     Raises:
         InputError: as ``check_free``, and where the folder cannot be made.
         WriteError: where a file in it cannot be written.
@@ -77,7 +82,8 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
     reason = find_write_error(out.parent)
     if reason:
         raise InputError(f"cannot write to {out.parent}: {reason}")
-    with staging_folder(out.with_name(f".{out.name}.unfinished-{os.getpid()}"), out) as unfinished:
+    own = f"{UNFINISHED}{os.getpid()}"
+    with staging_folder(out / own if out.exists() else out.with_name(f".{out.name}{own}"), out) as unfinished:
         yield unfinished
         check_free(out, overwrite, content)
         if out.exists():
@@ -88,11 +94,14 @@ def run_folder(out: Path, overwrite: bool, content: Content = RUN) -> Iterator[P
 
 def _replace_content(out: Path, new: Path, marker: str) -> None:
     """The folder itself stays, in which a shell may stand; what tells that it is whole comes last."""
-    old = sorted(out.iterdir(), key=lambda path: path.name != marker)
-    for path in old:
+    for path in sorted(_content(out), key=lambda path: path.name != marker):
         _remove(path)
     for path in sorted(new.iterdir(), key=lambda path: path.name == marker):
         path.rename(out / path.name)
+
+
+def _content(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
 
 
 def _remove(path: Path) -> None:
@@ -208,12 +217,13 @@ def hold(folder: Path, wait: bool = False) -> Iterator[bool]:
 def removed_if_refused(folder: Path | None) -> Iterator[None]:
     """Leave nothing of a new run whose options are refused, so that corrected ones are no other recipe's.
 
-    Hidden files stay, and so does a folder with any: the user's ``.git`` may be among them.
+    Hidden files stay, and so does a folder with any: the user's ``.git`` may be among them. All stays where
+    there is a checkpoint: the run had begun.
     """
     try:
         yield
     except InputError:
-        if folder is not None:
+        if folder is not None and not list_checkpoints(folder):
             for path in folder.iterdir():
                 if not path.name.startswith("."):
                     _remove(path)

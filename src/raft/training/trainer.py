@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -76,9 +77,9 @@ class RaftTrainer(Trainer):
             self.add_callback(ProgressWithLoss(self._tokens_a_step))
         texts = self.train_dataset
         self.is_language_modelling = isinstance(texts, TokenSequences)
-        # the losses below are normalised by the targets of the whole batch
-        self.model_accepts_loss_kwargs = self.is_language_modelling
         if isinstance(texts, TokenSequences):
+            # the losses below are normalised by the targets of the whole batch
+            self.model_accepts_loss_kwargs = True
             if kwargs.get("data_collator", args[2] if len(args) > 2 else None) is None:
                 self.data_collator = texts.collate
             accelerator: Any = self.args.accelerator_config
@@ -434,6 +435,8 @@ class RaftTrainer(Trainer):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sums, counts = self.validation_losses(dataset)
         loss = float(sums.sum() / counts.sum())
+        if loss > math.log(sys.float_info.max):
+            raise TrainingError(self._divergence_message(f"the validation loss is {loss:g} nats"))
         metrics = {
             f"{metric_key_prefix}_loss": loss,
             f"{metric_key_prefix}_perplexity": math.exp(loss),

@@ -171,6 +171,20 @@ def test_scores_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [e.label for e in (*task.train, *task.test)] == [0.5, 1.5, 2.0]
 
 
+def test_hidden_scores_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = datasets.Value("float32")
+    hidden = split([-1, -1], kind)
+    Hub(monkeypatch, train=split([0.5, 1.5], kind), validation=split([-1, 2], kind), test=hidden)
+    task = load_table("some/scores", regression=True)
+    assert task.validation is not None
+    assert [example.label for example in task.validation] == [-1.0, 2.0]
+    assert task.test == task.validation
+    assert task.hidden == {"test": [Sentences("t0", None), Sentences("t1", None)]}
+    # where the training set has a score of -1, it is one
+    Hub(monkeypatch, train=split([0.5, -1], kind), test=hidden)
+    assert [example.label for example in load_table("some/scores", regression=True).test] == [-1.0, -1.0]
+
+
 def test_the_hub_without_training_set_or_column(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, test=split([1, 0]))
     with pytest.raises(InputError, match="some/news has no training set, only test"):
@@ -424,3 +438,20 @@ def test_the_held_out_fifth_has_each_class_by_its_share(tmp_path: Path) -> None:
     task = load_table(str(tmp_path / "own.csv"))
     assert Counter(example.label for example in task.test) == {0: 6, 1: 2}
     assert sorted(e.first for e in [*task.test, *task.train]) == sorted(f"t{i}" for i in range(40))
+
+
+def test_f1_says_of_which_class_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "mail.csv").write_text(labelled("legit", "fraud"))
+    load_table(str(tmp_path / "mail.csv"), metric="accuracy_and_f1")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith("mail.csv: F1 is of the class legit, the second of fraud and legit")
+
+
+def test_files_whose_names_say_no_part_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("training", "testing", "evaluation", "more"):
+        (tmp_path / f"{name}.csv").write_text(labelled("a", "b", count={"testing": 12}.get(name, 30)))
+    task = load_table(str(tmp_path))
+    assert (len(task.train), len(task.test)) == (30, 12)
+    assert task.validation is not None
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith("more.csv left out: the names hold none of the words train, validation and test")

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from raft.data.text.causal import CausalSequences, count_target_bytes, positions_in_documents
@@ -89,11 +90,21 @@ def test_bytes_are_those_of_the_text() -> None:
     size = count_target_bytes(packed, TOKENIZER)
     of_tokens = [len(TOKENIZER.convert_ids_to_tokens(i)) for i in range(300)]
     exact = sum(of_tokens[token] for token in packed[:, 1:].ravel().tolist() if token != END)
-    # a character that is cut at the end of a sequence counts as the three bytes of its replacement
-    assert abs(size - exact) <= 3 * 2 * len(packed)
-    ascii_only = pack(["the quick fox "] * 40, TOKENIZER, 16, objective=CLM)
-    exact = sum(of_tokens[token] for token in ascii_only[:, 1:].ravel().tolist() if token != END)
-    assert count_target_bytes(ascii_only, TOKENIZER) == exact
+    assert size == exact
+    russian = ["съешь ещё этих мягких французских булок, да выпей чаю"] * 40
+    # each but the first token is a target, whatever characters the borders of sequences cut
+    packed = pack(russian, TOKENIZER, 16, objective=CLM)
+    first = sum(of_tokens[token] for token in packed[:, 0].tolist() if token != END)
+    text = str(TOKENIZER.decode(packed.ravel().tolist(), skip_special_tokens=True))
+    assert count_target_bytes(packed, TOKENIZER) + first == len(text.rstrip("\ufffd").encode())
+
+
+def test_bytes_of_sentencepiece_are_those_of_the_text() -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(
+        {"</s>": 0, "▁h": 1, "aus": 2, "▁": 3, "<0xC3>": 4, "<0xBC>": 5, "ß": 6}, [], byte_fallback=True
+    )), eos_token="</s>")  # fmt: skip
+    # "haus" after a space, "ü" in two bytes, "ß", an end
+    assert count_target_bytes(np.array([[6, 1, 2, 3, 4, 5, 6, 0]]), tokenizer) == 5 + 1 + 2 + 2
 
 
 def test_unigram_loss_counts_ends_too() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from raft.cli.options import check_machine, parse_recipe
+from raft.cli.options import check_alone, check_machine, parse_recipe
 from raft.cli.processes import say_if_busy
 from raft.cli.quiet import Console, quieten
 from raft.cli.tables import print_conversion
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     recipe.activation = resolve_activation(recipe.activation, recipe.model)
     recipe.check()
     recipe.check_conversion()
+    check_alone(training, "finetune", "start it without one")
     check_machine(training)
     say_if_busy()
     check_free(training.folder, options.overwrite, FOLDER)

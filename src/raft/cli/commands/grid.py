@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from raft.analysis.formulas import escape_latex
-from raft.cli.options import check_machine, parse_recipe
+from raft.cli.options import check_alone, check_machine, parse_recipe
 from raft.cli.processes import ProcessOptions, start_workers
 from raft.cli.quiet import Console, print_plain, quieten
 from raft.cli.slurm import ResumableJob, SlurmOptions, submit
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     quieten(tokenizer_threads=False)
     grid, options, slurm = parse_grid(arguments)
     training = grid.arguments
+    check_alone(training, "grid", "start it without one, and give --processes")
     if not options.worker:
         # a pretraining's recipe has the name that a grid's has
         check_holds(training.folder, "grid", (training.folder / SHARED).is_file())

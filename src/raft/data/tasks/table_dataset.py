@@ -92,7 +92,9 @@ def load_table(
     for split, rows in records.items():
         if not rows:
             raise InputError(f"{source}: the {split} set holds no rows; fill or remove it")
-    if not regression and not labels:
+    if regression:
+        records = _without_hidden_scores(records)
+    elif not labels:
         records = _without_minus_one(source, records)
     hidden = {
         split: [record for record in rows if record]
@@ -104,6 +106,10 @@ def load_table(
     classes = None if regression else tuple(labels or _classes(source, records["train"]))
     if classes is not None and len(set(map(class_key, classes))) < max(2, len(classes)):
         raise InputError(f"a task needs two or more different classes, not {', '.join(classes)}")
+    if metric == "accuracy_and_f1" and classes is not None and len(classes) == 2:
+        logging.getLogger("raft").warning(
+            "%s: F1 is of the class %s, the second of %s", source, classes[1], " and ".join(classes)
+        )
     examples = {
         split: make_examples(rows, LabelFormat(classes))
         for split, rows in records.items()
@@ -138,6 +144,13 @@ def _split_files(path: Path) -> dict[Split, list[Path]]:
     files = data_files(path, TABLES)
     named = [(file, split) for file in files if (split := split_of(file, path)) is not None]
     named = [(file, split) for file, split in named if file.parent == path] or named
+    places = {file.parent for file, _ in named}
+    if left := [file.name for file in files if file.parent in places and split_of(file, path) is None]:
+        logging.getLogger("raft").warning(
+            "%s: %s left out: the names hold none of the words train, validation and test",
+            path,
+            left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} more",
+        )
     splits: dict[Split, list[Path]] = {}
     for file, split in named or [(file, "train") for file in files]:
         splits.setdefault(split, []).append(file)
@@ -178,6 +191,20 @@ def _without_minus_one(source: str, records: SplitRecords) -> SplitRecords:
         "write names instead of numbers", source,
     )  # fmt: skip
     return {split: [record and _unlabelled(record) for record in rows] for split, rows in records.items()}
+
+
+def _without_hidden_scores(records: SplitRecords) -> SplitRecords:
+    """Remove the scores of a split that are all −1, as none of the training set is: the hub hides them so."""
+
+    def are_hidden(rows: Records) -> bool:
+        return all(record is None or _unlabelled(record).label is None for record in rows)
+
+    if any(record and record != _unlabelled(record) for record in records["train"]):
+        return records
+    return {
+        split: [record and _unlabelled(record) for record in rows] if are_hidden(rows) else rows
+        for split, rows in records.items()
+    }
 
 
 def _unlabelled(record: Record) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from raft.data.text.sequences import CHUNK, IGNORED, TokenSequences
-from raft.data.text.tokens import end_token_id
+from raft.data.text.tokens import end_token_id, id_range
 
 
 class CausalSequences(TokenSequences):
@@ -72,18 +74,25 @@ def positions_in_documents(input_ids: Tensor, end_token_id: int) -> Tensor:
 def count_target_bytes(sequences: NDArray[np.integer], tokenizer: PreTrainedTokenizerFast) -> int:
     """UTF-8 bytes of the text that the targets of sequences stand for, ends of documents left out.
 
-    With a tokenizer that changes text (lower case, accents), they are those of the changed text.
+    With a tokenizer that changes text (lower case, accents), they are those of the changed text. A token's
+    bytes are counted alone, as a sequence may end within a character; so the space that some tokenizers put
+    before a document counts.
 
     Args:
         sequences: ``[N, L]``; the first token of each is no target.
         tokenizer: that made them.
     """
-    total = 0
-    for start in range(0, len(sequences), CHUNK):
-        texts = tokenizer.batch_decode(
-            sequences[start : start + CHUNK, 1:].tolist(),
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        total += sum(len(text.encode()) for text in texts)
-    return total
+    sizes = np.zeros(id_range(tokenizer), dtype=np.int64)
+    is_of_bytes = "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
+    special = set(tokenizer.all_special_ids)
+    for token, number in tokenizer.get_vocab().items():
+        if number in special:
+            continue
+        if is_of_bytes:  # a letter of the token stands for a byte
+            sizes[number] = len(token)
+        elif re.fullmatch("<0x[0-9A-F]{2}>", token):
+            sizes[number] = 1
+        else:
+            sizes[number] = len(token.replace("▁", " ").encode())
+    chunks = range(0, len(sequences), CHUNK)
+    return sum(int(sizes[sequences[start : start + CHUNK, 1:]].sum()) for start in chunks)

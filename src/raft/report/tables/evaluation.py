@@ -100,9 +100,11 @@ def _differences(result: Result, comparison: Comparison) -> list[str]:
 
 
 def _format_share(share: Estimate, sign: str = "") -> str:
-    return _format(Estimate(*(100 * value for value in (share.value, share.low, share.high))), f"{sign}.1f")
+    return _format(share.map(lambda value: 100 * value), f"{sign}.1f")
 
 
 def _format(estimate: Estimate, form: str) -> str:
-    value, low, high = (f"{number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]".replace("-", "−")
+    text = f"{estimate.value:{form}}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return text.replace("-", "−")
