@@ -337,14 +337,17 @@ def _part_inputs(
 ) -> dict[str, list[dict[str, Any]]]:
     """The arguments by name with which a network calls the models in it."""
     inputs: dict[str, list[dict[str, Any]]] = {path: [] for path in parts}
+    own = {path: vars(part).get("forward") for path, part in parts.items()}  # such as a hook's
     for path, part in parts.items():
         # no hook: some wrappers call ``forward`` itself
         part.forward = _recording(part.forward, inputs[path])
     try:
         run_batches(network, batches)
     finally:
-        for part in parts.values():
+        for path, part in parts.items():
             del part.forward
+            if own[path] is not None:
+                vars(part)["forward"] = own[path]
     unused = [path for path, calls in inputs.items() if not calls]
     if unused:
         raise ValueError(f"the calibration does not reach {unused[0]}: convert that model by itself")

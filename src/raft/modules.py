@@ -16,7 +16,7 @@ from raft.coefficients.closed_form import RationalFunction
 from raft.coefficients.fitting import check_degrees
 from raft.coefficients.functions import FUNCTIONS, name_of
 from raft.functional import check_version, rational
-from raft.learned_activation import LearnedActivation, check_arguments
+from raft.learned_activation import LearnedActivation, call_for_input, check_arguments
 
 MAX_SCALE = 2.0**100
 """Largest factor between a coefficient and its unit: both are float32."""
@@ -212,7 +212,7 @@ class Rational(LearnedActivation):
             scales = [torch.ones_like(values) for values in coefficients]
         else:
             x = inputs.detach().flatten().to("cpu", torch.float32)
-            fixed = self.replaced[0](x.clone()) if self.is_residual else 0.0
+            fixed = call_apart(self.replaced[0], x) if self.is_residual else 0.0
             scales = [
                 torch.exp2(-sensitivity.nan_to_num(MAX_SCALE).clamp(1.0, MAX_SCALE).log2().round())
                 for sensitivity in sensitivities(x, *coefficients, self.version, fixed)
@@ -420,7 +420,9 @@ class ResidualRational(Rational):
 
 
 def call_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a fixed function gives for ``x``, which stays as it is where the function works in place."""
+    """What a function that another stands beside gives for ``x``, which stays as it is, on any device."""
+    if isinstance(function, LearnedActivation):
+        return call_for_input(function, x)
     return function(x.clone() if getattr(function, "inplace", False) else x)
 
 

@@ -490,7 +490,7 @@ def test_a_container_that_names_its_parts_is_converted() -> None:
 
 def test_a_call_that_the_code_has_no_more_is_named() -> None:
     network: Any = raft.convert(FunctionalMLP())
-    make_again, (base, _), _ = network.__reduce_ex__(2)
+    make_again, (base, _), *_ = network.__reduce_ex__(2)
     with pytest.raises(ValueError, match="FunctionalMLP has no call of an activation at raf_gelu_7"):
         make_again(base, frozenset({"raf_relu_1", "raf_gelu_7"}))
 

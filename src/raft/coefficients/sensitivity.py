@@ -48,7 +48,7 @@ def sensitivities(
     for a, b in zip(a_rows, b_rows, strict=True):
         inverse = reference.forward(x, torch.ones_like(a[:1]), b, version)  # 1/Q
         y = fixed + reference.forward(x, a, b, version)
-        powers = x[:, None] ** torch.arange(max(len(a), len(b) + 1))
+        powers = x[:, None] ** torch.arange(max(len(a), len(b) + 1), device="cpu")
         of_numerator.append(_rms(powers[:, : len(a)] * inverse[:, None]))
         of_denominator.append(_rms(powers[:, 1 : len(b) + 1] * (y * inverse)[:, None]))
     return (

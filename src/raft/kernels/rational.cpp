@@ -196,7 +196,7 @@ class Far {
             q_slope_ = q_slope_ * w + k * Wide(c_.b[k - 1]);
             w_to_n *= w;
         }
-        const bool is_negative = (w < 0 && n_ % 2 != 0) != (sum < 0);
+        const bool is_negative = (x < 0 && n_ % 2 != 0) != (sum < 0);  // w of -inf is -0.0
         sign_ = kind == kSumAbsolute && is_negative ? -1 : 1;
         q_ = Wide(c_.constant) * w_to_n + sign_ * sum;
     }
@@ -505,7 +505,8 @@ int dispatch(Call call, const int64_t* layout, int64_t count, int64_t spec, int6
     call.axes = layout ? layout[2] : 0;
     if (layout && call.axes > 0) {
         call.sizes = layout + 3, call.x_strides = call.sizes + call.axes;
-        call.up_strides = call.x_strides + call.axes, call.grad_strides = call.up_strides + call.axes;
+        call.up_strides = call.x_strides + call.axes;
+        call.grad_strides = call.grad ? call.up_strides + call.axes : nullptr;
     }
     call.rows = call.channels > 0 ? count / call.channels : 0;
     const int64_t most = kBlocks / call.groups > 64 ? kBlocks / call.groups : 64;

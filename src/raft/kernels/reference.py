@@ -157,7 +157,7 @@ class _Fraction:
         if version in ("B", "C", "D"):
             sign = total.sign()
             if far is not None:
-                sign = torch.where(far & (w < 0) & (n % 2 != 0), -sign, sign)
+                sign = torch.where(far & (x < 0) & (n % 2 != 0), -sign, sign)  # w of -inf is -0.0
         constant = torch.full_like(x, CONSTANT_TERM[version])
         if far is not None:
             constant = torch.where(far, constant * w.pow(n), constant)

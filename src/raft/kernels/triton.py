@@ -213,7 +213,7 @@ def _far_fraction(x, a, b, M: tl.constexpr, N: tl.constexpr, KIND: tl.constexpr,
         constant = tl.where(k <= n, constant * w, constant)
     sign = tl.zeros_like(x) + 1.0
     if KIND == 1:
-        is_negative = (w < 0) & (n % 2 != 0)
+        is_negative = (base < 0) & (n % 2 != 0)  # w of -inf is -0.0
         sign = tl.where(is_negative, -_sign(total), _sign(total))
     return p, p_slope, constant + sign * total, sign * slope, sign, base, m, n
 

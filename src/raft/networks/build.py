@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -193,9 +194,9 @@ def warn_of_misfit(report: ConversionReport, config: RafConfig) -> None:
 
 def move_beside(act: LearnedActivation, parent: nn.Module) -> None:
     """Move a learned function to the device of what holds it; in a model that is being built it is there."""
-    parameter = next(parent.parameters(), None)
-    if parameter is not None and not parameter.is_meta and not act.raf_form.is_meta:
-        act.to(parameter.device)
+    held = next(chain(parent.parameters(), parent.buffers()), None)  # quantised weights are buffers
+    if held is not None and not held.is_meta and not act.raf_form.is_meta:
+        act.to(held.device)
 
 
 def _build_rational(

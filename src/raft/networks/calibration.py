@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from raft.learned_activation import is_learned
 from raft.networks.activations import GATES, is_activation
 from raft.networks.calls import SETTINGS
 from raft.networks.recording import record_inputs
@@ -138,7 +139,7 @@ class _CallWatch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _find_place(self) -> str | None:
-        """Where the call is in the network's own code; None where an activation module makes it."""
+        """Where the call is in the network's own code; None where a site, or what is left out, makes it."""
         frame: FrameType | None = sys._getframe(2)
         line = None
         while frame is not None:
@@ -147,9 +148,10 @@ class _CallWatch(TorchFunctionMode):
                 line = f"{frame.f_code.co_name}, line {frame.f_lineno}"
             owner = frame.f_locals.get("self")
             if isinstance(owner, nn.Module):
-                if isinstance(owner, Call) or is_activation(owner) or id(owner) in self.left_out:
+                if isinstance(owner, Call) or is_learned(owner) or id(owner) in self.left_out:
                     return None
-                return f"{type(owner).__name__}.{line or frame.f_code.co_name}"
+                if not is_activation(owner):  # one that is held in a list, say, is no site
+                    return f"{type(owner).__name__}.{line or frame.f_code.co_name}"
             frame = frame.f_back
         return line
 

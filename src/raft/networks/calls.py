@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FunctionType
@@ -49,6 +49,9 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 PARTS = ("_modules", "children", "named_children", "modules", "named_modules", "items", "keys", "values")
 """Attributes of a container by which its own code gets at all that is in it."""
+
+CHILDREN = PARTS[:3]
+"""Those by which the code of any module does."""
 
 Counts = dict[str, int]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -117,6 +120,9 @@ def find_calls(cls: type) -> ClassCalls:
         if tree is not None:
             scan = _MethodScan(cls, name, method, tree, calls, unreachable, variants)
             scan.visit_method()
+            if any(_is_name(node, "super") for node in ast.walk(tree)):
+                for overridden in _overridden(cls, name, method):
+                    unreachable += _calls_of_function(overridden, "which a subclass calls by super()")
     return ClassCalls(tuple(calls), tuple(dict.fromkeys(unreachable)))
 
 
@@ -144,7 +150,9 @@ def _rewritten_class(base: type, keys: frozenset[str]) -> type:
         raise ValueError(f"the code of {base.__name__} has no call of an activation at {unknown[0]}")
 
     def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
-        return _make_instance, (base, keys), dict(vars(self))
+        parent: Any = base  # which may choose its state
+        _, _, *rest = parent.__reduce_ex__(self, protocol)
+        return _make_instance, (base, keys), *rest
 
     namespace: dict[str, Any] = {name: _replace_calls(methods[name], calls) for name, calls in chosen.items()}
     namespace |= {"__reduce_ex__": reduce, "_raft_keys": keys}
@@ -172,6 +180,14 @@ def _methods(cls: type) -> Iterator[tuple[str, FunctionType]]:
             known.add(name)
 
 
+def _overridden(cls: type, name: str, method: FunctionType) -> Iterator[FunctionType]:
+    """What a method of a class overrides in its parents that are not torch's."""
+    for parent in cls.__mro__:
+        value = vars(parent).get(name)
+        if isinstance(value, FunctionType) and value is not method and _is_near(value, method):
+            yield value
+
+
 def _parse(function: FunctionType) -> Function | None:
     """The syntax tree of a function that has arguments; None where its source is not to be had."""
     try:
@@ -190,16 +206,16 @@ class _MethodScan:
     ) -> None:  # fmt: skip
         self.place = f"{cls.__name__}.{name}"
         self.name, self.tree = name, tree
-        # a decorator may have put a function of its own around it
+        is_wrapped = inspect.unwrap(method) is not method  # by a decorator, or later
         self.method = method = inspect.unwrap(method)
         self.calls, self.unreachable, self.variants = calls, unreachable, variants
         self.owner = tree.args.args[0].arg
         self.indices = {id(node): i for i, node in enumerate(_calls(tree))}
         self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         closure = zip(method.__code__.co_freevars, method.__closure__ or (), strict=True)
-        self.names = {**method.__globals__, **{name: _cell_value(cell) for name, cell in closure}}
+        self.names = {**_outer_names(method), **{name: _cell_value(cell) for name, cell in closure}}
         self.refusal = None
-        if tree.decorator_list or _has_private_names(tree):
+        if tree.decorator_list or is_wrapped or _has_private_names(tree):
             self.refusal = "in a method that is decorated or has private names"
         elif _calls_its_parts(cls):
             self.refusal = "in a container, which would call a module put into it once more"
@@ -240,7 +256,7 @@ class _MethodScan:
             return
         called = _resolve(function, self.names)
         if isinstance(called, FunctionType) and _is_near(called, self.method):
-            self.unreachable += _calls_of_function(called)
+            self.unreachable += _calls_of_function(called, "which is no method")
         name = function_name(called)
         is_method = (
             name is None and isinstance(function, ast.Attribute) and not node.args and not node.keywords
@@ -347,23 +363,29 @@ class _MethodScan:
 
 
 def _calls_of_function(
-    function: FunctionType, within: tuple[FunctionType, ...] = ()
+    function: FunctionType, reason: str, within: tuple[FunctionType, ...] = ()
 ) -> list[tuple[str, str]]:
-    """Activations that a function which is no method calls, itself or through others near it."""
+    """Activations that a function calls, itself or through others near it, and why they are not reached."""
     tree = None if function in within else _parse(function)
     if tree is None:
         return []
     called: list[tuple[str, str]] = []
-    names = function.__globals__
+    names = _outer_names(function)
     for node in _calls(tree):
         inner = _resolve(node.func, names)
         name = function_name(inner)
         if name is not None:
             line = function.__code__.co_firstlineno + node.lineno - 1
-            called.append((name, f"{function.__name__}, line {line}, which is no method"))
+            called.append((name, f"{function.__name__}, line {line}, {reason}"))
         elif isinstance(inner, FunctionType) and _is_near(inner, function):
-            called += _calls_of_function(inner, (*within, function))
+            called += _calls_of_function(inner, reason, (*within, function))
     return called
+
+
+def _outer_names(function: FunctionType) -> dict[str, Any]:
+    """The globals that a function sees, without those that its own variables hide."""
+    own = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+    return {name: value for name, value in function.__globals__.items() if name not in own}
 
 
 def _is_near(called: FunctionType, caller: FunctionType) -> bool:
@@ -419,10 +441,11 @@ def _leaves(statement: ast.stmt) -> bool:
 
 
 def _calls_its_parts(cls: type) -> bool:
-    """Whether a container's code, or that of torch, calls whatever is put into it."""
-    if not issubclass(cls, CONTAINERS):
-        return False
+    """Whether a class's code, or of a container that of torch, calls whatever is put into it."""
     methods = dict(_methods(cls))
+    if not issubclass(cls, CONTAINERS):
+        trees = (_parse(method) for name, method in methods.items() if name.strip("_").startswith("forward"))
+        return any(_uses(tree, CHILDREN) for tree in trees if tree is not None)
     return "forward" not in methods or any(
         tree is None or _gets_at_its_parts(tree) for tree in map(_parse, methods.values())
     )
@@ -430,12 +453,18 @@ def _calls_its_parts(cls: type) -> bool:
 
 def _gets_at_its_parts(tree: Function) -> bool:
     owner = tree.args.args[0].arg
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    plain = {id(node.value) for node in attributes}
-    return any(node.attr in PARTS and _is_name(node.value, owner) for node in attributes) or any(
+    plain = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return _uses(tree, PARTS) or any(
         isinstance(node, ast.Name) and (node.id == "super" or (node.id == owner and id(node) not in plain))
         for node in ast.walk(tree)
     )
+
+
+def _uses(tree: Function, names: Sequence[str]) -> bool:
+    """Whether a method uses one of these attributes of its own object."""
+    owner = tree.args.args[0].arg
+    attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return any(node.attr in names and _is_name(node.value, owner) for node in attributes)
 
 
 def _is_name(node: ast.AST | None, name: str) -> bool:

@@ -25,6 +25,7 @@ from raft.networks.sites import (
     put_all,
     put_back,
     unreachable_calls,
+    with_parameters,
 )
 
 
@@ -72,7 +73,7 @@ def convert_network(
     places = [
         build.Place(
             site, _owner_key(site, config, axes), site.activation, config.start(),
-            _with_parameters(network, site), axes.get(site.name, -1),
+            with_parameters(network, site), axes.get(site.name, -1),
         )
         for site in chosen
     ]  # fmt: skip
@@ -153,14 +154,3 @@ def _owner_key(site: NetworkSite, config: RafConfig, axes: dict[str, int]) -> st
         return site.name
     name = build.activation_name(site.activation)
     return f"{name}, {build.fingerprint(site.activation)}, {axes.get(site.name, -1)}"
-
-
-def _with_parameters(network: nn.Module, site: NetworkSite) -> nn.Module:
-    """The nearest module around a site that has parameters, which tell its device."""
-    path = site.name
-    modules: dict[str, nn.Module] = dict(network.named_modules())
-    while path:
-        path = path.rpartition(".")[0]
-        if next(modules[path].parameters(), None) is not None:
-            return modules[path]
-    return site.parent

@@ -41,7 +41,7 @@ def record_inputs(model: nn.Module, sinks: Mapping[nn.Module, Callable[[Tensor],
 def _without_padding(x: Tensor, mask: Any) -> Tensor:
     """The unmasked part of ``[batch, length, channels]``; all of it where the mask has another shape."""
     is_padded = isinstance(mask, Tensor) and x.dim() == 3 and mask.shape == x.shape[:2]
-    return x[mask.bool()] if is_padded else x
+    return x[mask.to(x.device).bool()] if is_padded else x
 
 
 def _mask_argument(model: Any, part: nn.Module) -> str:

@@ -21,7 +21,7 @@ from raft.functions.registry import make
 from raft.learned_activation import LearnedActivation, SharedActivation, is_learned, owner_of
 from raft.modules import Rational, ResidualRational
 from raft.networks.build import activation_name, move_beside
-from raft.networks.sites import NetworkSite, find_sites, put_all
+from raft.networks.sites import NetworkSite, find_sites, put_all, with_parameters
 
 FORMAT = 1
 METADATA = "raft"
@@ -182,7 +182,7 @@ def fill_network(
         act.load_state_dict(dict(state))
     for site, module in changes:
         if isinstance(module, LearnedActivation):
-            move_beside(module, site.parent)
+            move_beside(module, with_parameters(network, site))
     put_all(changes, fixed.values())
 
 
@@ -223,7 +223,7 @@ def _make_rational(entry: SavedSite, state: Mapping[str, Tensor], site: NetworkS
     (m, n), version = settings["degrees"], str(settings["version"])
     rows = {}
     for name in ("numerator", "denominator"):
-        values = state[name] * state.get(f"{name}_scale", torch.ones(()))
+        values = state[name] * state.get(f"{name}_scale", torch.ones((), device="cpu"))
         rows[name] = tuple(torch.atleast_2d(values)[0].tolist())
     # it starts as what was saved, so that no fit is needed
     start = Fit(rows["numerator"], rows["denominator"], version, entry.interval, 0.0, 0.0)

@@ -68,6 +68,8 @@ def find_sites(network: nn.Module, without: Collection[nn.Module] = ()) -> list[
         keys: set[str] = set()
         for call in find_calls(original_class(parent)).calls:
             function: Callable[..., Any] | None = None
+            if call.method in vars(parent):
+                continue  # the instance has a method of its own, such as a hook's, which hides the class's
             if call.function is not None:
                 function = _with_settings(parent, call.function, call.settings)
             elif call.attribute in fixed:
@@ -97,7 +99,12 @@ def unreachable_calls(network: nn.Module, without: Collection[nn.Module] = ()) -
             if name.lower() in FUSED:
                 places[name.lower(), f"{path}, which is scripted"] = None
         elif not is_activation(module):
-            places |= dict.fromkeys(find_calls(original_class(module)).unreachable)
+            found = find_calls(original_class(module))
+            places |= dict.fromkeys(found.unreachable)
+            for call in found.calls:
+                if call.method in vars(module) and call.function is not None:
+                    hidden = f"{type(module).__name__}.{call.method}, which the instance has of its own"
+                    places[call.function, hidden] = None
     return list(places)
 
 
@@ -105,6 +112,17 @@ def iter_modules(network: nn.Module, without: Collection[nn.Module]) -> Iterator
     """The modules of a network by name, each once, without the parts of some."""
     left_out = {id(part) for module in without for part in module.modules()}
     return ((path, module) for path, module in network.named_modules() if id(module) not in left_out)
+
+
+def with_parameters(network: nn.Module, site: NetworkSite) -> nn.Module:
+    """The nearest module around a site that has parameters, which tell its device."""
+    path = site.name
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    while path:
+        path = path.rpartition(".")[0]
+        if next(modules[path].parameters(), None) is not None:
+            return modules[path]
+    return site.parent
 
 
 def put(site: NetworkSite, activation: Callable[..., Any]) -> None:

@@ -81,9 +81,9 @@ def open_corpus(
         source: ``pydocs``; a file or folder of parquet, jsonl or txt, compressed or not (gz, bz2, xz,
             zst), or what ``save_to_disk`` of ``datasets`` wrote; or a hub dataset's name, ``owner/name`` or
             ``owner/name:configuration``. Of a folder, files whose names, or folders', hold the word
-            validation, valid, val, dev, eval or evaluation are held out; those with the word test, hidden files, and files
-            about the data (README, LICENSE, ``dataset_info.json``) are left out; without held-out files, a
-            share of the documents is held out, by the hash of their text.
+            validation, valid, val, dev, eval or evaluation are held out; those with the word test, hidden
+            files, and files about the data (README, LICENSE, ``dataset_info.json``) are left out; without
+            held-out files, a share of the documents is held out, by the hash of their text.
         text_column: column of parquet, arrow and jsonl that holds the text.
         validation_share: between 0 and 1.
         streaming: read a hub dataset as it arrives, and cache it, instead of downloading it first.

@@ -53,6 +53,7 @@ class RafAdapterModel(StructuralTuner):
     ) -> None:  # fmt: skip
         layer = target if isinstance(target, RafAdapterLayer) else RafAdapterLayer(target, current_key)
         act = _make_function(layer.base_layer, peft_config.raf_config())
+        build.move_beside(act, parent)
         layer.update_layer(adapter_name, act, peft_config.inference_mode)
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)

@@ -146,6 +146,11 @@ def install_adapters(model: nn.Module, kinds: Sequence[str]) -> None:
     for module in list(model.modules()):
         path = _path(type(module))
         if path in ADAPTERS and ADAPTERS[path].kind in kinds:
+            if "forward" in vars(module):
+                raise ValueError(
+                    f"{type(module).__name__} has a forward of its own, as accelerate gives to models on "
+                    "several devices: convert the model before it is spread"
+                )
             module.activation = ADAPTERS[path].make_activation(module).train(module.training)
             module.__class__ = _make_subclass(path)
     install_input_activations(model, kinds)

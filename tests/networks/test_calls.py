@@ -1,0 +1,135 @@
+"""Code of other people: what a rewritten class would get wrong is named instead, and no state is lost."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import raft
+from raft.coefficients import sensitivities
+from raft.coefficients.functions import name_of
+from raft.learned_activation import learned_activations
+from tests.networks.zoo import FunctionalMLP
+
+h = torch.zeros(1)
+
+
+class Child(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act = nn.Linear(4, 4), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.act(self.fc(x)))
+
+
+class LoopsOverItsChildren(Child):
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            x = F.gelu(layer(x))
+        return x
+
+
+class CallsItsParent(Child):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+class NamesAGlobal(Child):
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.act(self.fc(x))
+        return h.tanh()
+
+
+class HeldInAList(Child):
+    def __init__(self) -> None:
+        super().__init__()
+        self.further = [nn.Mish()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.further[0](self.act(self.fc(x)))
+        return y
+
+
+class Wrapped(Child):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.act(self.fc(x)))
+
+
+def wrap(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args) * 2
+
+    return call
+
+
+Wrapped.forward = wrap(Wrapped.forward)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "calibrated"),
+    [
+        (LoopsOverItsChildren, "gelu", False),
+        (LoopsOverItsChildren, "gelu", True),
+        (CallsItsParent, "silu", False),
+        (Wrapped, "silu", False),
+        (HeldInAList, "mish", True),
+    ],
+)
+def test_what_cannot_be_taken_over_is_named(kind: Any, function: str, calibrated: bool) -> None:
+    network: Any = kind()
+    x = torch.randn(8, 4)
+    before = network(x)
+    raft.convert(network, calibration=[x] if calibrated else None)
+    assert [row.site for row in network.conversion_report] == ["act"]
+    assert [call.partition(" ")[0] for call in network.conversion_report.not_reached] == [function]
+    assert (network(x) - before).abs().max() < 0.1
+
+
+def test_a_variable_with_the_name_of_a_global_is_a_tensor() -> None:
+    network = raft.convert(NamesAGlobal(), gates=True)
+    assert set(learned_activations(network)) == {"act", "raf_tanh_1"}
+
+
+def test_a_method_of_the_instance_hides_the_rewritten_one() -> None:
+    network: Any = FunctionalMLP()
+    # as accelerate does with modules that are spread over devices
+    network.forward = functools.partial(FunctionalMLP.forward, network)
+    with pytest.raises(ValueError, match="no activation"):
+        raft.convert(network)
+    whole: Any = nn.Sequential(network, nn.ReLU())
+    raft.convert(whole)
+    assert [row.site for row in whole.conversion_report] == ["1"]
+    assert "which the instance has of its own" in whole.conversion_report.not_reached[0]
+
+
+class Encoder(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return F.relu(super().forward(input, hx)[0])
+
+
+def test_a_class_chooses_what_of_its_state_is_kept() -> None:
+    network: Any = raft.convert(Encoder(4, 4))
+    x = torch.randn(3, 2, 4)
+    for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        assert torch.equal(again(x), network(x))
+
+
+def test_functions_are_told_apart_far_from_zero() -> None:
+    assert name_of(lambda x: x.relu().clamp(max=10)) is None
+    assert name_of(nn.ReLU()) == "relu"
+
+
+def test_sensitivities_need_no_default_device() -> None:
+    act = raft.Rational("gelu")
+    with torch.device("meta"):
+        of_numerator, _ = sensitivities(torch.linspace(-3, 3, 11, device="cpu"), *act.coefficients())
+    assert of_numerator.device.type == "cpu"
