@@ -18,7 +18,8 @@ from tests.kernels.oracle import coefficients, present
 
 QUICK = (
     "triton and (1-A-degrees3 or 4-B-degrees2 or 4-C-degrees5 or kink and (triton-A or triton-D) "
-    "or infinity and (dtype0-degrees1 or dtype0-degrees3-B or dtype2-degrees2-N) or gated and 1-N-dtype3 or few_degrees "
+    "or infinity and (dtype0-degrees1 or dtype0-degrees3-B or dtype2-degrees2-N) or gated and 1-N-dtype3 "
+    "or few_degrees "
     "or opcheck and 1-dtype1 "
     "or other_dtypes and (dtype0-A-degrees0 or dtype2-C-degrees0) "
     "or many_tiles and (near-3-dtype0 or far-1-dtype1))"
