@@ -118,7 +118,10 @@ def convert(
             "model of transformers that could read them"
         )
     report = ConversionReport()
-    inputs = _part_inputs(network, parts, batches) if batches is not None and parts else {}
+    inputs = {}
+    if batches is not None and parts:
+        batches = list(batches)  # they are run twice
+        inputs = _part_inputs(network, parts, batches)
     for path, part in parts.items():
         _hf().convert(part, raf, texts or inputs.get(path), tokenizer=tokenizer)
         report += [replace(row, site=f"{path}.{row.site}") for row in getattr(part, REPORT)]
@@ -315,21 +318,21 @@ def _read_config(config: RafConfig | Mapping[str, Any] | None) -> RafConfig | No
 
 def _split_calibration(
     network: nn.Module, calibration: Iterable[Any] | None
-) -> tuple[list[str] | None, list[Arguments] | None]:
-    """Texts for models within, or arguments of the network."""
+) -> tuple[list[str] | None, Iterable[Arguments] | None]:
+    """Texts for models within, or arguments of the network, each made when it is asked for."""
     if calibration is None:
         return None, None
     if isinstance(calibration, str):
         return [calibration], None
     if isinstance(calibration, Mapping) or hasattr(calibration, "dim"):
-        return None, list(iter_arguments(network, calibration))
+        return None, iter_arguments(network, calibration)
     items = iter(calibration)
     first = next(items, None)
     if first is None:
         raise ValueError("calibration is empty: give at least one batch or text")
     if isinstance(first, str):
         return [first, *items], None
-    return None, list(iter_arguments(network, chain([first], items)))
+    return None, iter_arguments(network, chain([first], items))
 
 
 def _part_inputs(

@@ -499,3 +499,17 @@ def test_a_call_that_the_code_has_no_more_is_named() -> None:
 def test_what_chooses_layers_and_kinds_of_sites_is_refused(config: Any) -> None:
     with pytest.raises(ValueError, match="is of models of transformers: the sites of a ResNet"):
         raft.convert(make("resnet")[0], config)
+
+
+def test_batches_are_made_one_at_a_time() -> None:
+    network, x = make("resnet")
+    runs: list[None] = []
+    network.register_forward_hook(lambda *_: runs.append(None))
+
+    def batches() -> Any:
+        for number in range(3):
+            assert len(runs) == number  # a whole data loader may not fit in a device's memory
+            yield x
+
+    raft.convert(network, calibration=batches())
+    assert len(runs) == 3
