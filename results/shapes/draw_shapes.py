@@ -71,7 +71,7 @@ def main() -> None:
     write_figure(draw_panels(panels, domains), FIGURES / f"{arguments.name}-rafs.png")
     matrix = distance_matrix(everything, merge_domains(list(counted.values())))
     matrix.to_csv(arguments.results / "distances.csv")
-    order = cluster(matrix).labels
+    order = cluster(matrix)
     figure = draw_distances(matrix.loc[order, order], names=order)
     write_figure(figure, FIGURES / f"{arguments.name}-distances.png")
     snapshots = read_snapshots(runs[0])

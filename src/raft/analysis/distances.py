@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from raft.analysis.function_measures import Domain, distance
-from raft.coefficients.functions import Array, Function
+from raft.coefficients.functions import Function
 
 
 def distance_matrix(functions: Mapping[str, Function], domain: Domain) -> pd.DataFrame:
@@ -23,31 +22,8 @@ def distance_matrix(functions: Mapping[str, Function], domain: Domain) -> pd.Dat
     return pd.DataFrame(np.sqrt(squares), index=labels, columns=labels)
 
 
-@dataclass(frozen=True)
-class Clustering:
-    """A hierarchy of functions by average linkage.
-
-    Attributes:
-        labels: such that neighbours are alike.
-        merges: of ``scipy.cluster.hierarchy.linkage``, over the matrix as it was given.
-        given: labels in the order of the matrix.
-    """
-
-    labels: list[str]
-    merges: Array
-    given: list[str]
-
-    def groups(self, count: int) -> list[list[str]]:
-        """Cut the hierarchy into at most ``count`` clusters."""
-        numbers = fcluster(self.merges, count, criterion="maxclust")
-        return [
-            [label for label, own in zip(self.given, numbers, strict=True) if own == number]
-            for number in sorted(set(numbers))
-        ]
-
-
-def cluster(matrix: pd.DataFrame) -> Clustering:
-    """Order a matrix of distances so that what is alike stands together.
+def cluster(matrix: pd.DataFrame) -> list[str]:
+    """The labels of a matrix of distances in an order in which what is alike stands together.
 
     Raises:
         ValueError: for fewer than two functions.
@@ -55,8 +31,7 @@ def cluster(matrix: pd.DataFrame) -> Clustering:
     if len(matrix) < 2:
         raise ValueError("clustering needs two or more functions")
     merges = linkage(squareform(matrix.to_numpy(), checks=False), method="average", optimal_ordering=True)
-    given = [str(label) for label in matrix.index]
-    return Clustering([given[int(place)] for place in leaves_list(merges)], merges, given)
+    return [str(matrix.index[int(place)]) for place in leaves_list(merges)]
 
 
 def measure_changes(

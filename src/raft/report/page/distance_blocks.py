@@ -69,7 +69,7 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
         if len(shown) < 2:
             return blocks
         matrix = distance_matrix(shown, domain)
-        order = cluster(matrix).labels
+        order = cluster(matrix)
         figure = draw_distances(matrix.loc[order, order], names=order)
         first = f" The first run of each {kind}." if len(runs) > len(firsts) else ""
         over = "over the inputs of all" if known else where
