@@ -66,6 +66,7 @@ SEED = _whole(0, MAX_SEED)
 BOUNDS = {
     # the training
     "seed": SEED, "data_seed": SEED, "seeds": COUNT, "search_seeds": COUNT,
+    "search_extensions": _whole(0, 20),
     "max_steps": COUNT, "steps": COUNT, "num_train_epochs": STEPS,
     "patience": COUNT, "time_budget_hours": POSITIVE, "seconds": NOT_NEGATIVE,
     "per_device_train_batch_size": COUNT, "per_device_eval_batch_size": COUNT, "batch_size": COUNT,
