@@ -218,7 +218,7 @@ class _MethodScan:
         if tree.decorator_list or is_wrapped or _has_private_names(tree):
             self.refusal = "in a method that is decorated or has private names"
         elif _calls_its_parts(cls):
-            self.refusal = "in a container, which would call a module put into it once more"
+            self.refusal = "in code that calls all parts of its module, and would call a further one, too"
 
     def visit_method(self) -> None:
         """Add the calls of the method to the lists."""
