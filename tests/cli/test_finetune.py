@@ -25,6 +25,7 @@ from transformers import (
 
 import raft
 from raft.analysis.snapshots import ParametricSnapshot, read_snapshots
+from raft.cli.checkpoints import load_model
 from raft.cli.main import main
 from raft.coefficients.functions import FUNCTIONS
 from raft.data.squad.questions import load_squad
@@ -549,6 +550,7 @@ def test_an_adapter_is_saved_by_itself(
     tuned, words = tmp_path / "tuned", ["--task", "rte", "--data_dir", glue, "--model", model]
     words += ["--tuning", tuning, "--raf_learning_rate", "0.1", "--save_model", "true", "--output_dir", tuned]
     assert run(*words, *FAST)[0] == 0
+    assert load_model(str(tuned / "adapter"), keeps_adapter=True)[1] == []  # as raft inspect reads it
     base = AutoModelForSequenceClassification.from_pretrained(model).eval()
     ids = torch.arange(20, 40)[None]
     alone = peft.PeftModel.from_pretrained(base, tuned / "adapter").eval()

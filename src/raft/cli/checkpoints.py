@@ -93,10 +93,11 @@ def _load_adapter(source: str, task: str | None, keeps_adapter: bool) -> tuple[A
     if not config.base_model_name_or_path:
         raise InputError(f"{source} is an adapter that does not name its base model")
     heads = [values for name, values in saved.items() if re.search(HEAD, name)]
+    own = TASKS_OF_ADAPTERS.get(config.task_type) or _task_of_class(config.auto_mapping)
     base, missing = load_model(
         config.base_model_name_or_path,
-        task or TASKS_OF_ADAPTERS.get(config.task_type),
-        num_labels=len(heads[-1]) if heads and config.task_type == "SEQ_CLS" else None,
+        task or own,
+        num_labels=len(heads[-1]) if heads and own == "sequence-classification" else None,
     )
     try:
         model = PeftModel.from_pretrained(base, source).eval()
@@ -110,6 +111,13 @@ def _load_adapter(source: str, task: str | None, keeps_adapter: bool) -> tuple[A
         if not keeps_adapter:
             raise InputError(f"{source} cannot be merged into its base: {first_line(error)}") from error
         return model.get_base_model(), missing
+
+
+def _task_of_class(auto_mapping: dict[str, str] | None) -> str | None:
+    """The task of the class that an adapter without a task type was put on; None for other classes."""
+    name = (auto_mapping or {}).get("base_model_class", "")
+    return next((task for task, auto in TASKS.items() if name.endswith(auto.removeprefix("AutoModel"))
+                 and auto != "AutoModel"), None)  # fmt: skip
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:

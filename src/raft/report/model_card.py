@@ -54,7 +54,7 @@ TEXT = """---
 ## Use
 
 ```python
-import raft  # pip install raft-transformers
+import raft  # raft-transformers
 from transformers import {auto_class}, AutoTokenizer
 
 model = {auto_class}.from_pretrained("{name}")
