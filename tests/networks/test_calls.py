@@ -71,6 +71,7 @@ def wrap(function: Any) -> Any:
     return call
 
 
+# later and without a decorator, as users do with torch.compiler.disable, which is what the test is about
 Wrapped.forward = wrap(Wrapped.forward)  # type: ignore[method-assign]
 
 

@@ -116,8 +116,8 @@ def _load_adapter(source: str, task: str | None, keeps_adapter: bool) -> tuple[A
 def _task_of_class(auto_mapping: dict[str, str] | None) -> str | None:
     """The task of the class that an adapter without a task type was put on; None for other classes."""
     name = (auto_mapping or {}).get("base_model_class", "")
-    return next((task for task, auto in TASKS.items() if name.endswith(auto.removeprefix("AutoModel"))
-                 and auto != "AutoModel"), None)  # fmt: skip
+    heads = {auto.removeprefix("AutoModel"): task for task, auto in TASKS.items()}
+    return next((task for head, task in heads.items() if head and name.endswith(head)), None)
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:

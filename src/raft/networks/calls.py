@@ -440,6 +440,7 @@ def _leaves(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
 
+@cache
 def _calls_its_parts(cls: type) -> bool:
     """Whether a class's code, or of a container that of torch, calls whatever is put into it."""
     methods = dict(_methods(cls))
