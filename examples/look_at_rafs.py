@@ -2,7 +2,7 @@
 
 Each panel shows a RAF, the function that it began as, and where its inputs lie while the model reads texts.
 
-    python examples/look_at_rafs.py results/cpu-pretraining-15min/raf-2022 README.md
+    python examples/look_at_rafs.py results/cpu-pretraining-1hour/raf-2022 README.md
     python examples/look_at_rafs.py my-raft texts.txt --out rafs.svg
 """
 

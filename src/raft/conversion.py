@@ -61,7 +61,8 @@ def convert(
         config: which RAFs, and in a model of ``transformers`` which activations; None for the defaults of
             ``RafConfig``. In other networks ``shared`` is False or ``"all"``: one RAF for equal functions.
         calibration: some dozens of texts for a model of ``transformers``; or batches as the network takes
-            them (a ``DataLoader``, say): tensors, tuples whose first item is the input, or mappings.
+            them (a ``DataLoader``, say): tensors, tuples whose first item is the input (all items, of a
+            network that needs several), or mappings.
         tokenizer: for texts; None for the one saved with the model.
         sites: in other networks, a regular expression that is found in the names of the sites to convert,
             such as ``"^(?!stem)"``; None for all.

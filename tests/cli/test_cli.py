@@ -58,6 +58,7 @@ def test_demo_from_nothing_to_report(tmp_path: Path, capsys: pytest.CaptureFixtu
             ["--max_stepz", "3"],
             "unknown option '--max_stepz'; the nearest is '--max_steps'; 'raft demo --help' lists",
         ),
+        (["--output_dir", "x"], "unknown option '--output_dir'; the nearest is '--out'"),
         (["--max_steps", "many"], "invalid int value: 'many'"),
         (["--max_steps", "0"], "--max_steps must be at least 1, not 0"),
         (["--seeds", "-1"], "--seeds must be at least 1, not -1"),

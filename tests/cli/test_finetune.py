@@ -544,16 +544,20 @@ def test_an_adapter_of_rafs_is_saved_as_a_model_with_residual_ones(
 
 @pytest.mark.parametrize("tuning", ["raf-adapter:groups=4", "raf-bottleneck:r=2", "lora:r=1"])
 def test_an_adapter_is_saved_by_itself(
-    tuning: str, run: Run, glue: Path, model: Path, tmp_path: Path
+    tuning: str, run: Run, glue: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peft = pytest.importorskip("peft")
+    pytest.importorskip("peft")
     tuned, words = tmp_path / "tuned", ["--task", "rte", "--data_dir", glue, "--model", model]
     words += ["--tuning", tuning, "--raf_learning_rate", "0.1", "--save_model", "true", "--output_dir", tuned]
     assert run(*words, *FAST)[0] == 0
     assert load_model(str(tuned / "adapter"), keeps_adapter=True)[1] == []  # as raft inspect reads it
-    base = AutoModelForSequenceClassification.from_pretrained(model).eval()
-    ids = torch.arange(20, 40)[None]
-    alone = peft.PeftModel.from_pretrained(base, tuned / "adapter").eval()
+    card = (tuned / "adapter" / "README.md").read_text()
+    assert f"`raft finetune --tuning {tuning}`" in card
+    assert "library_name: peft" in card
+    monkeypatch.chdir(tuned)
+    shown: dict[str, Any] = {}
+    exec(card.partition("```python")[2].partition("```")[0], shown)
+    alone, ids = shown["model"].eval(), torch.arange(20, 40)[None]
     with torch.no_grad():
         actual = alone(input_ids=ids).logits
         if tuning.startswith("raf-bottleneck"):

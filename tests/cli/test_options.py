@@ -69,6 +69,7 @@ def test_every_number_of_every_option_has_bounds(kind: Any) -> None:
         (PRETRAIN, "--output_dir=", "--output_dir is empty"),
         (PRETRAIN, "--accelerator_config nowhere.json", "nowhere.json"),
         (PRETRAIN, "--learn_rate 1e-3", "unknown option '--learn_rate'; the nearest is '--learning_rate'"),
+        (PRETRAIN, "--out runs", "unknown option '--out'; the nearest is '--output_dir'"),
         (FINETUNE, "--per_device_eval_batch_size 0", "--per_device_eval_batch_size must be at least 1"),
         (FINETUNE, "--gradient_accumulation_steps 0", "--gradient_accumulation_steps must be at least 1"),
         (FINETUNE, "--num_train_epochs inf", "--num_train_epochs must be finite, not inf"),

@@ -253,7 +253,7 @@ def test_gated_layers_are_compared_at_equal_parameters(run: Run, recipe: Path, t
     assert all((act.numerator - gelu).abs().max() > 1e-3 for act in learned.values())
     card = (folder / "raf_glu-raf_learning_rate-1e-2-7" / "README.md").read_text()
     assert " parameters, variant raf_glu:raf_learning_rate=1e-2" in card
-    assert "of 2 layers, hidden size 32, with gated feed-forward layers, that has rational" in card
+    assert "of 2 layers, hidden size 32, with gated feed-forward layers and rational" in card
     assert "the fixed activation swiglu" in (folder / "swiglu-7" / "README.md").read_text()
 
 

@@ -121,8 +121,8 @@ def test_a_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     actual = text(folder / "report.html")
     for needed in (
         "bert-base-uncased, converted (raf), tuned on 100 examples of mrpc (seed 7)", "80.10 points",
-        "best of 3 epochs: the 2.", "The model says the same of every input of MRPC.",
-        "raft finetune --config recipe.yaml", "to the fixed function / moved",
+        "best after epoch 2 of 3", "The model says the same of every input of MRPC.",
+        "raft finetune --config recipe.yaml", "to the fixed function", "to its start",
     ):  # fmt: skip
         assert needed in actual
     (folder / "finetuning.json").write_text('{"task": "mrpc"}')
@@ -194,7 +194,7 @@ def test_a_page_of_very_many_runs_stays_small(tmp_path: Path) -> None:
         (["nowhere"], "there is no folder nowhere"),
         (["empty"], "empty holds no run: no results.json of 'raft demo'"),
         (["demo", "empty"], "empty holds no run"),
-        (["begun"], "begun is not finished; finished so far: raft report begun/demo"),
+        (["begun"], "begun is no finished run, but holds some: raft report begun/demo"),
         (["bench"], "bench/results.json holds no results of 'raft demo'"),
         (["demo", "--pdf"], "unknown option '--pdf'"),
         (["demo", "--out", "/"], "cannot write to /: it is a folder"),

@@ -133,7 +133,7 @@ def test_another_number_of_models_does_not_go_on(
     assert "holds what 2 models found: give --num_models 2" in capsys.readouterr().err
     assert (folder / "functions.json").read_bytes() == before
     assert main(["report", str(folder)]) == 2
-    assert f"holds several: raft report {folder / 'reuse'}" in capsys.readouterr().err
+    assert f"holds some: raft report {folder / 'reuse'}" in capsys.readouterr().err
 
 
 def test_found_functions_start_other_commands(found: tuple[Path, Path], tmp_path: Path) -> None:

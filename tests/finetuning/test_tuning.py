@@ -132,7 +132,8 @@ def test_fields_of_a_method_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("tuning", "message"),
     [
-        ("lora:rank=2", "unexpected keyword argument 'rank'"),
+        ("lora:rank=2", "--tuning lora has no 'rank'; it has the fields of LoraConfig"),
+        ("raf-adapter:group=8", "--tuning raf-adapter has no 'group'; the nearest is 'groups'"),
         ("lora:r", "'r' must be key=value, such as lora:r=1"),
         ("bitfit:r=2", "only lora, lora-raf, ia3, beft, raf-adapter, raf-bottleneck have settings"),
         ("raf-adapter:groups=0", "raf.groups must be a whole number"),

@@ -317,6 +317,36 @@ def test_batches_of_all_kinds_are_read() -> None:
             raft.convert(make("lightning")[0], calibration=texts)
 
 
+def test_a_network_of_several_inputs_gets_all_items_of_a_batch() -> None:
+    def transformer() -> nn.Transformer:
+        return nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+
+    source, target = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
+    by_name = raft.convert(transformer(), calibration=[{"src": source, "tgt": target}])
+    by_place = raft.convert(transformer(), calibration=[(source, target)])
+    reports: Any = [network.conversion_report for network in (by_name, by_place)]
+    counts = [[row.inputs for row in report] for report in reports]
+    assert counts[0] == counts[1] == [2 * 3 * 16, 2 * 4 * 16]
+    for batch in (source, (source,)):
+        with pytest.raises(TypeError, match=r"with 1 of the arguments \(src, tgt, .*cannot call Transformer"):
+            raft.convert(transformer(), calibration=[batch])
+
+
+def _outside(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x)
+
+
+def test_calls_that_cannot_be_reached_come_with_advice() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return _outside(x)
+
+    with pytest.raises(
+        ValueError, match=r"relu is called in _outside, line .*; modules, such as nn.ReLU\(\), in"
+    ):
+        raft.convert(Net())
+
+
 def test_a_failed_conversion_leaves_the_network_as_it_was() -> None:
     network, x = make("functional")
     before, keys = outputs(network, x), set(network.state_dict())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from raft.data.text.tokens import CLM, MLM
@@ -176,6 +177,10 @@ def test_a_causal_run_leaves_a_model_that_generates(architecture: str, corpus: P
     card = (tmp_path / "README.md").read_text()
     assert "pretrained by causal language modelling" in card
     assert "AutoModelForCausalLM.from_pretrained" in card
+    assert "at these sites: ffn." in card
+    recipe = yaml.safe_load(card.partition("```yaml")[2].partition("```")[0])
+    assert recipe["architecture"] == architecture
+    assert not {"num_hidden_layers", "deepnorm", "mlm_probability"} & recipe.keys()
     assert f"| bits per byte | {result.bits_per_byte:.4f} |" in card
 
 

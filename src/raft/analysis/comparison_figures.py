@@ -21,6 +21,7 @@ from raft.analysis.figure_style import (
     QUIET,
     RAFT_COLOUR,
     STYLE,
+    break_name,
     fill_behind,
     new_figure,
     new_panels,
@@ -76,13 +77,15 @@ def draw_panels(
             _fit_limits(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
         handles = {
-            label: line
+            break_name(label): line
             for axes in figure.axes
             for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
+        longest = max((len(line) for name in handles for line in name.split("\n")), default=0)
+        room = int(figure.get_figwidth() / (0.5 + 0.075 * longest))
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", frameon=False,
-            ncols=min(6, len(handles)),
+            ncols=max(1, min(6, room, len(handles))),
         )  # fmt: skip
     return figure
 
@@ -118,9 +121,11 @@ def draw_distances(
         names: of the rows; short ones of their labels, which are sites, where it is None.
     """
     sites = [str(label) for label in matrix.index]
-    labels = list(shorten_names(sites).values() if names is None else names)
+    labels = list(map(break_name, shorten_names(sites).values() if names is None else names))
     values = matrix.to_numpy()
-    side = 1.6 + (0.42 if len(labels) <= WRITTEN else 0.22) * len(labels) + 0.06 * max(map(len, labels))
+    rows = [label.split("\n") for label in labels]
+    field = max(0.42 if len(labels) <= WRITTEN else 0.22, 0.16 * max(map(len, rows)))
+    side = 1.6 + field * len(labels) + 0.06 * max(len(line) for lines in rows for line in lines)
     with mpl.rc_context(STYLE):
         figure = new_figure(side + 0.8, side)
         axes = figure.add_subplot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ RAFT_COLOUR, FAFT_COLOUR, QUIET = RAF_COLOUR, START_COLOUR, "#8a8a8a"
 """Okabe and Ito's vermilion and blue: distinct for colour-blind readers, and in print."""
 OTHER_COLOURS = ("#008060", "#B3518A", "#A86E00", "#2F86C4", "#7A55C0", "#7D6B00", "#6B6B6B", "#C0395A")
 """Of all others, in turn: each has a contrast of 3:1 or more on the page's light ground."""
+
+NAME_WIDTH = 30
+"""Characters of a name in a line, where it has places to be broken at."""
 
 COLUMNS = 4
 """Panels in a row of a figure."""
@@ -73,3 +77,13 @@ def fill_behind(axes: Axes, x: Array, density: Array, label: str | None = None) 
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
     return behind
+
+
+def break_name(name: str) -> str:
+    """The name of a variant in lines of at most 30 characters, where it can be broken after colons."""
+    lines = [""]
+    for part in re.findall(r"[^:]*:|[^:]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.text import Text
+
 from raft.cli.quiet import Console
 from raft.pretraining.recipe import PretrainingRecipe
 from raft.pretraining.run import RESULT, PretrainingResult, PretrainingText, read_text
@@ -11,7 +13,7 @@ from raft.report.model_card import CARD, write_card
 from raft.training.arguments import RaftTrainingArguments
 
 
-class PretrainingConsole:
+class PretrainingConsole(Console):
     """Speaks for the main process alone.
 
     Args:
@@ -26,25 +28,21 @@ class PretrainingConsole:
         self.recipe = recipe
         self.writes = training.process_index == 0
         self.is_main = self.writes and not is_quiet
-        self.console = Console(quiet=not self.is_main)
+        super().__init__(quiet=not self.is_main)
         self.folder = training.folder
         results = [self.folder / RESULT, *self.folder.glob(f"**/{RESULT}")]
         self.before = {file.parent for file in results if file.is_file()}
 
-    def say(self, line: str) -> None:
-        """Print a line, without colours."""
-        self.console.print(line, highlight=False, soft_wrap=True)
-
     def read_text(self) -> PretrainingText:
         """Read the corpus, with a status line, and say how much there is."""
         reading = f"Reading the corpus {self.recipe.corpus}"
-        if not self.console.is_terminal:  # which would show the status
-            self.say(reading)
-        with self.console.status(reading) as status:
+        if not self.is_terminal:  # which would show the status
+            self.say_whole(reading)
+        with self.status(Text(reading)) as status:
             text = read_text(
                 self.recipe,
                 lambda documents, tokens: status.update(
-                    f"Tokenizing {self.recipe.corpus}: {documents:,} documents, {tokens:,} tokens"
+                    Text(f"Tokenizing {self.recipe.corpus}: {documents:,} documents, {tokens:,} tokens")
                 ),
             )
         self.text = text
@@ -57,7 +55,7 @@ class PretrainingConsole:
 
     def started(self, name: str, seed: int, folder: Path) -> None:
         """Say which run begins."""
-        self.say(f"Pretraining {name}, seed {seed}: {folder}")
+        self.say_whole(f"Pretraining {name}, seed {seed}: {folder}")
 
     def finished(self, result: PretrainingResult, folder: Path) -> None:
         """Write the run's card, and say what came out."""
@@ -65,4 +63,4 @@ class PretrainingConsole:
             write_card(folder, self.recipe.variant(result.activation), self.text, result)
         trained = "finished before" if folder in self.before else f"after {result.seconds:,.0f} s of training"
         shares = "".join(f", {name} {share:.1%}" for name, share in result.accuracies.items())
-        self.say(f"  validation loss {result.loss:.3f}{shares} {trained}: {folder}")
+        self.say_whole(f"  validation loss {result.loss:.3f}{shares} {trained}: {folder}")

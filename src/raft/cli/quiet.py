@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import datasets
 import rich.console
@@ -22,10 +23,18 @@ class Console(rich.console.Console):
         """Go on: Rich would end the process."""
         discard_output()
 
+    def say(self, prose: str) -> None:
+        """Print sentences, broken between words where the terminal is narrower."""
+        self.print(prose, markup=False, highlight=False)
+
+    def say_whole(self, line: str) -> None:
+        """Print a line with a path or a command in it, which stays whole so that it can be copied."""
+        self.print(line, markup=False, highlight=False, soft_wrap=True)
+
 
 def print_plain(text: str) -> None:
     """Print text without markup, highlighting or wrapping."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    Console().say_whole(text)
 
 
 def quieten(tokenizer_threads: bool = True) -> None:
@@ -37,5 +46,7 @@ def quieten(tokenizer_threads: bool = True) -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    # PEFT asks for it
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     if not tokenizer_threads:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -42,6 +42,19 @@ from raft.training.monitoring import MetricsLog, append_snapshot, raf_metadata, 
 DRAWN = "drawn.json"
 PREDICTIONS = "predictions"
 ADAPTER = "adapter"
+ADAPTER_CARD = """# Adapter of {model}
+
+Trained by `raft finetune --tuning {tuning}`.
+
+```python
+import raft  # raft-transformers, without which PEFT does not know methods of RAFs
+from peft import PeftModel
+from {package} import {kind}
+
+base = {kind}.from_pretrained("{model}", num_labels={labels})
+model = PeftModel.from_pretrained(base, "adapter")
+```
+"""
 ALL = "all"
 UNTRAINED = "→"
 """Before the name of a task that a model was judged on without training."""
@@ -377,6 +390,16 @@ def _save(recipe: FinetuningRecipe, tuned: Finetuned, tokenizer: Any, folder: Pa
     Onto a checkpoint that was converted, an adapter alone would be loaded without the RAFs.
     """
     if hasattr(tuned.model, "peft_config") and recipe.activation == KEEP:
+        (folder / ADAPTER).mkdir()
+        base = tuned.model.get_base_model()
+        text = ADAPTER_CARD.format(
+            model=recipe.model,
+            tuning=recipe.tuning,
+            package="raft.models" if type(base).__module__.startswith("raft.") else "transformers",
+            kind=type(base).__name__,
+            labels=base.config.num_labels,
+        )
+        write_text(folder / ADAPTER / "README.md", text)  # to which PEFT adds tags
         save_pretrained(tuned.model, folder / ADAPTER)
     if recipe.can_merge():
         if hasattr(tuned.model, "merge_and_unload"):

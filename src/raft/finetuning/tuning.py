@@ -177,6 +177,9 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
     values = {**defaults, **settings}
     of_class = {of.name: of.default for of in fields(config_class)}
     for key, value in settings.items():
+        if key not in of_class:
+            named = suggest(key, of_class) or f"; it has the fields of {kind}"
+            raise InputError(f"--tuning {name} has no {key!r}{named}")
         default = of_class.get(key)
         if isinstance(default, (bool, int, float)) and not isinstance(value, (bool, int, float)):
             raise InputError(f"--tuning {name}: {key} must be like {json.dumps(default)}, not {value!r}")

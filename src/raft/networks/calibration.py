@@ -62,20 +62,28 @@ def iter_arguments(network: nn.Module, calibration: Any) -> Iterator[Arguments]:
     Args:
         network: any.
         calibration: batches, or one: tensors; tuples or lists, whose first item is the network's input, as
-            data loaders give them; mappings of its arguments by name, or a mapping that is its only argument.
+            data loaders give them, or whose items are all of its inputs, where it needs more than one;
+            mappings of its arguments by name, or a mapping that is its only argument.
 
     Raises:
-        TypeError: for a batch of another kind.
+        TypeError: for a batch of another kind, or one that lacks an argument.
     """
     parameter = next(iter(network.parameters()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     for batch in [calibration] if isinstance(calibration, (str, Mapping, Tensor)) else calibration:
         first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
         if isinstance(first, Tensor):
-            yield (first.to(device),), {}
+            inputs = (first,) if isinstance(batch, Tensor) or _takes(network, first) else batch
+            if not _takes(network, *inputs):
+                names = ", ".join(inspect.signature(network.forward).parameters)
+                raise TypeError(
+                    f"a calibration batch with {len(inputs)} of the arguments ({names}) cannot call "
+                    f"{type(network).__name__}: give mappings of all that it needs by name"
+                )
+            yield tuple(one.to(device) if isinstance(one, Tensor) else one for one in inputs), {}
         elif isinstance(first, Mapping):
             moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in first.items()}
-            yield ((), moved) if _takes_by_name(network, moved) else ((moved,), {})
+            yield ((), moved) if _takes(network, **moved) else ((moved,), {})
         else:
             raise TypeError(
                 f"calibration of a {type(network).__name__} must give batches of tensors, not "
@@ -167,9 +175,13 @@ def _unfused_layers() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was_enabled)
 
 
-def _takes_by_name(network: nn.Module, batch: Mapping[str, Any]) -> bool:
+def _takes(network: nn.Module, *args: Any, **kwargs: Any) -> bool:
     try:
-        inspect.signature(network.forward).bind(**batch)
+        signature = inspect.signature(network.forward)
+    except ValueError:  # compiled code may have none
+        return True
+    try:
+        signature.bind(*args, **kwargs)
     except TypeError:
         return False
     return True

@@ -28,6 +28,8 @@ from raft.networks.sites import (
     with_parameters,
 )
 
+USE_MODULES = "modules, such as nn.ReLU(), in place of such calls can be converted"
+
 
 def convert_network(
     network: nn.Module,
@@ -83,9 +85,7 @@ def convert_network(
     build.warn_of_misfit(report, config)
     if calls:
         logging.getLogger("raft").warning(
-            "not reached, and left as they are: %s; modules, such as nn.ReLU(), in place of such calls "
-            "can be converted",
-            "; ".join(calls),
+            "not reached, and left as they are: %s; %s", "; ".join(calls), USE_MODULES
         )
     return report
 
@@ -119,6 +119,7 @@ def _nothing_chosen(
     kind = type(network).__name__
     if not all_sites:
         where = "".join(f"; {name} is called in {place}" for name, place in calls)
+        where += f"; {USE_MODULES}" if calls else ""
         return f"{kind} has no activation that can be replaced{where}"
     counts = Counter(build.activation_name(site.activation) for site in all_sites)
     has = ", ".join(f"{count} {name}" for name, count in counts.items())

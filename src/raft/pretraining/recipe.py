@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -392,6 +393,14 @@ class PretrainingRecipe:
                 f"--per_device_train_batch_size {per_device} times {processes} processes"
             )
         return self.global_batch_size // at_once
+
+
+def effective_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a recipe without those that have no effect with its objective and architecture."""
+    objective = options.get("objective", MLM)
+    is_own = (options.get("architecture") or DEFAULT_ARCHITECTURES.get(objective)) == OWN
+    left_out = [*(() if is_own else OF_OWN), *(() if objective == MLM else ["mlm_probability"])]
+    return {name: value for name, value in options.items() if name not in left_out}
 
 
 def _read_object(value: dict[str, Any] | str | None, option: str) -> dict[str, Any]:

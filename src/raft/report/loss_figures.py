@@ -12,7 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
+from raft.analysis.figure_style import (
+    FAFT_COLOUR,
+    OTHER_COLOURS,
+    QUIET,
+    RAFT_COLOUR,
+    STYLE,
+    break_name,
+    new_figure,
+)
 from raft.experiments.pretraining import PretrainingComparison, Variant
 from raft.pretraining.run import PretrainingResult
 from raft.pretraining.variants import RAF, find_baseline, is_learned
@@ -20,8 +28,8 @@ from raft.pretraining.variants import RAF, find_baseline, is_learned
 Points = Sequence[tuple[int, float]]
 """Steps, and a share after each."""
 
-FEW, SHORT = 6, 40
-"""Lines whose names stand in the axes, and the characters that each of them may have."""
+FEW = 6
+"""Rows of a legend that stands in the axes."""
 
 
 def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
@@ -50,12 +58,14 @@ def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
     """Few short names stand in the axes; others beside them, in a figure as high and wide as they need."""
-    lines, names = axes.get_legend_handles_labels()
-    if len(names) <= FEW and max(map(len, names)) <= SHORT:
-        axes.legend(frameon=False)
+    lines, labels = axes.get_legend_handles_labels()
+    names = list(map(break_name, labels))
+    rows = [row for name in names for row in name.split("\n")]
+    if len(rows) <= FEW:
+        axes.legend(lines, names, frameon=False)
         return
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width + 0.4 + 0.075 * max(map(len, names)), max(height, 0.5 + 0.2 * len(names)))
+    figure.set_size_inches(width + 0.4 + 0.075 * max(map(len, rows)), max(height, 0.5 + 0.2 * len(rows)))
     figure.legend(lines, names, frameon=False, loc="outside right upper")
 
 
@@ -78,7 +88,8 @@ def draw_accuracy_curves(results: Sequence[PretrainingResult]) -> Figure | None:
     styles = _choose_styles(list(dict.fromkeys(result.activation for result in results)))
     is_once = max(len(points) for history in histories for points in history.values()) == 1
     with mpl.rc_context(STYLE):
-        figure = new_figure(4.5 * len(names), 1.0 + 0.3 * len(styles) if is_once else 3.0)
+        rows = sum(max(1.0, 0.6 * break_name(name).count("\n") + 0.6) for name in styles)
+        figure = new_figure(4.5 * len(names), 1.0 + 0.3 * rows if is_once else 3.0)
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
             draw = _draw_accuracy_bars if is_once else _draw_accuracy_lines
             draw(axes, _gather_shares(results, histories, name), name, styles)
@@ -118,8 +129,9 @@ def _draw_accuracy_bars(
     axes.axvline(50, color=QUIET, linewidth=1, linestyle=":")
     for activation, histories in runs.items():
         shares = [100 * points[-1][1] for points in histories]
-        axes.barh(activation, np.mean(shares), 0.6, color=styles[activation][1], alpha=0.5)
-        axes.plot(shares, [activation] * len(shares), "o", color=styles[activation][1], markersize=3)
+        name = break_name(activation)
+        axes.barh(name, np.mean(shares), 0.6, color=styles[activation][1], alpha=0.5)
+        axes.plot(shares, [name] * len(shares), "o", color=styles[activation][1], markersize=3)
     axes.set_xlim(0, 100)
     axes.invert_yaxis()
     axes.set_xlabel(f"accuracy on {name} (%); dotted: chance")

@@ -7,17 +7,19 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from raft.analysis.figure_style import write_figure
 from raft.analysis.figures import draw_functions
 from raft.analysis.learned import learned_functions
 from raft.data.text.tokens import CLM
-from raft.files import atomic_write, read_text
+from raft.files import atomic_write, read_yaml
 from raft.hf.histogram import count_inputs, joint_range
+from raft.hf.sites.find import find_sites
 from raft.networks.config import RafConfig
 from raft.pretraining.architectures import AUTO_CLASSES, describe_model, load_model
-from raft.pretraining.recipe import PretrainingRecipe
+from raft.pretraining.recipe import PretrainingRecipe, effective_options
 from raft.pretraining.run import PretrainingResult, PretrainingText
 from raft.pretraining.variants import RAF, is_learned, split_gate
 from raft.report.loss_figures import draw_loss_curves
@@ -78,11 +80,13 @@ def write_card(
     """Write ``README.md``, ``curves.png`` and, for a RAFT, ``activations.png`` and ``inputs.json``
     beside a run's model."""
     write_figure(draw_loss_curves([result]), folder / "curves.png", dpi=150)
-    rafs = ""
+    rafs = where = ""
     _, is_gated = split_gate(recipe.activation)
     is_raft = is_learned(recipe.activation)
     if is_raft:
         model = load_model(folder, recipe.objective)
+        kinds = {site.kind for site in find_sites(model)}
+        where = ", ".join(kind for kind in recipe.raf_sites if kind in kinds)
         sequences = range(min(SEQUENCES, len(text.validation)))
         batches = [{"input_ids": text.validation.batch([place])[0]} for place in sequences]
         # the pooler is not part of a masked language model
@@ -97,9 +101,9 @@ def write_card(
     kind = "RAFT" if is_raft else "FAFT"
     variant = f", variant {result.activation}" if ":" in result.activation else ""
     model_text = describe_model(asdict(recipe))
-    gates = ", with gated feed-forward layers" if is_gated else ""
-    what = f"{model_text[0].upper()}{model_text[1:]}{gates}, that has " + (
-        f"{_describe_functions(recipe)} in these places: {', '.join(recipe.raf_sites)}."
+    gates = "gated feed-forward layers and " if is_gated else ""
+    what = f"{model_text[0].upper()}{model_text[1:]}, with {gates}" + (
+        f"{_describe_functions(recipe)} at these sites: {where}."
         if is_raft
         else f"the fixed activation {recipe.activation}: the baseline of a RAFT."
     )
@@ -133,7 +137,7 @@ def write_card(
         seed=result.seed,
         name=folder.name,
         rafs=rafs,
-        recipe=read_text(folder / RECIPE),
+        recipe=yaml.safe_dump(effective_options(read_yaml(folder / RECIPE, "recipe")), sort_keys=False),
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
     )
     with atomic_write(folder / CARD) as file:
@@ -149,7 +153,7 @@ def _describe_functions(recipe: PretrainingRecipe) -> str:
         settings = RafConfig.from_dict(recipe.raf_block()).settings
         kind, form = recipe.activation, ["learned", *(f"{name} {value}" for name, value in settings.items())]
     if recipe.raf_shared:
-        form.append({"all": "one for all layers", "kind": "one for each kind of place"}[recipe.raf_shared])
+        form.append({"all": "one for all layers", "kind": "one for each kind of site"}[recipe.raf_shared])
     return f"{kind} activation functions ({', '.join(form)})"
 
 

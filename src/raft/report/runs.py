@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 from raft.errors import InputError
-from raft.experiments.discovery import REUSE
 from raft.experiments.pretraining import COMPARISON, PretrainingComparison, Variant
 from raft.finetuning.task_source import RESULT as FINETUNING
 from raft.pretraining.run import RESULT, PretrainingResult
@@ -48,9 +47,9 @@ def build_section(folder: Path) -> Section:
         return build_grid_section(folder)
     finished = [path for path in sorted(folder.iterdir()) if path.is_dir() and detect_kind(path)]
     if finished:
-        is_discovery = (folder / REUSE / COMPARISON).is_file()
-        state = "holds several" if is_discovery else "is not finished; finished so far"
-        raise InputError(f"{folder} {state}: raft report {shlex.join(map(str, finished))}")
+        raise InputError(
+            f"{folder} is no finished run, but holds some: raft report {shlex.join(map(str, finished))}"
+        )
     raise InputError(
         f"{folder} holds no run: no {RESULTS} of 'raft demo', {COMPARISON} or {RESULT} of 'raft pretrain', "
         f"{FINETUNING} of 'raft finetune', nor {GRID_RESULTS} of 'raft grid'"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from raft.analysis.snapshots import FunctionSnapshot, ParametricSnapshot, Raf, Snapshot
 from raft.coefficients import named_fit
 from raft.functions import make
@@ -53,3 +55,21 @@ def test_where_nothing_has_a_curve_a_sentence_says_so() -> None:
     assert heading == Heading("What was learned")
     assert isinstance(prose, Prose)
     assert prose.text.startswith("Not drawn: polynorm (layer 0, layer 1)")
+
+
+def test_long_names_have_a_legend_beside_the_figures() -> None:
+    names = [
+        "raf",
+        "raf:raf_shared=kind:raf_learning_rate=8e-3:raf_lr_scheduler_type=linear",
+        "raf:version=B",
+    ]
+    runs = [run(name, rational()) for name in names]
+    _, _, gallery, *_ = build_learned_blocks(runs, "variant")
+    assert isinstance(gallery, Gallery)
+    legend, *shapes = (drawing.figure for drawing in gallery.drawings)
+    assert [text.get_text().replace("\n", "") for text in legend.legends[0].get_texts()] == [*names, "gelu"]
+    assert len(shapes) == len(SITES)
+    for figure in (legend, *shapes):
+        with warnings.catch_warnings(action="error"):  # that the axes have no room
+            figure.canvas.draw()
+        assert not any(axes.get_legend() for axes in figure.axes)

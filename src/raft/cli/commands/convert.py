@@ -123,10 +123,6 @@ def main(arguments: Sequence[str]) -> None:
         texts = first_texts(settings.calibration, settings.calibration_texts, settings.text_column)
 
     console = Console()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
     with console.status("loading"):
         model, missing = load_model(settings.src, settings.task)
         tokenizer = load_tokenizer(settings.src)
@@ -153,18 +149,19 @@ def main(arguments: Sequence[str]) -> None:
 
     print_conversion(console, type(model).__name__, report)
     if missing:
-        say(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
+        console.say_whole(f"Not in {settings.src}, so random until trained: {', '.join(missing)}")
     fitted = next((site for site in report if site.max_error is not None), None)
     if texts is None and fitted is not None and not settings.residual:
         low, high = fitted.interval
-        say(
+        console.say(
             f"The fits are for inputs in [{low:g}, {high:g}]; for the model's own, give --calibration PATH, "
             "a file of texts like those it will read."
         )
     beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: none was found"
     if is_sentence_encoder:
         beside += " and its parts for sentence-transformers"
-    say(f"Saved in {out}, {beside}. To see its RAFs: raft inspect {out}")
+    console.say_whole(f"Saved in {out}, {beside}.")
+    console.say_whole(f"To see its RAFs: raft inspect {out}")
 
 
 def _parse_settings(text: str | None) -> dict[str, Any]:

@@ -42,7 +42,8 @@ with a sine, with a rational function that starts as GELU and is learned (RAF), 
 and with what one network made of that, frozen in new ones. Takes about a minute and needs no internet. Writes
 a folder with report.html, results.json, table.md, a figure, and the function (functions.json), from which
 other models can start."""
-NEXT = "pretrain --config gpt-cpu-15min --compare raf,gelu --max_steps 500 --output_dir runs/gpt"
+NEXT = """pretrain --config gpt-cpu-15min --compare raf,gelu \\
+      --max_steps 500 --output_dir runs/gpt"""
 SKETCH = (-3.0, 3.0, 32, 7)
 """Ends of the inputs, and characters and lines of the drawing."""
 
@@ -69,21 +70,18 @@ def main(arguments: Sequence[str]) -> None:
     words = ["raft", "demo", "--seeds", str(settings.seeds), "--max_steps", str(settings.max_steps)]
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
     with run_folder(out, settings.overwrite) as folder, one_thread():
         first = find_function(folder, settings.max_steps)
-        say(f"A network learned to add, and its activation, a RAF of fixed gain: {tell(first)}.")
-        say(f"It was GELU, and is now this wave, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
-        say(draw_function(folder))
-        say(f"Networks with other weights, at most {settings.max_steps:,} steps each:")
+        console.say(f"One network learns to add, with a RAF whose gain is held: {tell(first)}.")
+        console.say(f"The RAF was GELU and became this, for inputs from {SKETCH[0]:g} to {SKETCH[1]:g}:")
+        console.say_whole(draw_function(folder))
+        console.say(f"Now new networks, each for at most {settings.max_steps:,} steps:")
         with Progress(*columns, console=console, transient=True) as bar:
             networks = bar.add_task("networks", total=settings.seeds * len(RATES))
 
             def done(run: SumRun) -> None:
                 bar.advance(networks)
-                say(f"  {run.activation}, seed {run.seed}: {tell(run)}")
+                console.say(f"  {run.activation}, seed {run.seed}: {tell(run)}")
 
             comparison = compare_sums(
                 folder, settings.seeds, settings.max_steps, shlex.join(words), machine(), done
@@ -94,11 +92,13 @@ def main(arguments: Sequence[str]) -> None:
         write_figure(draw_sum_curves(comparison), folder / "accuracies.png")
         write_text(folder / REPORT, render_page([build_demo_section(folder, out.resolve().name)]))
     console.print(table.console(), crop=False)
-    console.print(summarize_sums(comparison), highlight=False)
-    say(f"Done in {time.perf_counter() - begun:.0f} seconds. Open {out / REPORT} and move the slider.")
-    say(f"The function is in {out / FUNCTIONS}, for raft.functions.load_functions and --raf_init.")
+    console.say(summarize_sums(comparison))
+    console.say(f"Done in {time.perf_counter() - begun:.0f} seconds. Open the page, and move its slider:")
+    console.say_whole(f"  {out / REPORT}")
+    console.say("The function, for --raf_init and raft.functions.load_functions:")
+    console.say_whole(f"  {out / FUNCTIONS}")
     raft = "raft" if shutil.which("raft") else Path(sys.argv[0])
-    say(f"Next, a transformer: {raft} {NEXT}")
+    console.say_whole(f"Next, a transformer:\n  {raft} {NEXT}")
 
 
 @contextmanager

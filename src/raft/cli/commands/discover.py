@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     if console.is_main:
         write_comparison(comparison, training.folder / REUSE)
         write_text(training.folder / TABLE, table.markdown())
-    console.console.print(table.console(), crop=False)
-    console.console.print(describe_numbers(comparison), highlight=False)
-    console.say(f"The functions: {training.folder / FUNCTIONS}, for --raf_init and RafConfig(init=...)")
-    console.say(f"To look into the new models: raft report {training.folder / REUSE}")
+    console.print(table.console(), crop=False)
+    console.say(describe_numbers(comparison))
+    console.say_whole(f"The functions: {training.folder / FUNCTIONS}, for --raf_init and RafConfig(init=...)")
+    console.say_whole(f"To look into the new models: raft report {training.folder / REUSE}")
     destroy_process_group()

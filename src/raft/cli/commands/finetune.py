@@ -83,11 +83,10 @@ def main(arguments: Sequence[str]) -> None:
     console.print(trained.console())
     console.print(tabulate_result(result).console(), crop=False)
     if result.constant:
-        console.print(CONSTANT, highlight=False, soft_wrap=True)
+        console.say(CONSTANT)
     elif any(result.tests[name] <= points for name, points in result.single_class.items()):
-        console.print(NO_BETTER, highlight=False, soft_wrap=True)
+        console.say(NO_BETTER)
     folder = training.folder
     kept = "Everything" if recipe.save_model else "Everything but the model (--save_model true keeps it)"
-    console.print(
-        f"{kept} is in {folder}; to look into it: raft report {folder}", highlight=False, soft_wrap=True
-    )
+    console.say_whole(f"{kept} is in {folder}.")
+    console.say_whole(f"To look into it: raft report {folder}")

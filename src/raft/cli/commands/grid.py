@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
 
         def on_state_change(cell: Cell, state: State) -> None:
             if state == "failed":
-                console.print(f"failed: {cell.name}: {folder.failure(cell)}", highlight=False)
+                console.say_whole(f"failed: {cell.name}: {folder.failure(cell)}")
             status.update(format_progress(grid, folder, options.processes))
 
         failed = grid.run(folder, on_state_change)
@@ -93,8 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         write_text(training.folder / SEARCH, build_frame(searched, grid.recipe).to_csv(index=False))
     for table in write_results(build_frame(rows, grid.recipe), training.folder):
         console.print(table.console(), crop=False)
-    look = f"To look into it: raft report {training.folder}"
-    console.print(look, highlight=False, soft_wrap=True)
+    console.say_whole(f"To look into it: raft report {training.folder}")
     tried = drop_duplicates([*grid.search_cells(folder), *cells])
     failed = [cell for cell in tried if folder.state(cell) == "failed"]
     if failed:

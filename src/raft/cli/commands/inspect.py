@@ -157,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--ablation is for masked language models, not {type(model).__name__}")
     print_table(console, type(model).__name__, functions)
     if texts is None and len(drawn) > 1:
-        console.print(SAME_INPUTS, highlight=False)
+        console.say(SAME_INPUTS)
     inputs, measured, ablated = None, [], None
     if texts is not None:
         with console.status("reading and measuring"):
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str]) -> None:
         console.print(tabulate_ablation(ablated).console(), crop=False)
     if settings.plot is not None:
         write_figure(draw_functions(functions), Path(settings.plot))
-        console.print(f"Curves drawn in {settings.plot}", highlight=False, soft_wrap=True)
+        console.say_whole(f"Curves drawn in {settings.plot}")
     if settings.json is not None:
         whole = {
             "model": settings.model,
@@ -183,14 +183,14 @@ def main(arguments: Sequence[str]) -> None:
             **({"ablation": ablated.to_dict("records")} if ablated is not None else {}),
         }
         write_text(Path(settings.json), json.dumps(whole, indent=2) + "\n")
-        console.print(f"Numbers written to {settings.json}", highlight=False, soft_wrap=True)
+        console.say_whole(f"Numbers written to {settings.json}")
     if settings.formulas is not None:
         try:
             text = format_functions(rational_functions(model, inputs), Path(settings.formulas).suffix.lower())
         except ValueError as error:
             raise InputError(f"{settings.model} has no formulas: {error}") from error
         write_text(Path(settings.formulas), text)
-        console.print(f"Formulas written to {settings.formulas}", highlight=False, soft_wrap=True)
+        console.say_whole(f"Formulas written to {settings.formulas}")
 
 
 def print_table(console: Console, name: str, functions: Sequence[LearnedFunction]) -> None:
@@ -232,8 +232,7 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
     console.print(table, crop=False)
     without = {function.kind for function in functions if not function.has_curve}
     if without:
-        line = f"No curves of {', '.join(sorted(without))}: its outputs depend on all channels."
-        console.print(line, highlight=False, soft_wrap=True)
+        console.say(f"No curves of {', '.join(sorted(without))}: its outputs depend on all channels.")
 
 
 def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:

@@ -89,9 +89,9 @@ def run_here(words: Sequence[str]) -> None:
                 raise InputError(f"another process trains in {training.folder}: choose another --output_dir")
             result = run(recipe, training, text, callbacks, tests)
         console.finished(result, training.folder)
-        console.say(f"To look into it: raft report {training.folder}")
+        console.say_whole(f"To look into it: raft report {training.folder}")
         if training.push_to_hub and training.process_index == 0:
-            console.say(f"Pushed to {_push(training)}")
+            console.say_whole(f"Pushed to {_push(training)}")
         destroy_process_group()
         return
     with start_workers("pretrain", words, options, one_gpu_each=True):
@@ -100,11 +100,11 @@ def run_here(words: Sequence[str]) -> None:
         )
     if console.is_main:
         write_comparison(comparison, training.folder)
-    console.console.print(tabulate_losses(comparison).console(), crop=False)
-    console.console.print(describe_numbers(comparison), highlight=False)
+    console.print(tabulate_losses(comparison).console(), crop=False)
+    console.say(describe_numbers(comparison))
     if answer := summarize(comparison):
         console.say(answer)
-    console.say(f"To look into it: raft report {training.folder}")
+    console.say_whole(f"To look into it: raft report {training.folder}")
     destroy_process_group()
 
 

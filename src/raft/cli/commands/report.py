@@ -68,9 +68,9 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(f"--out and --figures are both {out}: the one is a file, the other a folder")
         files = write_figures(sections, Path(settings.figures))
         figures = len({file.stem for file in files})
-        console.print(f"{figures} figures are in {settings.figures}", highlight=False, soft_wrap=True)
+        console.say_whole(f"{figures} figures are in {settings.figures}")
     write_text(out, render_page(share_budget(sections)))
-    console.print(f"Open {out}", highlight=False, soft_wrap=True)
+    console.say_whole(f"Open {out}")
 
 
 def print_tables(folder: Path, console: Console) -> None:
@@ -85,9 +85,9 @@ def print_tables(folder: Path, console: Console) -> None:
     if kind in ("comparison", "pretraining"):
         compared = PretrainingComparison.read(folder) if kind == "comparison" else read_single(folder)
         console.print(pretraining.tabulate_losses(compared).console(), crop=False)
-        console.print(pretraining.describe_numbers(compared), highlight=False)
+        console.say(pretraining.describe_numbers(compared))
         if answer := pretraining.summarize(compared):
-            console.print(answer, highlight=False, soft_wrap=True)
+            console.say(answer)
     elif kind == "demo":
         console.print(tabulate_sums(SumComparison.read(folder)).console(), crop=False)
     elif kind == "finetuning":
@@ -116,7 +116,7 @@ def read_grid_tables(folder: Path, console: Console) -> list[TextTable]:
         except InputError as error:  # of models that are gone, or of an older version's recipe
             if not (folder / RESULTS).is_file():
                 raise
-            console.print(f"As last written: {error}", highlight=False, soft_wrap=True)
+            console.say_whole(f"As last written: {error}")
         else:
             rows = result_rows(cells, grid.final_cells(cells))
             if rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-NEEDS_RAFT = "raft (pip install raft-transformers, then import raft before loading this model)"
+NEEDS_RAFT = "raft (install raft-transformers, then import raft before loading this model)"
 ORIGINALS = "activations"
 """Key in the ``raf`` block: dotted path of a field to its value."""
 

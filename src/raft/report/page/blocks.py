@@ -82,17 +82,17 @@ class Facts(Block):
 
 @dataclass(frozen=True)
 class Tabular(Block):
-    """A table: transposed where that makes it fit the page, and a list of its rows on a phone.
+    """A table: transposed or in parts where only that fits the page, and a list of its rows on a phone.
 
-    One that is wider still scrolls by itself, in a region that a keyboard can scroll.
+    A part that is wider still scrolls by itself, in a region that a keyboard can scroll.
     """
 
     table: TextTable
     note: str = ""
 
     @property
-    def lines(self) -> list[list[str]]:
-        """Header and rows."""
+    def parts(self) -> list[list[list[str]]]:
+        """Header and rows of each part."""
         return self.table.fitted(PAGE_WIDTH)[0]
 
     @property

@@ -40,8 +40,9 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
     table = _tabulate_distances(by_kind, sites, named, ", ".join(filter(None, (title, of))))
     where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_format_interval()}"
     note = (
-        f"Root mean square distances {where}: to the fixed function, and after a stroke to what the RAF was "
-        "before this training; means over runs where there are several."
+        f"Root mean square distances {where}, to the fixed function and to what the RAF was before this "
+        f"training{', with a stroke between them' if len(by_kind) > 1 else ''}; means over runs where there "
+        "are several."
     )
     blocks: list[Block] = [Heading("How far they are, and how alike"), Tabular(table, note)]
     firsts = {name: alike[0] for name, alike in by_kind.items()}
@@ -112,9 +113,9 @@ def _tabulate_distances(
             having = [run for run in alike if site in run.last.rafs]
             pairs = [_measure_distances(run, site) for run in having]
             to_fixed, moved = (np.mean([pair[i] for pair in pairs]) if pairs else np.nan for i in range(2))
-            cells.append(f"{to_fixed:.3f} / {moved:.3f}" if pairs else "")
-        rows.append([named[site], *cells])
-    heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function / moved"]
+            cells.append([f"{to_fixed:.3f}", f"{moved:.3f}"] if pairs else [])
+        rows.append([named[site], *(map(" / ".join, cells) if len(by_kind) > 1 else cells[0])])
+    heads = list(by_kind) if len(by_kind) > 1 else ["to the fixed function", "to its start"]
     return TextTable(title, pd.DataFrame(rows, columns=["RAF", *heads]), labels=1)
 
 

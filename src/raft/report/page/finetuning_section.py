@@ -52,7 +52,7 @@ def _describe_run(result: FinetuningResult, model: str, activation: str) -> str:
 def _collect_facts(result: FinetuningResult) -> list[Fact]:
     facts = [Fact(f"test, {name}", f"{points:.2f} points") for name, points in result.tests.items()]
     if result.validation is not None:
-        epochs = f"best of {len(result.history)} epochs: the {result.epoch}."
+        epochs = f"best after epoch {result.epoch} of {len(result.history)}"
         facts.append(Fact("validation", f"{result.validation:.2f} points", epochs))
     return [*facts, Fact("time", f"{result.seconds['all']:,.0f} s")]
 

@@ -12,11 +12,10 @@ import pandas as pd
 from raft.analysis.comparison_figures import Evolution
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
-from raft.data.text.tokens import MLM
 from raft.experiments.pretraining import PretrainingComparison
 from raft.networks.build import DEFAULT_START
-from raft.pretraining.architectures import DEFAULT_ARCHITECTURES, OWN, describe_model
-from raft.pretraining.recipe import OF_OWN
+from raft.pretraining.architectures import describe_model
+from raft.pretraining.recipe import effective_options
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.pretraining.samples import Sample, read_samples
 from raft.pretraining.variants import folder_name, is_learned
@@ -38,6 +37,8 @@ from raft.report.tables.text_table import TextTable
 
 FRAMES, MOST_ROWS = 6, 12
 """Of a strip of learned functions."""
+MOST_NAMES = 3
+"""Of variants in a heading."""
 
 
 def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -> Section:
@@ -69,8 +70,7 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         for (name, seed), snapshots in kept.items()
     ]
     table = pretraining.tabulate_losses(comparison)
-    *others, last = [variant.activation for variant in comparison.variants]
-    names = f"{', '.join(others)} and {last}" if others else last
+    names = _join_names([variant.activation for variant in comparison.variants], fixed)
     results = [result for variant in comparison.variants for result in variant.results]
     losses = draw_loss_curves(results)
     blocks: list[Block] = [
@@ -90,19 +90,19 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
         *build_repeat_blocks(
             comparison.command,
             comparison.setup,
-            _with_effect(recipe),
+            effective_options(recipe),
             "of the first run" if len(recipes) > 1 else "",
         ),
     ]  # fmt: skip
     return Section(folder.resolve().name, f"Pretraining: {names}", blocks)
 
 
-def _with_effect(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that count for a recipe's objective and architecture."""
-    objective = recipe.get("objective", MLM)
-    is_own = (recipe.get("architecture") or DEFAULT_ARCHITECTURES.get(objective)) == OWN
-    left_out = [*(() if is_own else OF_OWN), *(() if objective == MLM else ["mlm_probability"])]
-    return {name: value for name, value in recipe.items() if name not in left_out}
+def _join_names(names: Sequence[str], fixed: str | None) -> str:
+    """``raf and gelu``; of many, ``gelu and 5 others``."""
+    if len(names) > MOST_NAMES:
+        return f"{fixed or names[0]} and {len(names) - 1} others"
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _start(recipe: dict[str, Any] | None, fixed: str | None) -> str:
@@ -163,7 +163,7 @@ def _quote_samples(folders: Mapping[tuple[str, int], Path]) -> list[Block]:
     if not first:
         return []
     rows = [
-        [sample.prompt, name, sample.likeliest, sample.drawn]
+        [" ".join(text.split()) for text in (sample.prompt, name, sample.likeliest, sample.drawn)]
         for samples in zip(*first.values(), strict=False)
         for name, sample in zip(first, samples, strict=True)
     ]

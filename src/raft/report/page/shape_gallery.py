@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from raft.analysis.figure_style import FAFT_COLOUR, OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure
+from raft.analysis.figure_style import (
+    FAFT_COLOUR,
+    OTHER_COLOURS,
+    QUIET,
+    RAFT_COLOUR,
+    STYLE,
+    break_name,
+    new_figure,
+)
 from raft.analysis.function_measures import UNKNOWN
 from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS
@@ -21,6 +31,8 @@ MOST_LINES = 240
 """In all figures together; each is some thousand characters of the page."""
 PLAIN_STYLE = {**STYLE, "text.parse_math": False}
 """Names of sites and tasks are not formulas."""
+MOST_ROWS = 4
+"""Of names in the first figure; more have a figure of their own."""
 LINES = ("-", "-.", ":")
 """Of the kinds, in turn: colours alone do not tell them apart for everyone."""
 
@@ -49,20 +61,39 @@ def draw_shapes(
     }
     sites = sort_sites(site for run in runs for site in run.last.rafs)
     named = label_sites(sites)
-    drawings = []
+    rows = sum(break_name(name).count("\n") + 1 for name in kinds)
+    drawings: list[Drawing] = []
+    handles: dict[str, Artist] = {}
     for number, site in enumerate(sites):
         having = [run for run in runs if site in run.last.rafs]
         with mpl.rc_context(PLAIN_STYLE):
             figure = new_figure(3.3, 2.5)
             _draw(figure.add_subplot(), site, having, kind, styles)
             figure.axes[0].set_title(named[site])
-            if number == 0 or having[0].baselines.get(site) != runs[0].baselines.get(sites[0]):
+            drawn_lines, names = figure.axes[0].get_legend_handles_labels()
+            handles |= dict(zip(names, drawn_lines, strict=True))
+            if rows <= MOST_ROWS and (
+                number == 0 or having[0].baselines.get(site) != runs[0].baselines.get(sites[0])
+            ):
                 legend = figure.axes[0].legend(frameon=False, loc="upper left", fontsize=7.5)
                 for line in legend.get_lines():
                     line.set_alpha(1.0)
         label = f"{named[site]}: {len(having)} learned {'RAF' if len(having) == 1 else 'RAFs'}"
         drawings.append(Drawing(figure, label))
+    if rows > MOST_ROWS:
+        drawings.insert(0, Drawing(_draw_legend(handles), "Legend"))
     return Gallery(drawings, caption)
+
+
+def _draw_legend(handles: Mapping[str, Artist]) -> Figure:
+    """Of many or long names, which would hide what is drawn."""
+    rows = sum(name.count("\n") + 1 for name in handles)
+    with mpl.rc_context(PLAIN_STYLE):
+        figure = new_figure(3.3, max(2.5, 0.4 + 0.16 * rows))
+        legend = figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left")
+        for line in legend.get_lines():
+            line.set_alpha(1.0)
+    return figure
 
 
 def _draw(
@@ -78,7 +109,7 @@ def _draw(
         name = None if of_kind in seen else (of_kind or "RAF")
         seen.add(of_kind)
         for group, y in enumerate(run.last.rafs[site].values(x)):
-            label = None if group else name
+            label = None if group or name is None else break_name(name)
             axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
     baseline = find_known_name(runs[0].baselines.get(site))
     if baseline:

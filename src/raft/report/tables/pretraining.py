@@ -78,7 +78,9 @@ def describe_numbers(comparison: PretrainingComparison) -> str:
         text += f"; differences in loss to {fixed}, paired by seed, with Student's interval"
     if fixed is not None and len(comparison.variants) > 1:
         text += f"; share of the steps after which {fixed}'s loss was reached, by the seeds that did"
-    return text + "."
+    if len(comparison.variants) > 1:
+        text += ". Seconds compare activations only if nothing else ran"
+    return f"{text}. The unigram model knows only how frequent each token is."
 
 
 def summarize(comparison: PretrainingComparison) -> str:
@@ -98,7 +100,7 @@ def summarize(comparison: PretrainingComparison) -> str:
     text = f"{first} {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
     seeds = len(best.losses)
     if best.difference is None or seeds < 2:
-        return f"{text}, with one seed: another one may say otherwise."
+        return f"{text}, with one seed: another one, or more steps, may say otherwise."
     interval = f"[{format_signed(best.difference.low, 3)}, {format_signed(best.difference.high, 3)}]"
     if best.difference.low <= 0 <= best.difference.high:
         chance = f"the 95 % interval {interval} includes zero"

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from rich import box
 from rich.cells import cell_len
-from rich.console import JustifyMethod
+from rich.console import Group, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from raft.analysis.figure_style import break_name
 from raft.analysis.formulas import escape_latex
 
 MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "<": "&lt;"})
@@ -40,28 +41,45 @@ class TextTable:
         rows: list[list[str]] = self.cells.to_numpy().tolist()
         return rows
 
-    def fitted(self, width: int) -> tuple[list[list[str]], int]:
-        """Header and rows, and how many columns are labels: transposed where that makes a table narrower that
-        has more characters a line than ``width``."""
-        labels = self.labels
-        lines = [[*self.cells], *self.rows]
-        is_wide = sum(_measure_columns(lines)) + 2 * len(lines[0]) > width
-        if is_wide and len(self.rows) < len(lines[0]) - labels:
-            named = [[" ".join(line[:labels]), *line[labels:]] for line in lines]
-            return [list(column) for column in zip(*named, strict=True)], 1
-        return lines, labels
+    def fitted(self, width: int) -> tuple[list[list[list[str]]], int]:
+        """Fit into lines of ``width`` characters.
 
-    def console(self) -> Table:
+        Returns:
+            Header and rows, and how many columns are labels; transposed where only that fits. Where neither
+            does, the columns are those of several tables, and each has the labels.
+        """
+        labels = self.labels
+        named = [[*map(break_name, row[:labels]), *row[labels:]] for row in self.rows]
+        lines = [[break_name(str(header)) for header in self.cells], *named]
+        if _measure_line(lines) <= width:
+            return [lines], labels
+        joined = [["\n".join(filter(None, line[:labels])), *line[labels:]] for line in lines]
+        transposed = [list(column) for column in zip(*joined, strict=True)]
+        if _measure_line(transposed) <= width:
+            return [transposed], 1
+        tables: list[list[list[str]]] = []
+        first = labels
+        for end in range(labels + 1, len(lines[0]) + 1):
+            if end == len(lines[0]) or _measure_line(_select(lines, labels, first, end + 1)) > width:
+                tables.append(_select(lines, labels, first, end))
+                first = end
+        return tables or [lines], labels
+
+    def console(self) -> Group:
         """For a terminal: never cut."""
         broken = replace(self, cells=self.cells.map(lambda cell: cell.replace(" p=", "\np=")))
-        lines, labels = broken.fitted(TERMINAL_WIDTH)
-        table = make_rich_table(self.title, self.note or None)
-        for number, (header, width) in enumerate(zip(lines[0], _measure_columns(lines), strict=True)):
-            justify: JustifyMethod = "left" if number < labels else "right"
-            table.add_column(Text(header), justify=justify, min_width=width, no_wrap=True)
-        for row in lines[1:]:
-            table.add_row(*map(Text, row))
-        return table
+        tables, labels = broken.fitted(TERMINAL_WIDTH)
+        drawn = []
+        for lines in tables:
+            is_first, is_last = lines is tables[0], lines is tables[-1]
+            table = make_rich_table(self.title if is_first else "", self.note if is_last else "")
+            for number, (header, width) in enumerate(zip(lines[0], _measure_columns(lines), strict=True)):
+                justify: JustifyMethod = "left" if number < labels else "right"
+                table.add_column(Text(header), justify=justify, min_width=width, no_wrap=True)
+            for row in lines[1:]:
+                table.add_row(*map(Text, row))
+            drawn.append(table)
+        return Group(*drawn)
 
     def markdown(self) -> str:
         """For a README."""
@@ -78,16 +96,25 @@ class TextTable:
         return str(escaped.to_latex(index=False, escape=False, column_format=alignment))
 
 
-def make_rich_table(title: str, note: str | None = None) -> Table:
+def make_rich_table(title: str, note: str = "") -> Table:
     """A table without columns, in the style of all commands."""
     return Table(
-        title=escape(title), title_justify="left", caption=note, caption_justify="left", box=box.SIMPLE_HEAD,
-        pad_edge=False, padding=(0, 0, 0, 1),
+        title=escape(title) or None, title_justify="left", caption=escape(note) or None,
+        caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1),
     )  # fmt: skip
 
 
 def _join_lines(text: str) -> str:
     return " ".join(text.splitlines())
+
+
+def _select(lines: list[list[str]], labels: int, first: int, end: int) -> list[list[str]]:
+    """The labels and some of the other columns."""
+    return [[*line[:labels], *line[first:end]] for line in lines]
+
+
+def _measure_line(lines: list[list[str]]) -> int:
+    return sum(_measure_columns(lines)) + 2 * len(lines[0])
 
 
 def _measure_columns(lines: list[list[str]]) -> list[int]:
