@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -87,3 +90,14 @@ def break_name(name: str) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
+
+
+def draw_legend(handles: Mapping[str, Artist]) -> Figure:
+    """A figure of names alone, where they would hide what is drawn in others."""
+    rows = sum(name.count("\n") + 1 for name in handles)
+    with mpl.rc_context({**STYLE, "text.parse_math": False}):
+        figure = new_figure(3.3, max(2.5, 0.4 + 0.16 * rows))
+        legend = figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left")
+        for line in legend.get_lines():
+            line.set_alpha(1.0)
+    return figure

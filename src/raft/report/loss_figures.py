@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 import matplotlib as mpl
@@ -30,21 +30,32 @@ Points = Sequence[tuple[int, float]]
 
 FEW = 6
 """Rows of a legend that stands in the axes."""
+AGAINST = ("step", "seconds of training")
 
 
-def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
-    """Draw validation losses against steps and seconds, one line per run, with the unigram model's."""
+def draw_loss_curves(
+    results: Sequence[PretrainingResult], against: Sequence[str] = AGAINST, with_legend: bool = True
+) -> Figure:
+    """Draw validation losses, one line per run, with the unigram model's.
+
+    Args:
+        results: of the runs.
+        against: what is below each panel, of ``AGAINST``.
+        with_legend: whether names are in the figure.
+    """
     runs: dict[str, list[PretrainingResult]] = defaultdict(list)
     for result in results:
         runs[result.activation].append(result)
     styles = _choose_styles(list(runs))
     with mpl.rc_context(STYLE):
-        figure = new_figure(9.0, 3.3)
-        left, right = figure.subplots(1, 2, sharey=True)
-        _draw(left, runs, styles, 0, "step")
-        _draw(right, runs, styles, 1, "seconds of training")
+        figure = new_figure(4.5 * len(against), 3.3)
+        panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
+        for axes, label in zip(panels, against, strict=True):
+            _draw(axes, runs, styles, AGAINST.index(label), label)
+        left, right = panels[0], panels[-1]
         left.set_ylabel("validation loss (nats)")
-        _add_legend(figure, left)
+        if with_legend:
+            _add_legend(figure, left)
         perplexity = right.twinx()
         low, high = right.get_ylim()
         round_numbers = [digit * 10.0**power for power in range(7) for digit in (1, 2, 5)]
@@ -56,12 +67,17 @@ def draw_loss_curves(results: Sequence[PretrainingResult]) -> Figure:
     return figure
 
 
+def needs_own_legend(labels: Iterable[str]) -> bool:
+    """Whether names of lines, broken as they are in figures, would hide what is drawn."""
+    return sum(break_name(label).count("\n") + 1 for label in labels) > FEW
+
+
 def _add_legend(figure: Figure, axes: Axes) -> None:
     """Few short names stand in the axes; others beside them, in a figure as high and wide as they need."""
     lines, labels = axes.get_legend_handles_labels()
     names = list(map(break_name, labels))
     rows = [row for name in names for row in name.split("\n")]
-    if len(rows) <= FEW:
+    if not needs_own_legend(labels):
         axes.legend(lines, names, frameon=False)
         return
     width, height = figure.get_size_inches()
@@ -69,33 +85,34 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
     figure.legend(lines, names, frameon=False, loc="outside right upper")
 
 
-def draw_accuracy_curves(results: Sequence[PretrainingResult]) -> Figure | None:
-    """Draw accuracies on samples of minimal pairs against steps, a test beside the other, one line per run.
+def draw_accuracies(results: Sequence[PretrainingResult]) -> dict[str, Figure]:
+    """Draw accuracies on samples of minimal pairs against steps, one line per run.
 
     Of runs that were evaluated once, such as at the end alone, a bar for each activation is the mean of its
     runs, and dots are these.
 
     Returns:
-        None where none were taken.
+        By test.
     """
     at_end = [
         {name: [(result.steps, share)] for name, share in result.accuracies.items()} for result in results
     ]
     histories = [result.accuracy_history or end for result, end in zip(results, at_end, strict=True)]
-    names = sorted({name for history in histories for name in history})
-    if not names:
-        return None
     styles = _choose_styles(list(dict.fromkeys(result.activation for result in results)))
-    is_once = max(len(points) for history in histories for points in history.values()) == 1
-    with mpl.rc_context(STYLE):
-        rows = sum(max(1.0, 0.6 * break_name(name).count("\n") + 0.6) for name in styles)
-        figure = new_figure(4.5 * len(names), 1.0 + 0.3 * rows if is_once else 3.0)
-        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-            draw = _draw_accuracy_bars if is_once else _draw_accuracy_lines
-            draw(axes, _gather_shares(results, histories, name), name, styles)
-        if not is_once:
-            _add_legend(figure, axes)
-    return figure
+    is_once = all(len(points) == 1 for history in histories for points in history.values())
+    figures = {}
+    for name in sorted({name for history in histories for name in history}):
+        shares = _gather_shares(results, histories, name)
+        with mpl.rc_context(STYLE):
+            rows = sum(max(1.0, 0.6 * break_name(activation).count("\n") + 0.6) for activation in styles)
+            figures[name] = new_figure(4.5, 1.0 + 0.3 * rows if is_once else 3.0)
+            axes = figures[name].add_subplot()
+            if is_once:
+                _draw_accuracy_bars(axes, shares, name, styles)
+            else:
+                _draw_accuracy_lines(axes, shares, name, styles)
+                _add_legend(figures[name], axes)
+    return figures
 
 
 def _gather_shares(
@@ -128,16 +145,15 @@ def _draw_accuracy_bars(
 ) -> None:
     axes.axvline(50, color=QUIET, linewidth=1, linestyle=":")
     for activation, histories in runs.items():
-        shares = [100 * points[-1][1] for points in histories]
-        name = break_name(activation)
-        axes.barh(name, np.mean(shares), 0.6, color=styles[activation][1], alpha=0.5)
-        axes.plot(shares, [name] * len(shares), "o", color=styles[activation][1], markersize=3)
+        shares, label = [100 * points[-1][1] for points in histories], break_name(activation)
+        axes.barh(label, np.mean(shares), 0.6, color=styles[activation][1], alpha=0.5)
+        axes.plot(shares, [label] * len(shares), "o", color=styles[activation][1], markersize=3)
     axes.set_xlim(0, 100)
     axes.invert_yaxis()
     axes.set_xlabel(f"accuracy on {name} (%); dotted: chance")
 
 
-def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
+def draw_loss_differences(comparison: PretrainingComparison, with_legend: bool = True) -> Figure | None:
     """Validation losses less the baseline's of the same seed against steps: a thin line a run, the mean bold.
 
     The axis holds the means after a quarter of the steps and all differences after half of them; what came
@@ -160,7 +176,7 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
     styles = _choose_styles(names)
     late: list[float] = []
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.0, 3.0)
+        figure = new_figure(5.0, 3.3)
         axes = figure.add_subplot()
         axes.axhline(0, color=FAFT_COLOUR, linewidth=1, label=fixed)
         for name, frame in differences.items():
@@ -176,7 +192,8 @@ def draw_loss_differences(comparison: PretrainingComparison) -> Figure | None:
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlabel("step")
         axes.set_ylabel(f"validation loss minus {fixed}'s (nats)")
-        _add_legend(figure, axes)
+        if with_legend:
+            _add_legend(figure, axes)
     return figure
 
 

@@ -153,10 +153,17 @@ class Drawing(Block):
 
 @dataclass(frozen=True)
 class Gallery(Block):
-    """Small figures side by side, as many in a row as there is room for, and one caption."""
+    """Small figures side by side, as many in a row as there is room for, and one caption.
+
+    Attributes:
+        drawings: in their order.
+        caption: below them.
+        is_wide: at most two in a row.
+    """
 
     drawings: Sequence[Drawing]
     caption: str = ""
+    is_wide: bool = False
 
 
 PAGE_COLOURS = {

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from raft.analysis.comparison_figures import Evolution
+from raft.analysis.figure_style import break_name, draw_legend
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
@@ -19,8 +20,14 @@ from raft.pretraining.recipe import effective_options
 from raft.pretraining.run import RESULT, PretrainingResult
 from raft.pretraining.samples import Sample, read_samples
 from raft.pretraining.variants import folder_name, is_learned
-from raft.report.loss_figures import draw_accuracy_curves, draw_loss_curves, draw_loss_differences
-from raft.report.page.blocks import Block, Drawing, Fact, Facts, Prose, Tabular
+from raft.report.loss_figures import (
+    AGAINST,
+    draw_accuracies,
+    draw_loss_curves,
+    draw_loss_differences,
+    needs_own_legend,
+)
+from raft.report.page.blocks import Block, Drawing, Fact, Facts, Gallery, Prose, Tabular
 from raft.report.page.page import Section
 from raft.report.page.sections import (
     build_learned_blocks,
@@ -72,17 +79,12 @@ def build_pretraining_section(folder: Path, comparison: PretrainingComparison) -
     table = pretraining.tabulate_losses(comparison)
     names = _join_names([variant.activation for variant in comparison.variants], fixed)
     results = [result for variant in comparison.variants for result in variant.results]
-    losses = draw_loss_curves(results)
     blocks: list[Block] = [
         *([Prose(answer, "lead")] if (answer := pretraining.summarize(comparison)) else []),
         Prose(_describe_pretraining(comparison, recipe), "quiet" if answer else "lead"),
         Facts(_collect_facts(comparison, fixed)),
         Tabular(table, pretraining.describe_numbers(comparison)),
-        Drawing(
-            losses, f"Validation losses of {names} against steps and against seconds",
-            "Validation loss against steps and against seconds of training, a line a run.",
-        ),
-        *_draw_differences(comparison, fixed),
+        _draw_losses(comparison, results),
         *_draw_accuracies(results),
         *_quote_samples(folders),
         *build_learned_blocks(runs, "variant" if has_variants else None),
@@ -112,15 +114,25 @@ def _start(recipe: dict[str, Any] | None, fixed: str | None) -> str:
     return fixed or DEFAULT_START
 
 
-def _draw_differences(comparison: PretrainingComparison, fixed: str | None) -> list[Block]:
-    figure = draw_loss_differences(comparison)
-    if figure is None:
-        return []
-    caption = (
-        f"The same minus {fixed}'s of the same seed: a thin line a run, the mean over seeds bold. The axis "
-        "is for the later part; early differences may go beyond it."
-    )
-    return [Drawing(figure, f"Differences in validation loss to {fixed} against steps", caption)]
+def _draw_losses(comparison: PretrainingComparison, results: Sequence[PretrainingResult]) -> Block:
+    """Losses and differences, each a figure that a phone can show whole."""
+    is_apart = needs_own_legend(variant.activation for variant in comparison.variants)
+    figures = {
+        f"Validation losses against {label}s": draw_loss_curves(results, [label], not is_apart)
+        for label in AGAINST
+    }
+    caption = "Validation loss against steps and against seconds of training, a line a run."
+    lines, names = next(iter(figures.values())).axes[0].get_legend_handles_labels()
+    if differences := draw_loss_differences(comparison, not is_apart):
+        figures[f"Differences in validation loss to {comparison.baseline} against steps"] = differences
+        caption += (
+            f" Then the same minus {comparison.baseline}'s of the same seed: a thin line a run, the mean "
+            "over seeds bold. The axis is for the later part; early differences may go beyond it."
+        )
+    if is_apart:
+        figures["Legend"] = draw_legend(dict(zip(map(break_name, names), lines, strict=True)))
+    drawings = [Drawing(figure, label) for label, figure in figures.items()]
+    return Gallery(drawings, caption, is_wide=True)
 
 
 def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
@@ -144,14 +156,15 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
 
 
 def _draw_accuracies(results: Sequence[PretrainingResult]) -> list[Block]:
-    figure = draw_accuracy_curves(results)
-    if figure is None:
+    figures = draw_accuracies(results)
+    if not figures:
         return []
     if any(result.accuracy_history for result in results):
         caption = "Accuracy on a sample of minimal pairs along the training; chance is 50 %."
     else:
         caption = "Accuracy on minimal pairs at the end: means over runs, each a dot; chance is 50 %."
-    return [Drawing(figure, "Accuracies on minimal pairs", caption)]
+    drawings = [Drawing(figure, f"Accuracies on {name}") for name, figure in figures.items()]
+    return [Gallery(drawings, caption, is_wide=True)]
 
 
 def _quote_samples(folders: Mapping[tuple[str, int], Path]) -> list[Block]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from raft.analysis.figure_style import (
     FAFT_COLOUR,
@@ -17,6 +16,7 @@ from raft.analysis.figure_style import (
     RAFT_COLOUR,
     STYLE,
     break_name,
+    draw_legend,
     new_figure,
 )
 from raft.analysis.function_measures import UNKNOWN
@@ -81,19 +81,8 @@ def draw_shapes(
         label = f"{named[site]}: {len(having)} learned {'RAF' if len(having) == 1 else 'RAFs'}"
         drawings.append(Drawing(figure, label))
     if rows > MOST_ROWS:
-        drawings.insert(0, Drawing(_draw_legend(handles), "Legend"))
+        drawings.insert(0, Drawing(draw_legend(handles), "Legend"))
     return Gallery(drawings, caption)
-
-
-def _draw_legend(handles: Mapping[str, Artist]) -> Figure:
-    """Of many or long names, which would hide what is drawn."""
-    rows = sum(name.count("\n") + 1 for name in handles)
-    with mpl.rc_context(PLAIN_STYLE):
-        figure = new_figure(3.3, max(2.5, 0.4 + 0.16 * rows))
-        legend = figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left")
-        for line in legend.get_lines():
-            line.set_alpha(1.0)
-    return figure
 
 
 def _draw(
