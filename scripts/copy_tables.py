@@ -1,7 +1,7 @@
 """Copy the tables of ``results/`` into README and docs, for readers of the repository.
 
 Between ``<!-- from: convert-low-data/tables.md, table 2 -->`` and ``<!-- end -->`` stands the second table of
-that file; without a number, all of the file; with ``, 4 rows``, its header and the rows below it.
+that file; without a number, all of the file; with ``, 4 rows, 7 columns``, the first of these.
 
 python scripts/copy_tables.py
 """
@@ -12,7 +12,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPY = re.compile(r"(<!-- from: (\S+?)(?:, table (\d+))?(?:, (\d+) rows)? -->\n).*?(<!-- end -->)", re.DOTALL)
+COPY = re.compile(
+    r"(<!-- from: (\S+?)(?:, table (\d+))?(?:, (\d+) rows, (\d+) columns)? -->\n).*?(<!-- end -->)", re.DOTALL
+)
 TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 
 
@@ -39,11 +41,12 @@ def insert_tables(text: str) -> str:
     """
 
     def replacement(match: re.Match[str]) -> str:
-        start, name, number, rows, end = match.groups()
+        start, name, number, rows, columns, end = match.groups()
         content = (ROOT / "results" / name).read_text(encoding="utf-8").strip() + "\n"
         table = dict(enumerate(TABLE.findall(content), 1))[int(number)] if number else content
         if rows:
-            table = "\n".join(table.splitlines()[: 2 + int(rows)]) + "\n"
+            cut = [line.split(" | ")[: int(columns)] for line in table.splitlines()[: 2 + int(rows)]]
+            table = "".join(f"{' | '.join(cells)} |\n" for cells in cut)
         return f"{start}\n{table}\n{end}"
 
     return COPY.sub(replacement, text)

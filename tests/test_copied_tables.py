@@ -46,6 +46,19 @@ def test_a_table_is_found_by_its_number(
         script.insert_tables(text.replace("table 2", "table 3"))
 
 
+def test_a_table_is_cut_to_its_first_rows_and_columns(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results").mkdir()
+    table = "| a | b | c |\n| --- | ---: | ---: |\n| 1 | 2 | 3 |\n| 4 | 5 | 6 |\n"
+    (tmp_path / "results" / "tables.md").write_text(table)
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    mark = "<!-- from: tables.md, 1 rows, 2 columns -->\n"
+    assert script.insert_tables(f"{mark}old\n<!-- end -->\n") == (
+        f"{mark}\n| a | b |\n| --- | ---: |\n| 1 | 2 |\n\n<!-- end -->\n"
+    )
+
+
 def test_folders_that_pages_link_to_have_a_section_of_the_measurements() -> None:
     measurements = "".join(page.read_text(encoding="utf-8") for page in MEASUREMENTS)
     links = {

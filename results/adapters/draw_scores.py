@@ -66,7 +66,7 @@ def read_tunings(folder: Path) -> list[Tuning]:
 def tabulate(tunings: list[Tuning]) -> str:
     """The table, in Markdown."""
     lines = [
-        "| tuning | trained beside the head | score | less head alone | best rates at an end |",
+        "| tuning | trained beside the head | score | minus head alone | best rates at an end |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in tunings:

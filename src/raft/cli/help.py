@@ -107,7 +107,7 @@ LAYOUTS = {
         required=("model",),
     ),
     "evaluate": Layout(
-        "raft evaluate runs/raf-1 runs/gelu-1 --task blimp --output_dir runs/blimp",
+        "raft evaluate runs/gelu-1 runs/raf-1 --task blimp --output_dir runs/blimp",
         {
             "what is tested": ("task", "data_dir", "items", "whole_words", "split", "max_length"),
             "run": ("dtype", "batch_tokens"),
@@ -252,7 +252,7 @@ def _describe_default(action: argparse.Action, layout: Layout) -> Iterator[str]:
     value = action.default
     if action.dest in layout.required and value in (None, "", -1):
         yield "(required)"
-    elif action.dest == "output_dir" and value is None:
+    elif action.dest == "output_dir" and value is None and layout.takes_recipe:
         yield "(default: trainer_output)"  # which transformers sets later
     elif action.option_strings and value not in (None, "", False, argparse.SUPPRESS) and value != []:
         if isinstance(value, bool):

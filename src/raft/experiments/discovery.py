@@ -37,7 +37,10 @@ class DiscoveryOptions:
 
     num_models: int = field(
         default=4,
-        metadata={"help": "Models that learn the functions, one after the other, seeds from --seed on."},
+        metadata={
+            "help": "Models that learn the functions, one after the other, at seeds from --seed on; those of "
+            "the new models follow."
+        },
     )
     fixed: str = field(default="gelu", metadata={"help": "Fixed function that new models are compared with."})
 

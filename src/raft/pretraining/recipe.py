@@ -200,7 +200,10 @@ class PretrainingRecipe:
             f"colons: {', '.join([*MODEL_SETTINGS, *TRAINING_SETTINGS])}."
         },
     )
-    seeds: int = field(default=1, metadata={"help": "Runs of each, from --seed on."})
+    seeds: int = field(
+        default=1,
+        metadata={"help": "Runs of each, from --seed on."},
+    )
 
     def check(self) -> None:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
