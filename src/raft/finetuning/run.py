@@ -51,7 +51,7 @@ import raft  # raft-transformers, without which PEFT does not know methods of RA
 from peft import PeftModel
 from {package} import {kind}
 
-base = {kind}.from_pretrained("{model}", num_labels={labels})
+base = {kind}.from_pretrained({model!r}, num_labels={labels})
 model = PeftModel.from_pretrained(base, "adapter")
 ```
 """

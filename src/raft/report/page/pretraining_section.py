@@ -118,7 +118,7 @@ def _draw_losses(comparison: PretrainingComparison, results: Sequence[Pretrainin
     """Losses and differences, each a figure that a phone can show whole."""
     is_apart = needs_own_legend(variant.activation for variant in comparison.variants)
     figures = {
-        f"Validation losses against {label}s": draw_loss_curves(results, [label], not is_apart)
+        f"Validation losses against the {label}": draw_loss_curves(results, [label], not is_apart)
         for label in AGAINST
     }
     caption = "Validation loss against steps and against seconds of training, a line a run."
