@@ -30,13 +30,8 @@ def first_line(error: BaseException) -> str:
 
 
 def suggest(name: object, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known one that it begins, that is most similar, or that
-    begins it, if there is one."""
-    text, names = str(name), list(known)
-    longer = [one for one in names if one.startswith(text)]
-    shorter = [one for one in names if text.startswith(one)]
-    matches = longer if len(longer) == 1 else difflib.get_close_matches(text, names, n=1)
-    matches = matches or (shorter if len(shorter) == 1 else [])
+    """The end of a message about an unknown name: the known name that is most similar, if any is."""
+    matches = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; the nearest is {matches[0]!r}" if matches else ""
 
 

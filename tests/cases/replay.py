@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
@@ -103,7 +104,8 @@ def command(*words: object) -> str:
     """
     before = set(Path().rglob("*"))
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    wide = mock.patch.dict(os.environ, COLUMNS="200")  # a sentence a line
+    with wide, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main([str(word) for word in words])
     said = [
         line for line in err.getvalue().splitlines() if line.startswith("raft:")

@@ -212,7 +212,11 @@ def _parse_words(parser: _Parser, words: Sequence[str]) -> tuple[Any, ...]:
 def _suggest(parser: _Parser, name: str, prefix: str = "") -> str:
     known = [dest for dest, action in parser.options().items() if action.option_strings]
     plain = name.lstrip("-").replace("-", "_")
-    return suggest(f"{prefix}{plain}", [f"{prefix}{option}" for option in known])
+    # such as out, or output_dir, where only the other is known
+    alike = [option for option in known if option.startswith(plain) or plain.startswith(option)]
+    return suggest(
+        f"{prefix}{alike[0] if len(alike) == 1 else plain}", [f"{prefix}{option}" for option in known]
+    )
 
 
 def _check_texts(settings: Any) -> None:
