@@ -30,7 +30,7 @@ from raft.analysis.function_measures import Domain
 from raft.analysis.learned import shorten_names
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 
-COLOURS = (RAFT_COLOUR, FAFT_COLOUR, *OTHER_COLOURS)
+COLOURS = (RAFT_COLOUR, *OTHER_COLOURS)
 STYLES = ("-", "--", "-.", ":")
 WRITTEN = 12
 """A heat map of more functions than this has no numbers in its fields."""
@@ -44,6 +44,8 @@ def draw_panels(
     fixed: str | None = "gelu",
     ylabel: str = "output",
     names: Mapping[str, str] | None = None,
+    labels: Sequence[str] | None = None,
+    with_legend: bool = True,
 ) -> Figure:
     """Small multiples: in each panel several functions over one domain, its inputs' density behind them.
 
@@ -55,11 +57,14 @@ def draw_panels(
         fixed: name of a function that is drawn in all, dotted.
         ylabel: what the functions' values are.
         names: of the panels; short ones of their sites where it is None.
+        labels: in the order in which they get their colours; None for that in the panels.
+        with_legend: whether labels are in the figure.
     """
     if not panels:
         raise ValueError("no functions to draw")
     names = shorten_names(list(panels)) if names is None else names
-    labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
+    if labels is None:
+        labels = list(dict.fromkeys(label for functions in panels.values() for label in functions))
     with mpl.rc_context(STYLE):
         figure, all_axes = new_panels(len(panels), 2.9, 2.4, ylabel)
         for axes, (title, functions) in zip(all_axes, panels.items(), strict=True):
@@ -76,6 +81,8 @@ def draw_panels(
                 axes.plot(domain.x, known, color=QUIET, linestyle=":", linewidth=1.6, label=fixed)
             _fit_limits(axes, [np.asarray(line.get_ydata()) for line in axes.lines[: len(functions)]])
             axes.set_title(names[title])
+        if not with_legend:
+            return figure
         handles = {
             break_name(label): line
             for axes in figure.axes

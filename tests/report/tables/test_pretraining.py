@@ -55,3 +55,17 @@ def test_many_comparisons_have_a_caution() -> None:
     )
     others["raf:raf_learning_rate=0"] = [3.99, 4.09, 4.19]
     assert compare(gelu=GELU, **others).endswith(picked.replace("5", "6"))
+
+
+def test_where_none_is_below_the_baseline_the_nearest_is_named() -> None:
+    text = compare(gelu=GELU, raf=[4.3, 4.4, 4.5], relu=[4.1, 4.2, 4.3])
+    assert text.startswith(
+        "After 9 steps none of 2 is below gelu; the nearest, relu, is 0.100 nats above gelu."
+    )
+
+
+def test_models_that_know_no_more_than_frequencies_are_not_compared() -> None:
+    text = compare(gelu=[6.01, 6.02, 6.0], raf=[5.99, 5.99, 6.0])  # the unigram model's is 6.0
+    assert text.endswith("which knows only how frequent each token is: train longer before you compare.")
+    assert "chance" not in text
+    assert "chance" in compare(gelu=[6.01, 6.02, 6.0], raf=[5.97, 5.98, 5.97])

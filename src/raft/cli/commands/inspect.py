@@ -21,7 +21,7 @@ from raft.analysis.formulas import KINDS, format_functions
 from raft.analysis.learned import LearnedFunction, join_names, learned_functions, shorten_names
 from raft.analysis.model_measures import ARROWS, FunctionMeasures, measure_functions, rational_functions
 from raft.analysis.sketch import sketch
-from raft.analysis.snapshots import read_inputs
+from raft.analysis.snapshots import label_sites, read_inputs
 from raft.cli.checkpoints import load_model, load_tokenizer
 from raft.cli.options import parse
 from raft.cli.quiet import Console
@@ -241,12 +241,12 @@ def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: s
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
         "scaled and moved (*: stretched so far that a parabola would do)"
     )
-    table.add_column("RAF")
+    table.add_column("RAF", overflow="fold")
     for head in ("inputs", f"L2 to {fixed}", "L2 moved"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("resembles, L2", no_wrap=True)
     table.add_column("turns")
-    names = shorten_names([raf.function.site for raf in measures])
+    names = label_sites([raf.function.site for raf in measures])
     for raf in measures:
         first, *rest = raf.shape.pieces
         shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 
 from raft.analysis.comparison_figures import draw_distances, draw_panels, subtract
 from raft.analysis.distances import cluster, distance_matrix
+from raft.analysis.figure_style import break_name, draw_legend
 from raft.analysis.function_measures import UNKNOWN, make_domain, merge_domains
 from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS, Array, Function
-from raft.report.page.blocks import Block, Drawing, Heading, Tabular
+from raft.report.page.blocks import Block, Drawing, Gallery, Heading, Tabular
 from raft.report.page.viewer import ViewerRun
 from raft.report.tables.text_table import TextTable
 
@@ -98,9 +100,20 @@ def _draw_changes(
     for site in sites:
         inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
         domains[named[site]] = make_domain(inputs, DRAWN)
-    figure = draw_panels(panels, domains, None, "difference", names={name: name for name in panels})
+    labels = sorted(firsts)  # as the shapes are coloured
+    drawings: list[Drawing] = []
+    handles: dict[str, Artist] = {}
+    for name, functions in panels.items():
+        figure = draw_panels(
+            {name: functions}, domains, None, "difference", {name: name}, labels, with_legend=False
+        )
+        lines, drawn = figure.axes[0].get_legend_handles_labels()
+        handles |= dict(zip(map(break_name, drawn), lines, strict=True))
+        drawings.append(Drawing(figure, f"Differences between RAFs after and before the training: {name}"))
+    if len(labels) > 1:
+        drawings.insert(0, Drawing(draw_legend(handles), "Legend"))
     caption = f"What the training changed: each RAF less what it was before, by {kind}."
-    return [Drawing(figure, "Differences between the RAFs after and before the training", caption)]
+    return [Gallery(drawings, caption)]
 
 
 def _tabulate_distances(

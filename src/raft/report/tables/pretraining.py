@@ -13,6 +13,13 @@ from raft.pretraining.variants import NEVER_TRAINED, RAF
 from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
+LEARNED = 0.02
+"""Nats below the unigram model, from which on a model has learned more than it knows."""
+NOT_LEARNED = (
+    "But no model knows more yet than the unigram model, which knows only how frequent each token is: train "
+    "longer before you compare."
+)
+
 
 def tabulate_losses(comparison: PretrainingComparison, labels: Mapping[str, str] | None = None) -> TextTable:
     """A row a variant, with differences to the baseline that a column names; the unigram model's stands last.
@@ -94,11 +101,21 @@ def summarize(comparison: PretrainingComparison) -> str:
     best = min(compared, key=lambda variant: float(np.mean(variant.losses)))
     baseline = next(v for v in comparison.variants if v.activation == comparison.baseline)
     mean = float(np.mean(np.subtract(best.losses, baseline.losses)))
-    first = f"After {best.results[0].steps:,} steps {best.activation} is"
-    if len(compared) > 1:
-        first += f" the lowest of {len(compared)} beside {comparison.baseline}:"
-    text = f"{first} {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
+    text = f"After {best.results[0].steps:,} steps {best.activation} is"
+    if len(compared) > 1 and mean < 0:
+        text += f" the lowest of {len(compared)} beside {comparison.baseline}:"
+    elif len(compared) > 1:
+        text = (
+            f"After {best.results[0].steps:,} steps none of {len(compared)} is below {comparison.baseline}; "
+        )
+        text += f"the nearest, {best.activation}, is"
+    text += f" {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
     seeds = len(best.losses)
+    if (
+        min(np.mean(variant.losses) for variant in comparison.variants)
+        > best.results[0].unigram_loss - LEARNED
+    ):
+        return f"{text}. {NOT_LEARNED}"
     if best.difference is None or seeds < 2:
         return f"{text}, with one seed: another one, or more steps, may say otherwise."
     interval = f"[{format_signed(best.difference.low, 3)}, {format_signed(best.difference.high, 3)}]"
