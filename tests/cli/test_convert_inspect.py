@@ -257,7 +257,7 @@ def test_overwrite_replaces_a_model_and_nothing_else(run: Run, llama: Path, tmp_
     [
         (["{tmp}/nowhere", "{out}"], "nowhere: the path does not exist"),
         (["{tmp}", "{out}"], "it has no config.json"),
-        (["no-such-model-anywhere", "{out}"], "cannot load no-such-model-anywhere"),
+        (["no-such-model-anywhere", "{out}"], "cannot load no-such-model-anywhere: there is no such folder"),
         (["{bert}"], "the following arguments are required: DST"),
         (["{bert}", "{out}", "more"], "unexpected 'more'"),
         (["{bert}", "{out}", "--sites", "head"], "sites must be taken from ffn"),

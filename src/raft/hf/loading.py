@@ -22,7 +22,8 @@ def load_config(source: str | Path, **options: Any) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source, **NO_REMOTE_CODE, **options)
     except Exception as error:  # a damaged file raises whatever its reader does
-        raise InputError(f"cannot load {source}: {first_line(error)}") from error
+        nowhere = "" if Path(source).expanduser().exists() else "there is no such folder, and on the hub: "
+        raise InputError(f"cannot load {source}: {nowhere}{first_line(error)}") from error
     return config
 
 
