@@ -22,6 +22,7 @@ from raft.analysis.figure_style import (
     RAFT_COLOUR,
     STYLE,
     break_name,
+    collect_handles,
     fill_behind,
     new_figure,
     new_panels,
@@ -83,11 +84,7 @@ def draw_panels(
             axes.set_title(names[title])
         if not with_legend:
             return figure
-        handles = {
-            break_name(label): line
-            for axes in figure.axes
-            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
+        handles = collect_handles([figure])
         longest = max((len(line) for name in handles for line in name.split("\n")), default=0)
         room = int(figure.get_figwidth() / (0.5 + 0.075 * longest))
         figure.legend(

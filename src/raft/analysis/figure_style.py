@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "raft",
 }
+PLAIN_STYLE: dict[Any, Any] = {**STYLE, "text.parse_math": False}
+"""Names of sites and tasks are not formulas."""
 
 
 def write_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
@@ -92,10 +94,26 @@ def break_name(name: str) -> str:
     return "\n".join(lines)
 
 
-def draw_legend(handles: Mapping[str, Artist]) -> Figure:
-    """A figure of names alone, where they would hide what is drawn in others."""
-    rows = sum(name.count("\n") + 1 for name in handles)
-    with mpl.rc_context({**STYLE, "text.parse_math": False}):
+def count_rows(names: Iterable[str]) -> int:
+    """Lines that names take where they are broken."""
+    return sum(break_name(name).count("\n") + 1 for name in names)
+
+
+def collect_handles(figures: Iterable[Figure]) -> dict[str, Artist]:
+    """What a legend of figures shows, by names that are broken; a name that stands in several counts once."""
+    return {
+        break_name(str(label)): line
+        for figure in figures
+        for axes in figure.axes
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+
+
+def draw_legend(figures: Iterable[Figure]) -> Figure:
+    """A figure of the names in others alone, where these would hide what is drawn."""
+    handles = collect_handles(figures)
+    rows = "\n".join(handles).count("\n") + 1
+    with mpl.rc_context(PLAIN_STYLE):
         figure = new_figure(3.3, max(2.5, 0.4 + 0.16 * rows))
         legend = figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left")
         for line in legend.get_lines():

@@ -19,6 +19,7 @@ from raft.analysis.figure_style import (
     RAFT_COLOUR,
     STYLE,
     break_name,
+    count_rows,
     new_figure,
 )
 from raft.experiments.pretraining import PretrainingComparison, Variant
@@ -69,17 +70,17 @@ def draw_loss_curves(
 
 def needs_own_legend(labels: Iterable[str]) -> bool:
     """Whether names of lines, broken as they are in figures, would hide what is drawn."""
-    return sum(break_name(label).count("\n") + 1 for label in labels) > FEW
+    return count_rows(labels) > FEW
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
     """Few short names stand in the axes; others beside them, in a figure as high and wide as they need."""
     lines, labels = axes.get_legend_handles_labels()
     names = list(map(break_name, labels))
-    rows = [row for name in names for row in name.split("\n")]
     if not needs_own_legend(labels):
         axes.legend(lines, names, frameon=False)
         return
+    rows = [row for name in names for row in name.split("\n")]
     width, height = figure.get_size_inches()
     figure.set_size_inches(width + 0.4 + 0.075 * max(map(len, rows)), max(height, 0.5 + 0.2 * len(rows)))
     figure.legend(lines, names, frameon=False, loc="outside right upper")

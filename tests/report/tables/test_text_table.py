@@ -15,9 +15,10 @@ HEADERS = ["activation", *(f"a measure of number {number}" for number in range(7
 
 
 def show(table: TextTable) -> list[str]:
-    console = Console(file=io.StringIO(), width=TERMINAL_WIDTH)
+    printed = io.StringIO()
+    console = Console(file=printed, width=TERMINAL_WIDTH)
     console.print(table.console(), crop=False)
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]  # a StringIO
+    return printed.getvalue().splitlines()
 
 
 def make(names: list[str]) -> TextTable:

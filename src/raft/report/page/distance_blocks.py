@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 
 from raft.analysis.comparison_figures import draw_distances, draw_panels, subtract
 from raft.analysis.distances import cluster, distance_matrix
-from raft.analysis.figure_style import break_name, draw_legend
+from raft.analysis.figure_style import draw_legend
 from raft.analysis.function_measures import UNKNOWN, make_domain, merge_domains
 from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
 from raft.coefficients.functions import FUNCTIONS, Array, Function
@@ -101,17 +100,14 @@ def _draw_changes(
         inputs = next((run.inputs[site] for run in firsts.values() if site in run.inputs), None)
         domains[named[site]] = make_domain(inputs, DRAWN)
     labels = sorted(firsts)  # as the shapes are coloured
-    drawings: list[Drawing] = []
-    handles: dict[str, Artist] = {}
+    drawings = []
     for name, functions in panels.items():
         figure = draw_panels(
             {name: functions}, domains, None, "difference", {name: name}, labels, with_legend=False
         )
-        lines, drawn = figure.axes[0].get_legend_handles_labels()
-        handles |= dict(zip(map(break_name, drawn), lines, strict=True))
         drawings.append(Drawing(figure, f"Differences between RAFs after and before the training: {name}"))
     if len(labels) > 1:
-        drawings.insert(0, Drawing(draw_legend(handles), "Legend"))
+        drawings.insert(0, Drawing(draw_legend(drawing.figure for drawing in drawings), "Legend"))
     caption = f"What the training changed: each RAF less what it was before, by {kind}."
     return [Gallery(drawings, caption)]
 

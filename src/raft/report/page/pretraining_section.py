@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from raft.analysis.comparison_figures import Evolution
-from raft.analysis.figure_style import break_name, draw_legend
+from raft.analysis.figure_style import draw_legend
 from raft.analysis.function_measures import make_domain
 from raft.analysis.snapshots import find_known_name, label_sites, read_inputs, read_snapshots
 from raft.experiments.pretraining import PretrainingComparison
@@ -122,7 +122,6 @@ def _draw_losses(comparison: PretrainingComparison, results: Sequence[Pretrainin
         for label in AGAINST
     }
     caption = "Validation loss against steps and against seconds of training, a line a run."
-    lines, names = next(iter(figures.values())).axes[0].get_legend_handles_labels()
     if differences := draw_loss_differences(comparison, not is_apart):
         figures[f"Differences in validation loss to {comparison.baseline} against steps"] = differences
         caption += (
@@ -130,7 +129,7 @@ def _draw_losses(comparison: PretrainingComparison, results: Sequence[Pretrainin
             "over seeds bold. The axis is for the later part; early differences may go beyond it."
         )
     if is_apart:
-        figures["Legend"] = draw_legend(dict(zip(map(break_name, names), lines, strict=True)))
+        figures["Legend"] = draw_legend(list(figures.values())[:1])
     drawings = [Drawing(figure, label) for label, figure in figures.items()]
     return Gallery(drawings, caption, is_wide=True)
 

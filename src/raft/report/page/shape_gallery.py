@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from raft.analysis.figure_style import (
     FAFT_COLOUR,
     OTHER_COLOURS,
+    PLAIN_STYLE,
     QUIET,
     RAFT_COLOUR,
-    STYLE,
-    break_name,
+    collect_handles,
+    count_rows,
     draw_legend,
     new_figure,
 )
@@ -29,8 +29,6 @@ from raft.report.page.viewer import ViewerRun
 POINTS = 121
 MOST_LINES = 240
 """In all figures together; each is some thousand characters of the page."""
-PLAIN_STYLE = {**STYLE, "text.parse_math": False}
-"""Names of sites and tasks are not formulas."""
 MOST_ROWS = 4
 """Of names in the first figure; more have a figure of their own."""
 LINES = ("-", "-.", ":")
@@ -61,27 +59,26 @@ def draw_shapes(
     }
     sites = sort_sites(site for run in runs for site in run.last.rafs)
     named = label_sites(sites)
-    rows = sum(break_name(name).count("\n") + 1 for name in kinds)
-    drawings: list[Drawing] = []
-    handles: dict[str, Artist] = {}
+    is_apart = count_rows(kinds) > MOST_ROWS
+    drawings = []
     for number, site in enumerate(sites):
         having = [run for run in runs if site in run.last.rafs]
         with mpl.rc_context(PLAIN_STYLE):
             figure = new_figure(3.3, 2.5)
             _draw(figure.add_subplot(), site, having, kind, styles)
             figure.axes[0].set_title(named[site])
-            drawn_lines, names = figure.axes[0].get_legend_handles_labels()
-            handles |= dict(zip(names, drawn_lines, strict=True))
-            if rows <= MOST_ROWS and (
-                number == 0 or having[0].baselines.get(site) != runs[0].baselines.get(sites[0])
-            ):
-                legend = figure.axes[0].legend(frameon=False, loc="upper left", fontsize=7.5)
+            is_new = number == 0 or having[0].baselines.get(site) != runs[0].baselines.get(sites[0])
+            if is_new and not is_apart:
+                handles = collect_handles([figure])
+                legend = figure.axes[0].legend(
+                    handles.values(), handles.keys(), frameon=False, loc="upper left", fontsize=7.5
+                )
                 for line in legend.get_lines():
                     line.set_alpha(1.0)
         label = f"{named[site]}: {len(having)} learned {'RAF' if len(having) == 1 else 'RAFs'}"
         drawings.append(Drawing(figure, label))
-    if rows > MOST_ROWS:
-        drawings.insert(0, Drawing(draw_legend(handles), "Legend"))
+    if is_apart:
+        drawings.insert(0, Drawing(draw_legend(drawing.figure for drawing in drawings), "Legend"))
     return Gallery(drawings, caption)
 
 
@@ -98,7 +95,7 @@ def _draw(
         name = None if of_kind in seen else (of_kind or "RAF")
         seen.add(of_kind)
         for group, y in enumerate(run.last.rafs[site].values(x)):
-            label = None if group or name is None else break_name(name)
+            label = None if group else name
             axes.plot(x, y, linewidth=1.5, alpha=alpha, label=label, **styles[of_kind])  # type: ignore[arg-type]  # keywords of one type
     baseline = find_known_name(runs[0].baselines.get(site))
     if baseline:

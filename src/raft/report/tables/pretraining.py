@@ -14,7 +14,7 @@ from raft.report.tables.numbers import format_interval, format_signed
 from raft.report.tables.text_table import TextTable
 
 LEARNED = 0.02
-"""Nats below the unigram model, from which on a model has learned more than it knows."""
+"""Nats that a model must be below the unigram model to count as better than it."""
 NOT_LEARNED = (
     "But no model knows more yet than the unigram model, which knows only how frequent each token is: train "
     "longer before you compare."
@@ -101,20 +101,16 @@ def summarize(comparison: PretrainingComparison) -> str:
     best = min(compared, key=lambda variant: float(np.mean(variant.losses)))
     baseline = next(v for v in comparison.variants if v.activation == comparison.baseline)
     mean = float(np.mean(np.subtract(best.losses, baseline.losses)))
-    text = f"After {best.results[0].steps:,} steps {best.activation} is"
-    if len(compared) > 1 and mean < 0:
-        text += f" the lowest of {len(compared)} beside {comparison.baseline}:"
-    elif len(compared) > 1:
-        text = (
-            f"After {best.results[0].steps:,} steps none of {len(compared)} is below {comparison.baseline}; "
-        )
-        text += f"the nearest, {best.activation}, is"
-    text += f" {abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
+    subject = f"{best.activation} is"
+    if len(compared) > 1:
+        lowest = f"{best.activation} is the lowest of {len(compared)} beside {comparison.baseline}:"
+        none = f"none of {len(compared)} is below {comparison.baseline}; the nearest, {best.activation}, is"
+        subject = lowest if mean < 0 else none
+    distance = f"{abs(mean):.3f} nats {'below' if mean < 0 else 'above'} {comparison.baseline}"
+    text = f"After {best.results[0].steps:,} steps {subject} {distance}"
     seeds = len(best.losses)
-    if (
-        min(np.mean(variant.losses) for variant in comparison.variants)
-        > best.results[0].unigram_loss - LEARNED
-    ):
+    lowest_loss = min(np.mean(variant.losses) for variant in comparison.variants)
+    if lowest_loss > best.results[0].unigram_loss - LEARNED:
         return f"{text}. {NOT_LEARNED}"
     if best.difference is None or seeds < 2:
         return f"{text}, with one seed: another one, or more steps, may say otherwise."
