@@ -47,7 +47,7 @@ def main() -> None:
     pd.DataFrame(rows).to_csv(FOLDER / "tasks.csv", index=False)
     if arguments.rates is not None:
         moved_by_rate(read_cells(arguments.rates)).to_csv(FOLDER / "rates.csv", index=False)
-    named = label_sites(list(domains))
+    named = label_sites([dict.fromkeys(domains, ())])
     first = min(cell["seed"] for cell in cells)
     panels = {
         named[site]: {

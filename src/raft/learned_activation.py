@@ -271,6 +271,15 @@ def learned_activations(model: nn.Module) -> dict[str, LearnedActivation]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LearnedActivation)}
 
 
+def find_places(model: nn.Module) -> dict[LearnedActivation, list[str]]:
+    """The names of all modules that apply each learned function of a model, that which holds it first."""
+    places = {act: [name] for name, act in learned_activations(model).items()}
+    for name, module in model.named_modules():
+        if isinstance(module, SharedActivation):
+            places.setdefault(module.shared, []).append(name)
+    return places
+
+
 def check_arguments(groups: int, dtype: torch.dtype | None, dim: int = -1) -> None:
     """Refuse what no learned activation can take.
 

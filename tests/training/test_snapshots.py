@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, TrainerControl, TrainerState
 
 import raft
-from raft.analysis.snapshots import Raf, read_snapshots
+from raft.analysis.snapshots import Raf, label_sites, read_snapshots
 from raft.errors import InputError
 from raft.hf import rationals
 from raft.learned_activation import learned_activations
@@ -74,6 +74,32 @@ def test_a_file_holds_all_snapshots_and_what_they_are_of(
     with safe_open(tmp_path / "rafs.safetensors", "pt") as file:
         assert file.metadata()[f"{SITE}.version"] == "A"
     assert [path.name for path in tmp_path.iterdir()] == ["rafs.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("shared", "expected"), [("kind", ["layers 0-1", "pooler"]), (False, ["layer 0", "layer 1", "pooler"])]
+)
+@pytest.mark.parametrize("function", ["rational", "spline"])
+def test_a_shared_function_is_labelled_by_all_its_layers(
+    shared: str | bool, expected: list[str], function: str, tmp_path: Path
+) -> None:
+    config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+    model = BertForSequenceClassification(config)
+    raft.convert(
+        model, raft.RafConfig(shared=shared, function=function, sites=["ffn", "pooler"], init="gelu")
+    )
+    RafSnapshots(tmp_path, 1).on_train_begin(None, TrainerState(), TrainerControl(), model=model)
+    (snapshot,) = read_snapshots(tmp_path)
+    assert list(label_sites([snapshot.places]).values()) == expected
+
+
+def test_a_site_that_one_model_shares_has_both_labels() -> None:
+    one, two = (f"encoder.layer.{number}.act" for number in range(2))
+    assert label_sites([{one: (), two: ()}, {one: (one, two)}]) == {
+        one: "layer 0 or layers 0-1",
+        two: "layer 1",
+    }
+    assert label_sites([{one: (one, two, "pooler.act")}]) == {one: "3 places"}
 
 
 def test_polynomials_are_read(tmp_path: Path) -> None:

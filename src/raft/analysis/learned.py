@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from raft.coefficients.fitting import as_numpy_function
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name
 from raft.functions.registry import make
 from raft.hf.sites.input_activation import input_kind
-from raft.learned_activation import LearnedActivation, SharedActivation
+from raft.learned_activation import LearnedActivation, find_places
 from raft.modules import Rational
 from raft.networks.build import DEFAULT_START, activation_name
 from raft.networks.config import AUTO, DEFAULT, RafConfig
@@ -106,7 +106,7 @@ def learned_functions(
 ) -> list[LearnedFunction]:
     """The learned functions of a model, in its order, on evenly spaced points of ``interval``."""
     learned = []
-    for act, places in _find_places(model).items():
+    for act, places in find_places(model).items():
         # read on the CPU and in float64, wherever and however the model lies
         x = np.linspace(*interval, POINTS) if act.is_elementwise else np.empty(0)
         name, function = get_start(model, act, places[0])
@@ -130,16 +130,6 @@ def learned_functions(
 def is_residual(act: LearnedActivation) -> bool:
     """Whether it is added to a fixed function."""
     return isinstance(act, Rational) and act.is_residual
-
-
-def _find_places(model: nn.Module) -> dict[LearnedActivation, list[str]]:
-    places: dict[LearnedActivation, list[str]] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LearnedActivation):
-            places.setdefault(module, []).insert(0, name)
-        elif isinstance(module, SharedActivation):
-            places.setdefault(module.shared, []).append(name)
-    return places
 
 
 def _read_coefficients(act: LearnedActivation) -> dict[str, Array]:
@@ -202,14 +192,14 @@ def join_names(names: Sequence[str]) -> str:
     if not is_whole or any(len(column) > 1 and not all(map(str.isdecimal, column)) for column in columns):
         return ", ".join(names)
     return ".".join(
-        column[0] if len(column) == 1 else f"{{{_format_ranges(sorted(map(int, column)))}}}"
-        for column in columns
+        column[0] if len(column) == 1 else f"{{{format_ranges(map(int, column))}}}" for column in columns
     )
 
 
-def _format_ranges(numbers: Sequence[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers, in order and each once: ``0-3,5``."""
     runs: list[list[int]] = []
-    for number in numbers:
+    for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:

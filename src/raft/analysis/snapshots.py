@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raft.analysis.learned import shorten_name
+from raft.analysis.learned import format_ranges, shorten_name
 from raft.coefficients.functions import ALIASES, FUNCTIONS, Array
 from raft.errors import InputError, first_line
 from raft.files import parse, read_text
@@ -37,6 +37,7 @@ class Raf:
         version: form of the denominator.
         beside: name of the fixed function that P/Q is added to; None for none.
         replaced: name of the fixed function that stood there before; None where that is not known.
+        places: names of all modules that apply it, where several do.
     """
 
     numerator: NDArray[np.float32]
@@ -44,6 +45,7 @@ class Raf:
     version: str = "A"
     beside: str | None = None
     replaced: str | None = None
+    places: tuple[str, ...] = ()
     has_curve = True
 
     @property
@@ -77,10 +79,12 @@ class ParametricSnapshot:
     Attributes:
         act: with the values of its parameters.
         replaced: name of the fixed function that stood there before; None where that is not known.
+        places: names of all modules that apply it, where several do.
     """
 
     act: LearnedActivation
     replaced: str | None = None
+    places: tuple[str, ...] = ()
     beside: None = None
 
     @property
@@ -118,6 +122,11 @@ class Snapshot:
 
     step: int
     rafs: Mapping[str, FunctionSnapshot]
+
+    @property
+    def places(self) -> dict[str, Sequence[str]]:
+        """The modules that apply each function, by site, for :func:`label_sites`."""
+        return {site: raf.places for site, raf in self.rafs.items()}
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
@@ -196,22 +205,37 @@ def sort_sites(sites: Iterable[str]) -> list[str]:
     )
 
 
-def label_sites(sites: Sequence[str]) -> dict[str, str]:
-    """A short name of each site: its layer, or the module that holds it; longer ones where these are not
-    enough to tell sites apart."""
-    for name in (_label_layer, shorten_name):
-        names = {site: name(site) for site in sites}
-        if len(set(names.values())) == len(names):
-            return names
+def label_sites(models: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, str]:
+    """A short name of each site, in their order: its layer, or the module that holds it; longer ones where
+    these are not enough to tell sites apart. A function that several modules apply has those of them all.
+
+    Args:
+        models: the places of each model's functions by site, empty where only the site applies it.
+    """
+    places: dict[str, dict[tuple[str, ...], None]] = {}
+    for model in models:
+        for site, names in model.items():
+            places.setdefault(site, {})[tuple(names) or (site,)] = None
+    sites = sort_sites(places)
+    for label in (_label_layers, lambda names: shorten_name(names[0])):
+        labels = {site: " or ".join(map(label, places[site])) for site in sites}
+        if len(set(labels.values())) == len(labels):
+            return labels
     return {site: site for site in sites}
 
 
-def _label_layer(site: str) -> str:
-    numbers = re.findall(r"\.(\d+)(?=\.)", site)
-    if not numbers:
-        return site.rpartition(".")[0].rpartition(".")[2] or site
-    kind = input_kind(site)
-    return f"layer {'.'.join(numbers)}{f', {kind}' if kind else ''}"
+def _label_layers(places: Sequence[str]) -> str:
+    layers = [re.findall(r"\.(\d+)(?=\.)", place) for place in places]
+    kind = ", ".join(sorted({kind for place in places if (kind := input_kind(place))}))
+    if len(places) == 1:
+        if not layers[0]:
+            return places[0].rpartition(".")[0].rpartition(".")[2] or places[0]
+        label = f"layer {'.'.join(layers[0])}"
+    elif all(len(numbers) == 1 for numbers in layers):
+        label = f"layers {format_ranges(int(number) for (number,) in layers)}"
+    else:
+        label = f"{len(places)} places"
+    return f"{label}, {kind}" if kind else label
 
 
 def _make_rafs(
@@ -239,7 +263,7 @@ def _make_rational(file: Path, site: str, tensors: Mapping[str, Tensor], metadat
         raise InputError(f"{file} holds no RAF {site}: {shapes}")
     numerator, denominator = (rows.float().expand(groups, -1).numpy() for rows in (a, b))
     beside, replaced = (metadata.get(f"{site}.{name}") for name in ("beside", "replaced"))
-    return Raf(numerator, denominator, version, beside, replaced)
+    return Raf(numerator, denominator, version, beside, replaced, _read_places(file, site, metadata))
 
 
 def _make_parametric(
@@ -259,7 +283,12 @@ def _make_parametric(
             if values is None or values.numel() != parameter.numel() or not values.is_floating_point():
                 raise InputError(f"{file} holds no whole {name} function at {site}: {kind} is missing")
             parameter.copy_(values.reshape(parameter.shape))  # stacked ones have two axes or more
-    return ParametricSnapshot(act, metadata.get(f"{site}.replaced"))
+    return ParametricSnapshot(act, metadata.get(f"{site}.replaced"), _read_places(file, site, metadata))
+
+
+def _read_places(file: Path, site: str, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    text = metadata.get(f"{site}.places", "[]")
+    return tuple(parse(file, text, json.loads, list[str], f"places of {site}"))
 
 
 def _are_coefficients(rows: Tensor, groups: int) -> bool:

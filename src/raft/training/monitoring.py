@@ -23,7 +23,7 @@ from raft.files import atomic_write, parse, read_text, write_text, writing
 from raft.functions.fixed_gain import FixedGainRational
 from raft.hf.histogram import InputHistogram
 from raft.hf.peft import names_without_adapter
-from raft.learned_activation import LearnedActivation, learned_activations
+from raft.learned_activation import LearnedActivation, find_places, learned_activations
 from raft.modules import Rational, ResidualRational
 from raft.networks.build import activation_name
 
@@ -246,13 +246,18 @@ class _Coefficients(nn.Module):
 
 def raf_metadata(model: nn.Module) -> dict[str, str]:
     """Metadata of a file of coefficients: each RAF's ``<site>.version``, ``<site>.replaced``, the fixed
-    function that stood there, and ``<site>.beside``, that which a residual one is added to.
+    function that stood there, ``<site>.beside``, that which a residual one is added to, and, where several
+    modules apply it, ``<site>.places``, their names (JSON).
 
     Of functions that are not rational, ``<site>.function`` and ``<site>.settings`` (JSON) in place of the
     version: ``raft.functions.make`` builds one from them.
     """
     metadata = {}
+    places = find_places(model)
     for site, act in _learned_activations(model).items():
+        if len(places[act]) > 1:
+            plain = names_without_adapter(model, places[act])
+            metadata[f"{site}.places"] = json.dumps(list(plain.values()))
         if isinstance(act, (Rational, FixedGainRational)):  # both have coefficients of P/Q
             metadata[f"{site}.version"] = act.version
         else:

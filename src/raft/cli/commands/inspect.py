@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,9 @@ def main(arguments: Sequence[str]) -> None:
                     ablated = _ablate(model, tokenizer, texts, settings.fixed)
             except ValueError as error:
                 raise InputError(f"{settings.model} cannot be measured: {error}") from error
-        console.print(tabulate_measures(measured, len(texts), settings.fixed or "fixed"), crop=False)
+        named = label_sites([{function.site: function.places for function in functions}])
+        table = tabulate_measures(measured, named, len(texts), settings.fixed or "fixed")
+        console.print(table, crop=False)
     if ablated is not None:
         console.print(tabulate_ablation(ablated).console(), crop=False)
     if settings.plot is not None:
@@ -235,7 +237,9 @@ def print_table(console: Console, name: str, functions: Sequence[LearnedFunction
         console.say(f"No curves of {', '.join(sorted(without))}: its outputs depend on all channels.")
 
 
-def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: str) -> Table:
+def tabulate_measures(
+    measures: Sequence[FunctionMeasures], named: Mapping[str, str], texts: int, fixed: str
+) -> Table:
     """Each RAF over the inputs that it gets, in 80 columns where names are short."""
     table = make_rich_table(
         f"Over the inputs of {texts} texts, from the 0.05 % to the 99.95 % quantile; what each resembles is "
@@ -246,12 +250,12 @@ def tabulate_measures(measures: Sequence[FunctionMeasures], texts: int, fixed: s
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("resembles, L2", no_wrap=True)
     table.add_column("turns")
-    names = label_sites([raf.function.site for raf in measures])
     for raf in measures:
+        site, *group = raf.function.site.split("#")
         first, *rest = raf.shape.pieces
         shape = ARROWS[first.direction] + "".join(f" {p.low:.2f} {ARROWS[p.direction]}" for p in rest)
         table.add_row(
-            names[raf.function.site],
+            "#".join([named[site], *group]),
             f"{raf.domain.x[0]:.1f}…{raf.domain.x[-1]:.1f}",
             f"{raf.to_fixed.l2:.3f}",
             "" if raf.to_start is None else f"{raf.to_start.l2:.3f}",

@@ -12,7 +12,7 @@ from raft.analysis.comparison_figures import draw_distances, draw_panels, subtra
 from raft.analysis.distances import cluster, distance_matrix
 from raft.analysis.figure_style import draw_legend
 from raft.analysis.function_measures import UNKNOWN, make_domain, merge_domains
-from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
+from raft.analysis.snapshots import find_known_name, label_sites
 from raft.coefficients.functions import FUNCTIONS, Array, Function
 from raft.report.page.blocks import Block, Drawing, Gallery, Heading, Tabular
 from raft.report.page.viewer import ViewerRun
@@ -35,8 +35,8 @@ def build_distance_blocks(runs: Sequence[ViewerRun], kind: str, of: str = "") ->
     by_kind: dict[str, list[ViewerRun]] = defaultdict(list)
     for run in runs:
         by_kind[run.settings.get(kind, "")].append(run)
-    sites = sort_sites(site for run in runs for site in run.last.rafs)
-    named = label_sites(sites)
+    named = label_sites(run.last.places for run in runs)
+    sites = list(named)
     title = f"Distances by {kind}" if len(by_kind) > 1 else "Distances"
     table = _tabulate_distances(by_kind, sites, named, ", ".join(filter(None, (title, of))))
     where = "where their inputs lie" if any(run.inputs for run in runs) else f"on {_format_interval()}"

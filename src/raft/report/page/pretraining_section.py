@@ -146,7 +146,7 @@ def _draw_evolution(runs: Sequence[ViewerRun]) -> list[Block]:
         {snapshot.step: {site: snapshot.rafs[site].first for site in sites} for snapshot in run.snapshots},
         {site: make_domain(run.inputs.get(site)) for site in sites},
         run.baselines,
-        label_sites(sites),
+        label_sites([run.last.places]),
     )
     of = ", ".join(f"{name} {value}" for name, value in run.settings.items())
     caption = f"On the way, {of}: each row a RAF (solid), over the fixed function (dashed)."

@@ -16,7 +16,6 @@ from raft.analysis.snapshots import (
     Snapshot,
     find_known_name,
     label_sites,
-    sort_sites,
 )
 from raft.experiments.statistics import Difference
 from raft.files import read_yaml
@@ -53,7 +52,7 @@ def build_learned_blocks(
     for name, alike in apart.items():
         many = f"the RAFs of {len(alike)} runs" if len(alike) > 1 else "the RAFs"
         drawn = "where their inputs lie" if any(run.inputs for run in alike) else "on [−3, 3]"
-        caption = f"The shapes at the end: {many} of each layer, {drawn}, over the fixed function (dashed)."
+        caption = f"The shapes at the end: {many}, {drawn}, over the fixed function (dashed)."
         caption = f"{name}. {caption}" if name else caption
         galleries.append(draw_shapes(alike, kind, caption, MOST_LINES // len(apart)))
     along = next((name for name in (kind, "seed") if name and name in runs[0].settings), "run")
@@ -65,15 +64,15 @@ def build_learned_blocks(
 def select_curves(runs: Sequence[ViewerRun]) -> tuple[list[ViewerRun], str]:
     """The runs with those functions alone that have a curve, and a sentence on the others, if any."""
     without = {
-        (site, raf.name)
+        (site, raf.name, raf.places)
         for run in runs
         for site, raf in run.last.rafs.items()
         if isinstance(raf, ParametricSnapshot) and not raf.has_curve
     }
     if not without:
         return list(runs), ""
-    kinds = ", ".join(sorted({kind for _, kind in without}))
-    names = label_sites(sort_sites(site for site, _ in without)).values()
+    kinds = ", ".join(sorted({kind for _, kind, _ in without}))
+    names = label_sites({site: places} for site, _, places in without).values()
     drawn = [run.with_curves() for run in runs]
     return [run for run in drawn if run.last.rafs], (
         f"Not drawn: {kinds} ({', '.join(names)}), whose outputs depend on all channels, so that there is no "

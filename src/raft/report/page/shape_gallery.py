@@ -20,7 +20,7 @@ from raft.analysis.figure_style import (
     new_figure,
 )
 from raft.analysis.function_measures import UNKNOWN
-from raft.analysis.snapshots import find_known_name, label_sites, sort_sites
+from raft.analysis.snapshots import find_known_name, label_sites
 from raft.coefficients.functions import FUNCTIONS
 from raft.hf.histogram import joint_range
 from raft.report.page.blocks import Drawing, Gallery
@@ -57,8 +57,8 @@ def draw_shapes(
         name: {"color": colours[number % len(colours)], "linestyle": LINES[number % len(LINES)]}
         for number, name in enumerate(kinds)
     }
-    sites = sort_sites(site for run in runs for site in run.last.rafs)
-    named = label_sites(sites)
+    named = label_sites(run.last.places for run in runs)
+    sites = list(named)
     is_apart = count_rows(kinds) > MOST_ROWS
     drawings = []
     for number, site in enumerate(sites):

@@ -121,7 +121,7 @@ class Viewer(Block):
         texts, left_out = _fit_runs(self.runs, self.budget)
         shown = self.runs[: len(texts)]
         choices = htmlsafe_json_dumps(_find_choices([run.settings for run in shown]))
-        sites = htmlsafe_json_dumps(label_sites(sort_sites(site for run in shown for site in run.last.rafs)))
+        sites = htmlsafe_json_dumps(label_sites(run.last.places for run in shown))
         data = f'{{"choices":{choices},"labels":{sites},"runs":[{",".join(texts)}]}}'
         note = self.note
         if left_out:
