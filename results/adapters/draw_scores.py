@@ -2,19 +2,16 @@
 
     python results/adapters/draw_scores.py results/adapters/grid
 
-A score is the mean over the tasks, of one seed. Numbers are those beside the head's, which all train.
+Numbers are those beside the head's, which all train.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import fmean
-from typing import NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
-from scipy.stats import sem, t
 
 from raft.analysis.figure_style import OTHER_COLOURS, QUIET, RAFT_COLOUR, STYLE, new_figure, write_figure
 from raft.experiments.statistics import compare_seeds
@@ -23,76 +20,75 @@ from raft.report.tables.numbers import format_interval
 
 HEAD = "head"
 RATES = ("learning_rate", "raf_learning_rate")
+MARKERS = "osD^v<>Pph*"
 
 
-class Tuning(NamedTuple):
-    """A row: trained numbers beside the head's, mean score, half its 95 % interval over seeds, difference to
-    the head alone, and how many of the chosen rates were the lowest or highest that was tried."""
-
-    name: str
-    numbers: int
-    score: float
-    half: float
-    difference: str
-    at_ends: int
+def count_numbers(results: pd.DataFrame) -> dict[str, int]:
+    """Trained numbers beside the head's, by tuning: the most of any task."""
+    trained = results.groupby("tuning", sort=False).trained.max()
+    return {str(name): int(count - trained[HEAD]) for name, count in trained.items()}
 
 
-def read_tunings(folder: Path) -> list[Tuning]:
-    """All ways of tuning of a grid."""
-    results, searched = pd.read_csv(folder / RESULTS), pd.read_csv(folder / SEARCH)
-    scores: dict[str, list[float]] = {
-        str(name): of_it.groupby("seed").points.mean().tolist()
-        for name, of_it in results.groupby("tuning", sort=False)
-    }
-    of_head = int(results[results.tuning == HEAD].trained.max())
-    rows = []
-    for name, points in scores.items():
-        own, tried = (frame[frame.tuning == name] for frame in (results, searched))
-        at_ends = sum(
-            chosen[rate] in (of_task[rate].min(), of_task[rate].max())
-            for task, of_task in tried.groupby("task")
-            for chosen in (own[own.task == task].iloc[0],)
-            for rate in RATES
-            if of_task[rate].nunique() > 1
-        )
-        difference = compare_seeds(points, scores[HEAD])
-        interval = format_interval(difference.mean, difference.low, difference.high, 1)
-        half = float(t.ppf(0.975, len(points) - 1) * sem(points))
-        numbers = int(own.trained.max()) - of_head
-        rows.append(Tuning(name, numbers, fmean(points), half, interval, at_ends))
-    return rows
+def count_ends(results: pd.DataFrame, searched: pd.DataFrame) -> int:
+    """How many of the chosen rates of one tuning were the lowest or the highest that was tried."""
+    return sum(
+        chosen[rate] in (tried[rate].min(), tried[rate].max())
+        for task, tried in searched.groupby("task")
+        for chosen in (results[results.task == task].iloc[0],)
+        for rate in RATES
+        if tried[rate].nunique() > 1
+    )
 
 
-def tabulate(tunings: list[Tuning]) -> str:
-    """The table, in Markdown."""
+def tabulate(results: pd.DataFrame, searched: pd.DataFrame) -> str:
+    """The table of differences to the head alone, by task, in Markdown."""
+    tasks = list(dict.fromkeys(results.task))
     lines = [
-        "| tuning | trained beside the head | score | minus head alone | best rates at an end |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| tuning | numbers | {' | '.join(tasks)} | rates at an end |",
+        f"| --- | ---: |{' ---: |' * len(tasks)} ---: |",
     ]
-    for row in tunings:
-        difference = "" if row.name == HEAD else row.difference
-        lines.append(f"| `{row.name}` | {row.numbers:,} | {row.score:.1f} | {difference} | {row.at_ends} |")
+    scores = results.pivot_table("points", "seed", ["tuning", "task"], sort=False)
+    for name, numbers in count_numbers(results).items():
+        differences = []
+        for task in tasks if name != HEAD else ():
+            of = compare_seeds(scores[name, task].tolist(), scores[HEAD, task].tolist())
+            differences.append(format_interval(of.mean, of.low, of.high, 1))
+        at_ends = count_ends(*(frame[frame.tuning == name] for frame in (results, searched)))
+        cells = [f"`{name}`", f"{numbers:,}", *(differences or [""] * len(tasks)), str(at_ends)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def draw(tunings: list[Tuning], file: Path) -> None:
-    """Scores over trained numbers, on a logarithmic axis, the head alone as a line."""
+def draw(results: pd.DataFrame, file: Path) -> None:
+    """A panel a task: means over numbers, each seed a small dot; the head alone as a line."""
+    numbers = count_numbers(results)
+    drawn = sorted((name for name in numbers if name != HEAD), key=lambda name: numbers[name])
+    tasks = list(dict.fromkeys(results.task))
+    others = iter(OTHER_COLOURS)
+    colours = {
+        name: RAFT_COLOUR if name.startswith("raf") and "learned=false" not in name else next(others)
+        for name in drawn
+    }
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 3.6)
-        axes = figure.subplots()
-        for row in tunings:
-            if row.name == HEAD:
-                axes.axhline(row.score, color=QUIET, linestyle="--", linewidth=1, label="head alone")
-                continue
-            colour = RAFT_COLOUR if row.name.startswith("raf") else OTHER_COLOURS[3]
-            axes.errorbar(row.numbers, row.score, row.half, color=colour, marker="o", markersize=4, capsize=2)
-            axes.annotate(
-                row.name, (row.numbers, row.score), xytext=(4, 3), textcoords="offset points", fontsize=7
-            )
-        axes.set_xscale("log")
-        axes.set_xlabel("trained numbers beside the head")
-        axes.set_ylabel("mean score, points")
-        axes.legend(frameon=False)
+        figure = new_figure(8.4, 5.4)
+        panels = figure.subplots(2, 2, sharex=True).ravel()
+        for axes, task in zip(panels, tasks, strict=True):
+            of_task = results[results.task == task]
+            points = of_task.groupby("tuning").points
+            axes.axhline(points.mean()[HEAD], color="black", linestyle="--", linewidth=1, label="head alone")
+            axes.axhline(of_task.single_class.iloc[0], color=QUIET, linestyle=":", label="best single class")
+            for name, marker in zip(drawn, MARKERS, strict=True):
+                seeds, x, colour = points.get_group(name), numbers[name], colours[name]
+                axes.scatter([x] * len(seeds), seeds, s=4, alpha=0.6, color=colour)
+                axes.scatter(x, seeds.mean(), s=36, marker=marker, color=colour, label=name)
+            axes.set_xscale("log")
+            axes.set_title(task)
+        for axes in panels[2:]:
+            axes.set_xlabel("trained numbers beside the head")
+        for axes in panels[::2]:
+            axes.set_ylabel("score, points")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False)
         write_figure(figure, file)
 
 
@@ -101,9 +97,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    tunings = read_tunings(folder)
-    (folder / "table.md").write_text(tabulate(tunings), encoding="utf-8")
-    draw(tunings, folder / "scores.png")
+    results, searched = pd.read_csv(folder / RESULTS), pd.read_csv(folder / SEARCH)
+    (folder / "table.md").write_text(tabulate(results, searched), encoding="utf-8")
+    draw(results, folder / "scores.png")
 
 
 if __name__ == "__main__":
