@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from transformers import AutoModel
 
@@ -124,6 +125,41 @@ def test_a_grid_searches_runs_and_compares(
     capsys.readouterr()
     assert main(["grid", "--config", str(recipe), "--num_train_epochs", "5"]) == 2
     assert "--num_train_epochs was 2.0 and is 5.0" in capsys.readouterr().err
+
+
+def test_cells_of_a_task_or_a_model_that_has_changed_are_not_taken_for_its_own(
+    recipe: Path, glue: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights = shutil.copytree(glue, tmp_path / "glue"), shutil.copytree(model, tmp_path / "model")
+    words = [
+        "--models",
+        str(weights),
+        "--activations",
+        "keep",
+        "--seeds",
+        "1",
+        "--search_learning_rates",
+        "1e-3",
+    ]
+    again = ["grid", "--config", str(recipe), "--data_dir", str(data), *words]
+    assert main(again) == 0
+    (weights / "notes.txt").write_text("nothing of the model")
+    assert main(again) == 0
+    row = data / "RTE" / "train.tsv"
+    rows = row.read_text()
+    row.write_text(rows.replace("not_entailment", "entailment", 1))
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "holds cells of another task rte: its files have changed since" in capsys.readouterr().err
+    row.write_text(rows)
+    changed = AutoModel.from_pretrained(weights)
+    with torch.no_grad():
+        changed.pooler.dense.bias += 1
+    changed.save_pretrained(weights)
+    assert main(again) == 2
+    assert f"holds cells of another model {weights}: " in capsys.readouterr().err
+    # another model beside it is no change
+    assert main([*again, "--models", str(model)]) == 0
 
 
 def test_modes_that_are_one_training_share_a_cell(recipe: Path, tmp_path: Path) -> None:

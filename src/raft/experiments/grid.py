@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from raft.bounds import check_numbers
+from raft.data.cache import file_digest
+from raft.data.splits import TrainOrValidation
 from raft.errors import InputError
 from raft.experiments.cells import Cell, CellFolder, State
 from raft.experiments.statistics import tolerance_of
@@ -27,7 +29,7 @@ from raft.finetuning.run import (
     is_raft,
     run_finetuning,
 )
-from raft.finetuning.task_source import Sources
+from raft.finetuning.task_source import Sources, TaskOptions
 from raft.finetuning.train import ACTIVATIONS, KEEP, RAF
 from raft.finetuning.transfer import TransferError, check_transfer
 from raft.finetuning.tuning import WITHOUT_RAFS, trains_rafs
@@ -39,6 +41,8 @@ SEEDS = (2022, 202206, 20220602, 2259, 5309, 1046, 622, 320, 53, 49)
 SEARCH_SEEDS = tuple(range(2021, 2021 - len(SEEDS), -1))
 """What rates are chosen with: a training that was chosen for its luck must not be counted too."""
 CELL = "cell.json"
+MODEL_FILES = ("*.safetensors", "*.bin", "*config.json")
+"""Of a folder with a model, those that decide what a cell becomes."""
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
 """Of models that ``raft pretrain`` made: the variant's name, and its seed."""
 SINGLE_CLASS = "single_class"
@@ -113,11 +117,13 @@ class Grid:
         recipe: what varies.
         cell: options of every cell.
         arguments: of every cell's training.
+        sources: the tasks and tokenizers.
     """
 
     recipe: GridRecipe
     cell: FinetuningRecipe
     arguments: RaftTrainingArguments
+    sources: Sources = field(default_factory=Sources)
 
     def check(self) -> None:
         """Raise ``InputError`` for a cell that cannot work, before any is run."""
@@ -149,21 +155,45 @@ class Grid:
                 the other tasks.
         """
         self.check_models()
-        sources, count = Sources(), 0
+        count = 0
         problems: dict[str, TransferError] = {}
         for task in self.recipe.tasks:
             for other in replace(self.cell, task=task).transfer_tasks():
                 count += 1
-                problem = self._transfer_problem(task, other, sources)
+                problem = self._transfer_problem(task, other)
                 if problem is not None:
                     problems[f"{task}{UNTRAINED}{other.task}"] = problem
         if problems and len(problems) == count:
             raise next(iter(problems.values()))
         return [f"{tasks} is left out: {problem}" for tasks, problem in problems.items()]
 
-    def _transfer_problem(self, task: str, other: TransferOptions, sources: Sources) -> TransferError | None:
+    def digest_sources(self) -> dict[str, str]:
+        """SHA-256 of what cells are made from, by name: the rows of each task, and the weights and the
+        configuration of each model that is a folder.
+
+        Raises:
+            InputError: for a task that cannot be read.
+        """
+        digests = {}
+        for task in self.recipe.tasks:
+            cell = replace(self.cell, task=task)
+            for options in (cell, *cell.transfer_tasks()):
+                digests[f"task {options.task}"] = _digest(self._read_rows(options))
+        for model in self.recipe.models:
+            folder = Path(model).expanduser()
+            files = sorted(path for name in MODEL_FILES for path in folder.glob(name))
+            if files:
+                digests[f"model {model}"] = _digest([(file.name, file_digest(file)) for file in files])
+        return digests
+
+    def _read_rows(self, options: TaskOptions) -> object:
+        if options.is_squad:
+            return [self.sources.questions(options, split) for split in get_args(TrainOrValidation)]
+        return self.sources.task(options)
+
+    def _transfer_problem(self, task: str, other: TransferOptions) -> TransferError | None:
         try:
-            check_transfer(replace(self.cell, task=task), other, sources)
+            check_transfer(replace(self.cell, task=task), other, self.sources)
         except TransferError as problem:
             return problem
         return None
@@ -204,20 +234,19 @@ class Grid:
         self, folder: CellFolder, on_state_change: Callable[[Cell, State], None] = lambda cell, state: None
     ) -> list[Cell]:
         """Search, choose, run; see ``CellFolder.run_all``. Returns the cells that are not done."""
-        sources = Sources()
 
         def run_cell(cell: Cell, place: Path) -> None:
             recipe = replace(self.cell, **{key: cell.options[key] for key in RECIPE_KEYS})
             transferred = [
                 other.task
                 for other in recipe.transfer_tasks()
-                if self._transfer_problem(recipe.task, other, sources) is None
+                if self._transfer_problem(recipe.task, other) is None
             ]
             recipe = replace(recipe, transfer=transferred or None)
             arguments = replace(self.arguments, **{key: cell.options[key] for key in ARGUMENT_KEYS})
             options = {**cell.options, **read_pretraining(str(cell.options["model"]))}
             write_text(place / CELL, json.dumps(options) + "\n")
-            run_finetuning(recipe, arguments, place, sources)
+            run_finetuning(recipe, arguments, place, self.sources)
 
         searched: list[Cell] = []
         failed: list[Cell] = []
@@ -291,6 +320,10 @@ def extend(rates: list[float], best: float) -> list[float]:
 
 def _round(rate: float) -> float:
     return float(f"{rate:.3g}")
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _has_rafs(group: Group) -> bool:

@@ -32,7 +32,7 @@ DESCRIPTION = """Fine-tune tasks × models × activations × tuning modes × siz
 compare them. The same command given again does what is left, also beside another one or on another machine
 that sees the folder. The options of raft finetune hold for all cells."""
 
-SHARED = "shared.json"
+SHARED, SOURCES = "shared.json", "sources.json"
 RESUME_IGNORED_KEYS = {
     "output_dir", "save_model", "per_device_eval_batch_size", "disable_tqdm", "report_to", "run_name",
     "project", "logging_dir", "log_level", "use_cpu", "dataloader_num_workers", "dataloader_pin_memory",
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.worker:
         work(arguments)
         return
+    _check_sources(grid, folder)
     varied = {*RECIPE_KEYS, "seed", "output_dir"}
     write_recipe(training.folder, {**asdict(grid.recipe), **recipe_options(grid.cell, training, varied)})
     folder.forget_failures()
@@ -193,3 +194,18 @@ def _check_shared(grid: Grid, cells: CellFolder) -> None:
             f"{folder} holds a grid with other options: {changed}; give the same, or choose another "
             "--output_dir"
         )
+
+
+def _check_sources(grid: Grid, cells: CellFolder) -> None:
+    """Refuse a folder with cells of a task or a model whose files were others then."""
+    file, now = cells.folder / SOURCES, grid.digest_sources()
+    before = {}
+    if file.exists() and cells.is_used:
+        before = read_json(file, dict[str, str], "digests of a grid's tasks and models")
+    for name, digest in now.items():
+        if before.get(name, digest) != digest:
+            raise InputError(
+                f"{cells.folder} holds cells of another {name}: its files have changed since; choose another "
+                "--output_dir"
+            )
+    write_text(file, json.dumps({**before, **now}, indent=1) + "\n")
