@@ -60,7 +60,7 @@ def tabulate(results: pd.DataFrame, searched: pd.DataFrame) -> str:
 
 
 def draw(results: pd.DataFrame, file: Path) -> None:
-    """A panel a task: means over numbers, each seed a small dot; the head alone as a line."""
+    """A panel for each of two or four tasks: means over numbers, each seed a dot, the head alone a line."""
     numbers = count_numbers(results)
     drawn = sorted((name for name in numbers if name != HEAD), key=lambda name: numbers[name])
     tasks = list(dict.fromkeys(results.task))
@@ -70,20 +70,21 @@ def draw(results: pd.DataFrame, file: Path) -> None:
         for name in drawn
     }
     with mpl.rc_context(STYLE):
-        figure = new_figure(8.4, 5.4)
-        panels = figure.subplots(2, 2, sharex=True).ravel()
+        rows = len(tasks) // 2
+        figure = new_figure(8.4, 2.7 * rows)
+        panels = figure.subplots(rows, 2, sharex=True).ravel()
         for axes, task in zip(panels, tasks, strict=True):
             of_task = results[results.task == task]
             points = of_task.groupby("tuning").points
             axes.axhline(points.mean()[HEAD], color="black", linestyle="--", linewidth=1, label="head alone")
             axes.axhline(of_task.single_class.iloc[0], color=QUIET, linestyle=":", label="best single class")
-            for name, marker in zip(drawn, MARKERS, strict=True):
+            for name, marker in zip(drawn, MARKERS, strict=False):
                 seeds, x, colour = points.get_group(name), numbers[name], colours[name]
                 axes.scatter([x] * len(seeds), seeds, s=4, alpha=0.6, color=colour)
                 axes.scatter(x, seeds.mean(), s=36, marker=marker, color=colour, label=name)
             axes.set_xscale("log")
             axes.set_title(task)
-        for axes in panels[2:]:
+        for axes in panels[-2:]:
             axes.set_xlabel("trained numbers beside the head")
         for axes in panels[::2]:
             axes.set_ylabel("score, points")
