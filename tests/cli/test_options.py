@@ -163,6 +163,12 @@ def test_slow_bfloat16_is_known(
     assert is_slow_bfloat16(made) == slow
 
 
+@pytest.mark.parametrize("command", [PRETRAIN, FINETUNE, GRID, ["discover", *PRETRAIN[1:]]])
+def test_float16_on_a_cpu_is_refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--fp16", "true", "--use_cpu", "true"]) == 2
+    assert capsys.readouterr().err == "raft: --fp16 needs a GPU: leave it out, or give --bf16\n"
+
+
 def test_differences_of_models_of_one_class_are_marked() -> None:
     rows = [
         {"task": "t", "model": "m", "train_examples": "9", "tuning": "full", "activation": activation,

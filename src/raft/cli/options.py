@@ -167,6 +167,8 @@ def check_machine(arguments: TrainingArguments) -> None:
     a service of ``--report_to`` or a library whose package is missing, a compiler's unknown mode."""
     if arguments.process_index == 0 and is_slow_bfloat16(arguments):
         print_plain("--bf16 is slow on this CPU, which has no instructions for bfloat16: leave it out")
+    if arguments.fp16 and arguments.device.type == "cpu":  # Accelerate would go on in float32
+        raise InputError("--fp16 needs a GPU: leave it out, or give --bf16")
     if arguments.use_liger_kernel and find_spec("liger_kernel") is None:
         raise InputError("--use_liger_kernel needs liger-kernel: pip install liger-kernel, or leave it out")
     if arguments.torch_compile:
