@@ -104,6 +104,15 @@ def test_values_are_those_of_the_paper(name: str, dtype: torch.dtype, tolerance:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_a_number_gives_a_number(name: str) -> None:
+    act = CASES[name][0]()
+    x = inputs(5)
+    assert act(x[0]).shape == ()
+    if act.is_elementwise:
+        assert torch.func.vmap(torch.func.grad(act))(x).shape == x.shape
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_are_those_of_differences(name: str) -> None:
     act = moved(CASES[name][0]())
     parameters = [values.detach().double().requires_grad_() for values in act.coefficients()]

@@ -37,6 +37,23 @@ class LoopsOverItsChildren(Child):
         return x
 
 
+class AnnotatesWithinByNamesOfTypeCheckersAlone(Child):
+    def forward(self, x: Tensor) -> Tensor:
+        def twice(y: OnlyForTypeCheckers) -> Tensor:  # type: ignore[name-defined]  # noqa: F821
+            return 2 * y
+
+        return twice(F.silu(self.fc(x)))
+
+
+def test_annotations_that_are_not_evaluated_stay_so() -> None:
+    network = AnnotatesWithinByNamesOfTypeCheckersAlone()
+    x = torch.linspace(-1, 1, 4)
+    expected = network(x)
+    raft.convert(network, {"residual": True})
+    assert learned_activations(network)
+    torch.testing.assert_close(network(x), expected)
+
+
 class CallsItsParent(Child):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + 1

@@ -123,7 +123,8 @@ class ParametricActivation(LearnedActivation):
         wide = x if x.dtype == torch.float64 else x.to(torch.float32)
         coefficients = tuple(values.to(wide.dtype) for values in coefficients)
         if self.groups == 1:
-            return self._evaluate(wide, *coefficients).to(x.dtype)
+            # parameters of one number would give a tensor of no axes one
+            return self._evaluate(wide, *coefficients).to(x.dtype).reshape(x.shape)
         if x.dim() == 0 or x.shape[-1] % self.groups:
             raise ValueError(
                 f"{self.groups} groups do not divide the last axis of x, whose shape is {list(x.shape)}"

@@ -11,6 +11,7 @@ with and without features of intermediate layers), of which one is trained and t
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
@@ -415,7 +416,8 @@ def _replace_calls(method: FunctionType, calls: list[ActivationCall]) -> Functio
     assert isinstance(function, ast.FunctionDef)
     function.body = [tree]
     ast.increment_lineno(tree, code.co_firstlineno - 1)
-    compiled = compile(ast.fix_missing_locations(outer), code.co_filename, "exec", dont_inherit=True)
+    flags = code.co_flags & __future__.annotations.compiler_flag
+    compiled = compile(ast.fix_missing_locations(outer), code.co_filename, "exec", flags, dont_inherit=True)
     inner = _inner_code(_inner_code(compiled, "outer"), tree.name)
     cells = dict(zip(code.co_freevars, method.__closure__ or (), strict=True))
     made = FunctionType(
