@@ -176,3 +176,16 @@ def test_units_of_inputs_that_overflow_change_no_function() -> None:
     act.scale_to(torch.tensor([1e8, -1e8]))
     for values, kept in zip(act.coefficients(), before, strict=True):
         assert torch.equal(values, kept)
+
+
+def test_inputs_that_are_not_finite_do_not_count() -> None:
+    act, spoiled = raft.Rational("gelu"), raft.Rational("gelu")
+    x = torch.linspace(-3, 3, 50)
+    act.scale_to(x)
+    spoiled.scale_to(torch.cat([x, torch.tensor([torch.nan, torch.inf])]))
+    assert isinstance(act.numerator_scale, Tensor)
+    assert isinstance(spoiled.numerator_scale, Tensor)
+    assert torch.equal(spoiled.numerator_scale, act.numerator_scale)
+    for nothing in (torch.empty(0), torch.tensor([torch.nan])):
+        with pytest.raises(ValueError, match="no input is finite"):
+            spoiled.scale_to(nothing)

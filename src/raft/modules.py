@@ -204,14 +204,20 @@ class Rational(LearnedActivation):
         of two, so that the function stays the same to the bit.
 
         Args:
-            inputs: that the RAF gets, of any shape. Without them all scales are one: the module is made
-                ready for a state with scales.
+            inputs: that the RAF gets, of any shape; those that are not finite do not count. Without them all
+                scales are one: the module is made ready for a state with scales.
+
+        Raises:
+            ValueError: where no input is finite.
         """
         coefficients = self.coefficients()
         if inputs is None:
             scales = [torch.ones_like(values) for values in coefficients]
         else:
             x = inputs.detach().flatten().to("cpu", torch.float32)
+            x = x[x.isfinite()]
+            if not len(x):
+                raise ValueError(f"no input is finite, of those of shape {list(inputs.shape)}")
             fixed = call_apart(self.replaced[0], x) if self.is_residual else 0.0
             scales = [
                 torch.exp2(-sensitivity.nan_to_num(MAX_SCALE).clamp(1.0, MAX_SCALE).log2().round())
