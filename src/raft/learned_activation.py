@@ -36,6 +36,8 @@ class ParametricStart:
 
 Start = Fit | ParametricStart
 
+STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 
 class LearnedActivation(nn.Module):
     """An activation function with trained parameters; the base of all of them, :class:`raft.Rational` too.
@@ -165,8 +167,9 @@ class LearnedActivation(nn.Module):
         Raises:
             ValueError: naming what this module is.
         """
-        form = self._form()
-        if saved.shape != form.shape or not torch.equal(saved.to("cpu", form.dtype), form):
+        form, saved = self._form(), saved.to("cpu", torch.float32)
+        # a state may have been cast to half precision, and back
+        if not any(torch.equal(saved, form.to(dtype).to(saved.dtype)) for dtype in STATE_DTYPES):
             raise ValueError(
                 f"{name} was saved as another function than {self!r}: build the function as it was saved"
             )
@@ -174,7 +177,7 @@ class LearnedActivation(nn.Module):
     def _check_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Raise ``ValueError`` for the state of another form; states of others do not tell theirs."""
         form = state_dict.get(f"{prefix}raf_form")
-        if form is not None:
+        if form is not None and not form.is_meta:
             self.check_form(form, prefix.rstrip(".") or "the state")
         for name in self._parameters:
             values = state_dict.get(f"{prefix}{name}")
@@ -190,7 +193,14 @@ class LearnedActivation(nn.Module):
         except ValueError as error:
             error_msgs.append(str(error))
             return
-        state_dict[f"{prefix}raf_form"] = self._form()
+        device = self.raf_form.device
+        for name in {*self._parameters, *self._buffers} - {"raf_form"}:
+            values = state_dict.get(f"{prefix}{name}")
+            if values is not None:
+                device = values.device
+                if values.dtype != torch.float32:  # which ``assign=True`` would keep
+                    state_dict[f"{prefix}{name}"] = values.detach().to(torch.float32)
+        state_dict[f"{prefix}raf_form"] = self._form().to(device)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

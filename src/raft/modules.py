@@ -254,10 +254,11 @@ class Rational(LearnedActivation):
         Raises:
             ValueError: naming both forms, or what the state lacks.
         """
-        if saved.dtype != torch.uint8 or saved.shape not in ((3,), (4,)):
+        given, saved = saved.cpu(), saved.cpu().to(torch.uint8)  # a whole state may have been cast
+        if saved.shape not in ((3,), (4,)) or not torch.equal(saved.to(given.dtype), given):
             raise ValueError(f"{name}.raf_form tells no form of a RAF: the state is damaged")
         form = self._form()
-        if not torch.equal(saved.cpu()[[0, 1, *range(3, len(saved))]], form[[0, 1, *range(3, len(form))]]):
+        if not torch.equal(saved[[0, 1, *range(3, len(saved))]], form[[0, 1, *range(3, len(form))]]):
             raise ValueError(
                 f"{name} was saved with {_form_name(saved)}, and cannot be loaded with "
                 f"{_form_name(self._form())}: build the RAF as it was saved"
@@ -273,7 +274,7 @@ class Rational(LearnedActivation):
         keys = [f"{prefix}numerator", f"{prefix}denominator"]
         has_scales = all(f"{key}_scale" in state_dict for key in keys)
         form = state_dict.get(f"{prefix}raf_form")
-        if form is not None:
+        if form is not None and not form.is_meta:
             self.check_form(form, prefix.rstrip(".") or "the state", has_scales)
         for key in keys:
             values = state_dict.get(key)
@@ -282,7 +283,7 @@ class Rational(LearnedActivation):
             if f"{key}_scale" in state_dict and self.numerator_scale is None:
                 self.scale_to()
             if values is not None and self.numerator_scale is not None:
-                state_dict.setdefault(f"{key}_scale", torch.ones(values.shape))
+                state_dict.setdefault(f"{key}_scale", torch.ones_like(values, dtype=torch.float32))
 
     def functions(
         self, site: str = "", interval: tuple[float, float] | None = None

@@ -52,6 +52,51 @@ def test_settings_rebuild_what_can_load_the_state(name: str) -> None:
     assert not torch.equal(make(name)(x), act(x))
 
 
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("is_back", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_state_that_was_cast_loads_and_makes_float32(
+    name: str, dtype: torch.dtype, is_back: bool, assign: bool
+) -> None:
+    act = moved(make(name, **OTHERS[name]))
+    cast = {key: value.to(dtype) for key, value in act.state_dict().items()}
+    state = {key: value.to(torch.float32) for key, value in cast.items()} if is_back else cast
+    again = make(name, **OTHERS[name])
+    again.load_state_dict(state, assign=assign)
+    for key, value in again.state_dict().items():
+        assert value.dtype == act.state_dict()[key].dtype
+        if key == "raf_form":
+            assert torch.equal(value, act.raf_form)
+        else:
+            assert torch.equal(value, cast[key].to(torch.float32))
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in again.parameters())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_meta_device(name: str) -> None:
+    act = make(name, **OTHERS[name])
+    state = {key: value.to("meta") for key, value in act.state_dict().items()}
+    again = make(name, **OTHERS[name])
+    again.load_state_dict(state, assign=True)
+    assert all(value.is_meta for value in again.state_dict().values())
+    for hollow in (again, make(name).to("meta"), make(name, device="meta")):
+        y = hollow(torch.empty(2, 3, 4, device="meta"))
+        assert y.is_meta
+        assert y.shape == (2, 3, 4)
+    again.to_empty(device="cpu").load_state_dict(act.state_dict())
+    assert torch.equal(again(torch.ones(2, 4)), act(torch.ones(2, 4)))
+
+
+def test_scales_of_a_state_without_them_are_where_its_coefficients_are() -> None:
+    act = raft.Rational()
+    act.scale_to(torch.randn(100))
+    state = {key: value.to("meta") for key, value in raft.Rational().state_dict().items()}
+    act.load_state_dict(state, assign=True)
+    assert act.numerator_scale is not None
+    assert act.numerator_scale.is_meta
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_copy_is_the_same_and_its_own(name: str) -> None:
     act = moved(make(name))

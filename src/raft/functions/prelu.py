@@ -52,7 +52,7 @@ class PReLU(ParametricActivation):
 
     def _evaluate(self, x: Tensor, *coefficients: Tensor) -> Tensor:
         (slope,) = coefficients
-        if self.groups > 1:
+        if self.groups > 1 or x.is_meta:  # where there is no autocast
             return torch.where(x > 0, x, slope * x)
         with torch.autocast(x.device.type, enabled=False):  # on GPUs it would round both to half precision
             return F.prelu(x, slope)
