@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib.util
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +113,109 @@ def test_what_cannot_be_taken_over_is_named(kind: Any, function: str, calibrated
     assert [row.site for row in network.conversion_report] == ["act"]
     assert [call.partition(" ")[0] for call in network.conversion_report.not_reached] == [function]
     assert (network(x) - before).abs().max() < 0.1
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act = nn.Linear(4, 4), nn.ReLU(inplace=True)
+
+
+class ForItsEffect(InPlace):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc(x)
+        self.act(x)
+        return x
+
+
+class ReadsItAgain(InPlace):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        z: Tensor = y + self.act(y)
+        return z
+
+
+class TakesItsArgument(InPlace):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(x)
+        z: Tensor = self.fc(y)
+        return z
+
+
+class OfAPart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = InPlace()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.part.fc(x)
+        self.part.act(x)
+        return x
+
+
+class HasATemporary(InPlace):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        z = self.act(y)
+        u = self.fc(z)
+        return F.silu(u, inplace=True)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("kind", [ForItsEffect, ReadsItAgain, TakesItsArgument, OfAPart])
+def test_what_works_in_place_and_is_read_again_is_left_and_named(kind: Any, calibrated: bool) -> None:
+    network: Any = nn.Sequential(kind(), nn.Linear(4, 4), nn.GELU())
+    x = torch.randn(8, 4)
+    before = network(x.clone())
+    raft.convert(network, {"residual": True}, calibration=[x.clone()] if calibrated else None)
+    assert [row.site for row in network.conversion_report] == ["2"]
+    assert [call.partition(" ")[0] for call in network.conversion_report.not_reached] == ["relu"]
+    assert torch.equal(network(x.clone()), before)
+
+
+def test_what_works_in_place_on_a_temporary_is_converted() -> None:
+    network: Any = HasATemporary()
+    x = torch.randn(8, 4)
+    before = network(x)
+    raft.convert(network, {"residual": True})
+    assert [row.site for row in network.conversion_report] == ["act", "raf_silu_1"]
+    assert network.conversion_report.not_reached == ()
+    assert torch.equal(network(x), before)
+
+
+MODULE = """
+import torch.nn.functional as F
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = F.relu(self.fc(x))
+        return x * 30
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("x * 30", "x * 7"), ("x * 30", "x - 30"), ("relu", "selu"), ("\nimport", "\n\nimport")]
+)
+def test_a_file_that_changed_since_it_was_imported_is_not_read(tmp_path: Path, old: str, new: str) -> None:
+    file = tmp_path / "changing_network.py"
+    file.write_text(MODULE)
+    spec = importlib.util.spec_from_file_location("changing_network", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    file.write_text(MODULE.replace(old, new))
+    network = module.Net()
+    x = torch.randn(8, 4)
+    before = network(x)
+    with pytest.raises(ValueError, match=r"Net\.forward, whose file has changed since it was imported"):
+        raft.convert(network)
+    assert torch.equal(network(x), before)
 
 
 def test_a_variable_with_the_name_of_a_global_is_a_tensor() -> None:

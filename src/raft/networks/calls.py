@@ -14,6 +14,8 @@ from __future__ import annotations
 import __future__
 
 import ast
+import copy
+import dis
 import inspect
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -54,6 +56,9 @@ PARTS = ("_modules", "children", "named_children", "modules", "named_modules", "
 CHILDREN = PARTS[:3]
 """Those by which the code of any module does."""
 
+UNCOUNTED = frozenset((*dis.hasconst, *dis.hasjrel, *dis.hasjabs))
+"""Instructions whose argument is a place, or a constant."""
+
 Counts = dict[str, int]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -87,10 +92,13 @@ class ClassCalls:
     Attributes:
         calls: that can be replaced; several may have one key.
         unreachable: the others: function and place, in words.
+        aliasing: by path from ``self`` of what is called, where the network would change if what works in
+            place there no longer did, in words.
     """
 
     calls: tuple[ActivationCall, ...]
     unreachable: tuple[tuple[str, str], ...]
+    aliasing: dict[str, str]
 
 
 _NAMES = {
@@ -116,15 +124,20 @@ def find_calls(cls: type) -> ClassCalls:
     calls: list[ActivationCall] = []
     unreachable: list[tuple[str, str]] = []
     variants: dict[str, list[Any]] = {}
+    aliasing: dict[str, str] = {}
     for name, method in _methods(cls):
         tree = _parse(method)
-        if tree is not None:
-            scan = _MethodScan(cls, name, method, tree, calls, unreachable, variants)
+        if tree is None:
+            if _read(method) is not None:
+                place = f"{cls.__name__}.{name}, whose file has changed since it was imported"
+                unreachable.append(("any function", place))
+        else:
+            scan = _MethodScan(cls, name, method, tree, calls, unreachable, variants, aliasing)
             scan.visit_method()
             if any(_is_name(node, "super") for node in ast.walk(tree)):
                 for overridden in _overridden(cls, name, method):
                     unreachable += _calls_of_function(overridden, "which a subclass calls by super()")
-    return ClassCalls(tuple(calls), tuple(dict.fromkeys(unreachable)))
+    return ClassCalls(tuple(calls), tuple(dict.fromkeys(unreachable)), aliasing)
 
 
 def original_class(module: nn.Module) -> type:
@@ -191,11 +204,46 @@ def _overridden(cls: type, name: str, method: FunctionType) -> Iterator[Function
 
 def _parse(function: FunctionType) -> Function | None:
     """The syntax tree of a function that has arguments; None where its source is not to be had."""
+    tree = _read(function)
+    return tree if tree is not None and _makes(tree, inspect.unwrap(function).__code__) else None
+
+
+def _read(function: FunctionType) -> Function | None:
+    """The syntax tree of what its file has now where the function stood."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, TypeError, SyntaxError, IndexError):  # made without a file, or a part of another line
         return None
     return tree if isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)) and tree.args.args else None
+
+
+def _makes(tree: Function, code: CodeType) -> bool:
+    """Whether a function's code was compiled from this tree, and not from an older state of its file."""
+    if _has_private_names(tree):  # which depend on the class
+        return True
+    plain = copy.deepcopy(tree)
+    plain.decorator_list = []
+    return plain.name == code.co_name and _fingerprint(_compile(plain, code)) == _fingerprint(code)
+
+
+def _fingerprint(code: CodeType) -> tuple[Any, ...]:
+    """What a function's code does; how it calls a name depends on the imports around it."""
+    constants: list[Any] = []
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            constants.append(_fingerprint(value))
+        elif isinstance(value, str):  # which lost its indentation with the source
+            constants.append(value.split())
+        elif isinstance(value, frozenset):
+            constants.append(sorted(map(repr, value)))
+        else:
+            constants.append(repr(value))
+    steps = [
+        (step.opname.partition("_")[0], None if step.opcode in UNCOUNTED else step.argval)
+        for step in dis.get_instructions(code)
+        if not step.opname.startswith(("PUSH_NULL", "PRECALL", "CALL", "EXTENDED_ARG"))
+    ]
+    return code.co_varnames, code.co_freevars, constants, steps
 
 
 class _MethodScan:
@@ -204,12 +252,14 @@ class _MethodScan:
     def __init__(
         self, cls: type, name: str, method: FunctionType, tree: Function,
         calls: list[ActivationCall], unreachable: list[tuple[str, str]], variants: dict[str, list[Any]],
+        aliasing: dict[str, str],
     ) -> None:  # fmt: skip
         self.place = f"{cls.__name__}.{name}"
         self.name, self.tree = name, tree
         is_wrapped = inspect.unwrap(method) is not method  # by a decorator, or later
         self.method = method = inspect.unwrap(method)
         self.calls, self.unreachable, self.variants = calls, unreachable, variants
+        self.aliasing = aliasing
         self.owner = tree.args.args[0].arg
         self.indices = {id(node): i for i, node in enumerate(_calls(tree))}
         self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -248,6 +298,9 @@ class _MethodScan:
 
     def _visit_call(self, node: ast.Call, counts: Counts) -> None:
         function = node.func
+        reason = self._aliasing(node, is_method=False, is_inplace=True)
+        if reason and (path := self._path(function)):
+            self.aliasing.setdefault(path, f"{self.place}, line {self._line(node)}, {reason}")
         if isinstance(function, ast.Attribute) and _is_name(function.value, self.owner):
             key = f"self.{function.attr}"
             counts[key] = counts.get(key, 0) + 1
@@ -312,13 +365,18 @@ class _MethodScan:
         values = tuple((key, self._fixed_value(value)) for key, value in given.items())
         return None if any(value is None for _, value in values) else values, is_inplace
 
-    def _fixed_value(self, expression: ast.expr) -> Any:
-        """A number or a text, or the path of an attribute of ``self``; None for other expressions."""
+    def _path(self, expression: ast.expr) -> str:
+        """``block.act`` of ``self.block.act``; empty for what is no attribute of ``self``."""
         root = expression
         while isinstance(root, ast.Attribute):
             root = root.value
-        if root is not expression and _is_name(root, self.owner):
-            return ast.unparse(expression).removeprefix(self.owner)
+        return ast.unparse(expression).removeprefix(self.owner)[1:] if _is_name(root, self.owner) else ""
+
+    def _fixed_value(self, expression: ast.expr) -> Any:
+        """A number or a text, or the path of an attribute of ``self``; None for other expressions."""
+        path = self._path(expression)
+        if path:
+            return f".{path}"
         try:
             return ast.literal_eval(expression)
         except ValueError:
@@ -343,10 +401,21 @@ class _MethodScan:
         names = [node for node in ast.walk(value) if _is_name(node, whole.id)] if value is not None else []
         is_read_beside = not is_kept and len(names) != 1
         targets = {ast.unparse(target) for target in getattr(statement, "targets", ())}
-        is_gone = isinstance(statement, ast.Return) and not is_kept
+        is_gone = (isinstance(statement, ast.Return) and not is_kept) or self._is_read_once(whole.id)
         if not is_read_beside and (is_gone or targets & {whole.id, ast.unparse(changed)}):
             return None
         return f"in place, and {ast.unparse(changed) if is_kept else whole.id} may be read again"
+
+    def _is_read_once(self, name: str) -> bool:
+        """Whether a name stands for results of calls alone, and is read at one place."""
+        nodes = [node for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name]
+        written = [self.parents[id(node)] for node in nodes if not isinstance(node.ctx, ast.Load)]
+        is_argument = any(node.arg == name for node in ast.walk(self.tree) if isinstance(node, ast.arg))
+        are_results = all(
+            isinstance(statement, ast.Assign) and isinstance(self._viewed(statement.value), ast.Call)
+            for statement in written
+        )
+        return bool(written) and are_results and not is_argument and len(nodes) == len(written) + 1
 
     def _viewed(self, node: ast.expr | None) -> ast.expr | None:
         """The tensor that an expression is a part of, or another view of: ``x`` of ``x[:, :4].view(-1)``."""
@@ -410,15 +479,7 @@ def _replace_calls(method: FunctionType, calls: list[ActivationCall]) -> Functio
         node.func = ast.Attribute(ast.Name(owner, ast.Load()), call.key, ast.Load())
         node.args, node.keywords = node.args[:1] or inputs, []
     code = method.__code__
-    # names of the scope around it, such as the ``__class__`` of ``super()``, are arguments of ``outer``
-    outer = ast.parse(f"def outer({', '.join(code.co_freevars)}):\n    pass")
-    function = outer.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    function.body = [tree]
-    ast.increment_lineno(tree, code.co_firstlineno - 1)
-    flags = code.co_flags & __future__.annotations.compiler_flag
-    compiled = compile(ast.fix_missing_locations(outer), code.co_filename, "exec", flags, dont_inherit=True)
-    inner = _inner_code(_inner_code(compiled, "outer"), tree.name)
+    inner = _compile(tree, code)
     cells = dict(zip(code.co_freevars, method.__closure__ or (), strict=True))
     made = FunctionType(
         inner, method.__globals__, method.__name__, method.__defaults__,
@@ -428,6 +489,19 @@ def _replace_calls(method: FunctionType, calls: list[ActivationCall]) -> Functio
     made.__qualname__, made.__module__ = method.__qualname__, method.__module__
     made.__annotations__ = method.__annotations__
     return made
+
+
+def _compile(tree: Function, code: CodeType) -> CodeType:
+    """Compile a function in the scope, and at the lines, of code."""
+    # names of the scope around it, such as the ``__class__`` of ``super()``, are arguments of ``outer``
+    outer = ast.parse(f"def outer({', '.join(code.co_freevars)}):\n    pass")
+    function = outer.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    function.body = [tree]
+    ast.increment_lineno(tree, code.co_firstlineno - 1)
+    flags = code.co_flags & __future__.annotations.compiler_flag
+    compiled = compile(ast.fix_missing_locations(outer), code.co_filename, "exec", flags, dont_inherit=True)
+    return _inner_code(_inner_code(compiled, "outer"), tree.name)
 
 
 def _inner_code(code: CodeType, name: str) -> CodeType:

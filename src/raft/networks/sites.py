@@ -57,12 +57,15 @@ def find_sites(network: nn.Module, without: Collection[nn.Module] = ()) -> list[
         without: modules whose parts are left out.
     """
     sites: list[NetworkSite] = []
+    aliasing = _aliasing_sites(network, without)
     for path, parent in iter_modules(network, without):
         if isinstance(parent, torch.jit.ScriptModule) or is_activation(parent):
             continue
         prefix = f"{path}." if path else ""
         held: dict[str, Any] = {**vars(parent), **parent._modules}
-        fixed = {key: value for key, value in held.items() if _is_fixed(value)}
+        fixed = {
+            key: value for key, value in held.items() if _is_fixed(value) and f"{prefix}{key}" not in aliasing
+        }
         for key, value in fixed.items():
             sites.append(NetworkSite(f"{prefix}{key}", "module", parent, key, value))
         keys: set[str] = set()
@@ -93,6 +96,7 @@ def unreachable_calls(network: nn.Module, without: Collection[nn.Module] = ()) -
         Function and place of each, in words.
     """
     places: dict[tuple[str, str], None] = {}
+    places |= dict.fromkeys(_aliasing_sites(network, without).values())
     for path, module in iter_modules(network, without):
         if isinstance(module, torch.jit.ScriptModule):
             name = getattr(module, "original_name", "")
@@ -106,6 +110,22 @@ def unreachable_calls(network: nn.Module, without: Collection[nn.Module] = ()) -
                     hidden = f"{type(module).__name__}.{call.method}, which the instance has of its own"
                     places[call.function, hidden] = None
     return list(places)
+
+
+def _aliasing_sites(network: nn.Module, without: Collection[nn.Module]) -> dict[str, tuple[str, str]]:
+    """Activations that work in place where code reads on what they change: function and place, by name."""
+    sites = {}
+    for path, module in iter_modules(network, without):
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for attribute, place in find_calls(original_class(module)).aliasing.items():
+            try:
+                called = attrgetter(attribute)(module)
+            except AttributeError:  # of some instances only
+                continue
+            if _is_fixed(called) and getattr(called, "inplace", False):
+                sites[f"{path}.{attribute}" if path else attribute] = type(called).__name__.lower(), place
+    return sites
 
 
 def iter_modules(network: nn.Module, without: Collection[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
