@@ -174,7 +174,9 @@ def test_coefficients_by_sample_have_their_gradients(groups: int | None) -> None
     [
         (((4, 4), (3, 2)), r"shape \[4, 4\]: give one row"),
         (((3, 4), (2,)), r"shape \[2\]: give one row"),
-        (((3, 3, 4), (3, 3, 2)), "groups"),
+        (((3, 3, 4), (3, 3, 2)), r"3 groups do not divide the last axis of x, whose shape is \[3, 5, 8\]"),
+        (((3, 4, 4), (3, 2, 2)), "as many in numerator and denominator, or one, not {2, 4}"),
+        (((3, 0, 4), (3, 2)), "as many in numerator and denominator, or one, not {0, 1}"),
     ],
 )
 def test_rows_that_do_not_fit_the_samples_are_refused(
@@ -182,3 +184,27 @@ def test_rows_that_do_not_fit_the_samples_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         rational_by_sample(torch.zeros(3, 5, 8), torch.ones(shapes[0]), torch.ones(shapes[1]))
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (3, 2, 2)), ((3, 2, 4), (3, 2)), ((3, 1, 4), (3, 2, 2))])
+def test_one_row_of_a_sample_may_stand_beside_several(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, a, b = (torch.randn(shape, generator=generator) for shape in ((3, 5, 8), *shapes))
+    y = rational_by_sample(x, a, b)
+    for sample in range(3):
+        torch.testing.assert_close(y[sample], raft.rational(x[sample], a[sample], b[sample]))
+
+
+@pytest.mark.parametrize("shape", [(0, 16), (0, 5, 16), (3, 0, 16), (3, 5, 0)])
+@pytest.mark.parametrize("groups", [(), (2,)])
+def test_batches_that_are_empty_stay_so(shape: tuple[int, ...], groups: tuple[int, ...]) -> None:
+    x, a, b = (
+        torch.ones(size, requires_grad=True)
+        for size in (shape, (shape[0], *groups, 4), (shape[0], *groups, 2))
+    )
+    y = rational_by_sample(x, a, b)
+    assert y.shape == x.shape
+    for gradient, given in zip(torch.autograd.grad(y.sum(), (x, a, b)), (x, a, b), strict=True):
+        assert torch.equal(gradient, torch.zeros_like(given))

@@ -19,6 +19,13 @@ def check_version(version: str) -> None:
         raise ValueError(f"version must be one of {', '.join(reference.VERSIONS)}, not {version!r}")
 
 
+def check_groups(x: Tensor, groups: int, dim: int = -1) -> None:
+    """Raise ``ValueError`` unless groups of neighbouring channels divide an axis of ``x``."""
+    if not -x.dim() <= dim < x.dim() or x.size(dim) % groups:
+        axis = "the last axis" if dim == -1 else f"axis {dim}"
+        raise ValueError(f"{groups} groups do not divide {axis} of x, whose shape is {list(x.shape)}")
+
+
 def rational(x: Tensor, numerator: Tensor, denominator: Tensor, version: str = "A") -> Tensor:
     r"""Apply a rational function to every element of ``x``.
 
@@ -75,7 +82,7 @@ def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, versio
         x: floating, ``[B, …, C]``.
         numerator: ``[B, m + 1]``; or ``[B, groups, m + 1]`` for groups of neighbouring channels of the last
             axis.
-        denominator: ``[B, n]`` or ``[B, groups, n]``.
+        denominator: ``[B, n]`` or ``[B, groups, n]``; either may have one row a sample beside several.
         version: see :func:`raft.rational`.
 
     Returns:
@@ -99,11 +106,23 @@ def rational_by_sample(x: Tensor, numerator: Tensor, denominator: Tensor, versio
                 f"the coefficients have the shape {list(rows.shape)}: give one row, or rows of groups, for "
                 f"each of the samples of x, whose shape is {list(x.shape)}"
             )
-    if numerator.dim() == 3:
+    if x.numel() == 0:  # the sum of no rows, or of any, has the right shape
+        return rational(x, numerator.sum(0), denominator.sum(0), version)
+    if 3 in (numerator.dim(), denominator.dim()):
+        numerator, denominator = (
+            rows if rows.dim() == 3 else rows[:, None] for rows in (numerator, denominator)
+        )
+        counts = {numerator.shape[1], denominator.shape[1]}
+        groups = max(counts)
+        if counts - {1, groups} or 0 in counts:
+            raise ValueError(
+                f"the rows of a sample must be as many in numerator and denominator, or one, not {counts}"
+            )
+        check_groups(x, groups)
         positions = x[0].numel() // x.shape[-1]
         # in memory, each position of a sample is a row of all its groups
         numerator, denominator = (
-            rows[:, None].expand(-1, positions, -1, -1).flatten(0, 2) for rows in (numerator, denominator)
+            rows[:, None].expand(-1, positions, groups, -1).flatten(0, 2) for rows in (numerator, denominator)
         )
     return rational(x.reshape(1, -1), numerator, denominator, version).view(x.shape)
 
@@ -234,8 +253,8 @@ def _prepared(x: Tensor, numerator: Tensor, denominator: Tensor) -> tuple[Tensor
     if numerator.shape[-1] > MAX_DEGREE + 1 or denominator.shape[-1] > MAX_DEGREE:
         raise ValueError(f"degrees must be from 0 to {MAX_DEGREE}, but the coefficients have shapes {shapes}")
     groups = max(rows, default=1)
-    if groups > 1 and (x.dim() == 0 or x.shape[-1] % groups):
-        raise ValueError(f"{groups} groups do not divide the last axis of x, whose shape is {list(x.shape)}")
+    if groups > 1:
+        check_groups(x, groups)
     is_wide = torch.float64 in (x.dtype, numerator.dtype, denominator.dtype)
     dtype = torch.float64 if is_wide else torch.float32
     numerator, denominator = (

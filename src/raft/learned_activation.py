@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from raft.coefficients import Fit
 from raft.coefficients.functions import Array
+from raft.functional import check_groups
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class LearnedActivation(nn.Module):
         """
         raise NotImplementedError
 
+    def _axis(self) -> dict[str, int]:
+        """The part of the settings that names the axis of the channels, where it is not the last."""
+        return {} if self.dim == -1 else {"dim": self.dim}
+
     def initial_state(self) -> dict[str, Tensor]:
         """What each of the module's own parameters and buffers holds at the start, by name, on the CPU."""
         raise NotImplementedError
@@ -113,10 +118,7 @@ class LearnedActivation(nn.Module):
             return self._value(x, *coefficients)
         if not -x.dim() <= self.dim < x.dim():
             raise ValueError(f"the channels are on axis {self.dim}, and x has the shape {list(x.shape)}")
-        if x.size(self.dim) % self.groups:
-            raise ValueError(
-                f"{self.groups} groups do not divide axis {self.dim} of x, whose shape is {list(x.shape)}"
-            )
+        check_groups(x, self.groups, self.dim)
         if self.is_elementwise and x.is_contiguous():
             # in memory, groups of neighbouring channels are neighbours on any axis
             return self._value(x.flatten(self.dim), *coefficients).view_as(x)

@@ -185,8 +185,8 @@ class Rational(LearnedActivation):
 
     def settings(self) -> dict[str, Any]:
         """``degrees``, ``version`` and ``groups``; ``dim`` where it is not the last axis."""
-        axis = {} if self.dim == -1 else {"dim": self.dim}
-        return {"degrees": list(self.degrees), "version": self.version, "groups": self.groups, **axis}
+        settings = {"degrees": list(self.degrees), "version": self.version, "groups": self.groups}
+        return {**settings, **self._axis()}
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """a and b of the function, of the shapes of ``numerator`` and ``denominator``; differentiable."""
@@ -315,8 +315,7 @@ class Rational(LearnedActivation):
     def to_json(self, site: str = "") -> str:
         """Its coefficients and form as JSON, which :meth:`from_json` reads: one object, or a list of one a
         group."""
-        axis = {} if self.dim == -1 else {"dim": self.dim}
-        records = [{**function.record(), **axis} for function in self.functions(site)]
+        records = [{**function.record(), **self._axis()} for function in self.functions(site)]
         return json.dumps(records[0] if self.groups == 1 else records)
 
     @staticmethod

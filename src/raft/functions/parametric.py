@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from raft.coefficients.fitting import as_numpy_function
 from raft.coefficients.functions import FUNCTIONS, Array, Function, canonical_name, name_of
+from raft.functional import check_groups
 from raft.learned_activation import LearnedActivation, ParametricStart, check_arguments
 
 FIT_INTERVAL = (-5.0, 5.0)
@@ -91,8 +92,7 @@ class ParametricActivation(LearnedActivation):
         """Those of the kind of function, and ``groups``; ``dim`` where it is not the last axis."""
         values = {name: getattr(self, name) for name in self.setting_names}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        axis = {} if self.dim == -1 else {"dim": self.dim}
-        return {**plain, "groups": self.groups, **axis}
+        return {**plain, "groups": self.groups, **self._axis()}
 
     def coefficients(self) -> tuple[Tensor, ...]:
         """The parameters."""
@@ -125,10 +125,7 @@ class ParametricActivation(LearnedActivation):
         if self.groups == 1:
             # parameters of one number would give a tensor of no axes one
             return self._evaluate(wide, *coefficients).to(x.dtype).reshape(x.shape)
-        if x.dim() == 0 or x.shape[-1] % self.groups:
-            raise ValueError(
-                f"{self.groups} groups do not divide the last axis of x, whose shape is {list(x.shape)}"
-            )
+        check_groups(x, self.groups)
         y = self._evaluate(
             wide.unflatten(-1, (self.groups, x.shape[-1] // self.groups)),
             *(values[:, None] if values.dim() == 1 else values for values in coefficients),
