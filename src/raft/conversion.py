@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from itertools import chain
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import nn
 
 from raft.errors import InputError
+from raft.learned_activation import learned_activations
 from raft.networks.calibration import Arguments, iter_arguments, run_batches
 from raft.networks.config import RafConfig
 from raft.networks.conversion import convert_network, revert_network
@@ -75,8 +77,9 @@ def convert(
 
     Raises:
         ValueError: where nothing can be replaced, or nothing of a requested kind; where a feed-forward block
-            has an activation with parameters; where the model has RAFs of another configuration; where groups
-            do not fit; or for an empty calibration.
+            has an activation with parameters, or a function cannot be followed; where the model has RAFs of
+            another configuration; where groups do not fit (in other networks, where they do not fit what
+            calibration shows); or for an empty calibration. The network is then as it was.
         TypeError: for a wrapper that would not train or save the RAFs, such as PEFT's or
             ``DistributedDataParallel``; or a configuration or batch of another kind.
 
@@ -123,13 +126,14 @@ def convert(
     if batches is not None and parts:
         batches = list(batches)  # they are run twice
         inputs = _part_inputs(network, parts, batches)
-    for path, part in parts.items():
-        _hf().convert(part, raf, texts or inputs.get(path), tokenizer=tokenizer)
-        report += [replace(row, site=f"{path}.{row.site}") for row in getattr(part, REPORT)]
     scaled = replace(raf or RafConfig(), scaled=True)
-    rest = convert_network(
-        network, scaled, batches, sites=sites, gates=gates, dim=dim, without=parts.values()
-    )
+    with _all_or_none(parts.values()):
+        for path, part in parts.items():
+            _hf().convert(part, raf, texts or inputs.get(path), tokenizer=tokenizer)
+            report += [replace(row, site=f"{path}.{row.site}") for row in getattr(part, REPORT)]
+        rest = convert_network(
+            network, scaled, batches, sites=sites, gates=gates, dim=dim, without=parts.values()
+        )
     report += rest
     report.not_reached = rest.not_reached
     if report or not hasattr(network, REPORT):
@@ -214,7 +218,7 @@ def load(network: Network, file: str | os.PathLike[str]) -> Network:
 
     Raises:
         InputError: where the file cannot be read, is damaged, or is of another network; which is then as
-            it was, but for models of ``transformers`` in it.
+            it was.
         TypeError: for a model of ``transformers``, or a wrapper.
 
     Example: see :func:`raft.save`.
@@ -226,12 +230,27 @@ def load(network: Network, file: str | os.PathLike[str]) -> Network:
         )
     saved, states = read_network(Path(file))
     parts = _pretrained_parts(whole)
-    for path, block in saved.models.items():
-        if path not in parts:
-            raise InputError(f"{file} is of another network: {type(whole).__name__} has no model at {path}")
-        _hf().convert(parts[path], RafConfig.from_dict(block))
-    fill_network(whole, Path(file), saved, states)
+    with _all_or_none(parts.values()):
+        for path, block in saved.models.items():
+            if path not in parts:
+                kind = type(whole).__name__
+                raise InputError(f"{file} is of another network: {kind} has no model at {path}")
+            _hf().convert(parts[path], RafConfig.from_dict(block))
+        fill_network(whole, Path(file), saved, states)
     return network
+
+
+@contextmanager
+def _all_or_none(parts: Collection[nn.Module]) -> Iterator[None]:
+    """Revert the models of ``transformers`` that are converted within the block where it raises an error."""
+    plain = [part for part in parts if not learned_activations(part)]
+    try:
+        yield
+    except Exception:
+        for part in plain:
+            if learned_activations(part):
+                _hf().revert(part)
+        raise
 
 
 def _check_plain(network: nn.Module, raf: RafConfig) -> None:

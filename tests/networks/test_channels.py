@@ -130,3 +130,20 @@ def test_the_axis_can_be_named_where_it_cannot_be_told() -> None:
     assert [(act.groups, act.dim) for act in learned_activations(network).values()] == [(2, 1), (3, -1)]
     with pytest.raises(ValueError, match=r"whose axis 2 cannot be cut into 2 groups"):
         raft.convert(Mixed(), {"groups": 2}, calibration=[x], sites="call_2", dim=2)
+
+
+class OwnForward(nn.Sequential):
+    """A Sequential whose code calls what is none of its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x))
+
+
+def test_a_function_that_the_code_of_a_sequential_calls_has_the_axis_of_its_layers() -> None:
+    network: Any = raft.convert(OwnForward(), {"groups": 2})
+    assert network.raf_relu_1.dim == -3
+    assert network(torch.ones(1, 4, 2, 2)).shape == (1, 4, 2, 2)

@@ -543,3 +543,20 @@ def test_batches_are_made_one_at_a_time() -> None:
 
     raft.convert(network, calibration=batches())
     assert len(runs) == 3
+
+
+class SiluAndMul(nn.Module):
+    """An activation by its name, which halves the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return first.sigmoid() * first * second
+
+
+@pytest.mark.parametrize("config", [{}, {"residual": True}, {"function": "swish"}])
+def test_what_is_not_elementwise_is_named_and_can_be_left_out(config: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 8), SiluAndMul(), nn.Linear(4, 4))
+    with pytest.raises(ValueError, match=r"SiluAndMul at 3 cannot be replaced: .*; sites=… leaves it out"):
+        raft.convert(network, config)
+    assert not learned_activations(network)
+    assert set(learned_activations(raft.convert(network, config, sites="^(?!3$)"))) == {"1"}

@@ -111,3 +111,33 @@ def test_a_sentence_transformer_is_calibrated_with_texts(tmp_path: Path) -> None
     network.save_pretrained(str(tmp_path / "saved"))
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert (again.encode([words]) == expected).all()
+
+
+@pytest.mark.parametrize("has_rafs", [False, True])
+def test_a_conversion_that_fails_leaves_the_models_within_as_they_were(has_rafs: bool) -> None:
+    network, ids = make()
+    if has_rafs:
+        raft.convert(network.encoder)
+    before, state = outputs(network, ids), network.state_dict()
+    wrong: list[dict[str, Any]] = [{"sites": "("}]
+    if not has_rafs:
+        wrong.append({"config": {"groups": 4}, "dim": 7, "calibration": [ids]})
+    for options in wrong:
+        with pytest.raises(ValueError, match=r"regular expression|cannot be cut"):
+            raft.convert(network, **options)
+        assert network.state_dict().keys() == state.keys()
+        assert (getattr(network.encoder.config, "raf", None) is not None) == has_rafs
+        assert torch.equal(outputs(network, ids), before)
+
+
+def test_a_load_that_fails_leaves_the_models_within_as_they_were(tmp_path: Path) -> None:
+    network, ids = make()
+    raft.save(raft.convert(network), tmp_path / "rafs.safetensors")
+    other, _ = make()
+    other.head = nn.Linear(TINY["hidden_size"], 2)
+    before = outputs(other, ids)
+    with pytest.raises(raft.errors.InputError, match="of another network"):
+        raft.load(other, tmp_path / "rafs.safetensors")
+    assert not learned_activations(other)
+    assert getattr(other.encoder.config, "raf", None) is None
+    assert torch.equal(outputs(other, ids), before)

@@ -242,3 +242,16 @@ def test_a_network_that_shares_a_part_is_refused(tmp_path: Path) -> None:
     raft.convert(other, sites=f"^{last}$")
     with pytest.raises(InputError, match="its sites share their functions in another way"):
         raft.load(other, file)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_whether_functions_train_is_restored_in_those_that_are_there(tmp_path: Path, trainable: bool) -> None:
+    def build(is_trained: bool) -> nn.Sequential:
+        network = nn.Sequential(nn.Linear(4, 4), nn.GELU())
+        return raft.convert(network, {"trainable": is_trained})
+
+    raft.save(build(trainable), tmp_path / "rafs.safetensors")
+    for network in (build(not trainable), nn.Sequential(nn.Linear(4, 4), nn.GELU())):
+        act: Any = raft.load(network, tmp_path / "rafs.safetensors")[1]
+        assert act.trainable == trainable
+        assert all(parameter.requires_grad == trainable for parameter in act.parameters())

@@ -73,7 +73,7 @@ def build_all(
         Sites and what they get, and the report.
 
     Raises:
-        ValueError: where a function cannot follow the one that it is to start from.
+        ValueError: where a function cannot follow the one that it is to start from, naming the site.
     """
     owners: dict[str, tuple[str, LearnedActivation]] = {}
     inputs: dict[str, list[InputSample]] = {place.owner: [] for place in places}
@@ -92,7 +92,12 @@ def build_all(
             shares, act = owners[owner]
             built.append((site, SharedActivation(act, fixed)))
         else:
-            act = build_activation(fixed, name, config, start, pool(inputs[owner]), interval, dim)
+            try:
+                act = build_activation(fixed, name, config, start, pool(inputs[owner]), interval, dim)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} at {site.name} cannot be replaced: {error}; sites=… leaves it out"
+                ) from error
             move_beside(act, parent)
             owners[owner] = site.name, act
             built.append((site, act))

@@ -31,8 +31,8 @@ def channel_axis(network: nn.Module, site: NetworkSite) -> int:
     parent, attribute = site.parent, site.attribute
     while True:
         children = list(parent._modules.items())
-        if isinstance(parent, nn.Sequential):
-            places = [key for key, _ in children]
+        places = [key for key, _ in children]
+        if isinstance(parent, nn.Sequential) and attribute in places:  # and not called in code of its own
             before = [child for _, child in children[: places.index(attribute)]]
             axes = next((found for child in reversed(before) if (found := _axes_within(child))), set())
         else:

@@ -56,7 +56,8 @@ def convert_network(
         The report, which lists what could not be reached, too.
 
     Raises:
-        ValueError: where nothing is chosen, or groups do not fit a site.
+        ValueError: where nothing is chosen, a function cannot be followed, or groups do not fit what a site
+            gets from the batches.
     """
     all_sites = find_sites(network, without)
     chosen = _choose(network, all_sites, sites, gates)

@@ -180,6 +180,11 @@ def fill_network(
             changes.append((site, SharedActivation(owners[entry.shares], site.activation)))
     for act, state in loads:
         act.load_state_dict(dict(state))
+    for entry in saved.sites:
+        if entry.shares is None:
+            owner = owners[entry.name]
+            owner.trainable = entry.trainable
+            owner.requires_grad_(entry.trainable)
     for site, module in changes:
         if isinstance(module, LearnedActivation):
             move_beside(module, with_parameters(network, site))
@@ -214,8 +219,7 @@ def _make(
             f"{file} is damaged: {entry.name} is no {entry.function} function: {error}"
         ) from error
     act.replaced = (site.activation,)
-    act.trainable = entry.trainable
-    return act.requires_grad_(entry.trainable)
+    return act
 
 
 def _make_rational(entry: SavedSite, state: Mapping[str, Tensor], site: NetworkSite) -> Rational:
