@@ -95,6 +95,22 @@ def test_rates_go_on_beyond_an_end_at_which_the_best_lies(
         assert chosen == best
 
 
+def test_rates_go_on_where_no_raf_is_trained(tmp_path: Path) -> None:
+    recipe = GridRecipe(
+        ["rte"], ["bert"], ["raf"], tunings=["head"], search_learning_rates=[1e-4, 1e-3], search_seeds=1,
+        search_raf_learning_rates=[1e-3, 5e-3], search_extensions=1,
+    )  # fmt: skip
+    grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
+    folder = CellFolder(tmp_path / "grid")
+    for cell in grid.search_cells(folder):
+        write_score(folder, cell, cell.options["learning_rate"])
+    tried = {
+        (cell.options["learning_rate"], cell.options["raf_learning_rate"])
+        for cell in grid.search_cells(folder)
+    }
+    assert tried == {(1e-4, 0.0), (1e-3, 0.0), (1e-2, 0.0)}
+
+
 def write_score(folder: CellFolder, cell: Cell, points: float) -> None:
     """Leave a cell done with a validation score; what the test would say must not matter."""
     result = FinetuningResult(

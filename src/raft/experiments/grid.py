@@ -311,7 +311,7 @@ def extend(rates: list[float], best: float) -> list[float]:
     """Add one rate, by the factor between the last two, where the best is the lowest or highest of several:
     ``[2e-05, 1e-4, 5e-4]`` of ``[1e-4, 5e-4]`` and a best of 1e-4. A rate of 0 is no end."""
     ordered = sorted(rate for rate in rates if rate > 0)
-    if len(ordered) == 1 or best not in (ordered[0], ordered[-1]):
+    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]):
         return rates
     if best == ordered[0]:
         return [_round(best * best / ordered[1]), *rates]
