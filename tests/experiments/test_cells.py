@@ -76,8 +76,9 @@ def test_killed_processes_leave_nothing_in_the_way(tmp_path: Path) -> None:
         worker.join()
     work(folder)
     assert_all_done(folder)
-    # one that was killed between its end and its name is run again; none that has its name is
-    assert all(count <= 2 for count in ended(folder).values())
+    # a cell that was killed between its end and its name is run again, one a kill; none that has its name is
+    counts = ended(folder).values()
+    assert sum(counts) <= len(counts) + 5
 
 
 def test_what_another_process_works_on_is_running(tmp_path: Path) -> None:

@@ -71,6 +71,11 @@ SHORT: dict[str, Any] = {"sequence_length": 16, "vocab_size": 300}
         ({"attention_within_documents": True}, "--attention_within_documents is for --objective clm"),
         ({"objective": "clm", "architecture": "bloom"}, "the configuration of bloom does not name its"),
         ({"architecture": "modernbert", "model": SIZES["modernbert"]}, None),
+        # whose configurations take no None for a special token
+        ({"architecture": "eurobert", "model": SIZES["modernbert"]}, None),
+        ({"architecture": "nomic_bert", "model": SIZES["modernbert"]}, None),
+        ({"objective": "clm", "architecture": "cwm", "model": SIZES["qwen3"]}, None),
+        ({"objective": "clm", "architecture": "modernbert-decoder", "model": SIZES["modernbert"]}, None),
     ],
 )  # fmt: skip
 def test_what_a_recipe_takes(values: dict[str, Any], message: str | None) -> None:

@@ -386,7 +386,7 @@ def test_a_signal_saves_and_exits_with_zero(number: signal.Signals, whole: Path,
 
 @pytest.mark.slow
 def test_a_command_that_is_stopped_has_status_zero(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "5000"]
+    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "500"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as process:
@@ -399,7 +399,7 @@ def test_a_command_that_is_stopped_has_status_zero(tmp_path: Path) -> None:
 
 
 def test_a_second_interrupt_is_not_waited_for(tmp_path: Path) -> None:
-    each = tiny.trainer(tmp_path, max_steps=5000, save_strategy="no")
+    each = tiny.trainer(tmp_path, max_steps=500, save_strategy="no")
     before = signal.getsignal(signal.SIGINT)
     started = time.monotonic()
     each.add_callback(Interrupting())

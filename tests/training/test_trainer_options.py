@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import raft
 from raft.data.text.masking import MaskedSequences
 from raft.errors import InputError, TrainingError
 from raft.finetuning.train import FinetuningTrainer
+from raft.pretraining.run import RESUME_IGNORED_KEYS
 from raft.pretraining.train import build_model
+from raft.training.arguments import RaftTrainingArguments, changed_arguments, first_difference
 from raft.training.checkpoints import list_checkpoints, step_number
 from raft.training.trainer import RaftTrainer
 from tests.training.test_training import SEQUENCES, TOKENIZER, arguments, config
@@ -168,3 +171,79 @@ def test_a_loss_without_a_perplexity_is_a_divergence(tmp_path: Path) -> None:
         weight.mul_(1e6)
     with pytest.raises(TrainingError, match=r"the validation loss is .* nats: the training has diverged"):
         training.evaluate()
+
+
+@pytest.mark.parametrize("name", ["dispatch_batches", "split_batches"])
+def test_what_would_cut_batches_in_another_way_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"accelerator_config: {name} is not for sequences"):
+        trainer(tmp_path, accelerator_config={name: True})
+
+
+def test_an_optimizer_that_is_not_installed_is_told_in_one_line(tmp_path: Path) -> None:
+    training = trainer(tmp_path, optim="stable_adamw", max_steps=2)
+    with pytest.raises(InputError, match="optim is 'stable_adamw': You need to install"):
+        training.train()
+
+
+def test_sequences_are_trained_once(tmp_path: Path) -> None:
+    longer: list[dict[str, Any]] = [{"num_train_epochs": 2, "max_steps": -1}, {"max_steps": 7}]
+    for values in longer:
+        with pytest.raises(InputError, match=r"\d+ sequences are to be trained, .* have 48 draws"):
+            trainer(tmp_path, **values).train()
+    trainer(tmp_path, num_train_epochs=1, max_steps=-1).train()
+
+
+def test_sequences_that_a_model_cannot_read_and_none_at_all_are_refused(tmp_path: Path) -> None:
+    short = build_model(config({}), 5)
+    short.config.max_position_embeddings = 4
+    embeddings = next(m for n, m in short.named_modules() if n.endswith("position_embeddings"))
+    embeddings.weight = torch.nn.Parameter(embeddings.weight[:4])
+    data = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=8)
+    with pytest.raises(InputError, match=f"cannot read a sequence of {SEQUENCES.shape[1]} tokens"):
+        RaftTrainer(model=short, args=arguments(tmp_path, use_cpu=True), train_dataset=data)
+    empty = MaskedSequences(SEQUENCES, TOKENIZER, 5, draws=0)
+    with pytest.raises(InputError, match="there is no sequence to train on"):
+        RaftTrainer(model=short, args=arguments(tmp_path, use_cpu=True), train_dataset=empty)
+
+
+def test_a_validation_without_a_number_is_an_error(tmp_path: Path) -> None:
+    training = trainer(tmp_path)
+    with torch.no_grad():
+        next(training.model.parameters()).fill_(math.nan)
+    with pytest.raises(TrainingError, match="the validation loss is nan nats: the training has diverged"):
+        training.evaluate()
+    assert not training.state.log_history
+    nothing = MaskedSequences(SEQUENCES[:8], TOKENIZER, 0, probability=1e-12)
+    with pytest.raises(InputError, match="no token of the validation sequences is to be predicted"):
+        trainer(tmp_path).evaluate(nothing)
+
+
+def test_a_training_that_goes_on_is_not_evaluated_at_its_start(tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2,
+        "eval_on_start": True,
+    }  # fmt: skip
+    trainer(tmp_path, **values).train()
+    again = trainer(tmp_path, **values)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    steps = [entry["step"] for entry in again.state.log_history if "eval_loss" in entry]
+    assert steps == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gradient_checkpointing": True},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"dataloader_pin_memory": False},
+    ],
+)
+def test_what_changes_no_weight_may_change_between_a_run_and_its_resumption(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)  # where pinning is the default
+    before, now = (
+        changed_arguments(RaftTrainingArguments(output_dir=str(tmp_path), **options))
+        for options in ({}, values)
+    )
+    assert first_difference(before, now, RESUME_IGNORED_KEYS) is None

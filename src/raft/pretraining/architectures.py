@@ -45,7 +45,7 @@ SET_ELSEWHERE = {
 }
 """Fields that follow from the recipe, and what sets them."""
 
-SPECIAL_TOKENS = ("bos", "eos", "pad", "cls", "sep", "mask", "unk")
+SPECIAL_TOKENS = tuple(f"{kind}_token_id" for kind in ("bos", "eos", "pad", "cls", "sep", "mask", "unk"))
 
 
 def check_architecture(architecture: str, objective: str, fields: Mapping[str, Any]) -> None:
@@ -106,9 +106,9 @@ def build_config(
     config_class = CONFIG_MAPPING[architecture]
     names = {field.name for field in dataclasses.fields(config_class)}
     settings: dict[str, Any] = {"vocab_size": vocab_size}
-    for kind in SPECIAL_TOKENS:
-        if (name := f"{kind}_token_id") in names:
-            settings[name] = getattr(tokenizer, name, None)
+    for field in dataclasses.fields(config_class):
+        if field.name in SPECIAL_TOKENS:
+            settings[field.name] = _special_id(tokenizer, field)
     if activation is not None:
         places = [name for name in ACTIVATION_FIELDS if name in names]
         if not places:
@@ -124,6 +124,15 @@ def build_config(
     if raf is not None:
         config.raf = raf
     return config
+
+
+def _special_id(tokenizer: PreTrainedTokenizerBase | None, field: dataclasses.Field[Any]) -> int | None:
+    """The id of a special token; where a configuration must have one that there is not, that of the end."""
+    given: int | None = getattr(tokenizer, field.name, None)
+    if given is None and not any(word in str(field.type) for word in ("None", "Optional")):
+        ends = (getattr(tokenizer, name, None) for name in ("eos_token_id", "sep_token_id"))
+        return next((end for end in ends if end is not None), 0)
+    return given
 
 
 def new_model(

@@ -209,6 +209,9 @@ class PretrainingRecipe:
         """Raise ``InputError`` for a value that cannot work, before anything is read or trained."""
         check_numbers(self)
         parse_tests(self.evaluate)
+        for name in ("evaluate_items", "evaluate_along"):
+            if getattr(self, name) and not self.evaluate:
+                raise InputError(f"--{name} is of minimal pairs: give --evaluate, too")
         self._check_model()
         compared = [] if self.compare is None else self.variants()
         for recipe in [self.variant(name) for name in compared] or [self]:

@@ -28,6 +28,7 @@ from raft.pretraining.samples import write_samples
 from raft.pretraining.train import Pretrained, pretrain, save
 from raft.pretraining.zero_shot import ZeroShotTest, apply_tests, apply_unigram_tests, make_callbacks
 from raft.training.arguments import RaftTrainingArguments
+from raft.training.checkpoints import list_checkpoints
 from raft.training.distributed import run_on_main_and_broadcast
 from raft.training.monitoring import MetricsLog, RafSnapshots
 from raft.training.run_folder import (
@@ -49,7 +50,8 @@ RESUME_IGNORED_KEYS = {
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
     "dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory",
     "dataloader_persistent_workers", "use_cpu", "ddp_find_unused_parameters", "ddp_bucket_cap_mb",
-    "log_level", "log_level_replica", "gradient_checkpointing", "resume_from_checkpoint", "ddp_timeout",
+    "log_level", "log_level_replica", "gradient_checkpointing", "gradient_checkpointing_kwargs",
+    "activation_checkpointing", "activation_checkpointing_kwargs", "resume_from_checkpoint", "ddp_timeout",
     "streaming", "compare", "seeds", "evaluate", "evaluate_items", "evaluate_along",
 }  # fmt: skip
 """Settings that may differ between a run and its resumption: the sequences and the model stay the same."""
@@ -254,6 +256,7 @@ def _claim(
         )
     if state == "new":
         write_recipe(folder, recipe_options(recipe, arguments))
+    if state == "new" or not (file.is_file() or list_checkpoints(folder)):  # a kill came between the two
         write_text(file, json.dumps(text) + "\n")
     return state
 

@@ -16,6 +16,10 @@ from raft.training.optimizer import SHAPES
 
 ATTN_IMPLEMENTATIONS = ("sdpa", "eager")
 GROUPING_OPTIMIZERS = ("galore", "apollo", "lomo", "adalomo")
+CHANGING_DATA = {
+    "auto_find_batch_size": "would change how many examples a step has",
+    "ignore_data_skip": "would let a training that goes on read its first data again",
+}
 
 
 @dataclass
@@ -32,8 +36,9 @@ class RaftTrainingArguments(TrainingArguments):
 
     Raises:
         InputError: for a number out of its bounds (see ``raft.bounds``), a schedule other than constant,
-            linear or cosine, an unknown attention, or an ``optim`` that makes its own parameter groups, in
-            which RAFs would be updated as other weights (GaLore, Apollo, LOMO).
+            linear or cosine, an unknown attention, an ``optim`` that makes its own parameter groups, in
+            which RAFs would be updated as other weights (GaLore, Apollo, LOMO), or what would change which
+            data a step reads (``auto_find_batch_size``, ``ignore_data_skip``).
     """
 
     raf_learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of the RAFs."})
@@ -70,6 +75,9 @@ class RaftTrainingArguments(TrainingArguments):
                 )
         if self.lr_scheduler_kwargs:
             raise InputError(f"lr_scheduler_kwargs has no effect: {', '.join(SHAPES)} have no settings")
+        for name, harm in CHANGING_DATA.items():
+            if getattr(self, name):
+                raise InputError(f"{name} {harm}; leave it out")
         optim = str(getattr(self.optim, "value", self.optim))
         if optim.startswith(GROUPING_OPTIMIZERS):
             raise InputError(f"optim is {optim!r}, which makes its own groups, without RAFs; take another")
@@ -110,6 +118,10 @@ class CommandArguments(RaftTrainingArguments):
                 "--load_best_model_at_end and --metric_for_best_model are not needed: a fine-tuning keeps "
                 "the epoch that its task's metric says, and a pretraining its last step"
             )
+        if getattr(self.save_strategy, "value", self.save_strategy) == "best":
+            raise InputError("--save_strategy must be no, steps or epoch: which one is best, nothing says")
+        if self.save_only_model:
+            raise InputError("--save_only_model would leave nothing that a stopped training could go on from")
         super().__post_init__()
 
 
@@ -129,6 +141,8 @@ def changed_arguments(arguments: RaftTrainingArguments) -> dict[str, Any]:
     given = arguments.to_dict()
     made = ("do_eval", "ddp_find_unused_parameters")  # from the others
     names = [f.name for f in fields(RaftTrainingArguments) if f.init and f.name not in made]
+    for options in (defaults, given):  # follows from --dataloader_pin_memory
+        (options["accelerator_config"] or {}).pop("non_blocking", None)
     changed = {name: given[name] for name in names if given[name] != defaults[name] or name == "seed"}
     if arguments.use_cpu and torch.accelerator.is_available():
         changed["use_cpu"] = True  # not where there was no choice: the recipe may be run elsewhere

@@ -1,6 +1,7 @@
 """Callbacks that log metrics and snapshots of RAFs into the folder of a run.
 
 A resumed training continues both: records after its checkpoint, which a killed run wrote, are written again.
+The first training loss that it logs is the mean of the steps since then.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from raft.networks.build import activation_name
 METRICS = "metrics.jsonl"
 RAFS = "rafs.safetensors"
 INPUTS = "inputs.json"
+SUMMARY = "train_runtime"
+"""Key of the record at the end of a training, or where it was stopped."""
 STEPS = "steps"
 """Tensor of a file of snapshots: the steps, ``[snapshots]``; all others are stacked in this order."""
 
@@ -47,7 +50,8 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Drop records after the step that the training resumes from."""
         if state.is_world_process_zero and self.file.exists():
-            kept = [line for line in read_metrics(self.file) if line["step"] <= state.global_step]
+            lines = read_metrics(self.file)
+            kept = [line for line in lines if line["step"] <= state.global_step and SUMMARY not in line]
             write_text(self.file, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(

@@ -83,10 +83,12 @@ class RaftTrainer(Trainer):
             if kwargs.get("data_collator", args[2] if len(args) > 2 else None) is None:
                 self.data_collator = texts.collate
             accelerator: Any = self.args.accelerator_config
-            if accelerator.dispatch_batches:  # slices what is not one row a sequence
-                raise InputError(
-                    "accelerator_config: dispatch_batches is not for sequences of tokens; leave it out"
-                )
+            # the one slices what is not one row a sequence, the other makes batches smaller
+            for name in ("dispatch_batches", "split_batches"):
+                if getattr(accelerator, name):
+                    raise InputError(
+                        f"accelerator_config: {name} is not for sequences of tokens; leave it out"
+                    )
             if self.args.n_gpu > 1:
                 raise InputError(
                     f"one process sees {self.args.n_gpu} GPUs; start one for each with 'torchrun "
@@ -102,11 +104,22 @@ class RaftTrainer(Trainer):
         self._losses: Callable[..., Tensor] | None = None
         self._head: nn.Module | None = None
         if isinstance(texts, TokenSequences):
-            self._head = find_head(self.model, texts.batch([0])[0])
+            self._head = self._find_head(texts)
         self._checks_each_step = self.args.device.type == "cpu"
         self._first_bad_step: Tensor | None = None
         self._staging = False
         self._saved_step = -1
+
+    def _find_head(self, texts: TokenSequences) -> nn.Module | None:
+        if not len(texts):
+            raise InputError("there is no sequence to train on")
+        length = texts.sequences.shape[1]
+        try:
+            return find_head(self.model, texts.batch([0])[0])
+        except (IndexError, RuntimeError, ValueError) as error:  # positions, say, that it has not
+            raise InputError(
+                f"{type(self.model).__name__} cannot read a sequence of {length} tokens: {first_line(error)}"
+            ) from error
 
     def train(
         self,
@@ -130,16 +143,20 @@ class RaftTrainer(Trainer):
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
         chosen = self._choose_checkpoint(resume_from_checkpoint)
+        self._check_draws()
         self.clock.restore({} if chosen is None else checkpoints.read_state(chosen).clock)
         self._losses, self._first_bad_step, self._saved_step = None, None, -1
         if chosen is not None:
             logging.getLogger("raft").info("going on from %s", chosen)
         stops = [c for c in self.callback_handler.callbacks if isinstance(c, StopOnSignal)]
+        is_evaluated = self.args.eval_on_start
+        self.args.eval_on_start = is_evaluated and chosen is None  # where it goes on is no start
         try:
             output: TrainOutput = super().train(
                 None if chosen is None else str(chosen), trial, ignore_keys_for_eval
             )
         finally:
+            self.args.eval_on_start = is_evaluated
             for stop in stops:
                 stop.release()
         self._drop_wrapper()
@@ -150,6 +167,20 @@ class RaftTrainer(Trainer):
             raise TrainingStopped(message)
         self._raise_if_diverged(weights=True)
         return output
+
+    def _check_draws(self) -> None:
+        """Refuse to train sequences in the same order, and masked alike, again: draws are never repeated."""
+        if not isinstance(self.train_dataset, TokenSequences) or self.budget is not None:
+            return  # of a budget, ``max_steps`` is an upper bound
+        draws = len(self.train_dataset)
+        needed = math.ceil(self.args.num_train_epochs * draws)
+        if self.args.max_steps > 0:
+            needed = self.args.max_steps * self.get_total_train_batch_size(self.args)
+        if needed > draws:
+            raise InputError(
+                f"{needed} sequences are to be trained, and the training data have {draws} draws: give them "
+                "as many"
+            )
 
     def _drop_wrapper(self) -> None:
         """Release DDP before its process group is destroyed.
@@ -173,7 +204,11 @@ class RaftTrainer(Trainer):
                 a.raf_weight_decay,
             )
             given = self.optimizer_cls_and_kwargs
-            kind, options = given or self.get_optimizer_cls_and_kwargs(a, model)
+            try:
+                kind, options = given or self.get_optimizer_cls_and_kwargs(a, model)
+            except (ImportError, ValueError) as error:
+                name = getattr(a.optim, "value", a.optim)
+                raise InputError(f"optim is {name!r}: {first_line(error)}") from error
             if given is None and kind is AdamW:
                 options["fused"] = can_fuse(groups) or None
             self.optimizer_cls_and_kwargs = kind, {"params": groups, **options}  # not Trainer's own groups
@@ -416,9 +451,22 @@ class RaftTrainer(Trainer):
     # ---- validation ----
 
     def validation_losses(self, dataset: TokenSequences) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Those of ``raft.training.losses``, in the weights' dtype, as the saved model will have them."""
+        """Those of ``raft.training.losses``, in the weights' dtype, as the saved model will have them.
+
+        Raises:
+            InputError: where nothing is to be predicted.
+            TrainingError: where their mean has no perplexity.
+        """
         with without_autocast(self.model):
-            return validation_losses(self.model, dataset, self.args.per_device_eval_batch_size, self._head)
+            sums, counts = validation_losses(
+                self.model, dataset, self.args.per_device_eval_batch_size, self._head
+            )
+        if not counts.sum():
+            raise InputError("no token of the validation sequences is to be predicted")
+        loss = float(sums.sum() / counts.sum())
+        if not loss <= math.log(sys.float_info.max):  # NaN, too
+            raise TrainingError(self._divergence_message(f"the validation loss is {loss:g} nats"))
+        return sums, counts
 
     def evaluate(
         self,
@@ -435,8 +483,6 @@ class RaftTrainer(Trainer):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sums, counts = self.validation_losses(dataset)
         loss = float(sums.sum() / counts.sum())
-        if loss > math.log(sys.float_info.max):
-            raise TrainingError(self._divergence_message(f"the validation loss is {loss:g} nats"))
         metrics = {
             f"{metric_key_prefix}_loss": loss,
             f"{metric_key_prefix}_perplexity": math.exp(loss),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -35,7 +36,11 @@ from raft.training.distributed import destroy_process_group
 from raft.training.run_folder import RECIPE, check_holds, hold
 from raft.training.stopping import StopOnSignal
 
-WITHOUT_EFFECT = ("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval")
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval"), ""),
+    **dict.fromkeys(("data_seed", "train_sampling_strategy"), ", whose order follows from --seed"),
+}
+"""By name of the option, why."""
 """Training arguments: the loss is that of the predicted tokens, and evaluated in the weights' dtype."""
 
 INSTEAD = {"num_train_epochs": "max_steps"}
@@ -141,9 +146,10 @@ def check_folders(
             "--gradient_accumulation_steps follows from --global_batch_size and "
             f"--per_device_train_batch_size: it is {batches}"
         )
-    for name in WITHOUT_EFFECT:
-        if getattr(training, name):
-            raise InputError(f"--{name} has no effect on a pretraining: leave it out")
+    defaults = {one.name: one.default for one in fields(training)}
+    for name, reason in WITHOUT_EFFECT.items():
+        if getattr(training, name) != defaults[name]:
+            raise InputError(f"--{name} has no effect on a pretraining{reason}: leave it out")
     if training.max_steps <= 0:
         raise InputError(
             "--max_steps must be given, or a recipe that has it, such as --config cpu-15min: 'raft recipes' "
