@@ -17,7 +17,7 @@ from raft.data.text.unigram import UnigramModel
 from raft.errors import InputError
 from raft.evaluation.intervals import Estimate, estimate_mean_over, estimate_ratio, estimate_share
 from raft.evaluation.language_model import LanguageModel
-from raft.evaluation.last_words import score_last_words
+from raft.evaluation.last_words import read_passages, score_last_words
 from raft.evaluation.minimal_pairs import Outcomes, compare_pairs, judge_pairs, summarize_pairs
 from raft.evaluation.perplexity import score_documents, sliding_windows, summarize_perplexity
 from raft.evaluation.scoring import Scores, score_sentences, score_unigrams
@@ -195,3 +195,15 @@ def test_a_model_in_memory_is_evaluated_into_json(masked: LanguageModel, tmp_pat
 def test_options_of_other_tests_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_test(EvaluationOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["passages.tsv", "passages.csv"])
+def test_a_table_holds_no_passages(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("domain\ttext\nNews\tHe gave the book to her\n")
+    with pytest.raises(InputError, match="lambada is one file, jsonl or txt with a passage a line"):
+        read_passages(str(tmp_path / name))
+
+
+def test_items_without_parts_do_not_count() -> None:
+    sums, sizes = np.array([2.0, 0.0, 9.0]), np.array([1, 0, 3])
+    assert estimate_ratio(sums, sizes) == estimate_ratio(sums[[0, 2]], sizes[[0, 2]])

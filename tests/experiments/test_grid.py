@@ -111,6 +111,32 @@ def test_rates_go_on_where_no_raf_is_trained(tmp_path: Path) -> None:
     assert tried == {(1e-4, 0.0), (1e-3, 0.0), (1e-2, 0.0)}
 
 
+def test_a_mode_without_rafs_is_one_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raft.experiments.grid._has_rafs", lambda group: False)
+    recipe = GridRecipe(["rte"], ["bert"], ["raf"], tunings=["lora:r=1", "lora-raf:r=1"], seeds=1)
+    grid = Grid(recipe, FinetuningRecipe(), RaftTrainingArguments(output_dir=str(tmp_path)))
+    names = {cell.name for cell in grid.final_cells(CellFolder(tmp_path / "grid"))}
+    assert len(names) == 1
+
+
+def test_another_tokenizer_makes_other_cells(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    grid = Grid(
+        GridRecipe([], [str(model)], ["raf"]), FinetuningRecipe(),
+        RaftTrainingArguments(output_dir=str(tmp_path)),
+    )  # fmt: skip
+    digests = []
+    for text in ("{}", "[]"):
+        (model / "tokenizer.json").write_text(text)
+        digests.append(grid.digest_sources())
+    assert digests[0].keys() == {f"model {model}", f"tokenizer of {model}"}
+    assert {name for name in digests[0] if digests[0][name] != digests[1][name]} == {f"tokenizer of {model}"}
+
+
 def write_score(folder: CellFolder, cell: Cell, points: float) -> None:
     """Leave a cell done with a validation score; what the test would say must not matter."""
     result = FinetuningResult(

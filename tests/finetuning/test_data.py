@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models
 from torch import Tensor
@@ -65,3 +66,19 @@ def test_an_empty_text_has_a_token_to_read_out() -> None:
     assert [row["attention_mask"] for row in rows] == [[1], [1]]
     batch = data.collate([data.train[0]])
     assert batch["input_ids"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_sentences_are_padded_on_the_right(side: str) -> None:
+    tokenizer = wordpiece()
+    tokenizer.padding_side = side
+    task = Task("t", "accuracy", [Example("a b c", None, 1), Example("a", None, 0)], [Example("a", None, 0)])
+    data = sentence_data(task, task.train, None, tokenizer)
+    batch = data.collate([data.train[0], data.train[1]])
+    assert batch["attention_mask"][1].tolist() == sorted(batch["attention_mask"][1].tolist(), reverse=True)
+    assert batch["labels"].tolist() == [1, 0]
+
+
+def test_a_test_counts_questions_and_not_their_windows() -> None:
+    data = question_data(QUESTIONS, None, {"SQuAD": QUESTIONS}, wordpiece(), "2.0", 96)
+    assert data.tests["SQuAD"].examples == len(QUESTIONS) < len(data.tests["SQuAD"].inputs)

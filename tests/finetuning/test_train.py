@@ -17,9 +17,11 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
+    GPT2Config,
     LlamaConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    RobertaConfig,
     TrainerControl,
     TrainerState,
 )
@@ -32,9 +34,9 @@ from raft.finetuning.train import (
     EvalSplit,
     FinetuningTrainer,
     KeepBest,
-    _check_tokens,
     conversion_config,
     finetune,
+    fit_tokens,
     load,
     predict_logits,
     split_batch,
@@ -131,7 +133,7 @@ def padded(items: list[dict[str, Any]]) -> dict[str, Tensor]:
 def test_logits_stand_in_the_order_of_their_inputs_and_end_where_these_do() -> None:
     torch.manual_seed(0)
     inputs = [{"input_ids": torch.randint(1, 100, (length,)).tolist()} for length in LENGTHS]
-    judged = EvalSplit(inputs, np.array(LENGTHS), None)
+    judged = EvalSplit(inputs, len(inputs), np.array(LENGTHS), None)
     for model in (BertForQuestionAnswering(config()), BertForSequenceClassification(config(num_labels=3))):
         model.train()
         actual = predict_logits(model, judged, padded, batch_size=3)
@@ -215,10 +217,26 @@ def test_decoders_are_read_out_before_the_padding(pads_with: str, of_config: int
     vocabulary = {"<unk>": 0, "</s>": 1, "<pad>": 2, "a": 3, "b": 4, "c": 5}
     words = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token=pads_with)
-    config = LlamaConfig(vocab_size=6, pad_token_id=of_config)
-    _check_tokens(config, tokenizer, "a decoder")
-    # a token of its own stays as the model's configuration has it: positions of RoBERTa depend on it
-    assert config.pad_token_id == (1 if pads_with == "</s>" else of_config)
+    for config in (LlamaConfig(vocab_size=6, pad_token_id=of_config), GPT2Config(vocab_size=6)):
+        fit_tokens(config, tokenizer, "a decoder")
+        assert config.pad_token_id == tokenizer.pad_token_id
+    # whose positions depend on a token of its own
+    encoder = RobertaConfig(vocab_size=6, pad_token_id=of_config)
+    fit_tokens(encoder, tokenizer, "an encoder")
+    assert encoder.pad_token_id == (1 if pads_with == "</s>" else of_config)
+
+
+def test_each_epoch_has_one_score(prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    plain = FinetuningTrainer.__init__
+
+    def watch(self: FinetuningTrainer, *args: Any, **kwargs: Any) -> None:
+        seen.append(kwargs["args"])
+        plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(FinetuningTrainer, "__init__", watch)
+    prepare(arguments={"eval_on_start": True, "eval_delay": 2})
+    assert (seen[0].eval_on_start, seen[0].eval_delay) == (False, 0)
 
 
 def test_what_a_model_is_converted_to() -> None:

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    T5Config,
+    T5ForQuestionAnswering,
+)
 from transformers import DistilBertForSequenceClassification as DistilBert
 
 import raft
@@ -141,6 +147,9 @@ def test_fields_of_a_method_can_be_set() -> None:
         ("lora:r=", "'r=' must be key=value"),
         ("lora:r=large", "r must be like 8, not 'large'"),
         ("lora:r=null", "r must be like 8, not None"),
+        ("lora:r=1.5", "r must be like 8, not 1.5"),
+        ("lora:r=true", "r must be like 8, not True"),
+        ("raf-bottleneck:learned=1", "learned must be like true, not 1"),
         ("lora:exclude_modules=key", r'exclude_modules must be like \["dense"\], not \'key\''),
         ("raf-bottleneck:learned=False", "'learned=False' must be key=value"),
         ("raf-bottleneck:learned=no", "learned must be like true, not 'no'"),
@@ -177,3 +186,14 @@ def test_frozen_coefficients_are_marked_so() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(InputError, match=r"--tuning must be one of full, fixed, .*, not 'half'"):
         set_tuning(model(), "half")
+
+
+@pytest.mark.parametrize("tuning", ["head", "bitfit", "lora"])
+def test_the_head_of_a_model_without_a_base_is_its_own_layer(tuning: str) -> None:
+    pytest.importorskip("peft")
+    config = T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    _, parts = set_tuning(T5ForQuestionAnswering(config), tuning)
+    trained = {part.name: part.trained for part in parts}
+    assert trained["head"] == 2 * 16 + 2
+    assert trained["weights"] == 0
+    assert tuning != "lora" or trained["adapter"] > 0

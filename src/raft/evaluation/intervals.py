@@ -66,8 +66,9 @@ def estimate_ratio(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> Est
 
     Args:
         sums: ``[N]``, of an item's parts.
-        sizes: ``[N]``, how many parts.
+        sizes: ``[N]``, how many parts; items without any do not count.
     """
+    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
     if len(sums) == 1:
         return Estimate(float(sums[0] / sizes[0]), None, None)
     random = np.random.default_rng(0)

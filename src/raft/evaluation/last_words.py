@@ -71,7 +71,7 @@ def read_passages(source: str | None, items: int | None = None, column: str = "t
         passages = [str(text) for (texts,) in rows for text in texts][:items]
     else:
         path = Path(source).expanduser()
-        if not path.is_file():
+        if not path.is_file() or {".csv", ".tsv"} & set(path.suffixes):
             raise InputError(f"--data_dir {source}: lambada is one file, jsonl or txt with a passage a line")
         passages = list(read_texts(path, column, by_line=True))[:items]
     for number, passage in enumerate(passages, start=1):

@@ -43,6 +43,7 @@ SEARCH_SEEDS = tuple(range(2021, 2021 - len(SEEDS), -1))
 CELL = "cell.json"
 MODEL_FILES = ("*.safetensors", "*.bin", "*config.json")
 """Of a folder with a model, those that decide what a cell becomes."""
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "merges.txt", "*.model")
 PRETRAINED, PRETRAINING_SEED = "pretrained", "pretraining_seed"
 """Of models that ``raft pretrain`` made: the variant's name, and its seed."""
 SINGLE_CLASS = "single_class"
@@ -168,8 +169,8 @@ class Grid:
         return [f"{tasks} is left out: {problem}" for tasks, problem in problems.items()]
 
     def digest_sources(self) -> dict[str, str]:
-        """SHA-256 of what cells are made from, by name: the rows of each task, and the weights and the
-        configuration of each model that is a folder.
+        """SHA-256 of what cells are made from, by name: the rows of each task, and the weights, the
+        configuration and the tokenizer of each model that is a folder.
 
         Raises:
             InputError: for a task that cannot be read.
@@ -181,9 +182,10 @@ class Grid:
                 digests[f"task {options.task}"] = _digest(self._read_rows(options))
         for model in self.recipe.models:
             folder = Path(model).expanduser()
-            files = sorted(path for name in MODEL_FILES for path in folder.glob(name))
-            if files:
-                digests[f"model {model}"] = _digest([(file.name, file_digest(file)) for file in files])
+            for kind, names in (("model", MODEL_FILES), ("tokenizer of", TOKENIZER_FILES)):
+                files = sorted(path for name in names for path in folder.glob(name))
+                if files:
+                    digests[f"{kind} {model}"] = _digest([(file.name, file_digest(file)) for file in files])
         return digests
 
     def _read_rows(self, options: TaskOptions) -> object:
@@ -296,7 +298,8 @@ class Grid:
     def _cell(self, group: Group, rates: Rates, seed: int) -> Cell:
         """Settings that are the same training share its folder, and each has its own options."""
         task, model, activation, tuning, size = group
-        done = tuning if _has_rafs(group) else WITHOUT_RAFS.get(tuning, tuning)
+        mode, colon, settings = tuning.partition(":")
+        done = tuning if _has_rafs(group) else WITHOUT_RAFS.get(mode, mode) + colon + settings
         options = {
             **dict(zip(RECIPE_KEYS, group, strict=True)),
             **dict(zip(ARGUMENT_KEYS, (*rates, seed), strict=True)),

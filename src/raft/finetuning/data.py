@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
     PreTrainedTokenizerBase,
 )
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
@@ -53,7 +53,7 @@ def sentence_data(
         def score(outputs: Outputs) -> Score:
             return evaluate(task.metric, decode_predictions(task, outputs), labels)
 
-        return EvalSplit(rows, _lengths(rows), score)
+        return EvalSplit(rows, len(rows), _lengths(rows), score)
 
     def unlabelled(file: str, sentences: Sequence[Sentences]) -> EvalSplit:
         rows = _encode(sentences, tokenizer, max_length)
@@ -61,7 +61,7 @@ def sentence_data(
         def write(outputs: Outputs, folder: Path) -> None:
             write_submission(folder, file, decode_predictions(task, outputs), task.labels)
 
-        return EvalSplit(rows, _lengths(rows), None, write)
+        return EvalSplit(rows, len(rows), _lengths(rows), None, write)
 
     names = task.labels or ("score",)
     config: dict[str, Any] = {
@@ -79,7 +79,8 @@ def sentence_data(
             **{name: labelled(examples) for name, examples in task.tests.items()},
             **{f"{file} (hidden)": unlabelled(file, rows) for file, rows in task.hidden.items()},
         },
-        collate=DataCollatorWithPadding(tokenizer),
+        # XLNet is read out at the last token of the row, and has no absolute positions
+        collate=_collate(tokenizer, None if type(tokenizer).__name__.startswith("XLNet") else "right"),
         texts=[text for example in train for text in (example.first, example.second) if text],
     )
 
@@ -130,7 +131,7 @@ def question_data(
             if version == "2.0":
                 write_null_odds(folder / "squad-null-odds.json", predicted.null_odds)
 
-        return EvalSplit(windows, windows.lengths, score, write)
+        return EvalSplit(windows, len(questions), windows.lengths, score, write)
 
     inputs = make_windows(train, tokenizer, longest, stride).without_offsets()
     return FinetuningData(
@@ -139,12 +140,14 @@ def question_data(
         train=inputs,
         validation=None if validation is None else eval_split(validation),
         tests={name: eval_split(questions) for name, questions in tests.items()},
-        # on the right, whatever the tokenizer's side: a token has one position in window, batch and logits
-        collate=partial(
-            pad_without_fast_tokenizer_warning, tokenizer, padding_side="right", return_tensors="pt"
-        ),
+        collate=_collate(tokenizer, "right"),  # a token has one position in window, batch and logits
         texts=[f"{question.question} {question.context}" for question in train],
     )
+
+
+def _collate(tokenizer: PreTrainedTokenizerBase, side: str | None) -> Callable[..., Mapping[str, Tensor]]:
+    """Pad a batch at a side, whatever the tokenizer's: models count positions over padding, too."""
+    return partial(pad_without_fast_tokenizer_warning, tokenizer, padding_side=side, return_tensors="pt")
 
 
 def _encode(

@@ -361,7 +361,7 @@ def run_finetuning(
         examples={
             "train": len(drawn["train_rows"]),
             "validation": len(drawn["validation_rows"]),
-            **{f"test ({name})": len(split.inputs) for name, split in data.tests.items()},
+            **{f"test ({name})": split.examples for name, split in data.tests.items()},
         },
         seconds=tuned.seconds,
         single_class={

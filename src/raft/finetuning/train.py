@@ -21,6 +21,7 @@ from transformers import (
     TrainerState,
     set_seed,
 )
+from transformers.models.auto import modeling_auto
 
 from raft.data.tasks.task import Score
 from raft.data.text.tokens import id_range
@@ -79,6 +80,7 @@ class EvalSplit:
 
     Attributes:
         inputs: in the order of what is scored.
+        examples: how many there are: a question may have several inputs.
         lengths: ``[N]``, tokens of each.
         score: gets each kind of logits as ``[N, …]``, padded with −inf where they are a token's; None where
             nobody here knows the labels.
@@ -86,6 +88,7 @@ class EvalSplit:
     """
 
     inputs: Inputs
+    examples: int
     lengths: NDArray[np.int64]
     score: Callable[[Outputs], Score] | None
     write: Callable[[Outputs, Path], None] | None = None
@@ -234,7 +237,7 @@ def finetune(
     if activation not in ACTIVATIONS:
         raise InputError(f"--activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
     model, new = load(checkpoint, data, arguments.seed, arguments.attn_implementation)
-    _check_tokens(model.config, tokenizer, checkpoint)
+    fit_tokens(model.config, tokenizer, checkpoint)
     report = None
     if activation != KEEP:
         if learned_activations(model):
@@ -260,6 +263,8 @@ def finetune(
         arguments,
         logging_strategy=arguments.logging_strategy if logs_as_given else "epoch",
         eval_strategy="no" if data.validation is None else "epoch",
+        eval_on_start=False,
+        eval_delay=0,  # one score for each epoch, which KeepBest counts
         save_strategy="no",
         load_best_model_at_end=False,  # KeepBest does
         metric_for_best_model=None,
@@ -306,9 +311,9 @@ def finetune(
     )
 
 
-def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: str | Path) -> None:
-    """Refuse a tokenizer with more tokens than the model. The model takes its token to pad with where it has
-    none, or where that is the end of the text: decoders are read out at the last token before it."""
+def fit_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: str | Path) -> None:
+    """Refuse a tokenizer with more tokens than the model. A decoder takes its token to pad with, before which
+    it is read out; others where they have none, as RoBERTa's positions depend on it."""
     vocabulary = getattr(config, "vocab_size", None)
     if vocabulary is not None and id_range(tokenizer) > vocabulary:
         raise InputError(
@@ -316,8 +321,17 @@ def _check_tokens(config: Any, tokenizer: PreTrainedTokenizerBase, checkpoint: s
             f"{vocabulary}; take the tokenizer that belongs to the model"
         )
     for part in (config, config.get_text_config()):
-        if getattr(part, "pad_token_id", None) is None or tokenizer.pad_token == tokenizer.eos_token:
+        lacks = getattr(part, "pad_token_id", None) is None
+        if lacks or _is_decoder(part) or tokenizer.pad_token == tokenizer.eos_token:
             part.pad_token_id = tokenizer.pad_token_id
+
+
+def _is_decoder(config: Any) -> bool:
+    kinds = (
+        modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+    return [config.model_type in names for names in kinds] == [True, False]
 
 
 def _record_inputs(model: Any, data: FinetuningData, batch_size: int) -> dict[str, InputHistogram]:

@@ -15,7 +15,7 @@ from raft.data.tasks.task import Score, Task, evaluate
 from raft.errors import InputError
 from raft.finetuning.data import decode_predictions, question_data, sentence_data
 from raft.finetuning.task_source import SQUADS, Sources, TaskOptions
-from raft.finetuning.train import predict_logits
+from raft.finetuning.train import fit_tokens, predict_logits
 from raft.hf.loading import load_pretrained
 from raft.hf.saving.hooks import FORM
 
@@ -45,8 +45,9 @@ def evaluate_transfer(
         InputError: for a model without a tuned head for such a task, or labels that cannot be mapped.
     """
     head = AutoModelForQuestionAnswering if options.is_squad else AutoModelForSequenceClassification
-    tokenizer = sources.tokenizer(model)
-    return score_transfer(_load_tuned(head, model).to(device), tokenizer, options, sources, labels)
+    tokenizer, tuned = sources.tokenizer(model), _load_tuned(head, model)
+    fit_tokens(tuned.config, tokenizer, model)
+    return score_transfer(tuned.to(device), tokenizer, options, sources, labels)
 
 
 def score_transfer(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 import raft
@@ -153,12 +154,15 @@ def _kinds(model: PreTrainedModel, new: Collection[str], with_norms: bool) -> di
         if "norm" in type(module).__name__.lower()
         for parameter in module.parameters(recurse=False)
     }
-    inside = model.base_model_prefix + "."
+    parts = dict(model.named_children())
+    body = [model.base_model_prefix]
+    if body[0] not in parts:  # T5 for questions has one layer beside its stacks, which is its head
+        body = [part for part, module in parts.items() if not isinstance(module, nn.Linear)]
     kinds = {}
     for name, parameter in model.named_parameters():
         if id(parameter) in rafs:
             kinds[name] = "RAFs"
-        elif name in new or not name.startswith(inside):
+        elif name in new or name.partition(".")[0] not in body:
             kinds[name] = "head"
         elif id(parameter) in norms:
             kinds[name] = "norms"
@@ -181,7 +185,10 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
             named = suggest(key, of_class) or f"; it has the fields of {kind}"
             raise InputError(f"--tuning {name} has no {key!r}{named}")
         default = of_class.get(key)
-        if isinstance(default, (bool, int, float)) and not isinstance(value, (bool, int, float)):
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        if isinstance(default, (bool, int, float)) and (
+            not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
+        ):
             raise InputError(f"--tuning {name}: {key} must be like {json.dumps(default)}, not {value!r}")
         if key in NAMES and not isinstance(value, list):
             raise InputError(f'--tuning {name}: {key} must be like ["dense"], not {value!r}')
