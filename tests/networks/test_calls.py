@@ -41,6 +41,7 @@ class LoopsOverItsChildren(Child):
 
 class AnnotatesWithinByNamesOfTypeCheckersAlone(Child):
     def forward(self, x: Tensor) -> Tensor:
+        # the name is known to type checkers alone, which is what the test is about
         def twice(y: OnlyForTypeCheckers) -> Any:  # type: ignore[name-defined]  # noqa: F821
             return 2 * y
 
@@ -198,23 +199,41 @@ class Net(nn.Module):
 """
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [("x * 30", "x * 7"), ("x * 30", "x - 30"), ("relu", "selu"), ("\nimport", "\n\nimport")]
-)
-def test_a_file_that_changed_since_it_was_imported_is_not_read(tmp_path: Path, old: str, new: str) -> None:
-    file = tmp_path / "changing_network.py"
-    file.write_text(MODULE)
+def import_module(folder: Path, text: str) -> tuple[Path, Any]:
+    file = folder / "changing_network.py"
+    file.write_text(text)
     spec = importlib.util.spec_from_file_location("changing_network", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return file, module
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("x * 30", "x * 7"), ("x * 30", "x - 30"), ("relu", "selu"), ("\nimport", "\n\nimport")]
+)
+def test_a_file_that_changed_since_it_was_imported_is_not_read(tmp_path: Path, old: str, new: str) -> None:
+    file, module = import_module(tmp_path, MODULE)
     file.write_text(MODULE.replace(old, new))
     network = module.Net()
     x = torch.randn(8, 4)
     before = network(x)
     with pytest.raises(ValueError, match=r"Net\.forward, whose file has changed since it was imported"):
         raft.convert(network)
+    assert torch.equal(network(x), before)
+
+
+def test_a_file_that_changes_after_a_conversion_does_not_matter(tmp_path: Path) -> None:
+    text = MODULE.replace("x * 30", "F.silu(x) * 30")
+    file, module = import_module(tmp_path, text)
+    raft.convert(module.Net(), sites="relu")
+    file.write_text(text.replace("x) * 30", "x) * 7"))
+    network = module.Net()
+    x = torch.randn(8, 4)
+    before = network(x)
+    raft.convert(network, {"residual": True})
+    assert [row.site for row in network.conversion_report] == ["raf_relu_1", "raf_silu_1"]
     assert torch.equal(network(x), before)
 
 

@@ -185,10 +185,8 @@ def _make_config(name: str, settings: Mapping[str, Any]) -> Any:
             named = suggest(key, of_class) or f"; it has the fields of {kind}"
             raise InputError(f"--tuning {name} has no {key!r}{named}")
         default = of_class.get(key)
-        kinds = (int, float) if isinstance(default, float) else type(default)
-        if isinstance(default, (bool, int, float)) and (
-            not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
-        ):
+        kinds = {bool: (bool,), int: (int,), float: (int, float)}.get(type(default))
+        if kinds is not None and type(value) not in kinds:
             raise InputError(f"--tuning {name}: {key} must be like {json.dumps(default)}, not {value!r}")
         if key in NAMES and not isinstance(value, list):
             raise InputError(f'--tuning {name}: {key} must be like ["dense"], not {value!r}')

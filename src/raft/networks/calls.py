@@ -202,6 +202,7 @@ def _overridden(cls: type, name: str, method: FunctionType) -> Iterator[Function
             yield value
 
 
+@cache  # what its file becomes later does not matter
 def _parse(function: FunctionType) -> Function | None:
     """The syntax tree of a function that has arguments; None where its source is not to be had."""
     tree = _read(function)
@@ -466,7 +467,7 @@ def _is_near(called: FunctionType, caller: FunctionType) -> bool:
 
 def _replace_calls(method: FunctionType, calls: list[ActivationCall]) -> FunctionType:
     """The method with calls of submodules in place of these calls; its lines are those of the original."""
-    tree = _parse(method)
+    tree = copy.deepcopy(_parse(method))
     assert tree is not None
     nodes = list(_calls(tree))
     owner = tree.args.args[0].arg

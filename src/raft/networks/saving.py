@@ -163,7 +163,7 @@ def fill_network(
         raise InputError(f"{file} does not fit: its sites share their functions in another way")
     owners: dict[str, LearnedActivation] = {}
     changes: list[tuple[NetworkSite, nn.Module]] = []
-    loads: list[tuple[LearnedActivation, Mapping[str, Tensor]]] = []
+    loads: list[tuple[LearnedActivation, SavedSite]] = []
     for entry in saved.sites:
         site = fixed.get(entry.name)
         if entry.shares is None:
@@ -173,18 +173,15 @@ def fill_network(
                 copy.deepcopy(act).load_state_dict(dict(states[entry.name]))
             except RuntimeError as error:
                 raise InputError(f"{file} does not fit {entry.name}: {first_line(error)}") from error
-            loads.append((act, states[entry.name]))
+            loads.append((act, entry))
             if site is not None:
                 changes.append((site, act))
         elif site is not None:
             changes.append((site, SharedActivation(owners[entry.shares], site.activation)))
-    for act, state in loads:
-        act.load_state_dict(dict(state))
-    for entry in saved.sites:
-        if entry.shares is None:
-            owner = owners[entry.name]
-            owner.trainable = entry.trainable
-            owner.requires_grad_(entry.trainable)
+    for act, entry in loads:
+        act.load_state_dict(dict(states[entry.name]))
+        act.trainable = entry.trainable
+        act.requires_grad_(entry.trainable)
     for site, module in changes:
         if isinstance(module, LearnedActivation):
             move_beside(module, with_parameters(network, site))

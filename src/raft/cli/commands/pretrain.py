@@ -40,8 +40,8 @@ WITHOUT_EFFECT = {
     **dict.fromkeys(("label_smoothing_factor", "bf16_full_eval", "fp16_full_eval"), ""),
     **dict.fromkeys(("data_seed", "train_sampling_strategy"), ", whose order follows from --seed"),
 }
-"""By name of the option, why."""
-"""Training arguments: the loss is that of the predicted tokens, and evaluated in the weights' dtype."""
+"""Training arguments, and the reason; that of the first three is that the loss is one of the predicted
+tokens, evaluated in the weights' dtype."""
 
 INSTEAD = {"num_train_epochs": "max_steps"}
 """Options of ``transformers`` that a pretraining does not take, and those that stand for them."""
